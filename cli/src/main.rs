@@ -1,0 +1,2 @@
+//! The `ringshot` command.
+fn main() {}

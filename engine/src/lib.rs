@@ -1,0 +1,4 @@
+//! Ringshot: an io_uring, thread-per-core HTTP client engine.
+#![cfg(target_os = "linux")]
+
+pub mod proto;

@@ -1,0 +1,1 @@
+//! Support for the integration tests: scripted peers, real servers and test cases.
