@@ -1,1 +1,42 @@
-//! HTTP/1.1 for a client.
+//! HTTP/1.1 for a client (RFC 9110, RFC 9112): heads out, responses in. No socket, clock, lock or
+//! log; no allocation on the steady path; it imports nothing of ours outside `proto`.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `request` | a request head into bytes, and the count that keeps a body honest |
+//! | `response` | a response head into a small [`HeadSummary`] |
+//! | `memo` | the last head of a core, so that the same bytes are not parsed twice |
+//! | `framing` | how long the body is: RFC 9112 6.3 as one enum |
+//! | `chunked` | the chunked coding, in pieces |
+//! | `trailers` | the fields after a chunked body |
+//! | `fields` | names and values of a head or a trailer section |
+//! | `limits` | how much a server may send before we stop reading |
+//! | `machine` | one connection's responses, and why it can or cannot be used again |
+//! | `event` | what the machine tells |
+//! | `error` | what went wrong, and why a connection closes |
+
+mod chunked;
+mod error;
+mod event;
+mod fields;
+mod framing;
+mod limits;
+mod machine;
+mod memo;
+mod response;
+mod trailers;
+#[cfg(test)]
+mod transcript;
+
+pub use chunked::{ChunkError, ChunkedDecoder, Piece};
+pub use error::{CloseReason, Error};
+pub use event::{End, Eof, Event, Head, Refused, Whole};
+pub use fields::{Field, Fields, Trailers};
+pub use framing::{Framing, FramingError, Leniency, MethodKind, Persistence, Sent, Upgrade};
+pub use limits::{Limit, Limits};
+pub use machine::{INTERIM_RESPONSES_MAX, Machine, PIPELINE_DEPTH_MAX};
+pub use memo::{HEAD_MEMO_BYTES, HeadMemo};
+pub use response::{
+    ConnectionTokens, ContentLength, ContentLengthFault, HeadSummary, ParseError, ParseKind,
+    Snippet, Status, TransferEncoding, Version, parse_head,
+};
