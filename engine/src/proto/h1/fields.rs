@@ -118,6 +118,11 @@ pub(super) fn lists(list: &[u8], token: &[u8]) -> bool {
     members(list).any(|member| member.eq_ignore_ascii_case(token))
 }
 
+/// A token of RFC 9110 5.6.2: what a method and a field name are made of.
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 /// `head` into `out` with each folded line joined to the one before by one space, as a user agent
 /// must (RFC 9112 5.2).
 pub(super) fn unfold(head: &[u8], out: &mut Vec<u8>) {

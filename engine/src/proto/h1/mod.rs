@@ -3,7 +3,8 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `request` | a request head into bytes, and the count that keeps a body honest |
+//! | `request` | a request head into bytes |
+//! | `body` | the count that keeps a request body honest, and its chunks |
 //! | `response` | a response head into a small [`HeadSummary`] |
 //! | `memo` | the last head of a core, so that the same bytes are not parsed twice |
 //! | `framing` | how long the body is: RFC 9112 6.3 as one enum |
@@ -15,6 +16,7 @@
 //! | `event` | what the machine tells |
 //! | `error` | what went wrong, and why a connection closes |
 
+mod body;
 mod chunked;
 mod error;
 mod event;
@@ -23,11 +25,13 @@ mod framing;
 mod limits;
 mod machine;
 mod memo;
+mod request;
 mod response;
 mod trailers;
 #[cfg(test)]
 mod transcript;
 
+pub use body::{BodyCount, BodyError, LAST_CHUNK, encode_chunk};
 pub use chunked::{ChunkError, ChunkedDecoder, Piece};
 pub use error::{CloseReason, Error};
 pub use event::{End, Eof, Event, Head, Refused, Whole};
@@ -36,6 +40,7 @@ pub use framing::{Framing, FramingError, Leniency, MethodKind, Persistence, Sent
 pub use limits::{Limit, Limits};
 pub use machine::{INTERIM_RESPONSES_MAX, Machine, PIPELINE_DEPTH_MAX};
 pub use memo::{HEAD_MEMO_BYTES, HeadMemo};
+pub use request::{BodyLength, RequestError, RequestHead};
 pub use response::{
     ConnectionTokens, ContentLength, ContentLengthFault, HeadSummary, ParseError, ParseKind,
     Snippet, Status, TransferEncoding, Version, parse_head,

@@ -1,0 +1,230 @@
+//! An `http` URL into what a request needs: where to connect, what to put into `Host`, and the
+//! target. It decodes nothing, resolves nothing, and refuses what it would have to guess.
+
+use std::net::Ipv6Addr;
+
+/// The port of `http` where the URL names none (RFC 9110 4.2.1).
+pub const HTTP_PORT: u16 = 80;
+
+/// Which protocol a URL speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain HTTP over TCP.
+    Http,
+}
+
+/// The parts of one URL, each checked. Userinfo and fragment are left out: neither goes to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The host to connect to, in lower case: a name, an IPv4 address, or an IPv6 address without
+    /// brackets and with its zone, if it has one.
+    pub host: String,
+    /// The port, never 0.
+    pub port: u16,
+    /// What `Host` says: no userinfo, IPv6 in brackets and without its zone, no default port.
+    pub authority: String,
+    /// The request target in origin-form: begins with `/`, has no fragment.
+    pub target: String,
+}
+
+/// Why a text is not a URL that this engine can fetch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// There is no `scheme://`.
+    #[error("the URL {0:?} has no scheme; write http://{0}")]
+    NoScheme(String),
+    /// `https`.
+    #[error("https is not supported yet")]
+    Https,
+    /// Another scheme.
+    #[error("the scheme {0:?} is not supported; only http is")]
+    Scheme(String),
+    /// Nothing between `//` and the port or the path.
+    #[error("the URL {0:?} has an empty host")]
+    EmptyHost(String),
+    /// A byte that no host name has. A name in another alphabet has to be given as punycode.
+    #[error("the host {0:?} is not a host name or an address")]
+    Host(String),
+    /// What is in the brackets is no IPv6 address.
+    #[error("the host {0:?} is not an IPv6 address in brackets")]
+    Ipv6(String),
+    /// Not a number from 1 to 65535.
+    #[error("the port {0:?} is not a number from 1 to 65535")]
+    Port(String),
+    /// A byte of path or query that has to be percent-encoded.
+    #[error(
+        "byte {byte:#04x} at {offset} of the path {target:?} is not allowed; percent-encode it"
+    )]
+    Target {
+        /// The byte.
+        byte: u8,
+        /// Where it is.
+        offset: usize,
+        /// The path and query.
+        target: String,
+    },
+}
+
+impl Url {
+    /// Takes `text` apart (RFC 3986 3).
+    ///
+    /// # Errors
+    /// A [`UrlError`] that names the part and what is wrong with it.
+    pub fn parse(text: &str) -> Result<Url, UrlError> {
+        let (scheme, rest) = parse_scheme(text)?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(end);
+        // The last @ ends the userinfo, which may hold others by mistake.
+        let host_and_port = authority.rsplit('@').next().unwrap_or_default();
+        let (host, port) = split_port(host_and_port)?;
+        if host.is_empty() {
+            return Err(UrlError::EmptyHost(text.to_owned()));
+        }
+        let (host, mut authority) = parse_host(host)?;
+        let port = port.filter(|port| !port.is_empty()).map_or(Ok(HTTP_PORT), parse_port)?;
+        if port != HTTP_PORT {
+            authority.push_str(&format!(":{port}"));
+        }
+        Ok(Url { scheme, host, port, authority, target: parse_target(target)? })
+    }
+}
+
+impl std::str::FromStr for Url {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Url, UrlError> {
+        Url::parse(text)
+    }
+}
+
+fn parse_scheme(text: &str) -> Result<(Scheme, &str), UrlError> {
+    let (scheme, rest) =
+        text.split_once("://").ok_or_else(|| UrlError::NoScheme(text.to_owned()))?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" => Ok((Scheme::Http, rest)),
+        "https" => Err(UrlError::Https),
+        "" => Err(UrlError::NoScheme(rest.to_owned())),
+        _ => Err(UrlError::Scheme(scheme.to_owned())),
+    }
+}
+
+/// The host, still in its brackets, and the port without its colon.
+fn split_port(authority: &str) -> Result<(&str, Option<&str>), UrlError> {
+    if !authority.starts_with('[') {
+        return Ok(match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        });
+    }
+    let end = authority.find(']').ok_or_else(|| UrlError::Ipv6(authority.to_owned()))? + 1;
+    match &authority[end..] {
+        "" => Ok((authority, None)),
+        rest => match rest.strip_prefix(':') {
+            Some(port) => Ok((&authority[..end], Some(port))),
+            None => Err(UrlError::Ipv6(authority.to_owned())),
+        },
+    }
+}
+
+/// The host to connect to, and the host that `Host` names.
+fn parse_host(host: &str) -> Result<(String, String), UrlError> {
+    if let Some(bracketed) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return parse_ipv6(bracketed).ok_or_else(|| UrlError::Ipv6(host.to_owned()));
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !host.bytes().all(allowed) {
+        return Err(UrlError::Host(host.to_owned()));
+    }
+    let host = host.to_ascii_lowercase();
+    Ok((host.clone(), host))
+}
+
+/// An address with an optional zone, which is for this machine only (RFC 6874 4).
+fn parse_ipv6(text: &str) -> Option<(String, String)> {
+    let (address, zone) = text.split_once("%25").or_else(|| text.split_once('%')).unzip();
+    let address: Ipv6Addr = address.unwrap_or(text).parse().ok()?;
+    let zone = zone.map_or(Some(String::new()), |zone: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        (!zone.is_empty() && zone.bytes().all(allowed)).then(|| format!("%{zone}"))
+    })?;
+    Some((format!("{address}{zone}"), format!("[{address}]")))
+}
+
+fn parse_port(text: &str) -> Result<u16, UrlError> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.parse().ok().filter(|port| digits && *port != 0);
+    port.ok_or_else(|| UrlError::Port(text.to_owned()))
+}
+
+fn parse_target(text: &str) -> Result<String, UrlError> {
+    let target = text.split('#').next().unwrap_or_default();
+    if let Some(offset) = target.bytes().position(|byte| !byte.is_ascii_graphic()) {
+        let byte = target.as_bytes()[offset];
+        return Err(UrlError::Target { byte, offset, target: target.to_owned() });
+    }
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    Ok(format!("{slash}{target}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `host port authority target`.
+    fn check(text: &str, expected: &str) {
+        let shown = match Url::parse(text) {
+            Ok(url) => format!("{} {} {} {}", url.host, url.port, url.authority, url.target),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(shown, expected, "{text:?}");
+    }
+
+    #[test]
+    fn parts() {
+        check("http://h", "h 80 h /");
+        check("HTTP://Example.COM:8080/A?b#c", "example.com 8080 example.com:8080 /A?b");
+        check("http://h:80/", "h 80 h /");
+        check("http://h:/", "h 80 h /");
+        check("http://h:00081/", "h 81 h:81 /");
+        check("http://h?q", "h 80 h /?q");
+        check("http://h/?", "h 80 h /?");
+        check("http://h#f/x", "h 80 h /");
+        check("http://u:p@h:1/@x", "h 1 h:1 /@x");
+        check("http://u@evil@h/", "h 80 h /");
+        check("http://127.0.0.1:9/", "127.0.0.1 9 127.0.0.1:9 /");
+        check("http://[::1]:9/", "::1 9 [::1]:9 /");
+        check("http://[0:0::1]", "::1 80 [::1] /");
+        check("http://[fe80::1%25eth0]/", "fe80::1%eth0 80 [fe80::1] /");
+        check("http://h/%0d%0a", "h 80 h /%0d%0a");
+    }
+
+    #[test]
+    fn errors_name_the_part() {
+        check("h/path", "the URL \"h/path\" has no scheme; write http://h/path");
+        check("://h", "the URL \"h\" has no scheme; write http://h");
+        check("https://h", "https is not supported yet");
+        check("ftp://h", "the scheme \"ftp\" is not supported; only http is");
+        check("http://", "the URL \"http://\" has an empty host");
+        check("http://:80/", "the URL \"http://:80/\" has an empty host");
+        check("http://u@/", "the URL \"http://u@/\" has an empty host");
+        check("http://h:0/", "the port \"0\" is not a number from 1 to 65535");
+        check("http://h:65536/", "the port \"65536\" is not a number from 1 to 65535");
+        check("http://h:+1/", "the port \"+1\" is not a number from 1 to 65535");
+        check("http://h:1:2/", "the port \"1:2\" is not a number from 1 to 65535");
+        check("http://a b/", "the host \"a b\" is not a host name or an address");
+        check("http://h\r\nX/", "the host \"h\\r\\nX\" is not a host name or an address");
+        check("http://é/", "the host \"é\" is not a host name or an address");
+        check("http://[::g]/", "the host \"[::g]\" is not an IPv6 address in brackets");
+        check("http://[::1/", "the host \"[::1\" is not an IPv6 address in brackets");
+        check("http://[::1]x/", "the host \"[::1]x\" is not an IPv6 address in brackets");
+        check("http://[::1%]/", "the host \"[::1%]\" is not an IPv6 address in brackets");
+        let target = "at 2 of the path \"/a b\" is not allowed; percent-encode it";
+        check("http://h/a b", &format!("byte 0x20 {target}"));
+        let target = "at 1 of the path \"/\\r\\n\" is not allowed; percent-encode it";
+        check("http://h/\r\n", &format!("byte 0x0d {target}"));
+        let target = "at 1 of the path \"/é\" is not allowed; percent-encode it";
+        check("http://h/é", &format!("byte 0xc3 {target}"));
+    }
+}
