@@ -49,7 +49,7 @@ fn decode_base64(text: &str) -> Vec<u8> {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
     for byte in text.bytes().filter(|byte| *byte != b'=') {
-        let value = alphabet.iter().position(|known| *known == byte).expect("base64") as u32;
+        let value = alphabet.iter().position(|known| *known == byte).unwrap_or_default() as u32;
         bits = bits << 6 | value;
         held += 6;
         if held >= 8 {
@@ -117,7 +117,7 @@ fn run(method: &str, parts: &[&[u8]], memo: &mut HeadMemo) -> Outcome {
         _ => MethodKind::Other,
     };
     let mut machine = Machine::new(&Limits::default());
-    machine.handle_request(Sent { method, ..Sent::default() }).expect("a fresh machine");
+    assert_eq!(machine.handle_request(Sent { method, ..Sent::default() }), Ok(()));
     let mut outcome = Outcome::default();
     for part in parts {
         outcome.take_part(&mut machine, part, memo);

@@ -202,3 +202,123 @@ impl ChunkedDecoder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::transcript::check as check_response;
+
+    /// The body of a chunked response.
+    fn check(body: impl AsRef<[u8]>, expected: &[&str]) {
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let told = [&["head 200 Transfer-Encoding=chunked Chunked"], expected].concat();
+        check_response([&head[..], body.as_ref()].concat(), &told);
+    }
+
+    #[test]
+    fn chunks_join() {
+        check("0\r\n\r\n", &["end"]);
+        check("4\r\nwiki\r\n5\r\npedia\r\n0\r\n\r\n", &["data wikipedia", "end"]);
+        check("a\r\n0123456789\r\n00\r\n\r\n", &["data 0123456789", "end"]);
+        check("A\r\n0123456789\r\n0\r\n\r\n", &["data 0123456789", "end"]);
+        check("000000000000001\r\nx\r\n0\r\n\r\n", &["data x", "end"]);
+        check("0000000000000001\r\nx\r\n0000000000000000\r\n\r\n", &["data x", "end"]);
+        check("2\r\n\r\n\r\n0\r\n\r\n", &["data \\r\\n", "end"]);
+    }
+
+    #[test]
+    fn extensions_are_ignored() {
+        check("4;x=1\r\nwiki\r\n0;y\r\n\r\n", &["data wiki", "end"]);
+        check("1;a=\"q;\\\"x\";b\r\nx\r\n0\r\n\r\n", &["data x", "end"]);
+        check("1;\r\nx\r\n0;;; ;\t\r\n\r\n", &["data x", "end"]);
+        check(b"1;\xff\r\nx\r\n0\r\n\r\n", &["data x", "end"]);
+        let long = |bytes: usize| format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(bytes));
+        let mut one = super::ChunkedDecoder::new();
+        assert!(one.decode(long(16_000).as_bytes()).is_ok());
+        let many = "1;eeeeeeeeeeeeeee\r\nx\r\n".repeat(1030);
+        let mut decoder = super::ChunkedDecoder::new();
+        let mut rest = many.as_bytes();
+        let error = loop {
+            match decoder.decode(rest) {
+                Ok((consumed, _)) => rest = &rest[consumed..],
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, super::ChunkError::ExtensionsTooLong);
+        let mut decoder = super::ChunkedDecoder::new();
+        let error = decoder.decode(long(16_400).as_bytes()).unwrap_err();
+        assert_eq!(error, super::ChunkError::ExtensionsTooLong);
+    }
+
+    #[test]
+    fn sizes_refused() {
+        for size in ["", "-1", "1x", "0_2e", "+1", "0x1", "1 ", " 1", "1\t", "1 ;a", "g", ";a"] {
+            check(format!("{size}\r\nx\r\n0\r\n\r\n"), &["error chunk_size"]);
+        }
+        for size in ["10000000000000000", "f0000000000000003", "00000000000000001"] {
+            check(format!("{size}\r\n"), &["error chunk_size"]);
+        }
+        check("ffffffffffffffff\r\nx", &["data x", "error truncated_chunked"]);
+    }
+
+    #[test]
+    fn line_ends_are_crlf() {
+        check("1\nx\r\n0\r\n\r\n", &["error chunk_size"]);
+        check("1\rx\r\n0\r\n\r\n", &["error chunk_line_end"]);
+        check("1\r\r\nx\r\n0\r\n\r\n", &["error chunk_line_end"]);
+        check("1;a\nx\r\n0\r\n\r\n", &["error chunk_extension"]);
+        check("1;a\rb\r\nx\r\n0\r\n\r\n", &["error chunk_line_end"]);
+        check("1;a\0\r\n", &["error chunk_extension"]);
+        check("1\r\nx\n0\r\n\r\n", &["data x", "error chunk_data_end"]);
+        check("1\r\nxy\r\n0\r\n\r\n", &["data x", "error chunk_data_end"]);
+        check("1\r\nx\ry", &["data x", "error chunk_data_end"]);
+        check("0\r\n\rx", &["error chunk_line_end"]);
+        check("0\r\n\n", &["error chunk_trailer_line_end"]);
+        check("0\r\na: b\n\r\n", &["error chunk_trailer_line_end"]);
+        check("0\r\na: b\r\n\n", &["error chunk_trailer_line_end"]);
+    }
+
+    #[test]
+    fn cut_short() {
+        for body in ["", "5", "5\r", "5;x", "0\r\n", "0\r\n\r", "0\r\na: b\r\n", "0\r\na: b\r\n\r"]
+        {
+            check(body, &["error truncated_chunked"]);
+        }
+        for body in ["5\r\nabc", "3\r\nabc", "3\r\nabc\r", "3\r\nabc\r\n", "3\r\nabc\r\n0\r\n"] {
+            check(body, &["data abc", "error truncated_chunked"]);
+        }
+    }
+
+    #[test]
+    fn trailers_are_kept_apart_and_filtered() {
+        check("1\r\nx\r\n0\r\na: b\r\nA:\tc \r\n\r\n", &["data x", "trailers a=b A=c", "end"]);
+        check("0\r\na: b\r\n c\r\n\r\n", &["trailers a=b c", "end"]);
+        let smuggled = "0\r\nContent-Length: 5\r\ntransfer-encoding: x\r\nHost: h\r\nok: 1\r\n\r\n";
+        check(smuggled, &["trailers ok=1", "end"]);
+        check("0\r\nbad name: 1\r\n\r\n", &["error parse_field_name"]);
+        check("0\r\na: \0\r\n\r\n", &["error parse_field_value"]);
+        check("0\r\n fold: 1\r\n\r\n", &["error parse_field_name"]);
+    }
+
+    #[test]
+    fn bytes_after_the_last_chunk_are_surplus() {
+        let surplus = "end: surplus bytes followed the last response";
+        check("0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", &[surplus]);
+        check("0\r\na: b\r\n\r\nX", &["trailers a=b", surplus]);
+    }
+
+    #[test]
+    fn a_mebibyte_of_tiny_chunks_passes() {
+        let body = "1\r\nx\r\n".repeat(1 << 20) + "0\r\n\r\n";
+        let (mut decoder, mut rest, mut bytes) = (super::ChunkedDecoder::new(), body.as_bytes(), 0);
+        loop {
+            match decoder.decode(rest).unwrap() {
+                (consumed, super::Piece::Data(data)) => {
+                    bytes += data.len();
+                    rest = &rest[consumed..];
+                }
+                (_, piece) => break assert_eq!(piece, super::Piece::End),
+            }
+        }
+        assert_eq!(bytes, 1 << 20);
+    }
+}

@@ -2,9 +2,10 @@
 //! and nothing allocates.
 
 use super::chunked::ChunkError;
-use super::framing::FramingError;
+use super::framing::{Framing, FramingError, Persistence, Sent};
 use super::limits::Limit;
-use super::response::{HeadSummary, ParseError, Version};
+use super::response::ParseError;
+use super::summary::{HeadSummary, Version};
 
 /// Why the response side of a connection failed. Each one ends the connection; none is the fault of
 /// the caller.
@@ -127,6 +128,18 @@ impl CloseReason {
             CloseReason::ServerEof => "server_eof",
             CloseReason::Failed => "failed",
         }
+    }
+
+    /// Why the connection ends with this response (RFC 9112 9.3): what the server says first, then
+    /// what its framing leaves no choice about, then our own wish.
+    pub(super) fn of_response(
+        sent: Sent,
+        head: &HeadSummary,
+        framing: Framing,
+    ) -> Option<CloseReason> {
+        let ours = (sent.persistence == Persistence::Close).then_some(CloseReason::ClientClose);
+        let said = if framing == Framing::Tunnel { None } else { CloseReason::of_head(head) };
+        said.or_else(|| framing.reason_to_close(head)).or(ours)
     }
 
     /// What the head alone says about persistence: RFC 9112 9.3, first match wins.

@@ -4,7 +4,7 @@
 use super::error::CloseReason;
 use super::fields::{Fields, Trailers};
 use super::framing::Framing;
-use super::response::HeadSummary;
+use super::summary::HeadSummary;
 
 /// How a response ended: `Ok` when the connection can carry another request, else why it cannot.
 pub type End = Result<(), CloseReason>;

@@ -2,7 +2,7 @@
 //! never falls back to a guess: what cannot be framed is an error.
 
 use super::error::CloseReason;
-use super::response::{ContentLength, ContentLengthFault, HeadSummary, TransferEncoding, Version};
+use super::summary::{ContentLength, ContentLengthFault, HeadSummary, TransferEncoding, Version};
 
 /// The request methods that change how a response is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -167,5 +167,148 @@ impl Framing {
                 Ok(Framing::UntilClose)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::Limits;
+    use super::super::response::{Status, parse_head};
+    use super::*;
+
+    const GET: Sent = Sent {
+        method: MethodKind::Other,
+        persistence: Persistence::KeepAlive,
+        upgrade: Upgrade::NotAsked,
+    };
+    const HEAD: Sent = Sent { method: MethodKind::Head, ..GET };
+    const CONNECT: Sent = Sent { method: MethodKind::Connect, ..GET };
+    const UPGRADE: Sent = Sent { upgrade: Upgrade::Asked, ..GET };
+
+    fn frame(sent: Sent, status: &str, fields: &str, leniency: Leniency) -> String {
+        let head = format!("{status}\r\n{}\r\n\r\n", fields.replace('|', "\r\n"));
+        let head = head.replace("\r\n\r\n\r\n", "\r\n\r\n");
+        let Ok(Status::Complete(summary)) = parse_head(head.as_bytes(), &Limits::default()) else {
+            panic!("no head: {head:?}");
+        };
+        match Framing::of(sent, &summary, leniency) {
+            Ok(framing) => format!("{framing:?}"),
+            Err(error) => error.kind_name().to_owned(),
+        }
+    }
+
+    fn check_sent(sent: Sent, status: u16, fields: &str, expected: &str) {
+        let line = format!("HTTP/1.1 {status} x");
+        assert_eq!(frame(sent, &line, fields, Leniency::Strict), expected, "{status} {fields:?}");
+    }
+
+    fn check(fields: &str, expected: &str) {
+        check_sent(GET, 200, fields, expected);
+    }
+
+    #[test]
+    fn no_body_whatever_the_fields_say() {
+        for fields in ["", "Content-Length: 5", "Transfer-Encoding: chunked", "Content-Length: x"] {
+            for status in [100, 102, 103, 199, 204, 304] {
+                check_sent(GET, status, fields, "None");
+            }
+            check_sent(HEAD, 200, fields, "None");
+            check_sent(HEAD, 404, fields, "None");
+            check_sent(CONNECT, 200, fields, "Tunnel");
+            check_sent(CONNECT, 299, fields, "Tunnel");
+            check_sent(UPGRADE, 101, fields, "Tunnel");
+            check_sent(GET, 101, fields, "framing_unasked_upgrade");
+            check_sent(CONNECT, 101, fields, "framing_unasked_upgrade");
+        }
+        check_sent(CONNECT, 407, "Content-Length: 5", "Length(5)");
+        check_sent(UPGRADE, 200, "Content-Length: 5", "Length(5)");
+    }
+
+    #[test]
+    fn content_length() {
+        check("Content-Length: 0", "Length(0)");
+        check("content-LENGTH: 007", "Length(7)");
+        check("Content-Length: 42,42", "Length(42)");
+        check("Content-Length: 42 ,\t042", "Length(42)");
+        check("Content-Length: 42|Content-Length: 42", "Length(42)");
+        check("Content-Length: 18446744073709551615", "Length(18446744073709551615)");
+        check("Content-Length-X: 1", "UntilClose");
+        for value in [
+            "+8",
+            "-1",
+            "0x20",
+            "8s",
+            "8 8",
+            "",
+            " ",
+            "18446744073709551616",
+            "42,30",
+            "30,",
+            ",30",
+            ",",
+            "1.0",
+            "1e3",
+            "\"1\"",
+            "99999999999999999999999",
+            "1_0",
+            "4\u{b2}",
+        ] {
+            check(&format!("Content-Length: {value}"), "framing_content_length");
+        }
+        check("Content-Length: 42|Content-Length: 30", "framing_content_length");
+        check("Content-Length: x|Content-Length: 30", "framing_content_length");
+        check("Content-Length: 8|Content-Length:", "framing_content_length");
+    }
+
+    #[test]
+    fn transfer_encoding() {
+        check("Transfer-Encoding: chunked", "Chunked");
+        check("transfer-encoding:\tCHUNKED ", "Chunked");
+        check("Transfer-Encoding: , chunked,", "Chunked");
+        check("Transfer-Encoding: gzip, chunked", "Chunked");
+        check("Transfer-Encoding: gzip|Transfer-Encoding: chunked", "Chunked");
+        for value in [
+            "chunkedchunked",
+            "xchunked",
+            "chunked, gzip",
+            "gzip",
+            "identity",
+            "yolo",
+            "",
+            ",  ,",
+            "chunked;q=1",
+            "chunked gzip",
+            "\"chunked\"",
+            "gzip;a=\"x, chunked",
+            "chunked, gzip;a=\",\"",
+        ] {
+            check(&format!("Transfer-Encoding: {value}"), "UntilClose");
+        }
+        check("Transfer-Encoding: chunked|Transfer-Encoding: identity", "UntilClose");
+        check("Transfer-Encoding: chunked, chunked", "framing_chunked_twice");
+        check("Transfer-Encoding: chunked|Transfer-Encoding: chunked", "framing_chunked_twice");
+        check("Transfer-Encoding: chunked, gzip, chunked", "framing_chunked_twice");
+    }
+
+    #[test]
+    fn contradictions() {
+        for codings in ["chunked", "gzip", "chunked, gzip", ","] {
+            for length in ["5", "x", ""] {
+                let fields = format!("Transfer-Encoding: {codings}|Content-Length: {length}");
+                check(&fields, "framing_both");
+            }
+        }
+        let lenient = |line, fields| frame(GET, line, fields, Leniency::Lenient);
+        let both = "Transfer-Encoding: chunked|Content-Length: 5";
+        assert_eq!(lenient("HTTP/1.1 200 x", both), "Chunked");
+        assert_eq!(lenient("HTTP/1.0 200 x", both), "UntilClose");
+        let strict = frame(GET, "HTTP/1.0 200 x", "Transfer-Encoding: chunked", Leniency::Strict);
+        assert_eq!(strict, "framing_http10_transfer_encoding");
+    }
+
+    #[test]
+    fn neither_means_until_close() {
+        check("", "UntilClose");
+        check_sent(GET, 500, "Connection: keep-alive", "UntilClose");
     }
 }

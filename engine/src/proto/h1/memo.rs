@@ -4,7 +4,7 @@
 
 use super::error::CloseReason;
 use super::framing::{Framing, Leniency, Sent};
-use super::response::HeadSummary;
+use super::summary::HeadSummary;
 
 /// Heads longer than this are not remembered.
 pub const HEAD_MEMO_BYTES: usize = 1024;

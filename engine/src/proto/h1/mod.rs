@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `request` | a request head into bytes |
 //! | `body` | the count that keeps a request body honest, and its chunks |
-//! | `response` | a response head into a small [`HeadSummary`] |
+//! | `response` | a response head, checked against the grammar and the limits |
+//! | `summary` | what framing and persistence need of a head: [`HeadSummary`] |
 //! | `memo` | the last head of a core, so that the same bytes are not parsed twice |
 //! | `framing` | how long the body is: RFC 9112 6.3 as one enum |
 //! | `chunked` | the chunked coding, in pieces |
@@ -13,6 +14,8 @@
 //! | `fields` | names and values of a head or a trailer section |
 //! | `limits` | how much a server may send before we stop reading |
 //! | `machine` | one connection's responses, and why it can or cannot be used again |
+//! | `spill` | heads and trailers that come in pieces |
+//! | `pending` | the requests that are unanswered |
 //! | `event` | what the machine tells |
 //! | `error` | what went wrong, and why a connection closes |
 
@@ -25,8 +28,13 @@ mod framing;
 mod limits;
 mod machine;
 mod memo;
+#[cfg(test)]
+mod oracle;
+mod pending;
 mod request;
 mod response;
+mod spill;
+mod summary;
 mod trailers;
 #[cfg(test)]
 mod transcript;
@@ -37,11 +45,12 @@ pub use error::{CloseReason, Error};
 pub use event::{End, Eof, Event, Head, Refused, Whole};
 pub use fields::{Field, Fields, Trailers};
 pub use framing::{Framing, FramingError, Leniency, MethodKind, Persistence, Sent, Upgrade};
-pub use limits::{Limit, Limits};
-pub use machine::{INTERIM_RESPONSES_MAX, Machine, PIPELINE_DEPTH_MAX};
+pub use limits::{INTERIM_RESPONSES_MAX, Limit, Limits};
+pub use machine::Machine;
 pub use memo::{HEAD_MEMO_BYTES, HeadMemo};
+pub use pending::PIPELINE_DEPTH_MAX;
 pub use request::{BodyLength, RequestError, RequestHead};
-pub use response::{
-    ConnectionTokens, ContentLength, ContentLengthFault, HeadSummary, ParseError, ParseKind,
-    Snippet, Status, TransferEncoding, Version, parse_head,
+pub use response::{ParseError, ParseKind, Snippet, Status, parse_head};
+pub use summary::{
+    ConnectionTokens, ContentLength, ContentLengthFault, HeadSummary, TransferEncoding, Version,
 };

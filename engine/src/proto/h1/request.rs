@@ -5,7 +5,7 @@ use http::Method;
 
 use super::fields::{is_token, lists, members};
 use super::framing::{MethodKind, Persistence, Sent, Upgrade};
-use super::response::ContentLength;
+use super::summary::ContentLength;
 
 /// How long the body of a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -5,8 +5,9 @@
 use std::mem::MaybeUninit;
 
 use super::error::Error;
-use super::fields::{lists, members, trim};
+use super::fields::unfold;
 use super::limits::{FIELDS_CEILING, Limits};
+use super::summary::{HeadSummary, summarise};
 
 /// Whether a head was whole. `Partial` asks for more bytes and is never an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,116 +16,6 @@ pub enum Status<T> {
     Complete(T),
     /// More bytes are needed.
     Partial,
-}
-
-/// The server's version. A minor version above 1 is read as 1.1 (RFC 9110 2.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// `HTTP/1.0`: closes unless it says keep-alive.
-    Http10,
-    /// `HTTP/1.1` to `HTTP/1.9`: stays open unless it says close.
-    Http11,
-}
-
-/// What all `Content-Length` fields of a head say together (RFC 9110 8.6). It never guesses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContentLength {
-    /// No such field.
-    Absent,
-    /// One length, perhaps repeated.
-    Valid(u64),
-    /// Not a length; the message cannot be framed by it.
-    Invalid(ContentLengthFault),
-}
-
-/// Why a `Content-Length` is not a length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ContentLengthFault {
-    /// No digits at all, or an empty member of a list.
-    #[error("it is empty or has an empty list member")]
-    Empty,
-    /// Something other than the digits 0 to 9.
-    #[error("it holds something other than digits")]
-    NotDigits,
-    /// More than 64 bits.
-    #[error("it does not fit in 64 bits")]
-    Overflow,
-    /// Two values that differ.
-    #[error("it is given twice with different values")]
-    Differ,
-}
-
-/// What all `Transfer-Encoding` fields of a head say together (RFC 9112 6.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransferEncoding {
-    /// No such field.
-    Absent,
-    /// `chunked` alone.
-    Chunked,
-    /// `chunked` last, after other codings, which are never undone here.
-    CodedChunked,
-    /// `chunked` applied twice, which no sender may do.
-    ChunkedTwice,
-    /// `chunked` followed by another coding.
-    ChunkedNotFinal,
-    /// Other codings, an empty list, or quoted parameters.
-    Other,
-}
-
-/// The options of all `Connection` fields that matter to a client (RFC 9110 7.6.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ConnectionTokens(u8);
-
-impl ConnectionTokens {
-    const CLOSE: u8 = 1;
-    const KEEP_ALIVE: u8 = 2;
-    const UPGRADE: u8 = 4;
-
-    /// `close` is in the list. `Proxy-Connection: close` counts as well: closing is always safe.
-    #[must_use]
-    pub fn close(self) -> bool {
-        self.0 & Self::CLOSE != 0
-    }
-
-    /// `keep-alive` is in the list. `Proxy-Connection: keep-alive` never counts.
-    #[must_use]
-    pub fn keep_alive(self) -> bool {
-        self.0 & Self::KEEP_ALIVE != 0
-    }
-
-    /// `upgrade` is in the list.
-    #[must_use]
-    pub fn upgrade(self) -> bool {
-        self.0 & Self::UPGRADE != 0
-    }
-
-    fn add(&mut self, list: &[u8], token: &[u8], bit: u8) {
-        self.0 |= if lists(list, token) { bit } else { 0 };
-    }
-}
-
-/// What a head says that framing and persistence need: a pure function of its bytes. It borrows
-/// nothing; the fields themselves are read from the head again by whoever wants them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeadSummary {
-    /// What the `Content-Length` fields say.
-    pub content_length: ContentLength,
-    /// Bytes of the head, its blank line included.
-    pub head_bytes: u32,
-    /// Bytes of the longest line, its line end included.
-    pub line_bytes_longest: u32,
-    /// How many fields it has.
-    pub fields: u16,
-    /// The status code, 100 to 999.
-    pub status: u16,
-    /// The server's version.
-    pub version: Version,
-    /// What the `Transfer-Encoding` fields say.
-    pub transfer_encoding: TransferEncoding,
-    /// What the `Connection` fields say.
-    pub connection: ConnectionTokens,
-    /// Whether a field is folded over several lines, so that the bytes need unfolding before use.
-    pub folded: bool,
 }
 
 /// Which rule of the grammar a head breaks.
@@ -286,14 +177,26 @@ fn parse_unusual(kind: ParseKind, input: &[u8]) -> Result<Status<HeadSummary>, P
         ParseKind::FieldName => {
             let mut folding = httparse::ParserConfig::default();
             folding.allow_obsolete_multiline_headers_in_responses(true);
-            let status = parse_with(&folding, input)?;
-            Ok(match status {
-                Status::Complete(head) => Status::Complete(HeadSummary { folded: true, ..head }),
-                Status::Partial => Status::Partial,
-            })
+            match parse_with(&folding, input)? {
+                Status::Complete(head) => summarise_unfolded(&input[..head.head_bytes as usize]),
+                Status::Partial => Ok(Status::Partial),
+            }
         }
         _ => Err(kind),
     }
+}
+
+/// The summary of a folded head: what its fields say once their lines are joined.
+fn summarise_unfolded(folded: &[u8]) -> Result<Status<HeadSummary>, ParseKind> {
+    let mut head = Vec::with_capacity(folded.len());
+    unfold(folded, &mut head);
+    Ok(match parse_with(&httparse::ParserConfig::default(), &head)? {
+        Status::Complete(summary) => {
+            let head_bytes = folded.len() as u32;
+            Status::Complete(HeadSummary { folded: true, head_bytes, ..summary })
+        }
+        Status::Partial => Status::Partial,
+    })
 }
 
 fn is_later_minor_version(input: &[u8]) -> bool {
@@ -326,115 +229,141 @@ fn kind_of(error: httparse::Error) -> ParseKind {
     }
 }
 
-fn summarise(response: &httparse::Response<'_, '_>, head: &[u8]) -> HeadSummary {
-    let mut summary = HeadSummary {
-        content_length: ContentLength::Absent,
-        head_bytes: head.len() as u32,
-        line_bytes_longest: 0,
-        fields: response.headers.len() as u16,
-        status: response.code.unwrap_or_default(),
-        version: if response.version == Some(0) { Version::Http10 } else { Version::Http11 },
-        transfer_encoding: TransferEncoding::Absent,
-        connection: ConnectionTokens::default(),
-        folded: false,
-    };
-    let mut line_start = 0;
-    for field in response.headers.iter() {
-        summary.note(field.name.as_bytes(), field.value);
-        let next = field.name.as_ptr() as usize - head.as_ptr() as usize;
-        summary.note_line(next - line_start);
-        line_start = next;
-    }
-    let blank_line = 1 + usize::from(head.ends_with(b"\r\n"));
-    summary.note_line(head.len() - blank_line - line_start);
-    summary
-}
+#[cfg(test)]
+mod tests {
+    use super::super::transcript::check;
 
-impl HeadSummary {
-    fn note_line(&mut self, bytes: usize) {
-        self.line_bytes_longest = self.line_bytes_longest.max(bytes as u32);
+    /// A status line alone, answered until the close.
+    fn check_status_line(line: &str, expected: &str) {
+        check(format!("{line}\r\nContent-Length: 0\r\n\r\n"), &[expected, "end"]);
     }
 
-    /// Takes in one field. The length of the name rules out nearly all of them.
-    fn note(&mut self, name: &[u8], value: &[u8]) {
-        match name.len() {
-            10 if name.eq_ignore_ascii_case(b"connection") => self.note_connection(value),
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                self.content_length = self.content_length.with(value);
-            }
-            16 if name.eq_ignore_ascii_case(b"proxy-connection") => {
-                self.connection.add(value, b"close", ConnectionTokens::CLOSE);
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                self.transfer_encoding = self.transfer_encoding.with(value);
-            }
-            _ => {}
+    fn check_refused(head: impl AsRef<[u8]>, kind: &str) {
+        check(head, &[&format!("error {kind}")]);
+    }
+
+    fn check_fields(fields: &str, shown: &str) {
+        let head = format!("HTTP/1.1 204 No\r\n{fields}\r\n");
+        check(head, &[&format!("head 204{shown} None"), "end"]);
+    }
+
+    #[test]
+    fn status_lines() {
+        let told = "head 200 Content-Length=0 Length(0)";
+        check_status_line("HTTP/1.1 200 OK", told);
+        check_status_line("HTTP/1.1 200 ", told);
+        check_status_line("HTTP/1.1 200", told);
+        check_status_line("HTTP/1.1 200  two words\t", told);
+        check_status_line("HTTP/1.2 200 OK", told);
+        check_status_line("HTTP/1.9 200 OK", told);
+        check_status_line("HTTP/1.1 999 OK", "head 999 Content-Length=0 Length(0)");
+        check_status_line("HTTP/1.1 600 OK", "head 600 Content-Length=0 Length(0)");
+        check(
+            b"HTTP/1.1 200 \xff\x80\r\nContent-Length: 0\r\n\r\n",
+            &["head 200 Content-Length=0 Length(0)", "end"],
+        );
+    }
+
+    #[test]
+    fn status_lines_refused() {
+        for code in ["20", "2", "2000", "0x1", "-1", "20X", "000", "099", "٢٠٠", " 200", "\t200"]
+        {
+            check_refused(format!("HTTP/1.1 {code} OK\r\n\r\n"), "parse_status");
+        }
+        for version in [
+            "HTP/1.1",
+            "HTTP/11.1",
+            "HTTP/1.01",
+            "http/1.1",
+            "HTTP/2.0",
+            "HTTP/5.6",
+            "HTTP/0.9",
+            "HTTP/1.",
+            "HTTP/1.x",
+            "HTTP/1.1\t",
+            "RTSP/1.1",
+            "\r\nHTTP/1.1",
+            "\nHTTP/1.1",
+            "HTTP/1.2\t",
+            "HTTPER/1.1",
+        ] {
+            check_refused(format!("{version} 200 OK\r\n\r\n"), "parse_version");
+        }
+        check_refused("<html>no head at all</html>", "parse_version");
+        check_refused("HTTP/1.1 200 O\0K\r\n\r\n", "parse_status");
+        check_refused("HTTP/1.1 200 O\rK\r\n\r\n", "parse_status");
+        check_refused("HTTP/1.1 200\rOK\r\n\r\n", "parse_status");
+    }
+
+    #[test]
+    fn fields() {
+        check_fields("a:1\r\nB: \t2 \t\r\na:\r\n", " a=1 B=2 a=");
+        check_fields("Set-Cookie: a\r\nset-cookie: b\r\n", " Set-Cookie=a set-cookie=b");
+        check_fields("a: b: c\r\n!#$%&'*+-.^_`|~9z: x\r\n", " a=b: c !#$%&\\'*+-.^_`|~9z=x");
+        let obs_text = b"HTTP/1.1 204 No\r\na: \xff\x80\xe9\r\n\r\n";
+        check(obs_text, &["head 204 a=\\xff\\x80\\xe9 None", "end"]);
+    }
+
+    #[test]
+    fn bare_lf_ends_a_line() {
+        check("HTTP/1.1 204 No\na: b\nc: d\n\n", &["head 204 a=b c=d None", "end"]);
+        check("HTTP/1.1 204\na: b\r\n\n", &["head 204 a=b None", "end"]);
+    }
+
+    #[test]
+    fn fields_refused() {
+        for name in ["", "a\0", "a\u{1}", "é", "a b", "a ", "a\t", "a(", "a\"", "a\u{7f}"] {
+            let head = format!("HTTP/1.1 204 No\r\n{name}: b\r\n\r\n");
+            check_refused(head, "parse_field_name");
+        }
+        check_refused("HTTP/1.1 204 No\r\nno colon\r\n\r\n", "parse_field_name");
+        check_refused("HTTP/1.1 204 No\r\nnocolon\r\n\r\n", "parse_field_name");
+        for value in ["\0", "a\0b", "a\rb", "\r", "a\u{7f}", "a\u{1}"] {
+            let head = format!("HTTP/1.1 204 No\r\na: {value}b\r\n\r\n");
+            check_refused(head, "parse_field_value");
+        }
+        check_refused("HTTP/1.1 204 No\r\na: b\r\n\rc", "parse_line_end");
+    }
+
+    #[test]
+    fn white_space_after_the_status_line_is_refused() {
+        check_refused("HTTP/1.1 204 No\r\n a: b\r\n\r\n", "parse_field_name");
+        check_refused("HTTP/1.1 204 No\r\n \r\na: b\r\n\r\n", "parse_field_name");
+        check_refused("HTTP/1.1 204 No\r\n\t\r\n\r\n", "parse_field_name");
+    }
+
+    #[test]
+    fn folded_lines_are_joined_by_one_space() {
+        check_fields("a: just\r\n some\r\n\t  folding\r\n", " a=just some folding");
+        check_fields("a: b  \r\n   \r\n c\r\nd: e\r\n", " a=b c d=e");
+        check_fields("a:\r\n b\r\n", " a=b");
+        check_fields("a: \n\tb\n", " a=b");
+        check_fields("a: b\r\n  \r\n", " a=b");
+        check_refused("HTTP/1.1 204 No\r\na: b\r\n c\0\r\n\r\n", "parse_field_value");
+        check_refused("HTTP/1.1 204 No\r\na: b\r\n c\r\nd e\r\n\r\n", "parse_field_name");
+    }
+
+    #[test]
+    fn folded_fields_mean_what_they_say_unfolded() {
+        let close = "HTTP/1.1 204 No\r\nConnection: x,\r\n close\r\n\r\n";
+        check(close, &["head 204 Connection=x, close None", "end: the server asked to close"]);
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip,\r\n chunked\r\n\r\n0\r\n\r\n";
+        check(chunked, &["head 200 Transfer-Encoding=gzip, chunked Chunked", "end"]);
+    }
+
+    #[test]
+    fn cut_short() {
+        check("", &["error empty_reply"]);
+        for head in
+            ["H", "HTTP/1.1", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\na:"]
+        {
+            check(head, &["error truncated_head"]);
         }
     }
 
-    fn note_connection(&mut self, value: &[u8]) {
-        self.connection.add(value, b"close", ConnectionTokens::CLOSE);
-        self.connection.add(value, b"keep-alive", ConnectionTokens::KEEP_ALIVE);
-        self.connection.add(value, b"upgrade", ConnectionTokens::UPGRADE);
-    }
-}
-
-impl ContentLength {
-    /// This and one more `Content-Length` field, which may itself be a list (RFC 9112 6.3 item 5).
-    pub(super) fn with(self, value: &[u8]) -> ContentLength {
-        value.split(|byte| *byte == b',').fold(self, |so_far, member| {
-            match (so_far, decimal(trim(member))) {
-                (ContentLength::Invalid(fault), _) | (_, Err(fault)) => {
-                    ContentLength::Invalid(fault)
-                }
-                (ContentLength::Valid(one), Ok(other)) if one != other => {
-                    ContentLength::Invalid(ContentLengthFault::Differ)
-                }
-                (_, Ok(length)) => ContentLength::Valid(length),
-            }
-        })
-    }
-}
-
-/// `1*DIGIT` in 64 bits. No sign, no space, no wrap.
-fn decimal(digits: &[u8]) -> Result<u64, ContentLengthFault> {
-    if digits.is_empty() {
-        return Err(ContentLengthFault::Empty);
-    }
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return Err(ContentLengthFault::NotDigits);
-    }
-    digits.iter().try_fold(0_u64, |value, digit| {
-        let shifted = value.checked_mul(10).ok_or(ContentLengthFault::Overflow)?;
-        shifted.checked_add(u64::from(digit - b'0')).ok_or(ContentLengthFault::Overflow)
-    })
-}
-
-impl TransferEncoding {
-    /// This and one more `Transfer-Encoding` field. A quoted parameter could hide a comma, so a
-    /// list with a quote in it never counts as chunked.
-    fn with(self, value: &[u8]) -> TransferEncoding {
-        let start = if self == TransferEncoding::Absent { TransferEncoding::Other } else { self };
-        if value.contains(&b'"') {
-            return TransferEncoding::ChunkedNotFinal;
-        }
-        let mut first = self == TransferEncoding::Absent;
-        members(value).fold(start, |so_far, coding| {
-            let so_far = if std::mem::take(&mut first) { TransferEncoding::Absent } else { so_far };
-            so_far.then(coding.eq_ignore_ascii_case(b"chunked"))
-        })
-    }
-
-    fn then(self, chunked: bool) -> TransferEncoding {
-        use TransferEncoding::{
-            Absent, Chunked, ChunkedNotFinal, ChunkedTwice, CodedChunked, Other,
-        };
-        match (self, chunked) {
-            (Absent, true) => Chunked,
-            (Absent | Other, false) => Other,
-            (Other, true) => CodedChunked,
-            (Chunked | CodedChunked | ChunkedNotFinal, false) => ChunkedNotFinal,
-            (Chunked | CodedChunked | ChunkedNotFinal, true) | (ChunkedTwice, _) => ChunkedTwice,
-        }
+    #[test]
+    fn errors_show_what_was_seen() {
+        let told = "the server's response has a malformed status line at byte 11: \"HTTP/1.1 20X\"";
+        check("HTTP/1.1 20X OK\r\n\r\n", &[&format!("error parse_status: {told}")]);
     }
 }

@@ -7,7 +7,8 @@ use memchr::memchr_iter;
 use super::chunked::ChunkError;
 use super::error::Error;
 use super::limits::{Limit, Limits};
-use super::response::{HeadSummary, Status, parse_head};
+use super::response::{Status, parse_head};
+use super::summary::HeadSummary;
 
 /// What stands before the section in the buffer that collects it.
 pub(super) const TRAILER_PROLOGUE: &[u8] = b"HTTP/1.1 200\r\n";
@@ -16,7 +17,7 @@ pub(super) const TRAILER_PROLOGUE: &[u8] = b"HTTP/1.1 200\r\n";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Section {
     /// Bytes of prologue, fields and blank line.
-    pub(super) section_bytes: usize,
+    pub(super) bytes: usize,
     /// Whether a line is folded.
     pub(super) folded: bool,
 }
@@ -41,7 +42,7 @@ pub(super) fn parse_trailers(input: &[u8], limits: &Limits) -> Result<Status<Sec
 
 impl Section {
     fn of(section: &HeadSummary) -> Section {
-        Section { section_bytes: section.head_bytes as usize, folded: section.folded }
+        Section { bytes: section.head_bytes as usize, folded: section.folded }
     }
 }
 

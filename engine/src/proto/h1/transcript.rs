@@ -9,7 +9,11 @@ pub(super) fn check_sent(sent: &[Sent], limits: Limits, raw: &[u8], expected: &[
     let shown = raw.escape_ascii().to_string();
     let mut memo = HeadMemo::new();
     let whole = transcribe(sent, limits, &[raw], &mut memo);
-    assert_eq!(whole, expected, "whole: {shown}");
+    let agree = whole.len() == expected.len()
+        && whole.iter().zip(expected).all(|(told, line)| {
+            told == line || line.starts_with("error ") && told.starts_with(&format!("{line}:"))
+        });
+    assert!(agree, "{shown}\n told {whole:#?}\n  not {expected:#?}");
     assert_eq!(transcribe(sent, limits, &[raw], &mut memo), whole, "warm memo: {shown}");
     let bytes: Vec<&[u8]> = raw.chunks(1).collect();
     assert_eq!(transcribe(sent, limits, &bytes, &mut memo), whole, "byte by byte: {shown}");
@@ -31,7 +35,7 @@ pub(super) fn check(raw: impl AsRef<[u8]>, expected: &[&str]) {
 fn transcribe(sent: &[Sent], limits: Limits, parts: &[&[u8]], memo: &mut HeadMemo) -> Vec<String> {
     let mut machine = Machine::new(&limits);
     for one in sent {
-        machine.handle_request(*one).unwrap();
+        assert_eq!(machine.handle_request(*one), Ok(()));
     }
     let mut told = Vec::new();
     for part in parts {
@@ -42,7 +46,7 @@ fn transcribe(sent: &[Sent], limits: Limits, parts: &[&[u8]], memo: &mut HeadMem
     match machine.handle_eof() {
         Ok(Eof::End(reason)) => told.push(format!("end: {reason}")),
         Ok(Eof::Idle | Eof::Closed) => {}
-        Err(error) => told.push(format!("error {}", error.kind_name())),
+        Err(error) => told.push(format!("error {}: {error}", error.kind_name())),
     }
     told
 }
