@@ -1,4 +1,7 @@
 //! Ringshot: an io_uring, thread-per-core HTTP client engine.
 #![cfg(target_os = "linux")]
 
+pub mod clock;
+pub mod driver;
 pub mod proto;
+pub mod sys;

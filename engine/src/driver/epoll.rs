@@ -1,0 +1,480 @@
+//! The epoll driver: edge-triggered readiness turned into the same completions. The baseline, and the fallback where `io_uring` is forbidden.
+//!
+//! A request costs one send, one receive and its share of one `epoll_wait`: sockets are added once, sends go straight out, a receive follows readiness and is
+//! not repeated after a short read (epoll(7): with edge triggering a short read on a stream means that it is drained). Never polls a socket that is not ready.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use super::{
+    Armed, Completion, Confirm, Counters, Driver, End, Event, Full, Lent, Limits, Op, REAP_MAX,
+    Slot, Span, TemplateId, Wait, Window, keep_template,
+};
+use crate::sys::socket::{self, Blocking};
+use crate::sys::{Errno, epoll as calls};
+
+/// Readiness events taken from one `epoll_wait`.
+const EVENTS_MAX: usize = 512;
+/// The arena that receives fill one after the other: one piece of a large body, or many small responses.
+const ARENA_BYTES: usize = 512 << 10;
+/// Room that a receive must have: with less the arena is used up until its pieces are given back.
+const ROOM_BYTES: usize = 64 << 10;
+/// The most that one receive asks for.
+const RECEIVE_BYTES_MAX: usize = 256 << 10;
+/// The most that one discard asks for.
+const DISCARD_BYTES_MAX: u64 = 1 << 30;
+
+/// What a slot's reader wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Nothing,
+    Stream,
+    Once,
+    Discard(u64),
+}
+
+/// What a slot's socket is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Connecting,
+    Connected,
+    Listening,
+}
+
+/// A send that the kernel did not take whole.
+#[derive(Debug, Clone, Copy)]
+struct Unsent {
+    span: Span,
+    confirm: Confirm,
+}
+
+/// One slot. Invariant: `queued` is true exactly while the slot's index is in the driver's `ready` queue.
+#[derive(Debug)]
+struct Entry {
+    generation: u32,
+    socket: OwnedFd,
+    role: Role,
+    reading: Reading,
+    /// An edge said that something can be read, and no read has drained it since.
+    readable: bool,
+    /// The peer's end was announced: a short read is not the last.
+    ending: bool,
+    queued: bool,
+    unsent: VecDeque<Unsent>,
+}
+
+/// A driver on one epoll instance, of one thread.
+#[derive(Debug)]
+pub struct Epoll {
+    epoll: calls::Epoll,
+    entries: Vec<Option<Entry>>,
+    events: Box<[calls::Event]>,
+    /// Events of the last wait that have not been looked at: `events[next..count]`.
+    next: usize,
+    count: usize,
+    /// Slots that are readable and want to read.
+    ready: VecDeque<u32>,
+    /// Completions that did not come from reading: told at the next reap.
+    told: Vec<Completion>,
+    arena: Box<[u8]>,
+    arena_used: usize,
+    /// Pieces of the arena that are lent.
+    lent: u32,
+    templates: Vec<Rc<[u8]>>,
+    counters: Counters,
+}
+
+impl Epoll {
+    /// Opens an instance.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE` or `ENOMEM`.
+    pub fn open(limits: Limits) -> io::Result<Self> {
+        let slots = limits.slots.clamp(1, super::SLOTS_MAX);
+        Ok(Self {
+            epoll: calls::Epoll::open()?,
+            entries: (0..slots).map(|_| None).collect(),
+            events: vec![calls::Event::NONE; EVENTS_MAX].into_boxed_slice(),
+            next: 0,
+            count: 0,
+            ready: VecDeque::with_capacity(slots.min(1024) as usize),
+            told: Vec::new(),
+            arena: vec![0; ARENA_BYTES].into_boxed_slice(),
+            arena_used: 0,
+            lent: 0,
+            templates: Vec::new(),
+            counters: Counters::default(),
+        })
+    }
+
+    #[inline]
+    fn live(entries: &mut [Option<Entry>], slot: Slot) -> Option<&mut Entry> {
+        let entry = entries.get_mut(slot.index as usize)?.as_mut()?;
+        (entry.generation == slot.generation).then_some(entry)
+    }
+
+    fn tell(&mut self, slot: Slot, event: Event) {
+        self.told.push(Completion { slot, event });
+    }
+
+    /// Takes a socket over and watches it.
+    fn occupy(&mut self, slot: Slot, socket: OwnedFd, role: Role) -> Result<(), Errno> {
+        let Some(place) = self.entries.get_mut(slot.index as usize) else {
+            debug_assert!(false, "a slot out of range");
+            return Err(Errno(libc::EINVAL));
+        };
+        debug_assert!(place.is_none(), "a slot that is taken");
+        self.counters.system_calls += 1;
+        let data = u64::from(slot.index) | u64::from(slot.generation) << 32;
+        self.epoll.add(socket.as_fd(), data).map_err(|error| Errno::of(&error))?;
+        *place = Some(Entry {
+            generation: slot.generation,
+            socket,
+            role,
+            reading: Reading::Nothing,
+            readable: false,
+            ending: false,
+            queued: false,
+            unsent: VecDeque::new(),
+        });
+        Ok(())
+    }
+
+    /// Starts a connect. The socket is watched only after connect(2): before it an unconnected socket reports a hang-up.
+    fn connect(&mut self, slot: Slot, socket: OwnedFd, peer: std::net::SocketAddr) {
+        self.counters.system_calls += 1;
+        let started = socket::connect(&socket, &peer.into());
+        let role = if started.is_ok() { Role::Connected } else { Role::Connecting };
+        let outcome = match started {
+            Ok(()) | Err(Errno(libc::EINPROGRESS | libc::EINTR)) => {
+                self.occupy(slot, socket, role).and(started)
+            }
+            Err(errno) => {
+                let occupied = self.occupy(slot, socket, Role::Connected);
+                occupied.and(Err(errno))
+            }
+        };
+        match outcome {
+            Ok(()) => self.tell(slot, Event::Connected),
+            Err(Errno(libc::EINPROGRESS | libc::EINTR)) => {}
+            Err(errno) => self.tell(slot, Event::ConnectFailed(errno)),
+        }
+    }
+
+    #[inline]
+    fn send(&mut self, slot: Slot, span: Span, confirm: Confirm) {
+        let Some(entry) = Self::live(&mut self.entries, slot) else { return };
+        if entry.unsent.is_empty() {
+            self.counters.system_calls += 1;
+            let bytes = bytes_of(&self.templates, span);
+            match calls::send(entry.socket.as_fd(), bytes) {
+                Ok(taken) if taken == bytes.len() => {
+                    if confirm == Confirm::Always {
+                        self.tell(slot, Event::Sent);
+                    }
+                }
+                Ok(taken) => entry.unsent.push_back(Unsent { span: rest(span, taken), confirm }),
+                Err(Errno(libc::EAGAIN)) => entry.unsent.push_back(Unsent { span, confirm }),
+                Err(errno) => self.tell(slot, Event::SendFailed(errno)),
+            }
+        } else {
+            entry.unsent.push_back(Unsent { span, confirm });
+        }
+    }
+
+    /// Goes on with what the kernel did not take, now that it has room.
+    fn send_rest(&mut self, slot: Slot) {
+        while let Some(entry) = Self::live(&mut self.entries, slot) {
+            let Some(Unsent { span, confirm }) = entry.unsent.front_mut() else { return };
+            self.counters.system_calls += 1;
+            let bytes = bytes_of(&self.templates, *span);
+            match calls::send(entry.socket.as_fd(), bytes) {
+                Ok(taken) if taken < bytes.len() => *span = rest(*span, taken),
+                Err(Errno(libc::EAGAIN)) => return,
+                Ok(_) => {
+                    let confirm = *confirm;
+                    entry.unsent.pop_front();
+                    if confirm == Confirm::Always {
+                        self.tell(slot, Event::Sent);
+                    }
+                }
+                Err(errno) => {
+                    entry.unsent.clear();
+                    self.tell(slot, Event::SendFailed(errno));
+                }
+            }
+        }
+    }
+
+    /// Sets what the reader wants, and queues the slot if there is something to read already.
+    fn read(&mut self, slot: Slot, reading: Reading) {
+        let Some(entry) = Self::live(&mut self.entries, slot) else { return };
+        debug_assert!(entry.reading == Reading::Nothing, "one receive at a time");
+        entry.reading = reading;
+        if entry.readable && !entry.queued {
+            entry.queued = true;
+            self.ready.push_back(slot.index);
+        }
+    }
+
+    fn stop(&mut self, slot: Slot) {
+        let Some(entry) = Self::live(&mut self.entries, slot) else { return };
+        if std::mem::replace(&mut entry.reading, Reading::Nothing) != Reading::Nothing {
+            self.tell(slot, Event::ReceiveEnded(End::Stopped));
+        }
+    }
+
+    fn close(&mut self, slot: Slot) {
+        if Self::live(&mut self.entries, slot).is_none() {
+            return;
+        }
+        self.counters.system_calls += 1;
+        self.entries[slot.index as usize] = None;
+        // What was told and not reaped must not come after `Closed`; buffers of it don't exist, since only reading lends.
+        self.told.retain(|completion| completion.slot != slot);
+        self.tell(slot, Event::Closed);
+    }
+
+    /// Turns the events of the last wait into queued reads, finished connects and continued sends.
+    fn sort_events(&mut self) {
+        while self.next < self.count {
+            let event = self.events[self.next];
+            self.next += 1;
+            let data = event.data();
+            let slot = Slot { index: data as u32, generation: (data >> 32) as u32 };
+            let Some(entry) = Self::live(&mut self.entries, slot) else { continue };
+            if entry.role == Role::Connecting {
+                if event.writable() {
+                    self.finish_connect(slot);
+                }
+                continue;
+            }
+            if event.readable() {
+                entry.readable = true;
+                entry.ending |= event.ending();
+                let wanted = entry.reading != Reading::Nothing || entry.role == Role::Listening;
+                if wanted && !entry.queued {
+                    entry.queued = true;
+                    self.ready.push_back(slot.index);
+                }
+            }
+            if !entry.unsent.is_empty() && event.writable() {
+                self.send_rest(slot);
+            }
+        }
+    }
+
+    fn finish_connect(&mut self, slot: Slot) {
+        let Some(entry) = Self::live(&mut self.entries, slot) else { return };
+        self.counters.system_calls += 1;
+        entry.role = Role::Connected;
+        match socket::take_error(&entry.socket) {
+            Ok(()) => self.tell(slot, Event::Connected),
+            Err(errno) => self.tell(slot, Event::ConnectFailed(errno)),
+        }
+    }
+
+    /// Reads one piece of a queued slot. `false` if the arena is used up.
+    #[inline]
+    fn read_one(&mut self, into: &mut Vec<Completion>) -> bool {
+        if self.lent == 0 {
+            self.arena_used = 0;
+        }
+        if ARENA_BYTES - self.arena_used < ROOM_BYTES {
+            return false;
+        }
+        let Some(index) = self.ready.pop_front() else { return false };
+        let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::as_mut) else {
+            return true;
+        };
+        entry.queued = false;
+        let slot = Slot { index, generation: entry.generation };
+        if entry.role == Role::Listening {
+            self.accept(slot, into);
+            return true;
+        }
+        self.counters.system_calls += 1;
+        let start = self.arena_used;
+        let event = match entry.reading {
+            Reading::Nothing => {
+                self.counters.system_calls -= 1;
+                return true;
+            }
+            Reading::Discard(bytes) => {
+                let asked = bytes.min(DISCARD_BYTES_MAX) as usize;
+                let outcome = calls::discard(entry.socket.as_fd(), asked);
+                entry.after_read(outcome, asked).map(|taken| Event::Discarded(taken as u64))
+            }
+            Reading::Stream | Reading::Once => {
+                let room = (ARENA_BYTES - start).min(RECEIVE_BYTES_MAX);
+                let outcome =
+                    calls::receive(entry.socket.as_fd(), &mut self.arena[start..start + room]);
+                entry.after_read(outcome, room).map(|taken| {
+                    self.arena_used += taken;
+                    self.lent += 1;
+                    let lent = Lent { buffer: 0, start: start as u32, bytes: taken as u32 };
+                    let stream = entry.reading == Reading::Stream;
+                    Event::Received(lent, if stream { Armed::Yes } else { Armed::No })
+                })
+            }
+        };
+        let event = match event {
+            Ok(event) => event,
+            // Nothing was there after all: the next edge queues the slot again.
+            Err(None) => return true,
+            Err(Some(end)) => Event::ReceiveEnded(end),
+        };
+        if !matches!(event, Event::Received(_, Armed::Yes)) {
+            entry.reading = Reading::Nothing;
+        } else if entry.readable {
+            entry.queued = true;
+            self.ready.push_back(index);
+        }
+        into.push(Completion { slot, event });
+        true
+    }
+
+    /// Accepts all that is waiting.
+    fn accept(&mut self, slot: Slot, into: &mut Vec<Completion>) {
+        while let Some(entry) = Self::live(&mut self.entries, slot) {
+            self.counters.system_calls += 1;
+            let event = match socket::accept(&entry.socket) {
+                Ok(socket) => Event::Accepted(socket),
+                Err(Errno(libc::EAGAIN)) => {
+                    entry.readable = false;
+                    return;
+                }
+                Err(Errno(libc::ECONNABORTED | libc::EINTR)) => continue,
+                Err(errno) => Event::AcceptFailed(errno),
+            };
+            let failed = matches!(event, Event::AcceptFailed(_));
+            into.push(Completion { slot, event });
+            if failed || into.len() >= REAP_MAX {
+                // Looked at again in the next turn: no edge will come for those who wait already.
+                entry.queued = true;
+                self.ready.push_back(slot.index);
+                return;
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// What a read of `asked` bytes means: bytes, nothing there after all (`Err(None)`), or the end.
+    #[inline]
+    fn after_read(&mut self, outcome: Result<usize, Errno>, asked: usize) -> Result<usize, Option<End>> {
+        match outcome {
+            Ok(0) => Err(Some(End::Eof)),
+            Ok(taken) => {
+                // A short read drained the stream, unless the end stands behind the bytes.
+                self.readable = taken == asked || self.ending;
+                Ok(taken)
+            }
+            Err(Errno(libc::EAGAIN | libc::EINTR)) => {
+                self.readable = false;
+                Err(None)
+            }
+            Err(errno) => Err(Some(End::Failed(errno))),
+        }
+    }
+}
+
+#[inline]
+fn bytes_of(templates: &[Rc<[u8]>], span: Span) -> &[u8] {
+    let (start, end) = (span.start as usize, span.start as usize + span.bytes as usize);
+    let template = templates.get(span.template.0 as usize);
+    let bytes = template.and_then(|template| template.get(start..end));
+    debug_assert!(bytes.is_some(), "a span outside its template");
+    bytes.unwrap_or_default()
+}
+
+fn rest(span: Span, taken: usize) -> Span {
+    let taken = taken as u32;
+    Span { start: span.start + taken, bytes: span.bytes - taken, ..span }
+}
+
+impl Driver for Epoll {
+    fn name(&self) -> &'static str {
+        "epoll"
+    }
+
+    fn blocking(&self) -> Blocking {
+        Blocking::No
+    }
+
+    fn register(&mut self, bytes: Rc<[u8]>) -> io::Result<TemplateId> {
+        keep_template(&mut self.templates, bytes)
+    }
+
+    #[inline]
+    fn try_submit(&mut self, slot: Slot, op: Op) -> Result<(), Full> {
+        match op {
+            Op::Send { span, confirm } => self.send(slot, span, confirm),
+            Op::Receive(Window::Stream) => self.read(slot, Reading::Stream),
+            Op::Receive(Window::Once | Window::Bulk) => self.read(slot, Reading::Once),
+            Op::Discard { bytes } => self.read(slot, Reading::Discard(bytes)),
+            Op::Stop => self.stop(slot),
+            Op::Close => self.close(slot),
+            Op::Connect { socket, peer } => self.connect(slot, socket, peer),
+            Op::Adopt { socket } => {
+                if let Err(errno) = self.occupy(slot, socket, Role::Connected) {
+                    self.tell(slot, Event::ReceiveEnded(End::Failed(errno)));
+                }
+            }
+            Op::Listen { socket } => {
+                if let Err(errno) = self.occupy(slot, socket, Role::Listening) {
+                    self.tell(slot, Event::AcceptFailed(errno));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        self.next = 0;
+        let pending = !self.ready.is_empty() || !self.told.is_empty();
+        let timeout = if wait.completions == 0 || pending {
+            0
+        } else {
+            // Rounded up: a timer must not wake the loop before it is due.
+            i32::try_from(wait.timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+        };
+        self.counters.system_calls += 1;
+        self.counters.waits += 1;
+        match self.epoll.wait(&mut self.events, timeout) {
+            Ok(count) => self.count = count,
+            Err(Errno(libc::EINTR)) => self.count = 0,
+            Err(Errno(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn reap(&mut self, into: &mut Vec<Completion>) -> usize {
+        let before = into.len();
+        self.sort_events();
+        into.append(&mut self.told);
+        while into.len() - before < REAP_MAX && self.read_one(into) {}
+        self.counters.completions += (into.len() - before) as u64;
+        into.len() - before
+    }
+
+    #[inline]
+    fn bytes(&self, lent: &Lent) -> &[u8] {
+        let start = lent.start as usize;
+        self.arena.get(start..start + lent.bytes as usize).unwrap_or_default()
+    }
+
+    #[inline]
+    fn give_back(&mut self, lent: Lent) {
+        debug_assert!(self.lent > 0, "a buffer that was not lent: {lent:?}");
+        self.lent = self.lent.saturating_sub(1);
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+}

@@ -1,0 +1,194 @@
+//! The kernel edge: operations in, completions out. Never calls back, never reads the clock, knows no HTTP.
+//!
+//! # The contract
+//!
+//! A [`Driver`] serves one thread. It owns *slots*, each of which may hold a socket, and is driven by three calls:
+//!
+//! - [`Driver::try_submit`] takes an operation or hands it back ([`Full`]). It may execute it at once or later; it never blocks. Operations on one slot
+//!   take effect in the order of their submission.
+//! - [`Driver::wait`] hands queued operations to the kernel and waits as [`Wait`] says. It returns early with or without completions, after a signal too.
+//! - [`Driver::reap`] appends completions to a list of the caller's, at most [`REAP_MAX`] of them, and returns how many; zero means that none are left. The
+//!   caller reaps until zero, and acts on what it reaped in between: reap, then act.
+//!
+//! What holds for every driver, and what the simulator takes to its limits:
+//!
+//! 1. **Every operation ends.** A connect, a confirmed send, a receive, a discard ends in its completion; after `Close` exactly one `Closed` comes for the
+//!    slot's generation, after all others, and none after it. `Adopt`, `Stop` and quiet sends have no completion of their own when all is well.
+//! 2. **Completions come in any order** between slots, and between the sends and receives of one slot. A quiet send's failure may come after the response.
+//! 3. **Any piece may be partial.** A receive brings one byte or many; a discard fewer than asked. A send is whole or failed.
+//! 4. **A receive may end at any time** ([`Armed::No`], [`End::Starved`]); the caller asks again. `Eof` and `Failed` are final.
+//! 5. **Lent bytes** belong to the caller until [`Driver::give_back`]; each `Lent` is given back once, and before the next `wait` if the caller can, since
+//!    buffers are few.
+//! 6. **Memory lent to the kernel** is owned by the driver: templates and buffers live as long as the driver, and the ring is closed before they are freed.
+//! 7. **A stale slot** (an older generation) in `try_submit` is ignored.
+//! 8. **At most** one receive or discard and one confirmed send are in flight on a slot.
+//!
+//! Slots are numbered by the caller below [`Limits::slots`]; a slot's index may be used again, with the next generation, after its `Closed`.
+
+mod epoll;
+mod op;
+pub mod probe;
+pub mod sim;
+mod token;
+pub mod uring;
+
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use epoll::Epoll;
+pub use op::{
+    Armed, Completion, Confirm, End, Event, Lent, Op, Span, TemplateId, Window,
+};
+pub use token::{GENERATIONS, Kind, Slot, Token};
+pub use uring::Uring;
+
+use crate::sys::socket::Blocking;
+
+/// Most completions that one [`Driver::reap`] appends.
+pub const REAP_MAX: usize = 256;
+
+/// The contract between a shard and the kernel: see the module's head.
+pub trait Driver {
+    /// Which of the drivers this is, for reports.
+    fn name(&self) -> &'static str;
+
+    /// Whether sockets handed to this driver must block.
+    fn blocking(&self) -> Blocking;
+
+    /// Keeps `bytes` until the driver is dropped, so that sends can refer to them.
+    ///
+    /// # Errors
+    /// `InvalidInput` for more than `u32::MAX` bytes or none.
+    fn register(&mut self, bytes: Rc<[u8]>) -> io::Result<TemplateId>;
+
+    /// Takes an operation.
+    ///
+    /// # Errors
+    /// [`Full`] hands the operation back when the queue has no room: submit it again after the next [`Driver::wait`].
+    fn try_submit(&mut self, slot: Slot, op: Op) -> Result<(), Full>;
+
+    /// Submits what is queued and waits.
+    ///
+    /// # Errors
+    /// Only what no retry can mend: the driver is lost, and with it what was in flight.
+    fn wait(&mut self, wait: Wait) -> io::Result<()>;
+
+    /// Appends completions to `into`, at most [`REAP_MAX`], and returns how many.
+    fn reap(&mut self, into: &mut Vec<Completion>) -> usize;
+
+    /// The bytes of a lent buffer.
+    fn bytes(&self, lent: &Lent) -> &[u8];
+
+    /// Takes a lent buffer back.
+    fn give_back(&mut self, lent: Lent);
+
+    /// What the driver counted since it was opened.
+    fn counters(&self) -> Counters;
+}
+
+/// How [`Driver::wait`] waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// Completions to wait for; zero submits and looks without waiting.
+    pub completions: u32,
+    /// After this time one completion is enough (a kernel without `min_wait` ignores `completions` above one). Zero: no such time.
+    pub settle: Duration,
+    /// After this time return in any case.
+    pub timeout: Duration,
+}
+
+/// The queue has no room for an operation, which comes back.
+#[derive(Debug)]
+pub struct Full {
+    /// What was not taken.
+    pub op: Op,
+}
+
+/// Limits of a driver, each fixed when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Slots, that is sockets, 1 to [`SLOTS_MAX`].
+    pub slots: u32,
+}
+
+/// Most slots of one driver.
+pub const SLOTS_MAX: u32 = 1 << 20;
+
+/// What a driver counted. Monotonic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// System calls made, those of opening and closing sockets included.
+    pub system_calls: u64,
+    /// Calls that waited or could have.
+    pub waits: u64,
+    /// Completions handed out.
+    pub completions: u64,
+    /// Times the completion queue overflowed into the kernel's list (`io_uring`).
+    pub queue_overflows: u64,
+    /// Receives that found no buffer (`io_uring`).
+    pub buffers_starved: u64,
+}
+
+/// The drivers of the real kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriverKind {
+    /// `io_uring`(7).
+    IoUring,
+    /// epoll(7).
+    Epoll,
+}
+
+impl fmt::Display for DriverKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        })
+    }
+}
+
+/// What a user asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DriverChoice {
+    /// `io_uring` where it works, else epoll with a notice.
+    #[default]
+    Auto,
+    /// `io_uring` or an error.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+impl FromStr for DriverChoice {
+    type Err = UnknownDriver;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "io_uring" => Ok(Self::IoUring),
+            "epoll" => Ok(Self::Epoll),
+            _ => Err(UnknownDriver(text.to_owned())),
+        }
+    }
+}
+
+/// A driver's name that there is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no driver is called {0:?}: use auto, io_uring or epoll")]
+pub struct UnknownDriver(pub String);
+
+/// Appends a template to a driver's list: the part of [`Driver::register`] that all drivers share.
+fn keep_template(templates: &mut Vec<Rc<[u8]>>, bytes: Rc<[u8]>) -> io::Result<TemplateId> {
+    if bytes.is_empty() || u32::try_from(bytes.len()).is_err() {
+        let problem = "a template must hold 1 to 2^32 - 1 bytes";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    templates.push(bytes);
+    Ok(TemplateId(templates.len() as u32 - 1))
+}

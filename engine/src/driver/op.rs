@@ -1,0 +1,149 @@
+//! What a driver is asked to do, and what it says happened. Plain data.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use super::Slot;
+use crate::sys::Errno;
+
+/// One operation on a slot's socket. The driver owns the socket from `Connect`, `Adopt` or `Listen` until `Closed`.
+#[derive(Debug)]
+pub enum Op {
+    /// Takes the socket over and connects it to the peer. Ends in `Connected` or `ConnectFailed`.
+    Connect {
+        /// A socket of the peer's family, from `sys::socket`.
+        socket: OwnedFd,
+        /// Where to.
+        peer: SocketAddr,
+    },
+    /// Takes a connected socket over. Has no completion.
+    Adopt {
+        /// The socket, as an `Accepted` gave it.
+        socket: OwnedFd,
+    },
+    /// Takes a listener over and accepts until closed: an `Accepted` each.
+    Listen {
+        /// The listening socket.
+        socket: OwnedFd,
+    },
+    /// Sends a part of a registered template. At most one is in flight on a slot, unless all are quiet.
+    Send {
+        /// What to send.
+        span: Span,
+        /// Whether success is told.
+        confirm: Confirm,
+    },
+    /// Receives into buffers of the driver. At most one receive or discard is in flight on a slot.
+    Receive(Window),
+    /// Throws away up to this many bytes, without copying where the kernel can. Ends in `Discarded` or `ReceiveEnded`.
+    Discard {
+        /// At most so many; fewer may be discarded.
+        bytes: u64,
+    },
+    /// Ends a receive or discard that is in flight; its end is told by `ReceiveEnded(Stopped)`, unless it ended by itself first.
+    Stop,
+    /// Cancels what is in flight, closes the socket, and tells `Closed`, the slot's last completion.
+    Close,
+}
+
+/// A part of a template registered with the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Which template.
+    pub template: TemplateId,
+    /// First byte.
+    pub start: u32,
+    /// Bytes; not zero.
+    pub bytes: u32,
+}
+
+/// Names bytes that a driver keeps until it is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TemplateId(pub u32);
+
+/// Whether a send tells its success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirm {
+    /// Only a failure is told: for small sends, whose success the response shows.
+    OnFailure,
+    /// `Sent` or `SendFailed` is told.
+    Always,
+}
+
+/// How a receive reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// Small pieces, repeated until it ends: for small responses.
+    Stream,
+    /// One small piece: for the head before a large body.
+    Once,
+    /// One piece as large as the driver has: for large bodies that are wanted.
+    Bulk,
+}
+
+/// Something happened to a slot.
+#[derive(Debug)]
+pub struct Completion {
+    /// Whose.
+    pub slot: Slot,
+    /// What.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The socket is connected.
+    Connected,
+    /// The connect failed; only `Close` makes sense now.
+    ConnectFailed(Errno),
+    /// A send with [`Confirm::Always`] has been taken by the kernel whole.
+    Sent,
+    /// A send failed, whole or in part; the connection can't be used any more.
+    SendFailed(Errno),
+    /// Bytes came.
+    Received(Lent, Armed),
+    /// Bytes were discarded: so many, not zero.
+    Discarded(u64),
+    /// A receive or discard is over without bytes.
+    ReceiveEnded(End),
+    /// A listener accepted a connection.
+    Accepted(OwnedFd),
+    /// A listener could not accept (`EMFILE` and its like); it goes on trying.
+    AcceptFailed(Errno),
+    /// The slot's socket is closed and nothing of it is in flight. Its last completion.
+    Closed,
+}
+
+/// Whether a receive goes on after a completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Armed {
+    /// More will come without asking.
+    Yes,
+    /// It is over: ask again to go on.
+    No,
+}
+
+/// How a receive ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The peer closed its side.
+    Eof,
+    /// No buffer was free; ask again once buffers have been given back.
+    Starved,
+    /// It was stopped or cancelled.
+    Stopped,
+    /// The connection failed.
+    Failed(Errno),
+}
+
+/// Bytes in a buffer that the driver lends: to be given back once, after they were read.
+///
+/// Not `Clone`: whoever holds it is the one who gives it back.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a lent buffer must be given back to its driver"]
+pub struct Lent {
+    pub(super) buffer: u32,
+    pub(super) start: u32,
+    pub(super) bytes: u32,
+}

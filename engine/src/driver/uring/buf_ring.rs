@@ -1,0 +1,83 @@
+//! A ring of buffers that the kernel picks from (io_uring_register_buf_ring(3), Linux 5.19). Never grows, never copies.
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::IoUring;
+use io_uring::types::BufRingEntry;
+
+use crate::sys::mmap::Mapping;
+
+/// Where a buffer is: with the kernel, or lent to whoever reaped it.
+///
+/// Invariants: `entries` maps `count` ring entries, `buffers` maps `count * bytes` bytes, `count` is a power of two; a buffer id is in the ring or lent, never both.
+/// Both mappings outlive the ring: the driver declares its ring before its buffer rings, and fields drop in that order.
+#[derive(Debug)]
+pub(super) struct BufRing {
+    entries: Mapping,
+    buffers: Mapping,
+    count: u16,
+    bytes: u32,
+    /// Entries ever added, modulo 2^16; published by [`BufRing::publish`].
+    tail: u16,
+}
+
+impl BufRing {
+    /// Registers `count` (a power of two, at most 32768) buffers of `bytes` bytes under `group`.
+    pub(super) fn register(ring: &IoUring, group: u16, count: u16, bytes: u32) -> io::Result<Self> {
+        debug_assert!(count.is_power_of_two());
+        let entries = Mapping::anonymous(usize::from(count) * size_of::<BufRingEntry>())?;
+        let buffers = Mapping::anonymous(usize::from(count) * bytes as usize)?;
+        let address = entries.base().as_ptr() as u64;
+        // SAFETY: the mapping is page-aligned, of the size the kernel expects, and outlives the ring (invariant of the type).
+        unsafe { ring.submitter().register_buf_ring_with_flags(address, count, group, 0) }?;
+        let mut this = Self { entries, buffers, count, bytes, tail: 0 };
+        (0..count).for_each(|id| this.give_back(id));
+        this.publish();
+        Ok(this)
+    }
+
+    /// Puts a buffer back; the kernel sees it after the next [`BufRing::publish`].
+    #[inline]
+    pub(super) fn give_back(&mut self, id: u16) {
+        debug_assert!(id < self.count);
+        let address = self.address(id).as_ptr() as u64;
+        let place = usize::from(self.tail & (self.count - 1));
+        let entries = self.entries.base().cast::<BufRingEntry>();
+        // SAFETY: `place` is below `count`, so the entry lies in the mapping.
+        let mut entry = unsafe { entries.add(place) };
+        // SAFETY: the kernel reads entries below the published tail only, and this one lies at or above it: it is ours alone.
+        let entry = unsafe { entry.as_mut() };
+        entry.set_addr(address);
+        entry.set_len(self.bytes);
+        entry.set_bid(id);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// Shows the kernel what was given back: one store for a batch.
+    #[inline]
+    pub(super) fn publish(&self) {
+        let entries = self.entries.base().cast::<BufRingEntry>().as_ptr();
+        // SAFETY: `entries` points to the first entry of an initialised, page-aligned buffer ring.
+        let tail = unsafe { BufRingEntry::tail(entries) }.cast::<AtomicU16>();
+        // SAFETY: the tail lies in our mapping, is aligned to two bytes, and is only ever accessed atomically by both sides.
+        unsafe { &*tail }.store(self.tail, Ordering::Release);
+    }
+
+    /// The first `bytes` bytes of buffer `id`, which the caller holds.
+    #[inline]
+    pub(super) fn slice(&self, id: u16, bytes: u32) -> &[u8] {
+        debug_assert!(bytes <= self.bytes);
+        let address = self.address(id);
+        // SAFETY: the buffer lies in the mapping and is lent, so the kernel does not write to it until it is given back, which needs `&mut self`.
+        unsafe { NonNull::slice_from_raw_parts(address, bytes as usize).as_ref() }
+    }
+
+    #[inline]
+    fn address(&self, id: u16) -> NonNull<u8> {
+        let id = id & (self.count - 1);
+        // SAFETY: the masked id is below `count`, so the offset lies in the mapping.
+        unsafe { self.buffers.base().add(usize::from(id) * self.bytes as usize) }
+    }
+}

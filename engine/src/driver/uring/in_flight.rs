@@ -1,0 +1,102 @@
+//! What the kernel holds of each slot: its socket, its address while connecting, and how many operations are to complete.
+//!
+//! Invariants:
+//! 1. `pending` counts the operations whose last completion has not been reaped; quiet sends are not among them.
+//! 2. An entry is freed, and its socket closed, only when `pending` is zero: no completion of a live operation finds its slot in other hands.
+//! 3. `address` lives from the connect's submission until its completion.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use socket2::SockAddr;
+
+use crate::driver::{Kind, Slot};
+
+/// One slot.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    generation: u32,
+    pending: u32,
+    /// The receive or discard in flight.
+    pub(super) receive: Option<Kind>,
+    pub(super) socket: Option<OwnedFd>,
+    address: Option<Box<SockAddr>>,
+    closing: bool,
+}
+
+impl Entry {
+    pub(super) fn raw(&self) -> RawFd {
+        self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Keeps `peer` for the kernel, at an address that does not move.
+    pub(super) fn keep_address(&mut self, peer: SocketAddr) -> &SockAddr {
+        self.address.insert(Box::new(peer.into()))
+    }
+
+    pub(super) fn drop_address(&mut self) {
+        self.address = None;
+    }
+
+    /// One more operation whose completion is to come.
+    #[inline]
+    pub(super) fn started(&mut self) {
+        self.pending += 1;
+    }
+
+    /// The last completion of an operation was reaped.
+    #[inline]
+    pub(super) fn ended(&mut self) {
+        debug_assert!(self.pending > 0, "a completion that nothing is pending for");
+        self.pending = self.pending.saturating_sub(1);
+    }
+
+    pub(super) fn idle(&self) -> bool {
+        self.pending == 0
+    }
+
+    pub(super) fn closing(&self) -> bool {
+        self.closing
+    }
+
+    pub(super) fn set_closing(&mut self) {
+        self.closing = true;
+    }
+}
+
+/// All slots of a driver.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    entries: Vec<Entry>,
+}
+
+impl InFlight {
+    pub(super) fn new(slots: u32) -> Self {
+        Self { entries: (0..slots).map(|_| Entry::default()).collect() }
+    }
+
+    /// The entry of a live slot; `None` for a stale or empty one.
+    #[inline]
+    pub(super) fn live(&mut self, slot: Slot) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(slot.index as usize)?;
+        (entry.generation == slot.generation && entry.socket.is_some()).then_some(entry)
+    }
+
+    /// Fills an empty slot; hands the socket back if the index is out of range or taken.
+    pub(super) fn occupy(&mut self, slot: Slot, socket: OwnedFd) -> Result<&mut Entry, OwnedFd> {
+        match self.entries.get_mut(slot.index as usize) {
+            Some(entry) if entry.socket.is_none() => {
+                *entry = Entry { generation: slot.generation, socket: Some(socket), ..Entry::default() };
+                Ok(entry)
+            }
+            _ => Err(socket),
+        }
+    }
+
+    /// Empties a slot whose last completion was reaped; the socket closes when the caller drops it.
+    pub(super) fn vacate(&mut self, slot: Slot) -> Option<OwnedFd> {
+        let entry = self.live(slot)?;
+        debug_assert!(entry.idle());
+        entry.socket.take()
+    }
+}

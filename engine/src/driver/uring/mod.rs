@@ -1,0 +1,409 @@
+//! The `io_uring` driver: one ring, one `io_uring_enter` a turn, multishot receives from a buffer ring. Never retries, never parses.
+//!
+//! A request costs one submission (a send that completes only if it fails), one completion (a piece of a receive armed once for the connection's life), and
+//! its share of one enter. What can go wrong is told by the completion's flags: see [`reap`](Uring::reap) and `docs/kernel-support.md`.
+
+mod buf_ring;
+mod in_flight;
+mod prep;
+mod reaping;
+mod setup;
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use io_uring::squeue;
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::IoUring;
+
+pub use setup::Tier;
+
+use super::{
+    Completion, Confirm, Counters, Driver, Full, Kind, Lent, Limits, Op, Slot, Span, TemplateId,
+    Token, Wait, Window,
+};
+use crate::sys::socket::Blocking;
+use buf_ring::BufRing;
+use in_flight::{Entry, InFlight};
+use prep::Target;
+
+/// Size of a buffer for [`Window::Stream`] and [`Window::Once`].
+pub const SMALL_BUFFER_BYTES: u32 = 4096;
+/// Size of a buffer for [`Window::Bulk`].
+pub const LARGE_BUFFER_BYTES: u32 = 256 << 10;
+/// Buffers for [`Window::Bulk`], made at the first use.
+const LARGE_BUFFERS: u16 = 16;
+/// Small buffers: twice the slots within this range, so that a turn in which every connection answers finds enough.
+const SMALL_BUFFERS: std::ops::RangeInclusive<u32> = 256..=4096;
+/// The most that one discard asks for.
+const DISCARD_BYTES_MAX: u64 = 1 << 30;
+
+const SMALL: u16 = 0;
+const LARGE: u16 = 1;
+
+/// How to open a [`Uring`].
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Slots and other limits.
+    pub limits: Limits,
+    /// The best tier to use; the kernel's own if it is lower.
+    pub tier: Tier,
+    /// Whether sockets are put into the ring's file table.
+    pub descriptors: Descriptors,
+}
+
+impl Config {
+    /// The best that the kernel has, for so many slots.
+    #[must_use]
+    pub const fn for_slots(slots: u32) -> Self {
+        Self { limits: Limits { slots }, tier: Tier::MinWait, descriptors: Descriptors::Fixed }
+    }
+}
+
+/// How operations name their socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descriptors {
+    /// By place in the ring's file table: less work an operation, one more system call a connection.
+    Fixed,
+    /// By descriptor: less work a connection.
+    Plain,
+}
+
+/// A driver on one ring, of one thread.
+///
+/// Field order is drop order: the ring closes before the memory it was lent.
+pub struct Uring {
+    ring: IoUring,
+    in_flight: InFlight,
+    small: BufRing,
+    large: Option<BufRing>,
+    templates: Vec<Rc<[u8]>>,
+    tier: Tier,
+    descriptors: Descriptors,
+    /// Slots whose `Closed` is to be told at the next reap.
+    closed: Vec<Slot>,
+    counters: Counters,
+}
+
+impl std::fmt::Debug for Uring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counters = &self.counters;
+        f.debug_struct("Uring").field("tier", &self.tier).field("counters", counters).finish_non_exhaustive()
+    }
+}
+
+impl Uring {
+    /// Opens a ring for the calling thread, which must be the one that uses it.
+    ///
+    /// # Errors
+    /// `ENOSYS` or `EPERM` where `io_uring` is missing or forbidden (see [`super::probe`]), `ENOMEM`, `EINVAL` before Linux 5.19.
+    pub fn open(config: Config) -> io::Result<Self> {
+        let slots = config.limits.slots.clamp(1, super::SLOTS_MAX);
+        let (ring, tier) = setup::open(config.tier, slots)?;
+        let buffers = (slots.saturating_mul(2)).clamp(*SMALL_BUFFERS.start(), *SMALL_BUFFERS.end());
+        let buffers = buffers.next_power_of_two() as u16;
+        let small = BufRing::register(&ring, SMALL, buffers, SMALL_BUFFER_BYTES)?;
+        let mut descriptors = config.descriptors;
+        if descriptors == Descriptors::Fixed && ring.submitter().register_files_sparse(slots).is_err() {
+            descriptors = Descriptors::Plain;
+        }
+        Ok(Self {
+            ring,
+            in_flight: InFlight::new(slots),
+            small,
+            large: None,
+            templates: Vec::new(),
+            tier,
+            descriptors,
+            closed: Vec::new(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// The tier that the kernel gave.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Queues an entry, submitting what is queued if there is no room. `Err` if there is none even then.
+    #[inline]
+    fn push(&mut self, entry: &squeue::Entry) -> Result<(), ()> {
+        // SAFETY: every entry comes from `prep` with memory that outlives it: templates, buffer rings and boxed addresses (in_flight, invariants 2 and 3).
+        if unsafe { self.ring.submission().push(entry) }.is_ok() {
+            return Ok(());
+        }
+        self.counters.system_calls += 1;
+        // An error here shows as a queue that is still full.
+        let _ = self.ring.submit();
+        // SAFETY: as above.
+        unsafe { self.ring.submission().push(entry) }.map_err(|_| ())
+    }
+
+    #[inline]
+    fn target(descriptors: Descriptors, slot: Slot, entry: &Entry) -> Target {
+        match descriptors {
+            Descriptors::Fixed => Target::Fixed(slot.index),
+            Descriptors::Plain => Target::Plain(entry.raw()),
+        }
+    }
+
+    #[inline]
+    fn send(&mut self, slot: Slot, span: Span, confirm: Confirm) -> Result<(), ()> {
+        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
+        let target = Self::target(self.descriptors, slot, entry);
+        let (start, end) = (span.start as usize, span.start as usize + span.bytes as usize);
+        let template = self.templates.get(span.template.0 as usize);
+        let Some(bytes) = template.and_then(|template| template.get(start..end)) else {
+            debug_assert!(false, "a span outside its template");
+            return Ok(());
+        };
+        let sqe = prep::send(target, bytes.as_ptr(), span.bytes);
+        match confirm {
+            Confirm::OnFailure => {
+                let token = Token { slot, kind: Kind::SendQuiet }.pack();
+                self.push(&prep::quiet(sqe).user_data(token))
+            }
+            Confirm::Always => {
+                self.push(&sqe.user_data(Token { slot, kind: Kind::Send }.pack()))?;
+                self.started(slot, None);
+                Ok(())
+            }
+        }
+    }
+
+    fn started(&mut self, slot: Slot, receive: Option<Kind>) {
+        if let Some(entry) = self.in_flight.live(slot) {
+            entry.started();
+            entry.receive = receive.or(entry.receive);
+        }
+    }
+
+    fn receive(&mut self, slot: Slot, window: Window) -> Result<(), ()> {
+        if window == Window::Bulk {
+            self.ensure_large();
+        }
+        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
+        let target = Self::target(self.descriptors, slot, entry);
+        let (kind, sqe) = match window {
+            Window::Stream if self.tier >= Tier::Multishot => (Kind::Stream, prep::stream(target, SMALL)),
+            Window::Stream | Window::Once => {
+                (Kind::Once, prep::once(target, SMALL, SMALL_BUFFER_BYTES))
+            }
+            Window::Bulk if self.large.is_some() => {
+                (Kind::Bulk, prep::once(target, LARGE, LARGE_BUFFER_BYTES))
+            }
+            Window::Bulk => (Kind::Once, prep::once(target, SMALL, SMALL_BUFFER_BYTES)),
+        };
+        self.push(&sqe.user_data(Token { slot, kind }.pack()))?;
+        self.started(slot, Some(kind));
+        Ok(())
+    }
+
+    /// Makes the large buffers at their first use; without memory for them the small ones do.
+    fn ensure_large(&mut self) {
+        if self.large.is_none() {
+            self.counters.system_calls += 1;
+            self.large = BufRing::register(&self.ring, LARGE, LARGE_BUFFERS, LARGE_BUFFER_BYTES).ok();
+        }
+    }
+
+    fn discard(&mut self, slot: Slot, bytes: u64) -> Result<(), ()> {
+        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
+        let target = Self::target(self.descriptors, slot, entry);
+        let sqe = prep::discard(target, bytes.min(DISCARD_BYTES_MAX) as u32);
+        self.push(&sqe.user_data(Token { slot, kind: Kind::Discard }.pack()))?;
+        self.started(slot, Some(Kind::Discard));
+        Ok(())
+    }
+
+    fn stop(&mut self, slot: Slot) -> Result<(), ()> {
+        let Some(kind) = self.in_flight.live(slot).and_then(|entry| entry.receive) else {
+            return Ok(());
+        };
+        let sqe = prep::cancel(Token { slot, kind }.pack());
+        self.push(&sqe.user_data(Token { slot, kind: Kind::Cancel }.pack()))?;
+        self.started(slot, None);
+        Ok(())
+    }
+
+    /// Takes a socket over; `false` if the slot is taken or the file table refuses.
+    fn occupy(&mut self, slot: Slot, socket: OwnedFd) -> bool {
+        if self.descriptors == Descriptors::Fixed {
+            self.counters.system_calls += 1;
+            let raw = socket.as_raw_fd();
+            if self.ring.submitter().register_files_update(slot.index, &[raw]).is_err() {
+                return false;
+            }
+        }
+        self.in_flight.occupy(slot, socket).is_ok()
+    }
+
+    fn accept(&mut self, slot: Slot) -> Result<(), ()> {
+        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
+        let target = Self::target(self.descriptors, slot, entry);
+        self.push(&prep::accept(target).user_data(Token { slot, kind: Kind::Accept }.pack()))?;
+        self.started(slot, None);
+        Ok(())
+    }
+
+    fn close(&mut self, slot: Slot) -> Result<(), ()> {
+        let descriptors = self.descriptors;
+        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
+        if entry.closing() {
+            return Ok(());
+        }
+        if entry.idle() {
+            entry.set_closing();
+            self.finish_close(slot);
+            return Ok(());
+        }
+        let sqe = prep::cancel_all(Self::target(descriptors, slot, entry));
+        self.push(&sqe.user_data(Token { slot, kind: Kind::Cancel }.pack()))?;
+        if let Some(entry) = self.in_flight.live(slot) {
+            entry.set_closing();
+            entry.started();
+        }
+        Ok(())
+    }
+
+    /// Closes the socket of a slot that nothing is pending for, and remembers to tell it.
+    fn finish_close(&mut self, slot: Slot) {
+        let Some(socket) = self.in_flight.vacate(slot) else { return };
+        if self.descriptors == Descriptors::Fixed {
+            self.counters.system_calls += 1;
+            // A place that can't be emptied is overwritten by the next socket.
+            let _ = self.ring.submitter().register_files_update(slot.index, &[-1]);
+        }
+        self.counters.system_calls += 1;
+        drop(socket);
+        self.closed.push(slot);
+    }
+
+    /// Connects the socket, or tells at the next reap why it can't.
+    fn connect(&mut self, slot: Slot, socket: OwnedFd, peer: std::net::SocketAddr) -> Result<(), Full> {
+        // Room first: a connect must not be half done.
+        if self.ring.submission().is_full() {
+            self.counters.system_calls += 1;
+            let _ = self.ring.submit();
+            if self.ring.submission().is_full() {
+                return Err(Full { op: Op::Connect { socket, peer } });
+            }
+        }
+        if !self.occupy(slot, socket) {
+            debug_assert!(false, "a slot that is taken");
+            return Ok(());
+        }
+        let descriptors = self.descriptors;
+        if let Some(entry) = self.in_flight.live(slot) {
+            let target = Self::target(descriptors, slot, entry);
+            let sqe = prep::connect(target, entry.keep_address(peer));
+            entry.started();
+            let token = Token { slot, kind: Kind::Connect }.pack();
+            let pushed = self.push(&sqe.user_data(token));
+            debug_assert!(pushed.is_ok(), "room was made above");
+        }
+        Ok(())
+    }
+}
+
+impl Driver for Uring {
+    fn name(&self) -> &'static str {
+        "io_uring"
+    }
+
+    fn blocking(&self) -> Blocking {
+        Blocking::Yes
+    }
+
+    fn register(&mut self, bytes: Rc<[u8]>) -> io::Result<TemplateId> {
+        super::keep_template(&mut self.templates, bytes)
+    }
+
+    #[inline]
+    fn try_submit(&mut self, slot: Slot, op: Op) -> Result<(), Full> {
+        let outcome = match op {
+            Op::Send { span, confirm } => self.send(slot, span, confirm),
+            Op::Receive(window) => self.receive(slot, window),
+            Op::Discard { bytes } => self.discard(slot, bytes),
+            Op::Stop => self.stop(slot),
+            Op::Close => self.close(slot),
+            Op::Connect { socket, peer } => return self.connect(slot, socket, peer),
+            Op::Adopt { socket } => {
+                self.occupy(slot, socket);
+                return Ok(());
+            }
+            Op::Listen { socket } => {
+                self.occupy(slot, socket);
+                // A full queue here is mended by the re-arm at the next reap of the listener's slot; at the start it can't be full.
+                let _ = self.accept(slot);
+                return Ok(());
+            }
+        };
+        outcome.map_err(|()| Full { op })
+    }
+
+    #[inline]
+    fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        self.small.publish();
+        if let Some(large) = &self.large {
+            large.publish();
+        }
+        let timeout = timespec(wait.timeout);
+        let mut args = SubmitArgs::new().timespec(&timeout);
+        let mut want = wait.completions.min(1);
+        if wait.completions > 1 && !wait.settle.is_zero() && self.tier == Tier::MinWait {
+            want = wait.completions;
+            args = args.min_wait_usec(wait.settle.as_micros() as u32);
+        }
+        if self.ring.submission().cq_overflow() {
+            self.counters.queue_overflows += 1;
+        }
+        self.counters.system_calls += 1;
+        self.counters.waits += 1;
+        match self.ring.submitter().submit_with_args(want as usize, &args) {
+            Ok(_) => Ok(()),
+            // ETIME: time is up. EINTR: a signal. EBUSY, EAGAIN, ENOMEM: reap, then try again.
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    #[inline]
+    fn reap(&mut self, into: &mut Vec<Completion>) -> usize {
+        self.reap_some(into)
+    }
+
+    #[inline]
+    fn bytes(&self, lent: &Lent) -> &[u8] {
+        let id = lent.buffer as u16;
+        if lent.buffer >> 16 == u32::from(LARGE) {
+            return self.large.as_ref().map_or(&[], |large| large.slice(id, lent.bytes));
+        }
+        self.small.slice(id, lent.bytes)
+    }
+
+    #[inline]
+    fn give_back(&mut self, lent: Lent) {
+        let id = lent.buffer as u16;
+        if lent.buffer >> 16 == u32::from(LARGE) {
+            if let Some(large) = &mut self.large {
+                large.give_back(id);
+            }
+        } else {
+            self.small.give_back(id);
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec::new().sec(duration.as_secs()).nsec(duration.subsec_nanos())
+}

@@ -1,0 +1,87 @@
+//! Operations as submission queue entries. Builds, never pushes.
+
+use io_uring::opcode;
+use io_uring::squeue::{Entry, Flags};
+use io_uring::types::{CancelBuilder, Fd, Fixed};
+use socket2::SockAddr;
+
+/// A descriptor as the ring knows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Target {
+    /// A place in the ring's file table.
+    Fixed(u32),
+    /// A descriptor of the process.
+    Plain(i32),
+}
+
+/// Builds `$op` for either kind of descriptor.
+macro_rules! on {
+    ($target:expr, $fd:ident => $build:expr) => {
+        match $target {
+            Target::Fixed(index) => {
+                let $fd = Fixed(index);
+                $build
+            }
+            Target::Plain(raw) => {
+                let $fd = Fd(raw);
+                $build
+            }
+        }
+    };
+}
+
+/// `IORING_RECVSEND_POLL_FIRST` (io_uring_enter(2), 5.19): wait for readiness before the first try.
+const POLL_FIRST: u16 = 1;
+
+/// `address` must stay where it is until the entry has been submitted (`IORING_FEAT_SUBMIT_STABLE`).
+pub(super) fn connect(target: Target, address: &SockAddr) -> Entry {
+    on!(target, fd => opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build())
+}
+
+/// `MSG_WAITALL` makes the kernel go on after a short send (io_uring_enter(2)).
+#[inline]
+pub(super) fn send(target: Target, bytes: *const u8, count: u32) -> Entry {
+    let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+    on!(target, fd => opcode::Send::new(fd, bytes, count).flags(flags).build())
+}
+
+/// A send that has a completion only if it fails (`IOSQE_CQE_SKIP_SUCCESS`, 5.17).
+#[inline]
+pub(super) fn quiet(entry: Entry) -> Entry {
+    entry.flags(Flags::SKIP_SUCCESS)
+}
+
+/// A receive that repeats, into buffers of `group` (6.0).
+pub(super) fn stream(target: Target, group: u16) -> Entry {
+    on!(target, fd => opcode::RecvMulti::new(fd, group).build())
+}
+
+/// One receive of up to `count` bytes into a buffer of `group`.
+pub(super) fn once(target: Target, group: u16, count: u32) -> Entry {
+    let entry = on!(target, fd => opcode::Recv::new(fd, std::ptr::null_mut(), count)
+        .buf_group(group).ioprio(POLL_FIRST).build());
+    entry.flags(Flags::BUFFER_SELECT)
+}
+
+/// One receive that drops up to `count` bytes in the kernel (tcp(7), `MSG_TRUNC`).
+///
+/// Never with `MSG_WAITALL`: a retry would start from the full count, since a truncating receive does not advance it, and take bytes of the next response.
+pub(super) fn discard(target: Target, count: u32) -> Entry {
+    on!(target, fd => opcode::Recv::new(fd, std::ptr::null_mut(), count).flags(libc::MSG_TRUNC).build())
+}
+
+/// Accepts until cancelled (5.19).
+pub(super) fn accept(target: Target) -> Entry {
+    on!(target, fd => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build())
+}
+
+/// Cancels the operation with this token.
+pub(super) fn cancel(token: u64) -> Entry {
+    opcode::AsyncCancel2::new(CancelBuilder::user_data(token)).build()
+}
+
+/// Cancels everything on a descriptor.
+pub(super) fn cancel_all(target: Target) -> Entry {
+    let builder = on!(target, fd => CancelBuilder::fd(fd)).all();
+    opcode::AsyncCancel2::new(builder).build()
+}

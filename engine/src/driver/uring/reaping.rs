@@ -1,0 +1,154 @@
+//! Completion queue entries as completions: what each flag and result means, in one place. Never submits, except to re-arm a listener.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use io_uring::cqueue;
+
+use super::{LARGE, SMALL, Uring};
+use crate::driver::{Armed, Completion, End, Event, Kind, Lent, REAP_MAX, Slot, Token};
+use crate::sys::Errno;
+
+impl Uring {
+    /// Drains the completion queue into `into`.
+    #[inline]
+    pub(super) fn reap_some(&mut self, into: &mut Vec<Completion>) -> usize {
+        let before = into.len();
+        for _ in 0..REAP_MAX {
+            // One at a time: the entry is copied out, and handling it may need the ring.
+            let Some(cqe) = self.ring.completion().next() else { break };
+            self.counters.completions += 1;
+            self.handle(&cqe, into);
+        }
+        if !self.closed.is_empty() {
+            into.extend(self.closed.drain(..).map(|slot| Completion { slot, event: Event::Closed }));
+        }
+        into.len() - before
+    }
+
+    #[inline]
+    fn handle(&mut self, cqe: &cqueue::Entry, into: &mut Vec<Completion>) {
+        let Some(Token { slot, kind }) = Token::unpack(cqe.user_data()) else {
+            debug_assert!(false, "a token that nobody made");
+            return;
+        };
+        match kind {
+            Kind::Stream | Kind::Once | Kind::Bulk => self.handle_receive(slot, kind, cqe, into),
+            Kind::Accept => self.handle_accept(slot, cqe, into),
+            _ => self.handle_single(slot, kind, cqe.result(), into),
+        }
+    }
+
+    /// A piece of a receive, or its end. Flags count, not the result: a receive without `F_MORE` is over, whatever it brought.
+    #[inline]
+    fn handle_receive(&mut self, slot: Slot, kind: Kind, cqe: &cqueue::Entry, into: &mut Vec<Completion>) {
+        let (result, flags) = (cqe.result(), cqe.flags());
+        let group = if kind == Kind::Bulk { LARGE } else { SMALL };
+        let lent = cqueue::buffer_select(flags).map(|id| Lent {
+            buffer: u32::from(group) << 16 | u32::from(id),
+            start: 0,
+            bytes: result.max(0) as u32,
+        });
+        let armed = if cqueue::more(flags) { Armed::Yes } else { Armed::No };
+        let closing = self.in_flight.live(slot).is_none_or(|entry| entry.closing());
+        match lent {
+            Some(lent) if result > 0 && !closing => {
+                into.push(Completion { slot, event: Event::Received(lent, armed) });
+            }
+            // Late, or an end that took a buffer along: the slot may have gone on, the buffer has not.
+            Some(lent) => self.take_back(lent),
+            None => {}
+        }
+        if result <= 0 && !closing {
+            self.tell_end(slot, result, into);
+        }
+        if armed == Armed::No {
+            self.ended(slot, true);
+        }
+    }
+
+    /// Connects, confirmed and quiet sends, discards and cancellations: one completion each.
+    fn handle_single(&mut self, slot: Slot, kind: Kind, result: i32, into: &mut Vec<Completion>) {
+        let Some(entry) = self.in_flight.live(slot) else { return };
+        if kind == Kind::Connect {
+            entry.drop_address();
+        }
+        if !entry.closing() {
+            match kind {
+                Kind::Discard if result <= 0 => self.tell_end(slot, result, into),
+                _ => into.extend(event_of(kind, result).map(|event| Completion { slot, event })),
+            }
+        }
+        if kind != Kind::SendQuiet {
+            self.ended(slot, kind == Kind::Discard);
+        }
+    }
+
+    /// An accepted connection. A listener that stopped by itself is armed again.
+    fn handle_accept(&mut self, slot: Slot, cqe: &cqueue::Entry, into: &mut Vec<Completion>) {
+        let result = cqe.result();
+        let closing = self.in_flight.live(slot).is_none_or(|entry| entry.closing());
+        if result >= 0 {
+            // SAFETY: the kernel has just made this descriptor for us (io_uring_prep_multishot_accept(3)), and nobody else knows it.
+            let socket = unsafe { OwnedFd::from_raw_fd(result) };
+            if !closing {
+                into.push(Completion { slot, event: Event::Accepted(socket) });
+            }
+        } else if !closing {
+            into.push(Completion { slot, event: Event::AcceptFailed(Errno(-result)) });
+        }
+        if !cqueue::more(cqe.flags()) {
+            self.ended(slot, false);
+            if !closing && self.accept(slot).is_err() {
+                let event = Event::AcceptFailed(Errno(libc::EBUSY));
+                into.push(Completion { slot, event });
+            }
+        }
+    }
+
+    /// The end of a receive or discard that brought no bytes.
+    fn tell_end(&mut self, slot: Slot, result: i32, into: &mut Vec<Completion>) {
+        let end = match -result {
+            0 => End::Eof,
+            libc::ENOBUFS => {
+                self.counters.buffers_starved += 1;
+                End::Starved
+            }
+            libc::ECANCELED | libc::EINTR => End::Stopped,
+            errno => End::Failed(Errno(errno)),
+        };
+        into.push(Completion { slot, event: Event::ReceiveEnded(end) });
+    }
+
+    /// An operation's last completion: a closing slot that was waiting for it closes now.
+    fn ended(&mut self, slot: Slot, receive: bool) {
+        let Some(entry) = self.in_flight.live(slot) else { return };
+        if receive {
+            entry.receive = None;
+        }
+        entry.ended();
+        if entry.closing() && entry.idle() {
+            self.finish_close(slot);
+        }
+    }
+
+    fn take_back(&mut self, lent: Lent) {
+        use crate::driver::Driver;
+        self.give_back(lent);
+    }
+}
+
+/// What a single completion says; `None` for one that needs no telling.
+fn event_of(kind: Kind, result: i32) -> Option<Event> {
+    let errno = Errno(-result);
+    Some(match kind {
+        Kind::Connect if result < 0 => Event::ConnectFailed(errno),
+        Kind::Connect => Event::Connected,
+        Kind::Send if result >= 0 => Event::Sent,
+        Kind::Send => Event::SendFailed(errno),
+        // With MSG_WAITALL a short send means that the rest failed.
+        Kind::SendQuiet if result >= 0 => Event::SendFailed(Errno(libc::EPIPE)),
+        Kind::SendQuiet => Event::SendFailed(errno),
+        Kind::Discard => Event::Discarded(result as u64),
+        _ => return None,
+    })
+}

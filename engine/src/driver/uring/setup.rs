@@ -1,0 +1,91 @@
+//! Opening a ring: the flag ladder, from the best tier that this kernel takes down to the lowest that pays. Tries, never asks for a version.
+
+use std::fmt;
+use std::io;
+
+use io_uring::IoUring;
+use serde::Serialize;
+
+/// Submission queue entries: one turn's batch; a longer one is submitted in parts.
+const SUBMISSION_ENTRIES: u32 = 1024;
+/// Completion queue entries a slot: a receive, a send's failure, a cancellation, and room to breathe.
+const COMPLETIONS_PER_SLOT: u32 = 4;
+/// Completion queue entries, at least and at most.
+const COMPLETION_ENTRIES: std::ops::RangeInclusive<u32> = 4096..=65536;
+
+/// What the ring can do, in steps of kernel versions; each includes those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Provided-buffer rings and single-shot receives (Linux 5.19).
+    SingleShot,
+    /// Multishot receives, cooperative task running (6.0).
+    Multishot,
+    /// Completions run when the shard asks for them, `DEFER_TASKRUN` (6.1).
+    Deferred,
+    /// A minimum wait that gathers completions (6.12).
+    MinWait,
+}
+
+impl Tier {
+    /// All tiers, best first.
+    pub const LADDER: [Self; 4] = [Self::MinWait, Self::Deferred, Self::Multishot, Self::SingleShot];
+
+    /// The kernel version that first has it all.
+    #[must_use]
+    pub const fn kernel(self) -> &'static str {
+        match self {
+            Self::SingleShot => "5.19",
+            Self::Multishot => "6.0",
+            Self::Deferred => "6.1",
+            Self::MinWait => "6.12",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::SingleShot => "single-shot receives",
+            Self::Multishot => "multishot receives",
+            Self::Deferred => "deferred task work",
+            Self::MinWait => "deferred task work with a minimum wait",
+        })
+    }
+}
+
+/// Opens a ring of at most `tier` for `slots` slots. The calling thread is the only one that may use it.
+///
+/// # Errors
+/// What io_uring_setup(2) says to the lowest tier: `ENOSYS`, `EPERM`, `ENOMEM`, or `EINVAL` before 5.19.
+pub(super) fn open(tier: Tier, slots: u32) -> io::Result<(IoUring, Tier)> {
+    let mut refusal = io::Error::from_raw_os_error(libc::EINVAL);
+    for candidate in Tier::LADDER.into_iter().filter(|candidate| *candidate <= tier) {
+        match build(candidate, slots) {
+            Ok(ring) if candidate == Tier::MinWait && !ring.params().is_feature_min_timeout() => {}
+            Ok(ring) => return Ok((ring, candidate)),
+            // EINVAL: a flag that this kernel does not know. Anything else would be said to every tier.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refusal = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refusal)
+}
+
+/// One rung. `NO_SQARRAY` (6.6) is tried with the best tier only, which has it for certain.
+fn build(tier: Tier, slots: u32) -> io::Result<IoUring> {
+    let completions = slots
+        .saturating_mul(COMPLETIONS_PER_SLOT)
+        .clamp(*COMPLETION_ENTRIES.start(), *COMPLETION_ENTRIES.end())
+        .next_power_of_two();
+    let mut builder = IoUring::builder();
+    builder.dontfork().setup_clamp().setup_submit_all().setup_cqsize(completions);
+    builder.setup_taskrun_flag();
+    match tier {
+        Tier::SingleShot => builder.setup_coop_taskrun(),
+        Tier::Multishot => builder.setup_coop_taskrun().setup_single_issuer(),
+        Tier::Deferred => builder.setup_single_issuer().setup_defer_taskrun(),
+        Tier::MinWait => builder.setup_single_issuer().setup_defer_taskrun().setup_no_sqarray(),
+    };
+    builder.build(SUBMISSION_ENTRIES)
+}

@@ -1,0 +1,325 @@
+//! Requests out, responses in: the hot path. Parses in place, gives the buffer back, and sends the next request in the same pass.
+
+use super::connection::{Bodies, Receiving, Sending, State};
+use super::{Body, Failure, Handler, Phase, Response, Shard};
+use crate::clock::Instant;
+use crate::driver::{Armed, Confirm, Driver, End, Lent, Op, Span, Window};
+use crate::proto::h1::{self, Eof, Event};
+use crate::sys::Errno;
+
+/// Unanswered request bytes on a connection up to which sends are quiet: as much as the smallest default send buffer takes (`tcp_wmem`, tcp(7)), so that a
+/// send does not wait inside the kernel while the next one passes it.
+pub const QUIET_BYTES_MAX: u32 = 16 << 10;
+/// Body bytes still to come from which a body counts as large.
+pub const LARGE_BODY_BYTES: u64 = 8 << 10;
+
+/// What came of the bytes of one receive.
+enum Outcome {
+    /// The connection goes on.
+    Open,
+    /// It can't be used again; what is unanswered was not taken up by the server.
+    Done,
+    /// It broke.
+    Failed(h1::Error),
+}
+
+impl<D: Driver> Shard<D> {
+    #[inline]
+    pub(super) fn handle_received(&mut self, lane: u32, lent: Lent, armed: Armed, handler: &mut impl Handler, now: Instant) {
+        let connection = &mut self.lanes[lane as usize];
+        if armed == Armed::No {
+            connection.receiving = Receiving::Nothing;
+        }
+        if connection.state != State::Open {
+            self.driver.give_back(lent);
+            return;
+        }
+        let input = self.driver.bytes(&lent);
+        self.counters.bytes_received += input.len() as u64;
+        let outcome = Reader {
+            connection,
+            memo: &mut self.memo,
+            awaiting: &mut self.awaiting,
+            in_flight: &mut self.in_flight,
+            pipeline: self.config.pipeline,
+            body: self.config.body,
+            lane,
+            now,
+        }
+        .read(input, handler);
+        self.driver.give_back(lent);
+        self.go_on(lane, outcome, handler, now);
+    }
+
+    /// After a piece of input: the next requests and the next receive, or the end.
+    #[inline]
+    fn go_on(&mut self, lane: u32, outcome: Outcome, handler: &mut impl Handler, now: Instant) {
+        match outcome {
+            Outcome::Open => {
+                self.send_more(lane, handler, now);
+                self.receive_next(lane);
+            }
+            Outcome::Done => self.finish_connection(lane, handler, now),
+            Outcome::Failed(error) => self.fail(lane, failure_of(error), handler, now),
+        }
+    }
+
+    pub(super) fn handle_discarded(&mut self, lane: u32, bytes: u64, handler: &mut impl Handler, now: Instant) {
+        let connection = &mut self.lanes[lane as usize];
+        connection.receiving = Receiving::Nothing;
+        if connection.state != State::Open {
+            return;
+        }
+        self.counters.bytes_received += bytes;
+        connection.machine.handle_discarded(bytes);
+        let outcome = Reader {
+            connection,
+            memo: &mut self.memo,
+            awaiting: &mut self.awaiting,
+            in_flight: &mut self.in_flight,
+            pipeline: self.config.pipeline,
+            body: self.config.body,
+            lane,
+            now,
+        }
+        .read(&[], handler);
+        self.go_on(lane, outcome, handler, now);
+    }
+
+    /// The connection can carry no more: what the server did not take up goes back to the handler, and the lane starts afresh.
+    fn finish_connection(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
+        let connection = &mut self.lanes[lane as usize];
+        let count = connection.unanswered();
+        for _ in 0..count {
+            self.end_oldest(lane);
+        }
+        self.close_connection(lane);
+        if count > 0 {
+            handler.handle_unsent(lane, count);
+        }
+        let _ = now;
+    }
+
+    pub(super) fn handle_receive_ended(&mut self, lane: u32, end: End, handler: &mut impl Handler, now: Instant) {
+        let connection = &mut self.lanes[lane as usize];
+        connection.receiving = Receiving::Nothing;
+        if connection.state != State::Open {
+            return;
+        }
+        match end {
+            End::Starved | End::Stopped => self.receive_next(lane),
+            End::Failed(errno) => self.fail(lane, Failure::Reset(errno), handler, now),
+            End::Eof => self.handle_eof(lane, handler, now),
+        }
+    }
+
+    fn handle_eof(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
+        let connection = &mut self.lanes[lane as usize];
+        match connection.machine.handle_eof() {
+            Ok(Eof::End(_)) => {
+                let status = connection.status;
+                if let Some(sent) = self.end_oldest(lane) {
+                    handler.handle_response(lane, Response { sent, status }, now);
+                }
+                self.lanes[lane as usize].failures = 0;
+                self.finish_connection(lane, handler, now);
+            }
+            Ok(Eof::Idle | Eof::Closed) => self.finish_connection(lane, handler, now),
+            Err(error) => self.fail(lane, failure_of(error), handler, now),
+        }
+    }
+
+    pub(super) fn handle_sent(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
+        let connection = &mut self.lanes[lane as usize];
+        connection.sending = Sending::Free;
+        if connection.state == State::Open {
+            self.send_more(lane, handler, now);
+        }
+    }
+
+    /// A send failed. What the server said before it broke may still be readable, and the receive tells it; a failure that it will not tell ends here.
+    pub(super) fn handle_send_failed(&mut self, lane: u32, errno: Errno, handler: &mut impl Handler, now: Instant) {
+        let connection = &mut self.lanes[lane as usize];
+        if connection.state == State::Open {
+            connection.sending = Sending::Busy;
+            if connection.receiving == Receiving::Nothing {
+                self.fail(lane, Failure::Reset(errno), handler, now);
+            }
+        }
+    }
+
+    /// Ends every unanswered request of a lane with `failure`, and the connection with them.
+    pub(super) fn fail(&mut self, lane: u32, failure: Failure, handler: &mut impl Handler, now: Instant) {
+        self.lanes[lane as usize].failures += 1;
+        self.fail_outstanding(lane, failure, handler, now);
+        self.close_connection(lane);
+    }
+
+    pub(super) fn fail_outstanding(&mut self, lane: u32, failure: Failure, handler: &mut impl Handler, now: Instant) {
+        while self.lanes[lane as usize].unanswered() > 0 {
+            let sent = self.end_oldest(lane);
+            handler.handle_failure(lane, failure, sent, now);
+        }
+    }
+
+    /// A request waited too long: it, and those behind it on the connection, which can't be answered before it.
+    pub(super) fn fail_expired(&mut self, lane: u32, request: u32, handler: &mut impl Handler, now: Instant) {
+        debug_assert!(self.lanes[lane as usize].unanswered() > 0, "request {request} expired unsent");
+        self.fail(lane, Failure::Timeout, handler, now);
+    }
+
+    /// Takes the oldest request off the books. `None` if its timer has been taken off already.
+    fn end_oldest(&mut self, lane: u32) -> Option<Instant> {
+        let connection = &mut self.lanes[lane as usize];
+        let request = lane * self.config.pipeline + connection.oldest % self.config.pipeline;
+        connection.oldest = connection.oldest.wrapping_add(1);
+        self.in_flight -= 1;
+        self.awaiting.stop(request)
+    }
+
+    /// Sends as many requests as the lane has room for and the handler gives.
+    #[inline]
+    pub(super) fn send_more(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
+        let connection = &mut self.lanes[lane as usize];
+        let unanswered = connection.unanswered();
+        let room = (self.config.pipeline - unanswered).min(self.copies);
+        if room == 0 || connection.sending == Sending::Busy || self.phase != Phase::Running {
+            return;
+        }
+        let room = if self.config.sent.persistence == h1::Persistence::Close { 1 } else { room };
+        if connection.machine.close_reason().is_some() || connection.state != State::Open {
+            return;
+        }
+        let count = handler.poll_requests(lane, room, now).min(room);
+        if count == 0 || connection.machine.handle_requests(self.config.sent, count).is_err() {
+            debug_assert!(count == 0, "the machine refused what the lane had room for");
+            return;
+        }
+        for _ in 0..count {
+            let request = lane * self.config.pipeline + connection.next % self.config.pipeline;
+            connection.next = connection.next.wrapping_add(1);
+            self.awaiting.start(request, now);
+        }
+        self.in_flight += count;
+        let outstanding_bytes = u64::from(unanswered + count) * u64::from(self.config.request_bytes);
+        let confirm = if outstanding_bytes <= u64::from(QUIET_BYTES_MAX) {
+            Confirm::OnFailure
+        } else {
+            connection.sending = Sending::Busy;
+            Confirm::Always
+        };
+        let span = Span { template: self.template, start: 0, bytes: count * self.config.request_bytes };
+        let slot = connection.slot;
+        self.submit(slot, Op::Send { span, confirm });
+    }
+
+    /// Sees to it that the receive fits what is expected: a stream for small responses; for a large body a discard, or a bulk receive.
+    #[inline]
+    pub(super) fn receive_next(&mut self, lane: u32) {
+        let connection = &mut self.lanes[lane as usize];
+        let rest = connection.machine.discardable();
+        let large = rest >= LARGE_BODY_BYTES;
+        let op = match connection.receiving {
+            Receiving::Stream if large => {
+                connection.receiving = Receiving::Stopping;
+                Op::Stop
+            }
+            Receiving::Stream | Receiving::Once | Receiving::Stopping => return,
+            Receiving::Nothing if connection.state != State::Open => return,
+            Receiving::Nothing if large && self.config.body == Body::Discard => {
+                connection.receiving = Receiving::Once;
+                Op::Discard { bytes: rest }
+            }
+            Receiving::Nothing if large => {
+                connection.receiving = Receiving::Once;
+                Op::Receive(Window::Bulk)
+            }
+            Receiving::Nothing if rest > 0 && self.config.body == Body::Discard && connection.bodies == Bodies::Large => {
+                // The last bytes of a large body: no copy for them either.
+                connection.receiving = Receiving::Once;
+                Op::Discard { bytes: rest }
+            }
+            Receiving::Nothing => {
+                let window = connection.window();
+                connection.receiving = if window == Window::Stream { Receiving::Stream } else { Receiving::Once };
+                Op::Receive(window)
+            }
+        };
+        if large {
+            connection.bodies = Bodies::Large;
+        }
+        let slot = connection.slot;
+        self.submit(slot, op);
+    }
+}
+
+/// A connection that ended before a byte of the response was broken by its end; the rest is the protocol's business.
+fn failure_of(error: h1::Error) -> Failure {
+    match error {
+        h1::Error::ClosedIdle | h1::Error::EmptyReply => Failure::ClosedEarly,
+        error => Failure::Protocol(error),
+    }
+}
+
+/// What reading a piece of input touches: a lane and what all lanes share, but not the driver, which lends the input.
+struct Reader<'a> {
+    connection: &'a mut super::connection::Connection,
+    memo: &'a mut h1::HeadMemo,
+    awaiting: &'a mut super::timers::Fifo,
+    in_flight: &'a mut u32,
+    pipeline: u32,
+    body: Body,
+    lane: u32,
+    now: Instant,
+}
+
+impl Reader<'_> {
+    #[inline]
+    fn read(&mut self, mut input: &[u8], handler: &mut impl Handler) -> Outcome {
+        loop {
+            if let Some(whole) = self.connection.machine.try_whole(input, self.memo) {
+                if self.body == Body::Read {
+                    handler.handle_body(self.lane, &input[whole.head_bytes..whole.consumed]);
+                }
+                input = &input[whole.consumed..];
+                self.end_response(whole.status, handler);
+                match whole.end {
+                    Ok(()) if input.is_empty() => return Outcome::Open,
+                    Ok(()) => continue,
+                    Err(_) => return Outcome::Done,
+                }
+            }
+            let (consumed, event) = match self.connection.machine.poll(input, self.memo) {
+                Ok(told) => told,
+                Err(error) => return Outcome::Failed(error),
+            };
+            match event {
+                Event::NeedMore => return Outcome::Open,
+                Event::Interim(_) | Event::Trailers(_) => {}
+                Event::Head(head) => self.connection.status = head.status(),
+                Event::Data(piece) if self.body == Body::Read => handler.handle_body(self.lane, piece),
+                Event::Data(_) => {}
+                Event::End(end) => {
+                    let status = self.connection.status;
+                    self.end_response(status, handler);
+                    if end.is_err() {
+                        return Outcome::Done;
+                    }
+                }
+            }
+            input = &input[consumed..];
+        }
+    }
+
+    #[inline]
+    fn end_response(&mut self, status: u16, handler: &mut impl Handler) {
+        let connection = &mut *self.connection;
+        let request = self.lane * self.pipeline + connection.oldest % self.pipeline;
+        connection.oldest = connection.oldest.wrapping_add(1);
+        connection.failures = 0;
+        *self.in_flight -= 1;
+        if let Some(sent) = self.awaiting.stop(request) {
+            handler.handle_response(self.lane, Response { sent, status }, self.now);
+        }
+    }
+}

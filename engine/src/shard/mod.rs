@@ -1,0 +1,385 @@
+//! One core: a driver, its connections and their timers. `turn` runs one loop turn: reap, timers, act, submit and wait. Knows no threads, prints nothing.
+//!
+//! A shard keeps a fixed number of *lanes*. Each lane holds at most one connection, opens it when there is something to send, and opens another when it is gone.
+//! What is sent and what becomes of it is the business of a [`Handler`], which the shard asks and tells; the shard itself decides how: when to connect, how to
+//! receive, when to give up. Every request that was sent ends in exactly one of [`Handler::handle_response`], [`Handler::handle_failure`] and
+//! [`Handler::handle_unsent`].
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `connection` | one lane: its state graph and what it is receiving |
+//! | `dial` | opening, backing off, closing |
+//! | `exchange` | requests out, responses in |
+//! | `timers` | one list a timeout class |
+//! | `settle` | how long to wait for company before a turn |
+
+mod connection;
+mod dial;
+mod exchange;
+mod settle;
+pub mod timers;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::driver::{Completion, Driver, Event, Full, Op, Slot, TemplateId, Wait};
+use crate::proto::h1;
+use crate::sys::Errno;
+use connection::{Connection, State};
+pub use settle::Settle;
+use timers::Fifo;
+
+/// What a shard sends and to whom: everything that is fixed for its life.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Addresses of the server; lanes rotate over them. Not empty.
+    pub peers: Vec<SocketAddr>,
+    /// Lanes, 1 to the driver's slots.
+    pub lanes: u32,
+    /// The request, repeated `copies` times, so that several go out in one send.
+    pub requests: Rc<[u8]>,
+    /// Bytes of one request; `requests` is a multiple of it.
+    pub request_bytes: u32,
+    /// What the protocol must know of each request.
+    pub sent: h1::Sent,
+    /// Requests unanswered at a time on one connection, 1 to [`h1::PIPELINE_DEPTH_MAX`].
+    pub pipeline: u32,
+    /// From the start of a dial to its end.
+    pub connect_timeout: Duration,
+    /// From a request being sent to the end of its response.
+    pub response_timeout: Duration,
+    /// Whether bodies are looked at.
+    pub body: Body,
+    /// How turns wait for company.
+    pub settle: Settle,
+    /// Limits of the protocol.
+    pub limits: h1::Limits,
+}
+
+/// What becomes of bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// Nobody looks: large ones are thrown away inside the kernel.
+    Discard,
+    /// [`Handler::handle_body`] gets every byte.
+    Read,
+}
+
+/// A whole response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Response {
+    /// When its request was sent.
+    pub sent: Instant,
+    /// The status code.
+    pub status: u16,
+}
+
+/// How a request failed, or the dial that it was waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection: the dial failed.
+    Connect(Errno),
+    /// No connection within the connect timeout.
+    ConnectTimeout,
+    /// The connection broke, by error number.
+    Reset(Errno),
+    /// The server closed the connection before a byte of the response.
+    ClosedEarly,
+    /// No whole response within the response timeout.
+    Timeout,
+    /// The response was not HTTP, or was cut short.
+    Protocol(h1::Error),
+    /// Still unanswered when the shard was closed.
+    Cancelled,
+}
+
+/// Who gives a shard its work and hears of the outcome.
+pub trait Handler {
+    /// How many requests to send on a lane that has room for `room` (at least one). Zero leaves the lane idle until [`Shard::rouse`].
+    fn poll_requests(&mut self, lane: u32, room: u32, now: Instant) -> u32;
+
+    /// Whether a lane without a connection should open one: it has something to send.
+    fn wants_connection(&mut self, lane: u32) -> bool;
+
+    /// A response is complete.
+    fn handle_response(&mut self, lane: u32, response: Response, now: Instant);
+
+    /// A piece of a body, with [`Body::Read`] only.
+    fn handle_body(&mut self, lane: u32, piece: &[u8]);
+
+    /// A request that was sent at `sent` failed; with `Connect` and `ConnectTimeout` it is the lane's next one, which was not sent.
+    fn handle_failure(&mut self, lane: u32, failure: Failure, sent: Option<Instant>, now: Instant);
+
+    /// `count` requests were sent behind one whose response said that the connection closes: the server did not take them up (RFC 9112 9.6), send them again.
+    fn handle_unsent(&mut self, lane: u32, count: u32);
+}
+
+/// What a shard counted since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Connections that were established.
+    pub connected: u64,
+    /// Bytes received, discarded ones included.
+    pub bytes_received: u64,
+    /// Turns.
+    pub turns: u64,
+    /// Turns that had completions.
+    pub turns_with_completions: u64,
+    /// Completions.
+    pub completions: u64,
+}
+
+/// Whether lanes still send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// No new requests, no new connections.
+    Draining,
+    /// Everything is being closed.
+    Closing,
+}
+
+/// The connections of one core on one driver. Not `Send` in spirit: it belongs to the thread that opened its driver.
+#[derive(Debug)]
+pub struct Shard<D: Driver> {
+    driver: D,
+    config: Config,
+    template: TemplateId,
+    /// Requests in `config.requests`.
+    copies: u32,
+    lanes: Box<[Connection]>,
+    /// By lane.
+    dialing: Fifo,
+    /// By request: lane times pipeline, plus the request's number modulo pipeline.
+    awaiting: Fifo,
+    /// Lanes that back off, by due time: a heap of at most one entry a lane.
+    backoff: std::collections::BinaryHeap<std::cmp::Reverse<(Instant, u32)>>,
+    completions: Vec<Completion>,
+    /// Operations that the driver's queue had no room for, at most a few a lane, in order.
+    backlog: VecDeque<(Slot, Op)>,
+    memo: h1::HeadMemo,
+    phase: Phase,
+    /// Lanes whose slot is in use.
+    open: u32,
+    /// Requests unanswered.
+    in_flight: u32,
+    settle: settle::Gathering,
+    counters: Counters,
+}
+
+impl<D: Driver> Shard<D> {
+    /// A shard on `driver`, with all lanes closed.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the requests are empty or too large for the driver.
+    pub fn new(mut driver: D, config: Config) -> io::Result<Self> {
+        let template = driver.register(Rc::clone(&config.requests))?;
+        let copies = (config.requests.len() as u32) / config.request_bytes.max(1);
+        let lanes = (0..config.lanes).map(|lane| Connection::new(lane, &config.limits)).collect();
+        let nodes = config.lanes as usize * config.pipeline as usize;
+        Ok(Self {
+            template,
+            copies,
+            lanes,
+            dialing: Fifo::new(config.lanes as usize, config.connect_timeout),
+            awaiting: Fifo::new(nodes, config.response_timeout),
+            backoff: std::collections::BinaryHeap::with_capacity(config.lanes as usize),
+            completions: Vec::with_capacity(2 * crate::driver::REAP_MAX),
+            backlog: VecDeque::new(),
+            memo: h1::HeadMemo::new(),
+            phase: Phase::Running,
+            open: 0,
+            in_flight: 0,
+            settle: settle::Gathering::new(config.settle),
+            counters: Counters::default(),
+            driver,
+            config,
+        })
+    }
+
+    /// Opens connections and sends where the handler has something: call it at the start, and when a handler that had nothing has something again.
+    pub fn rouse(&mut self, handler: &mut impl Handler, now: Instant) {
+        for lane in 0..self.config.lanes {
+            match self.lanes[lane as usize].state {
+                State::Vacant => self.dial(lane, handler, now),
+                State::Open => self.send_more(lane, handler, now),
+                _ => {}
+            }
+        }
+    }
+
+    /// One turn: submit and wait for at most `max_block`, reap, expire, act. `clock` is read once, after the wait, and its reading is returned.
+    ///
+    /// # Errors
+    /// Only when the driver is lost.
+    #[inline]
+    pub fn turn(
+        &mut self,
+        max_block: Duration,
+        handler: &mut impl Handler,
+        clock: &mut impl FnMut() -> Instant,
+    ) -> io::Result<Instant> {
+        self.wait(max_block, clock)?;
+        let now = clock();
+        self.flush_backlog();
+        let mut reaped = 0;
+        loop {
+            let mut completions = std::mem::take(&mut self.completions);
+            let count = self.driver.reap(&mut completions);
+            for completion in completions.drain(..) {
+                self.handle_completion(completion, handler, now);
+            }
+            self.completions = completions;
+            if count == 0 {
+                break;
+            }
+            reaped += count;
+        }
+        self.expire(handler, now);
+        self.note_turn(reaped, now);
+        Ok(now)
+    }
+
+    fn note_turn(&mut self, reaped: usize, now: Instant) {
+        self.counters.turns += 1;
+        self.counters.turns_with_completions += u64::from(reaped > 0);
+        self.counters.completions += reaped as u64;
+        self.settle.handle_turn(reaped as u32, now);
+    }
+
+    #[inline]
+    fn wait(&mut self, max_block: Duration, clock: &mut impl FnMut() -> Instant) -> io::Result<()> {
+        let deadline = self.next_deadline();
+        let timeout = if deadline == Instant::NEVER {
+            max_block
+        } else {
+            // Deadlines are seconds away; only a turn with one near pays for a second look at the clock.
+            self.settle.until(deadline, max_block, clock)
+        };
+        let block = self.backlog.is_empty() && !timeout.is_zero();
+        let (completions, settle) = self.settle.plan(self.in_flight);
+        let completions = if block { completions } else { 0 };
+        self.driver.wait(Wait { completions, settle, timeout })
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let backoff = self.backoff.peek().map_or(Instant::NEVER, |entry| entry.0.0);
+        self.dialing.next_deadline().min(self.awaiting.next_deadline()).min(backoff)
+    }
+
+    fn expire(&mut self, handler: &mut impl Handler, now: Instant) {
+        while let Some(request) = self.awaiting.poll_expired(now) {
+            let lane = request / self.config.pipeline;
+            // Back in the list, so that the failure finds when it was sent.
+            self.fail_expired(lane, request, handler, now);
+        }
+        while let Some(lane) = self.dialing.poll_expired(now) {
+            self.dial_failed(lane, Failure::ConnectTimeout, handler, now);
+        }
+        while self.backoff.peek().is_some_and(|entry| entry.0.0 <= now) {
+            let Some(std::cmp::Reverse((_, lane))) = self.backoff.pop() else { break };
+            if self.lanes[lane as usize].state == State::BackingOff {
+                self.lanes[lane as usize].state = State::Vacant;
+                self.dial(lane, handler, now);
+            }
+        }
+    }
+
+    #[inline]
+    fn handle_completion(&mut self, completion: Completion, handler: &mut impl Handler, now: Instant) {
+        let Completion { slot, event } = completion;
+        let lane = slot.index;
+        let live = self.lanes.get(lane as usize).is_some_and(|connection| connection.slot == slot);
+        if !live {
+            // A late completion of a dead slot: only its buffer matters.
+            if let Event::Received(lent, _) = event {
+                self.driver.give_back(lent);
+            }
+            return;
+        }
+        match event {
+            Event::Received(lent, armed) => self.handle_received(lane, lent, armed, handler, now),
+            Event::Discarded(bytes) => self.handle_discarded(lane, bytes, handler, now),
+            Event::ReceiveEnded(end) => self.handle_receive_ended(lane, end, handler, now),
+            Event::Sent => self.handle_sent(lane, handler, now),
+            Event::SendFailed(errno) => self.handle_send_failed(lane, errno, handler, now),
+            Event::Connected => self.handle_connected(lane, handler, now),
+            Event::ConnectFailed(errno) => {
+                self.dial_failed(lane, Failure::Connect(errno), handler, now);
+            }
+            Event::Closed => self.handle_closed(lane, handler, now),
+            // A client listens to nobody.
+            Event::Accepted(_) | Event::AcceptFailed(_) => {}
+        }
+    }
+
+    /// Hands an operation to the driver, or keeps it for the next turn behind those that wait already.
+    #[inline]
+    fn submit(&mut self, slot: Slot, op: Op) {
+        if !self.backlog.is_empty() {
+            self.backlog.push_back((slot, op));
+        } else if let Err(Full { op }) = self.driver.try_submit(slot, op) {
+            self.backlog.push_back((slot, op));
+        }
+    }
+
+    fn flush_backlog(&mut self) {
+        while let Some((slot, op)) = self.backlog.pop_front() {
+            if let Err(Full { op }) = self.driver.try_submit(slot, op) {
+                self.backlog.push_front((slot, op));
+                return;
+            }
+        }
+    }
+
+    /// Stops sending and connecting; responses that are due still come.
+    pub fn drain(&mut self) {
+        if self.phase == Phase::Running {
+            self.phase = Phase::Draining;
+        }
+    }
+
+    /// Ends what is unanswered as [`Failure::Cancelled`] and closes every connection: turn until [`Shard::is_closed`].
+    pub fn close(&mut self, handler: &mut impl Handler, now: Instant) {
+        self.phase = Phase::Closing;
+        self.backoff.clear();
+        for lane in 0..self.config.lanes {
+            self.fail_outstanding(lane, Failure::Cancelled, handler, now);
+            self.close_connection(lane);
+        }
+    }
+
+    /// Whether no request is unanswered.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.in_flight == 0
+    }
+
+    /// Whether no connection is open or in the making.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.open == 0 && self.backlog.is_empty()
+    }
+
+    /// Requests unanswered.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The driver, to read its counters.
+    #[must_use]
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+}

@@ -1,0 +1,81 @@
+//! Anonymous memory straight from the kernel, page-aligned, given back on drop. Never shared with a child.
+
+use std::io;
+use std::ptr::NonNull;
+
+/// A private anonymous mapping, zeroed and touched lazily by the kernel.
+///
+/// Invariant: `base` points to `bytes` mapped bytes until drop.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+/// The size from which huge pages are asked for: 2 MiB, one huge page on x86-64 and on arm64 with 4 KiB pages.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+impl Mapping {
+    /// Maps `bytes` bytes (mmap(2)), at least one; huge pages are asked for where they fit (madvise(2)), and their lack is no error.
+    ///
+    /// # Errors
+    /// What mmap(2) reports, `ENOMEM` mostly.
+    pub fn anonymous(bytes: usize) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: mmap(2) with no address hint and no descriptor touches no existing memory.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or_else(io::Error::last_os_error)?;
+        let mapping = Self { base, bytes };
+        // SAFETY: madvise(2) on a mapping that we own; the advice changes no content.
+        unsafe { libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_DONTFORK) };
+        if bytes >= HUGE_PAGE_BYTES {
+            // SAFETY: as above.
+            unsafe { libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        }
+        Ok(mapping)
+    }
+
+    /// The first byte. Valid for reads and writes of [`Mapping::bytes`] bytes until the mapping is dropped.
+    #[inline]
+    #[must_use]
+    pub fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// The mapping's length in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: `base` and `bytes` are what mmap(2) gave (invariant of the type); nobody uses the memory after drop.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_zeroed_and_writable() {
+        let mapping = Mapping::anonymous(3 << 20).unwrap();
+        assert_eq!(mapping.bytes(), 3 << 20);
+        // SAFETY: the offset lies in the mapping, which lives until the end of the test.
+        let last = unsafe { mapping.base().add((3 << 20) - 1) };
+        // SAFETY: as above.
+        assert_eq!(unsafe { last.read() }, 0);
+        // SAFETY: as above; nobody else holds the pointer.
+        unsafe { last.write(7) };
+        // SAFETY: as above.
+        assert_eq!(unsafe { last.read() }, 7);
+        assert!(Mapping::anonymous(usize::MAX / 2).is_err());
+    }
+}

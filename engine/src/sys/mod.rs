@@ -1,0 +1,98 @@
+//! Thin system calls with safe signatures. No policy, no state; the floor of the house: it imports nothing of ours.
+
+pub mod affinity;
+pub mod epoll;
+pub mod mmap;
+pub mod process;
+pub mod socket;
+
+use std::io;
+
+/// Nanoseconds on `CLOCK_MONOTONIC` (clock_gettime(2)), or `None` if the kernel refuses, which it does not.
+#[inline]
+#[must_use]
+pub fn monotonic() -> Option<u64> {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec that the call fills; it keeps no pointer.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    (status == 0).then_some(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}
+
+/// A system call's error number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    /// The error number of `error`, or `EIO` if it carries none.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        Self(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+
+    /// The error number of the last failed call of this thread.
+    #[must_use]
+    pub fn last() -> Self {
+        Self::of(&io::Error::last_os_error())
+    }
+}
+
+impl std::fmt::Display for Errno {
+    /// The name and the words of errno(3), such as `ECONNREFUSED (Connection refused)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words = io::Error::from_raw_os_error(self.0).to_string();
+        let words = words.split(" (os error").next().unwrap_or_default();
+        match errno_name(self.0) {
+            Some(name) => write!(f, "{name} ({words})"),
+            None => write!(f, "errno {} ({words})", self.0),
+        }
+    }
+}
+
+/// The symbol of the errors that this engine meets (errno(3)).
+fn errno_name(errno: i32) -> Option<&'static str> {
+    Some(match errno {
+        libc::EPERM => "EPERM",
+        libc::EINTR => "EINTR",
+        libc::EIO => "EIO",
+        libc::EBADF => "EBADF",
+        libc::EAGAIN => "EAGAIN",
+        libc::ENOMEM => "ENOMEM",
+        libc::EACCES => "EACCES",
+        libc::EBUSY => "EBUSY",
+        libc::EINVAL => "EINVAL",
+        libc::EMFILE => "EMFILE",
+        libc::ENFILE => "ENFILE",
+        libc::EPIPE => "EPIPE",
+        libc::ENOSYS => "ENOSYS",
+        libc::EADDRINUSE => "EADDRINUSE",
+        libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
+        libc::ENETDOWN => "ENETDOWN",
+        libc::ENETUNREACH => "ENETUNREACH",
+        libc::ECONNABORTED => "ECONNABORTED",
+        libc::ECONNRESET => "ECONNRESET",
+        libc::ENOBUFS => "ENOBUFS",
+        libc::ETIMEDOUT => "ETIMEDOUT",
+        libc::ECONNREFUSED => "ECONNREFUSED",
+        libc::EHOSTUNREACH => "EHOSTUNREACH",
+        libc::ECANCELED => "ECANCELED",
+        libc::EOPNOTSUPP => "EOPNOTSUPP",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errno_reads_as_symbol_and_words() {
+        assert_eq!(Errno(libc::ECONNREFUSED).to_string(), "ECONNREFUSED (Connection refused)");
+        assert_eq!(Errno(libc::ENOTTY).to_string(), "errno 25 (Inappropriate ioctl for device)");
+        assert_eq!(Errno::of(&io::Error::other("x")), Errno(libc::EIO));
+    }
+
+    #[test]
+    fn the_clock_answers() {
+        assert!(monotonic().is_some_and(|nanos| nanos > 0));
+    }
+}
