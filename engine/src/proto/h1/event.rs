@@ -91,3 +91,51 @@ pub enum Refused {
     #[error("no request may follow on this connection")]
     Closing,
 }
+
+/// Where the bytes of a head are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// So many at the start of the input.
+    Input(usize),
+    /// All that was put together from pieces.
+    Spill,
+}
+
+/// An event before it borrows anything, so that whoever finds it can still be changed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Step {
+    NeedMore,
+    Interim(HeadSummary, Framing, Place),
+    Head(HeadSummary, Framing, Place),
+    Data(usize, usize),
+    Trailers,
+    End(End),
+}
+
+impl Step {
+    /// The event, over the bytes that it speaks of.
+    #[inline]
+    pub(super) fn event<'a>(self, input: &'a [u8], spill: &'a [u8]) -> Event<'a> {
+        match self {
+            Step::NeedMore => Event::NeedMore,
+            Step::Interim(summary, framing, place) => {
+                Event::Interim(Head { summary, framing, bytes: place.bytes(input, spill) })
+            }
+            Step::Head(summary, framing, place) => {
+                Event::Head(Head { summary, framing, bytes: place.bytes(input, spill) })
+            }
+            Step::Data(start, end) => Event::Data(&input[start..end]),
+            Step::Trailers => Event::Trailers(Trailers::of(spill)),
+            Step::End(end) => Event::End(end),
+        }
+    }
+}
+
+impl Place {
+    fn bytes<'a>(self, input: &'a [u8], spill: &'a [u8]) -> &'a [u8] {
+        match self {
+            Place::Input(bytes) => &input[..bytes],
+            Place::Spill => spill,
+        }
+    }
+}

@@ -18,8 +18,7 @@
 
 use super::chunked::{ChunkedDecoder, Piece};
 use super::error::{CloseReason, Error};
-use super::event::{End, Eof, Event, Head, Refused, Whole};
-use super::fields::Trailers;
+use super::event::{End, Eof, Event, Place, Refused, Step, Whole};
 use super::framing::{Framing, Leniency, Sent};
 use super::limits::{Interims, Limit, Limits};
 use super::memo::HeadMemo;
@@ -43,24 +42,6 @@ enum Stage {
     /// The response is complete; its `End` is still to be told.
     Ending,
     Closed(CloseReason),
-}
-
-/// Where the bytes of a head are.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    Input(usize),
-    Spill,
-}
-
-/// An event before it borrows anything.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    NeedMore,
-    Interim(HeadSummary, Framing, Place),
-    Head(HeadSummary, Framing, Place),
-    Data(usize, usize),
-    Trailers,
-    End(End),
 }
 
 /// The response side of one connection. Responses are matched to requests first in, first out (RFC
@@ -208,7 +189,7 @@ impl Machine {
     ) -> Result<(usize, Event<'a>), Error> {
         self.spill.rinse();
         let (consumed, step) = self.step(input, memo).inspect_err(|error| self.fail(error))?;
-        Ok((consumed, self.event(step, input)))
+        Ok((consumed, step.event(input, self.spill.bytes())))
     }
 
     /// Takes note that the server closed its side. Poll the bytes before it first.
@@ -248,24 +229,6 @@ impl Machine {
             Error::Unsolicited => CloseReason::SurplusBytes,
             _ => CloseReason::Failed,
         });
-    }
-
-    fn event<'a>(&'a self, step: Step, input: &'a [u8]) -> Event<'a> {
-        let head = |summary, framing, place| {
-            let bytes = match place {
-                Place::Input(bytes) => &input[..bytes],
-                Place::Spill => self.spill.bytes(),
-            };
-            Head { summary, framing, bytes }
-        };
-        match step {
-            Step::NeedMore => Event::NeedMore,
-            Step::Interim(summary, framing, place) => Event::Interim(head(summary, framing, place)),
-            Step::Head(summary, framing, place) => Event::Head(head(summary, framing, place)),
-            Step::Data(start, end) => Event::Data(&input[start..end]),
-            Step::Trailers => Event::Trailers(Trailers::of(self.spill.bytes())),
-            Step::End(end) => Event::End(end),
-        }
     }
 
     fn step(&mut self, input: &[u8], memo: &mut HeadMemo) -> Result<(usize, Step), Error> {

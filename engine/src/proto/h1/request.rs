@@ -103,15 +103,21 @@ impl RequestHead<'_> {
     /// Returns what the response side has to know of it. A `Host` in `headers` replaces the
     /// authority; framing fields in them have to agree with the body and are written once.
     ///
+    /// `headers` is called twice, once to check and once to write, and has to give the same both
+    /// times: `|| slice.iter().copied()`, or the names and values of a `HeaderMap`.
+    ///
     /// # Errors
     /// A [`RequestError`]; `out` is as it was then.
-    pub fn encode(
+    pub fn encode<'h, I>(
         &self,
-        headers: &[(&[u8], &[u8])],
+        headers: impl Fn() -> I,
         out: &mut Vec<u8>,
-    ) -> Result<Sent, RequestError> {
+    ) -> Result<Sent, RequestError>
+    where
+        I: Iterator<Item = (&'h [u8], &'h [u8])>,
+    {
         let target = self.checked_target()?;
-        let wishes = Wishes::of(headers)?;
+        let wishes = Wishes::of(headers())?;
         self.check_body(&wishes)?;
         let host = wishes.host.unwrap_or(self.authority.as_bytes());
         check_authority(host)?;
@@ -120,7 +126,7 @@ impl RequestHead<'_> {
         put(out, &[self.method.as_str(), " ", slash, target, " HTTP/1.1\r\nHost: "]);
         out.extend_from_slice(host);
         out.extend_from_slice(b"\r\n");
-        for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
+        for (name, value) in headers().filter(|(name, _)| !is_ours(name)) {
             put_field(out, name, value);
         }
         self.put_connection(&wishes, out);
@@ -211,7 +217,7 @@ impl RequestHead<'_> {
 }
 
 impl<'a> Wishes<'a> {
-    fn of(headers: &[(&'a [u8], &'a [u8])]) -> Result<Wishes<'a>, RequestError> {
+    fn of(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Wishes<'a>, RequestError> {
         let mut wishes = Wishes::default();
         for (name, value) in headers {
             check_field(name, value)?;
@@ -333,7 +339,7 @@ mod tests {
     ) -> Result<(String, Sent), RequestError> {
         let headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
         let mut out = b"before".to_vec();
-        let result = head.encode(&headers, &mut out);
+        let result = head.encode(|| headers.iter().copied(), &mut out);
         let text = String::from_utf8_lossy(&out).strip_prefix("before").unwrap().to_owned();
         assert!(result.is_ok() || text.is_empty(), "an error wrote {text:?}");
         result.map(|sent| (text, sent))
@@ -459,5 +465,16 @@ mod tests {
         assert_eq!(sent(CLOSE, &[]).persistence, Persistence::Close);
         assert_eq!(sent(GET, &[("connection", "close")]).persistence, Persistence::Close);
         assert_eq!(sent(GET, &[("upgrade", "websocket")]).upgrade, Upgrade::Asked);
+    }
+
+    #[test]
+    fn a_header_map_is_written_without_a_copy() {
+        let mut map = http::HeaderMap::new();
+        map.append("a", "1".parse().unwrap());
+        map.append("a", "2".parse().unwrap());
+        let pairs = || map.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
+        let mut out = Vec::new();
+        assert_eq!(GET.encode(pairs, &mut out), Ok(Sent::default()));
+        assert_eq!(out, b"GET / HTTP/1.1\r\nHost: h\r\na: 1\r\na: 2\r\n\r\n");
     }
 }
