@@ -3,5 +3,8 @@
 
 pub mod clock;
 pub mod driver;
+pub mod host;
+pub mod load;
 pub mod proto;
+pub mod shard;
 pub mod sys;

@@ -364,7 +364,11 @@ impl Epoll {
 impl Entry {
     /// What a read of `asked` bytes means: bytes, nothing there after all (`Err(None)`), or the end.
     #[inline]
-    fn after_read(&mut self, outcome: Result<usize, Errno>, asked: usize) -> Result<usize, Option<End>> {
+    fn after_read(
+        &mut self,
+        outcome: Result<usize, Errno>,
+        asked: usize,
+    ) -> Result<usize, Option<End>> {
         match outcome {
             Ok(0) => Err(Some(End::Eof)),
             Ok(taken) => {

@@ -41,9 +41,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use epoll::Epoll;
-pub use op::{
-    Armed, Completion, Confirm, End, Event, Lent, Op, Span, TemplateId, Window,
-};
+pub use op::{Armed, Completion, Confirm, End, Event, Lent, Op, Span, TemplateId, Window};
 pub use token::{GENERATIONS, Kind, Slot, Token};
 pub use uring::Uring;
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::driver::DriverKind;
+use crate::sys::{affinity, process};
 
 /// Most connections a plan may ask for, over all cores.
 pub const CONNECTIONS_MAX: u32 = 1 << 20;
@@ -80,7 +81,9 @@ pub enum PlanError {
     #[error("no core to run on: name at least one")]
     NoCores,
     /// A core that this machine has not, or that this process may not use.
-    #[error("core {core} does not exist here or is not in this process's affinity mask (there are: {available})")]
+    #[error(
+        "core {core} does not exist here or is not in this process's affinity mask (there are: {available})"
+    )]
     NoSuchCore {
         /// The core asked for.
         core: usize,
@@ -102,8 +105,16 @@ pub enum PlanError {
         /// The largest that is allowed.
         max: u64,
     },
+    /// A time outside its range.
+    #[error("{what} must be more than zero and at most 30 days")]
+    Time {
+        /// Which time.
+        what: &'static str,
+    },
     /// Fewer connections than cores.
-    #[error("{connections} connections can't be spread over {cores} cores: use at least one a core, or fewer cores")]
+    #[error(
+        "{connections} connections can't be spread over {cores} cores: use at least one a core, or fewer cores"
+    )]
     FewerConnectionsThanCores {
         /// Connections asked for.
         connections: u32,
@@ -111,7 +122,9 @@ pub enum PlanError {
         cores: usize,
     },
     /// More connections than file descriptors.
-    #[error("{connections} connections need {needed} file descriptors, but the limit is {limit}: raise it with `ulimit -n {needed}` (hard limit {hard})")]
+    #[error(
+        "{connections} connections need {needed} file descriptors, but the limit is {limit}: raise it with `ulimit -n {needed}` (hard limit {hard})"
+    )]
     FileLimit {
         /// Connections asked for.
         connections: u32,
@@ -125,4 +138,152 @@ pub enum PlanError {
     /// No address to connect to.
     #[error("no address to connect to")]
     NoPeer,
+}
+
+/// File descriptors that a run needs besides one a connection: standard streams, rings, libraries.
+const FILES_BESIDES_CONNECTIONS: u64 = 16;
+
+impl Plan {
+    /// Checks all that can be known before the first connection.
+    ///
+    /// # Errors
+    /// The first [`PlanError`] that holds.
+    pub fn check(&self) -> Result<(), PlanError> {
+        if self.peers.is_empty() {
+            return Err(PlanError::NoPeer);
+        }
+        self.check_cores()?;
+        in_range("connections", u64::from(self.connections), 1, u64::from(CONNECTIONS_MAX))?;
+        in_range(
+            "requests in flight on a connection",
+            u64::from(self.pipeline),
+            1,
+            u64::from(PIPELINE_MAX),
+        )?;
+        match self.stop {
+            Stop::After(duration) => in_range_of_time("the duration", duration)?,
+            Stop::Requests(requests) => in_range("requests", requests, 1, u64::MAX / 2)?,
+        }
+        in_range_of_time("the response timeout", self.timeouts.response)?;
+        in_range_of_time("the connect timeout", self.timeouts.connect)?;
+        if (self.connections as usize) < self.cores.len() {
+            let (connections, cores) = (self.connections, self.cores.len());
+            return Err(PlanError::FewerConnectionsThanCores { connections, cores });
+        }
+        self.check_files(process::file_limit(), process::open_files().unwrap_or(0))
+    }
+
+    fn check_cores(&self) -> Result<(), PlanError> {
+        let available = affinity::cores();
+        if self.cores.is_empty() {
+            return Err(PlanError::NoCores);
+        }
+        for (place, core) in self.cores.iter().copied().enumerate() {
+            if self.cores[..place].contains(&core) {
+                return Err(PlanError::CoreTwice(core));
+            }
+            if !available.contains(&core) {
+                let names: Vec<_> = available.iter().map(ToString::to_string).collect();
+                return Err(PlanError::NoSuchCore { core, available: names.join(", ") });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_files(&self, limit: process::Limit, open: u64) -> Result<(), PlanError> {
+        let besides = FILES_BESIDES_CONNECTIONS + 2 * self.cores.len() as u64;
+        let needed = u64::from(self.connections) + open.max(3) + besides;
+        if needed > limit.soft {
+            let connections = self.connections;
+            return Err(PlanError::FileLimit {
+                connections,
+                needed,
+                limit: limit.soft,
+                hard: limit.hard,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn in_range(what: &'static str, value: u64, min: u64, max: u64) -> Result<(), PlanError> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(PlanError::OutOfRange { what, value, min, max })
+    }
+}
+
+fn in_range_of_time(what: &'static str, duration: Duration) -> Result<(), PlanError> {
+    if duration.is_zero() || duration > DURATION_MAX {
+        Err(PlanError::Time { what })
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::load::{Request, Template};
+    use crate::proto::url::Url;
+
+    fn plan() -> Plan {
+        let url = Url::parse("http://127.0.0.1/").unwrap();
+        let request = Request {
+            method: &Method::GET,
+            url: &url,
+            headers: &[],
+            body: b"",
+            keep_alive: KeepAlive::On,
+        };
+        Plan {
+            peers: vec!["127.0.0.1:80".parse().unwrap()],
+            template: Template::encode(&request).unwrap(),
+            connections: 4,
+            pipeline: 1,
+            cores: vec![affinity::cores()[0]],
+            driver: DriverKind::Epoll,
+            keep_alive: KeepAlive::On,
+            stop: Stop::Requests(1),
+            warm_up: Duration::ZERO,
+            drain: Duration::ZERO,
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    #[test]
+    fn bad_plans_are_refused_with_a_reason() {
+        let check = |change: fn(&mut Plan), words: &str| {
+            let mut plan = plan();
+            change(&mut plan);
+            let error = plan.check().unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        assert_eq!(plan().check(), Ok(()));
+        check(|plan| plan.peers.clear(), "no address");
+        check(|plan| plan.cores.clear(), "no core");
+        check(|plan| plan.cores.push(plan.cores[0]), "named twice");
+        check(|plan| plan.cores = vec![9999], "core 9999 does not exist");
+        check(|plan| plan.connections = 0, "connections must be 1 to");
+        check(|plan| plan.connections = u32::MAX, "connections must be 1 to");
+        check(|plan| plan.pipeline = PIPELINE_MAX + 1, "must be 1 to 128");
+        check(|plan| plan.stop = Stop::Requests(0), "requests must be 1 to");
+        check(|plan| plan.stop = Stop::After(Duration::ZERO), "the duration must be");
+        check(|plan| plan.timeouts.response = Duration::ZERO, "the response timeout must be");
+        check(|plan| plan.timeouts.connect = Duration::MAX, "the connect timeout must be");
+        check(|plan| plan.connections = CONNECTIONS_MAX, "ulimit -n");
+    }
+
+    #[test]
+    fn the_file_limit_counts_what_is_open_already() {
+        let limit = process::Limit { soft: 100, hard: 200 };
+        assert_eq!(plan().check_files(limit, 10), Ok(()));
+        assert!(matches!(
+            plan().check_files(limit, 90),
+            Err(PlanError::FileLimit { needed: 112, .. })
+        ));
+    }
 }

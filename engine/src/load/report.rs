@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+/// Version of the layout of [`Report`].
+pub const SCHEMA_VERSION: u32 = 1;
+
 /// The figures of one run. Requests are counted by outcome: each ends in exactly one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {

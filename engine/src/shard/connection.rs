@@ -9,8 +9,10 @@
 //!    └───────  failure) ───────────┘   the driver says Closed
 //! ```
 
+use super::Body;
+use super::exchange::LARGE_BODY_BYTES;
 use crate::driver::{Slot, Window};
-use crate::proto::h1::{Limits, Machine};
+use crate::proto::h1::{Framing, Limits, Machine};
 
 /// Where a lane is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub(super) struct Connection {
     pub(super) next: u32,
     /// Status of the response whose body is being read.
     pub(super) status: u16,
+    /// Whether that body is chunked.
+    pub(super) chunked: bool,
     /// Dials in a row that led to no response.
     pub(super) failures: u32,
 }
@@ -88,6 +92,7 @@ impl Connection {
             oldest: 0,
             next: 0,
             status: 0,
+            chunked: false,
             failures: 0,
         }
     }
@@ -98,11 +103,28 @@ impl Connection {
         self.next.wrapping_sub(self.oldest)
     }
 
-    /// How to read the next head.
-    pub(super) fn window(&self) -> Window {
+    /// How to read the next head, or a body that can't be discarded.
+    pub(super) fn window(&self, body: Body) -> Window {
         match self.bodies {
             Bodies::Small => Window::Stream,
+            Bodies::Large if self.chunked || body == Body::Read => Window::Bulk,
             Bodies::Large => Window::Once,
+        }
+    }
+
+    /// Takes from a head what the rest of the response needs.
+    pub(super) fn handle_head(&mut self, status: u16, framing: Framing) {
+        self.status = status;
+        self.chunked = framing == Framing::Chunked;
+        if matches!(framing, Framing::Length(bytes) if bytes < LARGE_BODY_BYTES) {
+            self.bodies = Bodies::Small;
+        }
+    }
+
+    /// A chunked body that fills a small buffer and goes on is a large one: its length can't be known.
+    pub(super) fn handle_full_buffer(&mut self) {
+        if self.chunked && self.machine.outstanding() > 0 {
+            self.bodies = Bodies::Large;
         }
     }
 

@@ -52,7 +52,13 @@ impl<D: Driver> Shard<D> {
         self.receive_next(lane);
     }
 
-    pub(super) fn dial_failed(&mut self, lane: u32, failure: Failure, handler: &mut impl Handler, now: Instant) {
+    pub(super) fn dial_failed(
+        &mut self,
+        lane: u32,
+        failure: Failure,
+        handler: &mut impl Handler,
+        now: Instant,
+    ) {
         if self.lanes[lane as usize].state != State::Dialing {
             return;
         }

@@ -3,6 +3,7 @@
 use super::connection::{Bodies, Receiving, Sending, State};
 use super::{Body, Failure, Handler, Phase, Response, Shard};
 use crate::clock::Instant;
+use crate::driver::uring::SMALL_BUFFER_BYTES;
 use crate::driver::{Armed, Confirm, Driver, End, Lent, Op, Span, Window};
 use crate::proto::h1::{self, Eof, Event};
 use crate::sys::Errno;
@@ -25,7 +26,14 @@ enum Outcome {
 
 impl<D: Driver> Shard<D> {
     #[inline]
-    pub(super) fn handle_received(&mut self, lane: u32, lent: Lent, armed: Armed, handler: &mut impl Handler, now: Instant) {
+    pub(super) fn handle_received(
+        &mut self,
+        lane: u32,
+        lent: Lent,
+        armed: Armed,
+        handler: &mut impl Handler,
+        now: Instant,
+    ) {
         let connection = &mut self.lanes[lane as usize];
         if armed == Armed::No {
             connection.receiving = Receiving::Nothing;
@@ -36,6 +44,7 @@ impl<D: Driver> Shard<D> {
         }
         let input = self.driver.bytes(&lent);
         self.counters.bytes_received += input.len() as u64;
+        let full = input.len() >= SMALL_BUFFER_BYTES as usize;
         let outcome = Reader {
             connection,
             memo: &mut self.memo,
@@ -48,6 +57,9 @@ impl<D: Driver> Shard<D> {
         }
         .read(input, handler);
         self.driver.give_back(lent);
+        if full {
+            self.lanes[lane as usize].handle_full_buffer();
+        }
         self.go_on(lane, outcome, handler, now);
     }
 
@@ -64,7 +76,13 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    pub(super) fn handle_discarded(&mut self, lane: u32, bytes: u64, handler: &mut impl Handler, now: Instant) {
+    pub(super) fn handle_discarded(
+        &mut self,
+        lane: u32,
+        bytes: u64,
+        handler: &mut impl Handler,
+        now: Instant,
+    ) {
         let connection = &mut self.lanes[lane as usize];
         connection.receiving = Receiving::Nothing;
         if connection.state != State::Open {
@@ -100,7 +118,13 @@ impl<D: Driver> Shard<D> {
         let _ = now;
     }
 
-    pub(super) fn handle_receive_ended(&mut self, lane: u32, end: End, handler: &mut impl Handler, now: Instant) {
+    pub(super) fn handle_receive_ended(
+        &mut self,
+        lane: u32,
+        end: End,
+        handler: &mut impl Handler,
+        now: Instant,
+    ) {
         let connection = &mut self.lanes[lane as usize];
         connection.receiving = Receiving::Nothing;
         if connection.state != State::Open {
@@ -138,7 +162,13 @@ impl<D: Driver> Shard<D> {
     }
 
     /// A send failed. What the server said before it broke may still be readable, and the receive tells it; a failure that it will not tell ends here.
-    pub(super) fn handle_send_failed(&mut self, lane: u32, errno: Errno, handler: &mut impl Handler, now: Instant) {
+    pub(super) fn handle_send_failed(
+        &mut self,
+        lane: u32,
+        errno: Errno,
+        handler: &mut impl Handler,
+        now: Instant,
+    ) {
         let connection = &mut self.lanes[lane as usize];
         if connection.state == State::Open {
             connection.sending = Sending::Busy;
@@ -149,26 +179,32 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Ends every unanswered request of a lane with `failure`, and the connection with them.
-    pub(super) fn fail(&mut self, lane: u32, failure: Failure, handler: &mut impl Handler, now: Instant) {
+    pub(super) fn fail(
+        &mut self,
+        lane: u32,
+        failure: Failure,
+        handler: &mut impl Handler,
+        now: Instant,
+    ) {
         self.lanes[lane as usize].failures += 1;
         self.fail_outstanding(lane, failure, handler, now);
         self.close_connection(lane);
     }
 
-    pub(super) fn fail_outstanding(&mut self, lane: u32, failure: Failure, handler: &mut impl Handler, now: Instant) {
+    pub(super) fn fail_outstanding(
+        &mut self,
+        lane: u32,
+        failure: Failure,
+        handler: &mut impl Handler,
+        now: Instant,
+    ) {
         while self.lanes[lane as usize].unanswered() > 0 {
             let sent = self.end_oldest(lane);
             handler.handle_failure(lane, failure, sent, now);
         }
     }
 
-    /// A request waited too long: it, and those behind it on the connection, which can't be answered before it.
-    pub(super) fn fail_expired(&mut self, lane: u32, request: u32, handler: &mut impl Handler, now: Instant) {
-        debug_assert!(self.lanes[lane as usize].unanswered() > 0, "request {request} expired unsent");
-        self.fail(lane, Failure::Timeout, handler, now);
-    }
-
-    /// Takes the oldest request off the books. `None` if its timer has been taken off already.
+    /// Takes the oldest request off the books.
     fn end_oldest(&mut self, lane: u32) -> Option<Instant> {
         let connection = &mut self.lanes[lane as usize];
         let request = lane * self.config.pipeline + connection.oldest % self.config.pipeline;
@@ -201,14 +237,16 @@ impl<D: Driver> Shard<D> {
             self.awaiting.start(request, now);
         }
         self.in_flight += count;
-        let outstanding_bytes = u64::from(unanswered + count) * u64::from(self.config.request_bytes);
+        let outstanding_bytes =
+            u64::from(unanswered + count) * u64::from(self.config.request_bytes);
         let confirm = if outstanding_bytes <= u64::from(QUIET_BYTES_MAX) {
             Confirm::OnFailure
         } else {
             connection.sending = Sending::Busy;
             Confirm::Always
         };
-        let span = Span { template: self.template, start: 0, bytes: count * self.config.request_bytes };
+        let span =
+            Span { template: self.template, start: 0, bytes: count * self.config.request_bytes };
         let slot = connection.slot;
         self.submit(slot, Op::Send { span, confirm });
     }
@@ -218,36 +256,26 @@ impl<D: Driver> Shard<D> {
     pub(super) fn receive_next(&mut self, lane: u32) {
         let connection = &mut self.lanes[lane as usize];
         let rest = connection.machine.discardable();
-        let large = rest >= LARGE_BODY_BYTES;
-        let op = match connection.receiving {
-            Receiving::Stream if large => {
-                connection.receiving = Receiving::Stopping;
-                Op::Stop
-            }
-            Receiving::Stream | Receiving::Once | Receiving::Stopping => return,
-            Receiving::Nothing if connection.state != State::Open => return,
-            Receiving::Nothing if large && self.config.body == Body::Discard => {
-                connection.receiving = Receiving::Once;
-                Op::Discard { bytes: rest }
-            }
-            Receiving::Nothing if large => {
-                connection.receiving = Receiving::Once;
-                Op::Receive(Window::Bulk)
-            }
-            Receiving::Nothing if rest > 0 && self.config.body == Body::Discard && connection.bodies == Bodies::Large => {
-                // The last bytes of a large body: no copy for them either.
-                connection.receiving = Receiving::Once;
-                Op::Discard { bytes: rest }
-            }
-            Receiving::Nothing => {
-                let window = connection.window();
-                connection.receiving = if window == Window::Stream { Receiving::Stream } else { Receiving::Once };
-                Op::Receive(window)
-            }
-        };
-        if large {
+        if rest >= LARGE_BODY_BYTES {
             connection.bodies = Bodies::Large;
         }
+        let large = connection.bodies == Bodies::Large;
+        let op = match connection.receiving {
+            Receiving::Stream if large => Op::Stop,
+            Receiving::Nothing if connection.state == State::Open => {
+                if large && rest > 0 && self.config.body == Body::Discard {
+                    Op::Discard { bytes: rest }
+                } else {
+                    Op::Receive(connection.window(self.config.body))
+                }
+            }
+            _ => return,
+        };
+        connection.receiving = match op {
+            Op::Stop => Receiving::Stopping,
+            Op::Receive(Window::Stream) => Receiving::Stream,
+            _ => Receiving::Once,
+        };
         let slot = connection.slot;
         self.submit(slot, op);
     }
@@ -296,8 +324,13 @@ impl Reader<'_> {
             match event {
                 Event::NeedMore => return Outcome::Open,
                 Event::Interim(_) | Event::Trailers(_) => {}
-                Event::Head(head) => self.connection.status = head.status(),
-                Event::Data(piece) if self.body == Body::Read => handler.handle_body(self.lane, piece),
+                Event::Head(head) => {
+                    let (status, framing) = (head.status(), head.framing);
+                    self.connection.handle_head(status, framing);
+                }
+                Event::Data(piece) if self.body == Body::Read => {
+                    handler.handle_body(self.lane, piece)
+                }
                 Event::Data(_) => {}
                 Event::End(end) => {
                     let status = self.connection.status;

@@ -10,12 +10,14 @@
 //! | `connection` | one lane: its state graph and what it is receiving |
 //! | `dial` | opening, backing off, closing |
 //! | `exchange` | requests out, responses in |
+//! | `failure` | how requests fail |
 //! | `timers` | one list a timeout class |
 //! | `settle` | how long to wait for company before a turn |
 
 mod connection;
 mod dial;
 mod exchange;
+mod failure;
 mod settle;
 pub mod timers;
 
@@ -28,8 +30,10 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::driver::{Completion, Driver, Event, Full, Op, Slot, TemplateId, Wait};
 use crate::proto::h1;
-use crate::sys::Errno;
 use connection::{Connection, State};
+pub use dial::{BACKOFF_FIRST, BACKOFF_MAX};
+pub use exchange::{LARGE_BODY_BYTES, QUIET_BYTES_MAX};
+pub use failure::Failure;
 pub use settle::Settle;
 use timers::Fifo;
 
@@ -76,25 +80,6 @@ pub struct Response {
     pub sent: Instant,
     /// The status code.
     pub status: u16,
-}
-
-/// How a request failed, or the dial that it was waiting for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// No connection: the dial failed.
-    Connect(Errno),
-    /// No connection within the connect timeout.
-    ConnectTimeout,
-    /// The connection broke, by error number.
-    Reset(Errno),
-    /// The server closed the connection before a byte of the response.
-    ClosedEarly,
-    /// No whole response within the response timeout.
-    Timeout,
-    /// The response was not HTTP, or was cut short.
-    Protocol(h1::Error),
-    /// Still unanswered when the shard was closed.
-    Cancelled,
 }
 
 /// Who gives a shard its work and hears of the outcome.
@@ -165,6 +150,8 @@ pub struct Shard<D: Driver> {
     phase: Phase,
     /// Lanes whose slot is in use.
     open: u32,
+    /// When the last turn began.
+    now: Instant,
     /// Requests unanswered.
     in_flight: u32,
     settle: settle::Gathering,
@@ -193,6 +180,7 @@ impl<D: Driver> Shard<D> {
             memo: h1::HeadMemo::new(),
             phase: Phase::Running,
             open: 0,
+            now: Instant::default(),
             in_flight: 0,
             settle: settle::Gathering::new(config.settle),
             counters: Counters::default(),
@@ -203,6 +191,7 @@ impl<D: Driver> Shard<D> {
 
     /// Opens connections and sends where the handler has something: call it at the start, and when a handler that had nothing has something again.
     pub fn rouse(&mut self, handler: &mut impl Handler, now: Instant) {
+        self.now = now;
         for lane in 0..self.config.lanes {
             match self.lanes[lane as usize].state {
                 State::Vacant => self.dial(lane, handler, now),
@@ -223,8 +212,9 @@ impl<D: Driver> Shard<D> {
         handler: &mut impl Handler,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<Instant> {
-        self.wait(max_block, clock)?;
+        self.wait(max_block)?;
         let now = clock();
+        self.now = now;
         self.flush_backlog();
         let mut reaped = 0;
         loop {
@@ -252,14 +242,9 @@ impl<D: Driver> Shard<D> {
     }
 
     #[inline]
-    fn wait(&mut self, max_block: Duration, clock: &mut impl FnMut() -> Instant) -> io::Result<()> {
-        let deadline = self.next_deadline();
-        let timeout = if deadline == Instant::NEVER {
-            max_block
-        } else {
-            // Deadlines are seconds away; only a turn with one near pays for a second look at the clock.
-            self.settle.until(deadline, max_block, clock)
-        };
+    fn wait(&mut self, max_block: Duration) -> io::Result<()> {
+        // The time since the last turn began is not taken off: a turn is short, and a timer that is late by one is in order.
+        let timeout = (self.next_deadline() - self.now).min(max_block);
         let block = self.backlog.is_empty() && !timeout.is_zero();
         let (completions, settle) = self.settle.plan(self.in_flight);
         let completions = if block { completions } else { 0 };
@@ -272,13 +257,18 @@ impl<D: Driver> Shard<D> {
     }
 
     fn expire(&mut self, handler: &mut impl Handler, now: Instant) {
-        while let Some(request) = self.awaiting.poll_expired(now) {
-            let lane = request / self.config.pipeline;
-            // Back in the list, so that the failure finds when it was sent.
-            self.fail_expired(lane, request, handler, now);
+        while let Some(request) = self.awaiting.expired(now) {
+            // It, and those behind it on the connection, which can't be answered before it.
+            self.fail(request / self.config.pipeline, Failure::Timeout, handler, now);
+            debug_assert_ne!(
+                self.awaiting.expired(now),
+                Some(request),
+                "a failure ends its request"
+            );
         }
-        while let Some(lane) = self.dialing.poll_expired(now) {
+        while let Some(lane) = self.dialing.expired(now) {
             self.dial_failed(lane, Failure::ConnectTimeout, handler, now);
+            debug_assert_ne!(self.dialing.expired(now), Some(lane), "a failure ends its dial");
         }
         while self.backoff.peek().is_some_and(|entry| entry.0.0 <= now) {
             let Some(std::cmp::Reverse((_, lane))) = self.backoff.pop() else { break };
@@ -290,7 +280,12 @@ impl<D: Driver> Shard<D> {
     }
 
     #[inline]
-    fn handle_completion(&mut self, completion: Completion, handler: &mut impl Handler, now: Instant) {
+    fn handle_completion(
+        &mut self,
+        completion: Completion,
+        handler: &mut impl Handler,
+        now: Instant,
+    ) {
         let Completion { slot, event } = completion;
         let lane = slot.index;
         let live = self.lanes.get(lane as usize).is_some_and(|connection| connection.slot == slot);

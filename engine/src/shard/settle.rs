@@ -32,9 +32,4 @@ impl Gathering {
         let _ = self.settle;
         (1, Duration::ZERO)
     }
-
-    /// The time until `deadline`, at most `max_block`.
-    pub(super) fn until(&self, deadline: Instant, max_block: Duration, clock: &mut impl FnMut() -> Instant) -> Duration {
-        (deadline - clock()).min(max_block)
-    }
 }

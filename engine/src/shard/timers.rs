@@ -57,10 +57,8 @@ impl Fifo {
         if node.previous == ABSENT {
             return None;
         }
-        let Node { previous, next, started } = std::mem::replace(
-            node,
-            Node { previous: ABSENT, next: NIL, started: node.started },
-        );
+        let Node { previous, next, started } =
+            std::mem::replace(node, Node { previous: ABSENT, next: NIL, started: node.started });
         match self.nodes.get_mut(previous as usize) {
             Some(before) => before.next = next,
             None => self.head = next,
@@ -76,23 +74,26 @@ impl Fifo {
     #[inline]
     #[must_use]
     pub fn next_deadline(&self) -> Instant {
-        self.nodes.get(self.head as usize).map_or(Instant::NEVER, |node| node.started + self.timeout)
+        self.nodes
+            .get(self.head as usize)
+            .map_or(Instant::NEVER, |node| node.started + self.timeout)
     }
 
-    /// Stops and returns a member whose deadline is at or before `now`.
+    /// The member whose deadline came first, if it is at or before `now`. It stays until it is stopped.
     #[inline]
-    pub fn poll_expired(&mut self, now: Instant) -> Option<u32> {
-        let member = self.head;
-        if self.next_deadline() > now {
-            return None;
-        }
-        self.stop(member).map(|_| member)
+    #[must_use]
+    pub fn expired(&self, now: Instant) -> Option<u32> {
+        (self.next_deadline() <= now).then_some(self.head)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn take_expired(fifo: &mut Fifo, now: Instant) -> Option<u32> {
+        fifo.expired(now).inspect(|member| assert!(fifo.stop(*member).is_some()))
+    }
 
     fn at(nanos: u64) -> Instant {
         Instant::from_nanos(nanos)
@@ -102,17 +103,17 @@ mod tests {
     fn members_expire_in_the_order_of_their_start_and_not_before() {
         let mut fifo = Fifo::new(4, Duration::from_nanos(100));
         assert_eq!(fifo.next_deadline(), Instant::NEVER);
-        assert_eq!(fifo.poll_expired(at(u64::MAX - 1)), None);
+        assert_eq!(take_expired(&mut fifo, at(u64::MAX - 1)), None);
         for (member, start) in [(2, 10), (0, 20), (3, 20)] {
             fifo.start(member, at(start));
         }
         assert_eq!(fifo.next_deadline(), at(110));
-        assert_eq!(fifo.poll_expired(at(109)), None);
-        assert_eq!(fifo.poll_expired(at(200)), Some(2));
-        assert_eq!(fifo.poll_expired(at(200)), Some(0));
+        assert_eq!(take_expired(&mut fifo, at(109)), None);
+        assert_eq!(take_expired(&mut fifo, at(200)), Some(2));
+        assert_eq!(take_expired(&mut fifo, at(200)), Some(0));
         assert_eq!(fifo.stop(3), Some(at(20)));
         assert_eq!((fifo.stop(3), fifo.stop(9)), (None, None));
-        assert_eq!(fifo.poll_expired(at(200)), None);
+        assert_eq!(take_expired(&mut fifo, at(200)), None);
     }
 
     #[test]
@@ -121,7 +122,7 @@ mod tests {
         fifo.start(0, at(0));
         fifo.start(1, at(5));
         fifo.start(0, at(50));
-        assert_eq!(fifo.poll_expired(at(149)), Some(1));
+        assert_eq!(take_expired(&mut fifo, at(149)), Some(1));
         assert_eq!(fifo.next_deadline(), at(150));
     }
 
@@ -130,7 +131,9 @@ mod tests {
     fn agrees_with_a_naive_list() {
         let mut state = 7_u64;
         let mut random = |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
         let mut fifo = Fifo::new(16, Duration::from_nanos(50));
@@ -146,7 +149,7 @@ mod tests {
                 naive.push((member, now));
                 fifo.start(member, at(now));
             }
-            while let Some(expired) = fifo.poll_expired(at(now)) {
+            while let Some(expired) = take_expired(&mut fifo, at(now)) {
                 let (first, started) = naive.remove(0);
                 assert!(expired == first && started + 50 <= now);
             }

@@ -109,12 +109,7 @@ impl Epoll {
 pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the descriptor is open (borrowed), and the kernel writes at most the slice's length.
     let count = unsafe {
-        libc::recv(
-            fd.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            libc::MSG_DONTWAIT,
-        )
+        libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
     };
     usize::try_from(count).map_err(|_| Errno::last())
 }
@@ -139,7 +134,6 @@ pub fn discard(fd: BorrowedFd<'_>, bytes: usize) -> Result<usize, Errno> {
 pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the descriptor is open (borrowed), and the kernel reads at most the slice's length.
-    let count =
-        unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    let count = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
     usize::try_from(count).map_err(|_| Errno::last())
 }

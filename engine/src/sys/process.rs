@@ -68,7 +68,9 @@ pub fn locked_memory_limit() -> Limit {
 #[must_use]
 pub fn open_files() -> Option<u64> {
     // The directory handle that lists them is one of them.
-    std::fs::read_dir("/proc/self/fd").ok().map(|entries| (entries.count() as u64).saturating_sub(1))
+    std::fs::read_dir("/proc/self/fd")
+        .ok()
+        .map(|entries| (entries.count() as u64).saturating_sub(1))
 }
 
 fn limit(resource: libc::__rlimit_resource_t) -> Limit {

@@ -144,7 +144,8 @@ mod tests {
         let peer = local_address(&listen(any, Share::Alone, Blocking::No).unwrap()).unwrap();
         let socket = for_peer(peer, Blocking::No).unwrap();
         let started = connect(&socket, &peer.into());
-        let outcome = if started == Err(Errno(libc::EINPROGRESS)) { take_error(&socket) } else { started };
+        let outcome =
+            if started == Err(Errno(libc::EINPROGRESS)) { take_error(&socket) } else { started };
         assert_eq!(outcome, Err(Errno(libc::ECONNREFUSED)));
     }
 }

@@ -86,7 +86,8 @@ impl InFlight {
     pub(super) fn occupy(&mut self, slot: Slot, socket: OwnedFd) -> Result<&mut Entry, OwnedFd> {
         match self.entries.get_mut(slot.index as usize) {
             Some(entry) if entry.socket.is_none() => {
-                *entry = Entry { generation: slot.generation, socket: Some(socket), ..Entry::default() };
+                *entry =
+                    Entry { generation: slot.generation, socket: Some(socket), ..Entry::default() };
                 Ok(entry)
             }
             _ => Err(socket),

@@ -14,9 +14,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use io_uring::IoUring;
 use io_uring::squeue;
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::IoUring;
 
 pub use setup::Tier;
 
@@ -90,7 +90,10 @@ pub struct Uring {
 impl std::fmt::Debug for Uring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let counters = &self.counters;
-        f.debug_struct("Uring").field("tier", &self.tier).field("counters", counters).finish_non_exhaustive()
+        f.debug_struct("Uring")
+            .field("tier", &self.tier)
+            .field("counters", counters)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,7 +109,9 @@ impl Uring {
         let buffers = buffers.next_power_of_two() as u16;
         let small = BufRing::register(&ring, SMALL, buffers, SMALL_BUFFER_BYTES)?;
         let mut descriptors = config.descriptors;
-        if descriptors == Descriptors::Fixed && ring.submitter().register_files_sparse(slots).is_err() {
+        if descriptors == Descriptors::Fixed
+            && ring.submitter().register_files_sparse(slots).is_err()
+        {
             descriptors = Descriptors::Plain;
         }
         Ok(Self {
@@ -188,7 +193,9 @@ impl Uring {
         let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
         let target = Self::target(self.descriptors, slot, entry);
         let (kind, sqe) = match window {
-            Window::Stream if self.tier >= Tier::Multishot => (Kind::Stream, prep::stream(target, SMALL)),
+            Window::Stream if self.tier >= Tier::Multishot => {
+                (Kind::Stream, prep::stream(target, SMALL))
+            }
             Window::Stream | Window::Once => {
                 (Kind::Once, prep::once(target, SMALL, SMALL_BUFFER_BYTES))
             }
@@ -206,7 +213,8 @@ impl Uring {
     fn ensure_large(&mut self) {
         if self.large.is_none() {
             self.counters.system_calls += 1;
-            self.large = BufRing::register(&self.ring, LARGE, LARGE_BUFFERS, LARGE_BUFFER_BYTES).ok();
+            self.large =
+                BufRing::register(&self.ring, LARGE, LARGE_BUFFERS, LARGE_BUFFER_BYTES).ok();
         }
     }
 
@@ -283,7 +291,12 @@ impl Uring {
     }
 
     /// Connects the socket, or tells at the next reap why it can't.
-    fn connect(&mut self, slot: Slot, socket: OwnedFd, peer: std::net::SocketAddr) -> Result<(), Full> {
+    fn connect(
+        &mut self,
+        slot: Slot,
+        socket: OwnedFd,
+        peer: std::net::SocketAddr,
+    ) -> Result<(), Full> {
         // Room first: a connect must not be half done.
         if self.ring.submission().is_full() {
             self.counters.system_calls += 1;
@@ -367,7 +380,9 @@ impl Driver for Uring {
             Ok(_) => Ok(()),
             // ETIME: time is up. EINTR: a signal. EBUSY, EAGAIN, ENOMEM: reap, then try again.
             Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => Ok(()),
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => {
+                    Ok(())
+                }
                 _ => Err(error),
             },
         }

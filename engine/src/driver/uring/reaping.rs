@@ -20,7 +20,9 @@ impl Uring {
             self.handle(&cqe, into);
         }
         if !self.closed.is_empty() {
-            into.extend(self.closed.drain(..).map(|slot| Completion { slot, event: Event::Closed }));
+            into.extend(
+                self.closed.drain(..).map(|slot| Completion { slot, event: Event::Closed }),
+            );
         }
         into.len() - before
     }
@@ -40,7 +42,13 @@ impl Uring {
 
     /// A piece of a receive, or its end. Flags count, not the result: a receive without `F_MORE` is over, whatever it brought.
     #[inline]
-    fn handle_receive(&mut self, slot: Slot, kind: Kind, cqe: &cqueue::Entry, into: &mut Vec<Completion>) {
+    fn handle_receive(
+        &mut self,
+        slot: Slot,
+        kind: Kind,
+        cqe: &cqueue::Entry,
+        into: &mut Vec<Completion>,
+    ) {
         let (result, flags) = (cqe.result(), cqe.flags());
         let group = if kind == Kind::Bulk { LARGE } else { SMALL };
         let lent = cqueue::buffer_select(flags).map(|id| Lent {

@@ -29,7 +29,8 @@ pub enum Tier {
 
 impl Tier {
     /// All tiers, best first.
-    pub const LADDER: [Self; 4] = [Self::MinWait, Self::Deferred, Self::Multishot, Self::SingleShot];
+    pub const LADDER: [Self; 4] =
+        [Self::MinWait, Self::Deferred, Self::Multishot, Self::SingleShot];
 
     /// The kernel version that first has it all.
     #[must_use]

@@ -1,0 +1,31 @@
+//! The thread host: one thread a core, pinned, that lives as long as its work. Never shares a core on purpose.
+
+use std::io;
+use std::thread::{Builder, JoinHandle};
+
+use crate::sys::affinity::{self, Pinned};
+
+/// Starts a thread, pins it to `core`, and runs `work` on it. A core that can't be pinned to is told to `work`, which decides what that means.
+///
+/// # Errors
+/// `EAGAIN` when the system has no thread left (pthread_create(3)).
+pub fn spawn<T: Send + 'static>(
+    core: usize,
+    work: impl FnOnce(Pinned) -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    // 15 bytes are what the kernel keeps of a name (prctl(2), PR_SET_NAME).
+    let name = format!("ringshot-{core}");
+    Builder::new().name(name).spawn(move || work(affinity::pin(core)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_runs_on_the_core_it_was_given() {
+        let core = affinity::cores()[0];
+        let handle = spawn(core, move |pinned| (pinned, affinity::cores())).unwrap();
+        assert_eq!(handle.join().unwrap(), (Pinned::Yes, vec![core]));
+    }
+}

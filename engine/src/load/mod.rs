@@ -1,0 +1,28 @@
+//! Load generation: a plan in, a report out. Speaks to shards, never to a socket, and prints nothing.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `plan` | what to do: plain data, checked once |
+//! | `template` | the request, encoded once |
+//! | `run` | one thread a core: connect, warm up, measure, drain, cancel |
+//! | `worker` | what one core sends and counts |
+//! | `recorder` | latencies and outcomes of one core, merged at the end |
+//! | `control` | stopping a run, and watching it, from another thread |
+//! | `report` | what a run found: plain data |
+
+mod control;
+mod plan;
+mod recorder;
+mod report;
+mod run;
+mod template;
+mod worker;
+
+pub use control::{Control, Phase, Snapshot};
+pub use plan::{
+    CONNECTIONS_MAX, DURATION_MAX, KeepAlive, PIPELINE_MAX, Plan, PlanError, Stop, Timeouts,
+};
+pub use recorder::{LATENCY_MAX, Recorder};
+pub use report::{CoreReport, Latency, Report, SCHEMA_VERSION, StatusCounts};
+pub use run::{RunError, run};
+pub use template::{Request, Template};

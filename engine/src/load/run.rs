@@ -1,0 +1,423 @@
+//! One run: a pinned thread a core, all starting together, merged at the end. Blocks its caller; never prints.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use super::Recorder;
+use super::control::{Control, CoreGauge, Phase};
+use super::plan::{KeepAlive, Plan, PlanError, Stop};
+use super::report::{CoreReport, Report, SCHEMA_VERSION};
+use super::worker::{Budget, Worker};
+use crate::clock::Instant;
+use crate::driver::uring::{Config as RingConfig, Descriptors};
+use crate::driver::{Counters, Driver, DriverKind, Epoll, Limits, Uring};
+use crate::host::thread;
+use crate::proto::h1;
+use crate::shard::{Body, Config, Settle, Shard};
+use crate::sys::affinity::Pinned;
+use crate::sys::process::{CpuTime, resident_bytes_max};
+
+/// The longest a turn blocks: how late a stop is noticed.
+const BLOCK_MAX: Duration = Duration::from_millis(20);
+/// How long closing connections may take before the ring is closed over them.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// Why a run could not be run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The plan can't be run as it is.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A thread could not be started.
+    #[error("can't start a thread for core {core}: {source}")]
+    Thread {
+        /// The core.
+        core: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The driver could not be opened on a core.
+    #[error("can't open {driver} on core {core}: {source}")]
+    Open {
+        /// The driver.
+        driver: DriverKind,
+        /// The core.
+        core: usize,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The driver was lost during the run.
+    #[error("{driver} failed on core {core}: {source}")]
+    Lost {
+        /// The driver.
+        driver: DriverKind,
+        /// The core.
+        core: usize,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A thread panicked: a bug of ours.
+    #[error("the thread of core {core} panicked: please report this as a bug")]
+    Panicked {
+        /// The core.
+        core: usize,
+    },
+}
+
+/// What all cores of a run share.
+struct Shared {
+    stop: AtomicBool,
+    start: Barrier,
+    /// A core could not open its driver: nobody starts.
+    failed: AtomicBool,
+    budget: Option<Arc<Budget>>,
+}
+
+/// What one core found.
+struct CoreOutcome {
+    core: usize,
+    pinned: Pinned,
+    connections: u32,
+    recorder: Recorder,
+    resent: u64,
+    seconds: f64,
+    cpu: CpuTime,
+    connected: u64,
+    bytes: u64,
+    turns: u64,
+    turns_with_completions: u64,
+    completions: u64,
+    driver: Counters,
+}
+
+/// Runs `plan` to its end, or until `control` stops it.
+///
+/// # Errors
+/// [`RunError::Plan`] before anything is sent; the others when a core fails, after all cores have ended.
+pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
+    plan.check()?;
+    let cores = plan.cores.len();
+    let budget = match plan.stop {
+        Stop::Requests(requests) => Some(Arc::new(Budget::new(requests, cores))),
+        Stop::After(_) => None,
+    };
+    let shared = Arc::new(Shared {
+        stop: AtomicBool::new(false),
+        start: Barrier::new(cores),
+        failed: AtomicBool::new(false),
+        budget,
+    });
+    let gauges = control.gauges(cores);
+    let mut handles = Vec::with_capacity(cores);
+    for (index, (core, gauge)) in plan.cores.iter().copied().zip(&gauges).enumerate() {
+        let job = Job {
+            core,
+            connections: share(plan.connections, cores, index),
+            plan: plan.clone(),
+            shared: Arc::clone(&shared),
+            gauge: Arc::clone(gauge),
+        };
+        let handle = thread::spawn(core, move |pinned| job.run(pinned));
+        handles.push((core, handle.map_err(|source| RunError::Thread { core, source })?));
+    }
+    while handles.iter().any(|(_, handle)| !handle.is_finished()) {
+        if control.is_stopped() {
+            shared.stop.store(true, Ordering::Relaxed);
+        }
+        std::thread::park_timeout(BLOCK_MAX / 4);
+    }
+    let mut outcomes = Vec::with_capacity(cores);
+    for (core, handle) in handles {
+        outcomes.push(handle.join().map_err(|_| RunError::Panicked { core })??);
+    }
+    gauges.iter().for_each(|gauge| gauge.set_phase(Phase::Done));
+    Ok(report(plan, control, &outcomes))
+}
+
+/// The `index`th of `parts` shares of `whole`: they differ by one at most, the first are the larger.
+fn share(whole: u32, parts: usize, index: usize) -> u32 {
+    let parts = parts.max(1) as u32;
+    whole / parts + u32::from((index as u32) < whole % parts)
+}
+
+/// One core's part of a run.
+struct Job {
+    core: usize,
+    connections: u32,
+    plan: Plan,
+    shared: Arc<Shared>,
+    gauge: Arc<CoreGauge>,
+}
+
+impl Job {
+    /// Generic inside, concrete here: the driver is picked once.
+    fn run(self, pinned: Pinned) -> Result<CoreOutcome, RunError> {
+        let driver = self.plan.driver;
+        let limits = Limits { slots: self.connections };
+        match driver {
+            DriverKind::IoUring => {
+                let descriptors = match self.plan.keep_alive {
+                    KeepAlive::On => Descriptors::Fixed,
+                    KeepAlive::Off => Descriptors::Plain,
+                };
+                let config = RingConfig { descriptors, ..RingConfig::for_slots(limits.slots) };
+                self.open(pinned, Uring::open(config))
+            }
+            DriverKind::Epoll => self.open(pinned, Epoll::open(limits)),
+        }
+    }
+
+    fn open<D: Driver>(
+        self,
+        pinned: Pinned,
+        driver: io::Result<D>,
+    ) -> Result<CoreOutcome, RunError> {
+        let shard = driver.and_then(|driver| Shard::new(driver, self.config()));
+        if shard.is_err() {
+            self.shared.failed.store(true, Ordering::Relaxed);
+        }
+        self.shared.start.wait();
+        let (core, kind) = (self.core, self.plan.driver);
+        let shard = shard.map_err(|source| RunError::Open { driver: kind, core, source })?;
+        let stopped = self.shared.failed.load(Ordering::Relaxed);
+        let drive = Drive::new(self, shard, pinned);
+        drive.run(stopped).map_err(|source| RunError::Lost { driver: kind, core, source })
+    }
+
+    fn config(&self) -> Config {
+        let plan = &self.plan;
+        Config {
+            peers: plan.peers.clone(),
+            lanes: self.connections,
+            requests: plan.template.copies(plan.pipeline),
+            request_bytes: plan.template.bytes().len() as u32,
+            sent: plan.template.sent(),
+            pipeline: plan.pipeline,
+            connect_timeout: plan.timeouts.connect,
+            response_timeout: plan.timeouts.response,
+            body: Body::Discard,
+            settle: Settle::Gather,
+            limits: h1::Limits::default(),
+        }
+    }
+}
+
+/// A job with its shard: the loop of one core.
+struct Drive<D: Driver> {
+    job: Job,
+    shard: Shard<D>,
+    worker: Worker,
+    pinned: Pinned,
+    /// What had been counted when measuring began.
+    before: Before,
+}
+
+/// Readings at the start of the measured time.
+#[derive(Default)]
+struct Before {
+    cpu: CpuTime,
+    shard: crate::shard::Counters,
+    driver: Counters,
+}
+
+impl<D: Driver> Drive<D> {
+    fn new(job: Job, shard: Shard<D>, pinned: Pinned) -> Self {
+        let worker = Worker::new(job.shared.budget.clone());
+        Self { job, shard, worker, pinned, before: Before::default() }
+    }
+
+    fn run(mut self, stopped: bool) -> io::Result<CoreOutcome> {
+        let start = Instant::now();
+        let measured_from = start + self.job.plan.warm_up;
+        if self.job.plan.warm_up.is_zero() {
+            self.measure(start);
+        } else {
+            self.job.gauge.set_phase(Phase::WarmUp);
+        }
+        let end = match self.job.plan.stop {
+            Stop::After(duration) => measured_from + duration,
+            Stop::Requests(_) => Instant::NEVER,
+        };
+        if stopped {
+            return Ok(self.outcome(start, start));
+        }
+        self.shard.rouse(&mut self.worker, start);
+        let mut measuring = self.job.plan.warm_up.is_zero();
+        let mut now = start;
+        while now < end && !self.job.shared.stop.load(Ordering::Relaxed) {
+            if !measuring && now >= measured_from {
+                measuring = true;
+                self.measure(now);
+            }
+            if measuring && self.worker.is_spent() && self.shard.is_idle() {
+                break;
+            }
+            now = self.turn((end - now).min(BLOCK_MAX))?;
+        }
+        let stopped_at = now;
+        now = self.drain(now)?;
+        let ended = if end == Instant::NEVER {
+            self.worker.last_end
+        } else {
+            stopped_at.max(self.worker.last_end)
+        };
+        let outcome =
+            self.outcome(if measuring { self.worker.measured_from() } else { now }, ended);
+        self.close(now)?;
+        Ok(outcome)
+    }
+}
+
+impl<D: Driver> Drive<D> {
+    fn turn(&mut self, max_block: Duration) -> io::Result<Instant> {
+        let now = self.shard.turn(max_block, &mut self.worker, &mut Instant::now)?;
+        let counters = self.shard.counters();
+        let bytes = counters.bytes_received - self.before.shard.bytes_received;
+        self.worker.publish(&self.job.gauge, bytes, counters.connected);
+        Ok(now)
+    }
+
+    /// Begins to measure.
+    fn measure(&mut self, now: Instant) {
+        self.job.gauge.set_phase(Phase::Measuring);
+        self.worker.measure(now);
+        self.before = Before {
+            cpu: CpuTime::of_thread(),
+            shard: self.shard.counters(),
+            driver: self.shard.driver().counters(),
+        };
+    }
+
+    /// Waits for the last responses, then cancels what is left.
+    fn drain(&mut self, mut now: Instant) -> io::Result<Instant> {
+        self.job.gauge.set_phase(Phase::Draining);
+        self.shard.drain();
+        let deadline = now + self.job.plan.drain;
+        while !self.shard.is_idle() && now < deadline {
+            now = self.turn((deadline - now).min(BLOCK_MAX))?;
+        }
+        self.shard.close(&mut self.worker, now);
+        Ok(now)
+    }
+
+    /// Gives descriptors and buffers back in order, for as long as that may take.
+    fn close(&mut self, mut now: Instant) -> io::Result<()> {
+        let deadline = now + CLOSE_MAX;
+        while !self.shard.is_closed() && now < deadline {
+            now = self.turn(BLOCK_MAX)?;
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, from: Instant, to: Instant) -> CoreOutcome {
+        let (shard, before) = (self.shard.counters(), &self.before);
+        let driver = self.shard.driver().counters();
+        CoreOutcome {
+            core: self.job.core,
+            pinned: self.pinned,
+            connections: self.job.connections,
+            recorder: self.worker.recorder.clone(),
+            resent: self.worker.resent,
+            seconds: (to - from).as_secs_f64(),
+            cpu: CpuTime::of_thread().since(before.cpu),
+            connected: shard.connected,
+            bytes: shard.bytes_received - before.shard.bytes_received,
+            turns: shard.turns - before.shard.turns,
+            turns_with_completions: shard.turns_with_completions
+                - before.shard.turns_with_completions,
+            completions: shard.completions - before.shard.completions,
+            driver: Counters {
+                system_calls: driver.system_calls - before.driver.system_calls,
+                waits: driver.waits - before.driver.waits,
+                completions: driver.completions - before.driver.completions,
+                queue_overflows: driver.queue_overflows - before.driver.queue_overflows,
+                buffers_starved: driver.buffers_starved - before.driver.buffers_starved,
+            },
+        }
+    }
+}
+
+/// `part` of `whole`, zero if there is no whole.
+fn per(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+fn report(plan: &Plan, control: &Control, outcomes: &[CoreOutcome]) -> Report {
+    let mut recorder = Recorder::new();
+    outcomes.iter().for_each(|outcome| recorder.merge(&outcome.recorder));
+    let sum = |of: &dyn Fn(&CoreOutcome) -> u64| outcomes.iter().map(of).sum::<u64>();
+    let cpu = |of: &dyn Fn(&CpuTime) -> Duration| {
+        outcomes.iter().map(|outcome| of(&outcome.cpu).as_secs_f64() * 1e6).sum::<f64>()
+    };
+    let seconds = outcomes.iter().map(|outcome| outcome.seconds).fold(0.0, f64::max);
+    let requests = recorder.responses();
+    let (user, system) = (cpu(&|time| time.user), cpu(&|time| time.system));
+    Report {
+        schema_version: SCHEMA_VERSION,
+        driver: plan.driver.to_string(),
+        requests,
+        errors: recorder.errors(),
+        cancelled: recorder.cancelled(),
+        resent: sum(&|outcome| outcome.resent),
+        seconds,
+        requests_per_second: per(requests as f64, seconds),
+        bytes_per_second: per(sum(&|outcome| outcome.bytes) as f64, seconds),
+        cpu_us_per_request: per(user + system, requests as f64),
+        cpu_user_us_per_request: per(user, requests as f64),
+        cpu_system_us_per_request: per(system, requests as f64),
+        latency_us: recorder.latency(),
+        status: recorder.status(),
+        outcomes: recorder.outcomes(),
+        error_examples: recorder.examples(),
+        connections_opened: sum(&|outcome| outcome.connected),
+        system_calls_per_request: per(
+            sum(&|outcome| outcome.driver.system_calls) as f64,
+            requests as f64,
+        ),
+        completions_per_turn: per(
+            sum(&|outcome| outcome.completions) as f64,
+            sum(&|outcome| outcome.turns_with_completions) as f64,
+        ),
+        cores: outcomes.iter().map(core_report).collect(),
+        resident_bytes_max: resident_bytes_max(),
+        interrupted: control.is_stopped(),
+    }
+}
+
+fn core_report(outcome: &CoreOutcome) -> CoreReport {
+    let requests = outcome.recorder.responses();
+    CoreReport {
+        core: outcome.core,
+        pinned: outcome.pinned == Pinned::Yes,
+        connections: outcome.connections,
+        requests,
+        errors: outcome.recorder.errors(),
+        requests_per_second: per(requests as f64, outcome.seconds),
+        bytes_per_second: per(outcome.bytes as f64, outcome.seconds),
+        busy: per(outcome.cpu.total().as_secs_f64(), outcome.seconds).min(1.0),
+        cpu_user_seconds: outcome.cpu.user.as_secs_f64(),
+        cpu_system_seconds: outcome.cpu.system.as_secs_f64(),
+        turns: outcome.turns,
+        completions: outcome.completions,
+        system_calls: outcome.driver.system_calls,
+        queue_overflows: outcome.driver.queue_overflows,
+        buffers_starved: outcome.driver.buffers_starved,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_spread_with_the_remainder() {
+        let shares =
+            |whole, parts| (0..parts).map(|index| share(whole, parts, index)).collect::<Vec<_>>();
+        assert_eq!(shares(10, 4), [3, 3, 2, 2]);
+        assert_eq!(shares(3, 3), [1, 1, 1]);
+        assert_eq!(shares(1, 1), [1]);
+    }
+}

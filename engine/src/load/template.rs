@@ -1,0 +1,116 @@
+//! The request, encoded once and sent many times. Nothing of it changes during a run.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::KeepAlive;
+use crate::proto::h1::{BodyLength, Persistence, RequestError, RequestHead, Sent};
+use crate::proto::url::Url;
+
+/// Most bytes of repeated requests that are kept for pipelining: what goes out in one send.
+const COPIES_BYTES_MAX: usize = 64 << 10;
+
+/// A request, before it is encoded.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// Where to, and what to ask for.
+    pub url: &'a Url,
+    /// Fields besides those that the head makes by itself; a `Host` here replaces the URL's.
+    pub headers: &'a [(Vec<u8>, Vec<u8>)],
+    /// The body; empty for none.
+    pub body: &'a [u8],
+    /// Whether the request says `Connection: close`.
+    pub keep_alive: KeepAlive,
+}
+
+/// One request as bytes, with what the protocol must know of it.
+#[derive(Debug, Clone)]
+pub struct Template {
+    bytes: Arc<[u8]>,
+    sent: Sent,
+}
+
+impl Template {
+    /// Encodes a request.
+    ///
+    /// # Errors
+    /// [`RequestError`] names what can't go on the wire.
+    pub fn encode(request: &Request<'_>) -> Result<Self, RequestError> {
+        let head = RequestHead {
+            method: request.method,
+            target: &request.url.target,
+            authority: &request.url.authority,
+            body: match request.body.len() as u64 {
+                0 => BodyLength::None,
+                bytes => BodyLength::Known(bytes),
+            },
+            persistence: match request.keep_alive {
+                KeepAlive::On => Persistence::KeepAlive,
+                KeepAlive::Off => Persistence::Close,
+            },
+        };
+        let fields = || request.headers.iter().map(|(name, value)| (&name[..], &value[..]));
+        let mut bytes = Vec::new();
+        let sent = head.encode(fields, &mut bytes)?;
+        bytes.extend_from_slice(request.body);
+        Ok(Self { bytes: bytes.into(), sent })
+    }
+
+    /// The request's bytes, head and body.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What the response side must know.
+    #[must_use]
+    pub fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    /// The request as often as goes out at once with this pipeline.
+    pub(super) fn copies(&self, pipeline: u32) -> Rc<[u8]> {
+        let most = (COPIES_BYTES_MAX / self.bytes.len().max(1)).max(1);
+        self.bytes.repeat(most.min(pipeline as usize)).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(url: &str, body: &[u8], keep_alive: KeepAlive) -> Template {
+        let url = Url::parse(url).unwrap();
+        let headers = [(b"X-A".to_vec(), b"1".to_vec())];
+        let method = if body.is_empty() { Method::GET } else { Method::POST };
+        Template::encode(&Request {
+            method: &method,
+            url: &url,
+            headers: &headers,
+            body,
+            keep_alive,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_template_holds_head_and_body_and_is_repeated_within_bounds() {
+        let get = encode("http://127.0.0.1:81/x?y", b"", KeepAlive::On);
+        let text = "GET /x?y HTTP/1.1\r\nHost: 127.0.0.1:81\r\nX-A: 1\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(get.bytes()), text);
+        assert_eq!(get.copies(3).len(), 3 * text.len());
+        let post = encode("http://h/", b"body", KeepAlive::Off);
+        let text = String::from_utf8_lossy(post.bytes()).into_owned();
+        assert!(
+            text.contains("Content-Length: 4\r\n") && text.contains("Connection: close\r\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("\r\n\r\nbody") && post.sent().persistence == Persistence::Close);
+        let large = encode("http://h/", &vec![b'x'; 100_000], KeepAlive::On);
+        assert_eq!(large.copies(16).len(), large.bytes().len());
+    }
+}

@@ -1,0 +1,95 @@
+//! How a request fails, in a word for counting and in a sentence for people. Decides nothing.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::proto::h1;
+use crate::sys::Errno;
+
+/// How a request failed, or the dial that it was waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection: the dial failed.
+    Connect(Errno),
+    /// No connection within the connect timeout.
+    ConnectTimeout,
+    /// The connection broke, by error number.
+    Reset(Errno),
+    /// The server closed the connection before a byte of the response.
+    ClosedEarly,
+    /// No whole response within the response timeout.
+    Timeout,
+    /// The response was not HTTP, or was cut short.
+    Protocol(h1::Error),
+    /// Still unanswered when the shard was closed.
+    Cancelled,
+}
+
+impl Failure {
+    /// The kind of [`Failure::Cancelled`].
+    pub const CANCELLED: &'static str = "cancelled";
+
+    /// A short stable name for counting. It never changes between releases.
+    #[must_use]
+    pub fn kind(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Connect(_) => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Reset(_) | Self::ClosedEarly => "reset",
+            Self::Timeout => "timeout",
+            Self::Cancelled => Self::CANCELLED,
+            Self::Protocol(error) => return format!("protocol_{}", error.kind_name()).into(),
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    /// What happened, and what to do where that is known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(errno) => write!(f, "connect: {errno}{}", remedy(*errno)),
+            Self::ConnectTimeout => f.write_str("connect: no answer within the connect timeout"),
+            Self::Reset(errno) => write!(f, "the connection broke: {errno}"),
+            Self::ClosedEarly => f.write_str("the server closed the connection before answering"),
+            Self::Timeout => f.write_str("no whole response within the timeout"),
+            Self::Protocol(error) => write!(f, "the response can't be used: {error}"),
+            Self::Cancelled => f.write_str("still unanswered when the run ended"),
+        }
+    }
+}
+
+/// The next step for the connect errors that a client's own machine causes.
+fn remedy(errno: Errno) -> &'static str {
+    match errno.0 {
+        libc::EADDRNOTAVAIL => {
+            ": no local port is free; widen net.ipv4.ip_local_port_range or keep connections alive"
+        }
+        libc::EMFILE => ": this process has too many files open; raise `ulimit -n`",
+        libc::ENFILE => ": this system has too many files open; raise fs.file-max",
+        libc::ECONNREFUSED => ": nothing listens there, or its backlog is full",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_have_a_stable_word_and_a_helpful_sentence() {
+        let check = |failure: Failure, kind: &str, words: &str| {
+            assert_eq!(failure.kind(), kind);
+            assert!(failure.to_string().contains(words), "{failure}");
+        };
+        check(Failure::Connect(Errno(libc::EADDRNOTAVAIL)), "connect", "ip_local_port_range");
+        check(Failure::Connect(Errno(libc::EMFILE)), "connect", "ulimit -n");
+        check(Failure::Connect(Errno(libc::EHOSTUNREACH)), "connect", "EHOSTUNREACH");
+        check(Failure::ConnectTimeout, "connect_timeout", "connect timeout");
+        check(Failure::Reset(Errno(libc::ECONNRESET)), "reset", "ECONNRESET");
+        check(Failure::ClosedEarly, "reset", "before answering");
+        check(Failure::Timeout, "timeout", "within the timeout");
+        let cut = h1::Error::TruncatedBody { expected: 5, got: 2 };
+        check(Failure::Protocol(cut), "protocol_truncated_body", "2 of 5");
+        check(Failure::Cancelled, "cancelled", "when the run ended");
+    }
+}
