@@ -6,4 +6,6 @@
 pub mod bare;
 pub mod contest;
 pub mod engine;
+pub mod nginx;
+pub mod peers;
 pub mod server;
