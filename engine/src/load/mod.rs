@@ -6,6 +6,7 @@
 //! | `template` | the request, encoded once |
 //! | `run` | one thread a core: connect, warm up, measure, drain, cancel |
 //! | `worker` | what one core sends and counts |
+//! | `merge` | what the cores found, as one report |
 //! | `recorder` | latencies and outcomes of one core, merged at the end |
 //! | `control` | stopping a run, and watching it, from another thread |
 //! | `compare` | rounds of reports set against each other |
@@ -14,6 +15,7 @@
 
 pub mod compare;
 mod control;
+mod merge;
 mod plan;
 mod recorder;
 mod report;

@@ -4,6 +4,7 @@
 //! requests of a receive.
 
 mod answer;
+mod connection;
 mod request;
 mod server;
 

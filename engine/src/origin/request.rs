@@ -96,7 +96,10 @@ mod tests {
 
     #[test]
     fn requests_are_read_to_their_end_and_no_further() {
-        let check = |text: &str, expected: Result<Option<(usize, u64, bool, bool)>, Bad>| {
+        let check = |text: &str, expected: Result<Option<(u64, bool, bool)>, Bad>| {
+            let head_bytes = text.find("\r\n\r\n").map_or(0, |end| end + 4);
+            let expected = expected
+                .map(|request| request.map(|(body, head, close)| (head_bytes, body, head, close)));
             let mut memo = Memo::default();
             for _ in 0..2 {
                 let read = memo.read(text.as_bytes());
@@ -106,13 +109,13 @@ mod tests {
                 assert_eq!(seen, expected, "{text:?}");
             }
         };
-        check("GET / HTTP/1.1\r\nHost: h\r\n\r\n", Ok(Some((27, 0, false, false))));
-        check("GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /", Ok(Some((27, 0, false, false))));
-        check("HEAD / HTTP/1.1\r\n\r\n", Ok(Some((19, 0, true, false))));
-        check("GET / HTTP/1.1\r\nConnection: x, Close\r\n\r\n", Ok(Some((39, 0, false, true))));
-        check("GET / HTTP/1.0\r\n\r\n", Ok(Some((18, 0, false, true))));
-        check("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", Ok(Some((42, 0, false, false))));
-        check("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", Ok(Some((38, 5, false, false))));
+        check("GET / HTTP/1.1\r\nHost: h\r\n\r\n", Ok(Some((0, false, false))));
+        check("GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /", Ok(Some((0, false, false))));
+        check("HEAD / HTTP/1.1\r\n\r\n", Ok(Some((0, true, false))));
+        check("GET / HTTP/1.1\r\nConnection: x, Close\r\n\r\n", Ok(Some((0, false, true))));
+        check("GET / HTTP/1.0\r\n\r\n", Ok(Some((0, false, true))));
+        check("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", Ok(Some((0, false, false))));
+        check("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", Ok(Some((5, false, false))));
         check("GET / HTTP/1.1\r\nHost", Ok(None));
         check("", Ok(None));
         check("nonsense\r\n\r\n", Err(Bad));

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::Config;
 use super::answer::{Answer, Body};
-use super::request::{Memo, Wish};
+use super::connection::{Connection, State};
+use super::request::Memo;
 use crate::clock::Instant;
 use crate::driver::{
     Armed, Completion, Confirm, Driver, End, Event, Full, Lent, Op, Slot, Span, TemplateId, Wait,
@@ -20,8 +21,6 @@ use crate::sys::socket::{self, Blocking};
 
 /// How often a stop is looked for.
 const BLOCK_MAX: Duration = Duration::from_millis(20);
-/// Bytes of a request head that comes in pieces.
-const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Answers that a connection may be owed; a client that wants more without reading is cut off.
 const OWED_MAX: usize = 4096;
 /// Answer bytes in one send up to which it is quiet, as in `shard::exchange`.
@@ -33,45 +32,12 @@ const GATHER_MAX: Duration = Duration::from_micros(20);
 
 const LISTENER: Slot = Slot::first(0);
 
-/// The answers, by place.
-const KEEP: usize = 0;
-const CLOSE: usize = 1;
-const HEAD: usize = 2;
-const HEAD_CLOSE: usize = 3;
-const BAD: usize = 4;
-
 /// An answer registered with the driver.
 #[derive(Debug, Clone, Copy)]
 struct Registered {
     template: TemplateId,
     one_bytes: u32,
     copies: u32,
-}
-
-/// One connection.
-#[derive(Debug)]
-struct Connection {
-    slot: Slot,
-    state: State,
-    /// Bytes of a request body still to come.
-    skip: u64,
-    /// The request whose body is being skipped.
-    wish: Option<Wish>,
-    /// A head that is not whole yet.
-    partial: Vec<u8>,
-    /// Answers that wait for their time or for a send to end, oldest first.
-    owed: VecDeque<usize>,
-    answered: u64,
-    busy: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Free,
-    Open,
-    /// The last answer is on its way: no more requests are read.
-    Ending,
-    Closing,
 }
 
 /// One core of an origin.
@@ -330,94 +296,6 @@ impl<D: Driver> Server<D> {
         connection.renew();
         self.open -= 1;
         self.free.push(slot.index);
-    }
-}
-
-impl Connection {
-    fn new(slot: Slot) -> Self {
-        Self {
-            slot,
-            state: State::Free,
-            skip: 0,
-            wish: None,
-            partial: Vec::new(),
-            owed: VecDeque::new(),
-            answered: 0,
-            busy: false,
-        }
-    }
-
-    fn renew(&mut self) {
-        self.slot = self.slot.next();
-        self.state = State::Free;
-        self.skip = 0;
-        self.wish = None;
-        self.partial.clear();
-        self.owed.clear();
-        self.answered = 0;
-        self.busy = false;
-    }
-
-    /// Reads requests and notes what they are owed. `Err` for a client that is not worth an answer.
-    #[inline]
-    fn read(&mut self, input: &[u8], memo: &mut Memo, close_every: u64) -> Result<(), ()> {
-        if self.partial.is_empty() {
-            let used = self.read_whole(input, memo, close_every);
-            self.partial.extend_from_slice(&input[used..]);
-        } else {
-            let mut joined = std::mem::take(&mut self.partial);
-            joined.extend_from_slice(input);
-            let used = self.read_whole(&joined, memo, close_every);
-            joined.drain(..used);
-            self.partial = joined;
-        }
-        if self.partial.len() > HEAD_BYTES_MAX { Err(()) } else { Ok(()) }
-    }
-
-    /// Reads what is whole and returns how many bytes that was.
-    fn read_whole(&mut self, input: &[u8], memo: &mut Memo, close_every: u64) -> usize {
-        let mut used = 0;
-        while self.state == State::Open {
-            let rest = &input[used..];
-            let skipped = self.skip.min(rest.len() as u64);
-            self.skip -= skipped;
-            used += skipped as usize;
-            if self.skip > 0 {
-                return used;
-            }
-            if let Some(wish) = self.wish.take() {
-                self.owe(wish, close_every);
-                continue;
-            }
-            match memo.read(&input[used..]) {
-                Ok(None) => return used,
-                Ok(Some(request)) => {
-                    used += request.head_bytes;
-                    self.skip = request.body_bytes;
-                    self.wish = Some(request.wish);
-                }
-                Err(_) => {
-                    self.owed.push_back(BAD);
-                    self.state = State::Ending;
-                }
-            }
-        }
-        // What comes after the last request is nobody's.
-        input.len()
-    }
-
-    fn owe(&mut self, wish: Wish, close_every: u64) {
-        self.answered += 1;
-        let close = wish.close || self.answered >= close_every;
-        if close {
-            self.state = State::Ending;
-        }
-        self.owed.push_back(match (wish.head, close) {
-            (false, false) => KEEP,
-            (false, true) => CLOSE,
-            (true, false) => HEAD,
-            (true, true) => HEAD_CLOSE,
-        });
     }
 }
 

@@ -18,11 +18,11 @@ use io_uring::IoUring;
 use io_uring::squeue;
 use io_uring::types::{SubmitArgs, Timespec};
 
-pub use setup::Tier;
+pub use setup::{Config, Descriptors, Tier};
 
 use super::{
-    Completion, Confirm, Counters, Driver, Full, Kind, Lent, Limits, Op, Slot, Span, TemplateId,
-    Token, Wait, Window,
+    Completion, Confirm, Counters, Driver, Full, Kind, Lent, Op, Slot, Span, TemplateId, Token,
+    Wait, Window,
 };
 use crate::sys::socket::Blocking;
 use buf_ring::BufRing;
@@ -42,34 +42,6 @@ const DISCARD_BYTES_MAX: u64 = 1 << 30;
 
 const SMALL: u16 = 0;
 const LARGE: u16 = 1;
-
-/// How to open a [`Uring`].
-#[derive(Debug, Clone, Copy)]
-pub struct Config {
-    /// Slots and other limits.
-    pub limits: Limits,
-    /// The best tier to use; the kernel's own if it is lower.
-    pub tier: Tier,
-    /// Whether sockets are put into the ring's file table.
-    pub descriptors: Descriptors,
-}
-
-impl Config {
-    /// The best that the kernel has, for so many slots.
-    #[must_use]
-    pub const fn for_slots(slots: u32) -> Self {
-        Self { limits: Limits { slots }, tier: Tier::MinWait, descriptors: Descriptors::Fixed }
-    }
-}
-
-/// How operations name their socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Descriptors {
-    /// By place in the ring's file table: less work an operation, one more system call a connection.
-    Fixed,
-    /// By descriptor: less work a connection.
-    Plain,
-}
 
 /// A driver on one ring, of one thread.
 ///

@@ -6,6 +6,8 @@ use std::io;
 use io_uring::IoUring;
 use serde::Serialize;
 
+use crate::driver::Limits;
+
 /// Submission queue entries: one turn's batch; a longer one is submitted in parts.
 const SUBMISSION_ENTRIES: u32 = 1024;
 /// Completion queue entries a slot: a receive, a send's failure, a cancellation, and room to breathe.
@@ -53,6 +55,34 @@ impl fmt::Display for Tier {
             Self::MinWait => "deferred task work with a minimum wait",
         })
     }
+}
+
+/// How to open a [`super::Uring`].
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Slots and other limits.
+    pub limits: Limits,
+    /// The best tier to use; the kernel's own if it is lower.
+    pub tier: Tier,
+    /// Whether sockets are put into the ring's file table.
+    pub descriptors: Descriptors,
+}
+
+impl Config {
+    /// The best that the kernel has, for so many slots.
+    #[must_use]
+    pub const fn for_slots(slots: u32) -> Self {
+        Self { limits: Limits { slots }, tier: Tier::MinWait, descriptors: Descriptors::Fixed }
+    }
+}
+
+/// How operations name their socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descriptors {
+    /// By place in the ring's file table: less work an operation, one more system call a connection.
+    Fixed,
+    /// By descriptor: less work a connection.
+    Plain,
 }
 
 /// Opens a ring of at most `tier` for `slots` slots. The calling thread is the only one that may use it.
