@@ -14,8 +14,8 @@ use std::rc::Rc;
 use entry::{Entry, Reading, Role, Unsent};
 
 use super::{
-    Armed, Completion, Confirm, Counters, Driver, End, Event, Full, Lent, Limits, Op, REAP_MAX,
-    Slot, Span, TemplateId, Wait, Window, keep_template,
+    Completion, Confirm, Counters, Driver, End, Event, Full, Lent, Limits, Op, REAP_MAX, Slot,
+    Span, TemplateId, Wait, Window, keep_template,
 };
 use crate::sys::socket::{self, Blocking};
 use crate::sys::{Errno, epoll as calls};

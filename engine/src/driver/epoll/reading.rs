@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use super::entry::{Reading, Role};
 use super::{ARENA_BYTES, Epoll};
-use crate::driver::{Armed, Completion, End, Event, Lent, REAP_MAX, Slot};
+use crate::driver::{Armed, Completion, Event, Lent, REAP_MAX, Slot};
 use crate::sys::{Errno, epoll as calls, socket};
 
 /// Room that a receive must have: with less the arena is used up until its pieces are given back.
