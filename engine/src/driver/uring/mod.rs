@@ -18,6 +18,7 @@ use io_uring::IoUring;
 use io_uring::squeue;
 use io_uring::types::{SubmitArgs, Timespec};
 
+pub(super) use setup::patiently;
 pub use setup::{Config, Descriptors, Tier};
 
 use super::{
@@ -75,6 +76,10 @@ impl Uring {
     /// # Errors
     /// `ENOSYS` or `EPERM` where `io_uring` is missing or forbidden (see [`super::probe`]), `ENOMEM`, `EINVAL` before Linux 5.19.
     pub fn open(config: Config) -> io::Result<Self> {
+        patiently(|| Self::open_once(config))
+    }
+
+    fn open_once(config: Config) -> io::Result<Self> {
         let slots = config.limits.slots.clamp(1, super::SLOTS_MAX);
         let (ring, tier) = setup::open(config.tier, slots)?;
         let buffers = (slots.saturating_mul(2)).clamp(*SMALL_BUFFERS.start(), *SMALL_BUFFERS.end());
