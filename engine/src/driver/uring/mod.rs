@@ -85,12 +85,11 @@ impl Uring {
         let buffers = (slots.saturating_mul(2)).clamp(*SMALL_BUFFERS.start(), *SMALL_BUFFERS.end());
         let buffers = buffers.next_power_of_two() as u16;
         let small = BufRing::register(&ring, SMALL, buffers, SMALL_BUFFER_BYTES)?;
-        let mut descriptors = config.descriptors;
-        if descriptors == Descriptors::Fixed
-            && ring.submitter().register_files_sparse(slots).is_err()
-        {
-            descriptors = Descriptors::Plain;
-        }
+        // Before 6.0 what is in flight can't be cancelled by a fixed descriptor (IORING_ASYNC_CANCEL_FD_FIXED): a close would never end.
+        let fixed = config.descriptors == Descriptors::Fixed
+            && tier >= Tier::Multishot
+            && ring.submitter().register_files_sparse(slots).is_ok();
+        let descriptors = if fixed { Descriptors::Fixed } else { Descriptors::Plain };
         Ok(Self {
             ring,
             in_flight: InFlight::new(slots),
