@@ -6,6 +6,7 @@ use std::time::Duration;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{Builder, IoUring, cqueue, squeue};
 
+use crate::driver::uring::patiently;
 use crate::sys::Errno;
 
 /// Submission queue entries; the completion queue has twice as many.
@@ -32,8 +33,8 @@ impl Bare {
         let mut builder = IoUring::builder();
         builder.dontfork();
         set(&mut builder);
-        let ring = builder.build(ENTRIES).map_err(|error| refused("io_uring_setup", &error))?;
-        Ok(Self { ring })
+        let ring = patiently(|| builder.build(ENTRIES));
+        Ok(Self { ring: ring.map_err(|error| refused("io_uring_setup", &error))? })
     }
 
     /// The ring itself, for registering and for its feature bits.

@@ -75,7 +75,8 @@ pub fn probe() -> Probe {
     }
 }
 
-/// Picks the driver: `io_uring` only if it passes its self-test, about a millisecond on the calling thread.
+/// Picks the driver: `io_uring` only if it passes its self-test, about a millisecond on the calling thread (and a tenth of a second where memory for rings is
+/// short).
 ///
 /// # Errors
 /// [`Blocked`] if `io_uring` was insisted on and can't be used.
@@ -120,7 +121,7 @@ fn best() -> Result<Tier, Blocked> {
 /// What stopped a trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Trouble {
-    /// The kernel, or a filter before it, refused an `io_uring` system call; every tier would hear the same.
+    /// The kernel, or a filter before it, refused a system call that every tier needs.
     Refused(crate::sys::Errno),
     /// Something else than what was expected happened.
     Wrong(String),

@@ -235,12 +235,15 @@ impl Rig {
     }
 }
 
-/// A listener on loopback, IPv4 or else IPv6; `None` in a network namespace that has neither.
+/// A listener on loopback, IPv4 or else IPv6, that can be reached without `io_uring`; `None` in a network namespace where neither is up.
 fn tcp_listener() -> Option<(OwnedFd, SocketAddr)> {
     let hosts = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     hosts.into_iter().find_map(|host| {
         let listener = socket::listen((host, 0).into(), Share::Alone, Blocking::No).ok()?;
         let peer = socket::local_address(&listener).ok()?;
+        let plain = socket::for_peer(peer, Blocking::Yes).ok()?;
+        socket::connect(&plain, &peer.into()).ok()?;
+        socket::accept(&listener).ok()?;
         Some((listener, peer))
     })
 }
@@ -258,7 +261,9 @@ fn connect(
         Event::Connected => {}
         other => return wrong(&format!("connect to loopback: {other:?}")),
     }
-    socket::accept(listener).map(Socket::from).map_err(|errno| Trouble::Wrong(errno.to_string()))
+    let accepted = socket::accept(listener)
+        .map_err(|errno| no_connection(io::Error::from_raw_os_error(errno.0)))?;
+    Ok(accepted.into())
 }
 
 /// A connected pair where loopback is down.
@@ -297,8 +302,12 @@ fn wrong<T>(what: &str) -> Result<T, Trouble> {
     Err(Trouble::Wrong(what.to_owned()))
 }
 
+/// The test could not be made; of want of descriptors the driver would die as well.
 fn no_connection(error: io::Error) -> Trouble {
-    Trouble::Wrong(format!("no connection to test with: {}", Errno::of(&error)))
+    match Errno::of(&error) {
+        errno @ Errno(libc::EMFILE | libc::ENFILE) => Trouble::Refused(errno),
+        errno => Trouble::Wrong(format!("no connection to test with: {errno}")),
+    }
 }
 
 #[cfg(test)]
