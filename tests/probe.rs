@@ -324,3 +324,17 @@ fn a_run_on_the_chosen_driver_works() {
     assert_eq!((report.requests, report.errors), (REQUESTS, 0), "{report:#?}");
     assert_eq!(report.driver, choice.kind.to_string());
 }
+
+/// The table for readers has a line for each feature, and no other.
+#[test]
+fn the_documentation_lists_what_is_probed() {
+    let text = include_str!("../docs/kernel-support.md");
+    let table = text.split("\n## ").find(|part| part.starts_with("Features\n")).expect("a table");
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let expected: Vec<_> = probe::probe()
+        .features
+        .iter()
+        .map(|feature| format!("| {} | {} | {} |", feature.name, feature.since, feature.used_for))
+        .collect();
+    assert_eq!(rows, expected);
+}
