@@ -18,6 +18,7 @@ use io_uring::IoUring;
 use io_uring::squeue;
 use io_uring::types::{SubmitArgs, Timespec};
 
+pub(super) use setup::patiently;
 pub use setup::{Config, Descriptors, Tier};
 
 use super::{
@@ -75,17 +76,20 @@ impl Uring {
     /// # Errors
     /// `ENOSYS` or `EPERM` where `io_uring` is missing or forbidden (see [`super::probe`]), `ENOMEM`, `EINVAL` before Linux 5.19.
     pub fn open(config: Config) -> io::Result<Self> {
+        patiently(|| Self::open_once(config))
+    }
+
+    fn open_once(config: Config) -> io::Result<Self> {
         let slots = config.limits.slots.clamp(1, super::SLOTS_MAX);
         let (ring, tier) = setup::open(config.tier, slots)?;
         let buffers = (slots.saturating_mul(2)).clamp(*SMALL_BUFFERS.start(), *SMALL_BUFFERS.end());
         let buffers = buffers.next_power_of_two() as u16;
         let small = BufRing::register(&ring, SMALL, buffers, SMALL_BUFFER_BYTES)?;
-        let mut descriptors = config.descriptors;
-        if descriptors == Descriptors::Fixed
-            && ring.submitter().register_files_sparse(slots).is_err()
-        {
-            descriptors = Descriptors::Plain;
-        }
+        // Before 6.0 what is in flight can't be cancelled by a fixed descriptor (IORING_ASYNC_CANCEL_FD_FIXED): a close would never end.
+        let fixed = config.descriptors == Descriptors::Fixed
+            && tier >= Tier::Multishot
+            && ring.submitter().register_files_sparse(slots).is_ok();
+        let descriptors = if fixed { Descriptors::Fixed } else { Descriptors::Plain };
         Ok(Self {
             ring,
             in_flight: InFlight::new(slots),
