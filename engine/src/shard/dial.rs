@@ -83,6 +83,7 @@ impl<D: Driver> Shard<D> {
         connection.receiving = Receiving::Nothing;
         let slot = connection.slot;
         self.dialing.stop(lane);
+        self.unwatch_send(lane);
         self.submit(slot, Op::Close);
     }
 

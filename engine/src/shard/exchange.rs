@@ -70,6 +70,7 @@ impl<D: Driver> Shard<D> {
             Outcome::Open => {
                 self.send_more(lane, handler, now);
                 self.receive_next(lane);
+                self.watch_send(lane, now);
             }
             Outcome::Done => self.finish_connection(lane, handler, now),
             Outcome::Failed(error) => self.fail(lane, failure_of(error), handler, now),
@@ -157,6 +158,7 @@ impl<D: Driver> Shard<D> {
         let connection = &mut self.lanes[lane as usize];
         connection.sending = Sending::Free;
         if connection.state == State::Open {
+            self.unwatch_send(lane);
             self.send_more(lane, handler, now);
         }
     }
@@ -201,6 +203,29 @@ impl<D: Driver> Shard<D> {
         while self.lanes[lane as usize].unanswered() > 0 {
             let sent = self.end_oldest(lane);
             handler.handle_failure(lane, failure, sent, now);
+        }
+    }
+
+    /// A send that outlives the last response has nobody who waits for it: a server that answered and reads no further would hold the lane for ever. It gets
+    /// the response timeout, on the place of the lane's next request, which can't be sent meanwhile.
+    #[inline]
+    fn watch_send(&mut self, lane: u32, now: Instant) {
+        let connection = &self.lanes[lane as usize];
+        if connection.sending == Sending::Busy
+            && connection.unanswered() == 0
+            && connection.state == State::Open
+        {
+            let request = lane * self.config.pipeline + connection.next % self.config.pipeline;
+            self.awaiting.start(request, now);
+        }
+    }
+
+    /// Ends what [`Shard::watch_send`] began; changes nothing where requests are unanswered.
+    pub(super) fn unwatch_send(&mut self, lane: u32) {
+        let connection = &self.lanes[lane as usize];
+        if connection.unanswered() == 0 {
+            let request = lane * self.config.pipeline + connection.next % self.config.pipeline;
+            self.awaiting.stop(request);
         }
     }
 
