@@ -354,7 +354,7 @@ impl Reader<'_> {
                     self.connection.handle_head(status, framing);
                 }
                 Event::Data(piece) if self.body == Body::Read => {
-                    handler.handle_body(self.lane, piece)
+                    handler.handle_body(self.lane, piece);
                 }
                 Event::Data(_) => {}
                 Event::End(end) => {
