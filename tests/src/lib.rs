@@ -1,3 +1,19 @@
 //! Support for the integration tests: scripted peers, real servers and test cases.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `fuzz` | the bodies of the fuzz targets |
+//! | `load` | plans with defaults, run on each driver and within a time; what every report must add up to |
+//! | `peer` | a TCP server that does what a closure says |
+//! | `reading` | a shard whose handler compares every body byte for byte |
+//! | `servers` | nginx and haproxy on loopback, stopped when dropped |
+//! | `watch` | this process's descriptors, threads and memory |
+// All of it is test code: a failure here fails the test that called it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod fuzz;
+pub mod load;
+pub mod peer;
+pub mod reading;
+pub mod servers;
+pub mod watch;

@@ -56,7 +56,7 @@ pub(super) struct Worker {
     pub(super) resent: u64,
     /// When the last request of the measured time ended.
     pub(super) last_end: Instant,
-    /// When measuring began; outcomes before it are not recorded.
+    /// When measuring began; requests sent before it are not recorded, so that a budget holds exactly those after it.
     measured_from: Instant,
     allowance: Allowance,
     /// The budget that begins when measuring does.
@@ -80,7 +80,7 @@ impl Worker {
         }
     }
 
-    /// Begins to measure: what ends from now on counts.
+    /// Begins to measure: what is sent from now on counts.
     pub(super) fn measure(&mut self, now: Instant) {
         self.measured_from = now;
         self.last_end = now;
@@ -127,8 +127,9 @@ impl Worker {
         self.measured_from
     }
 
-    fn measuring(&self, now: Instant) -> bool {
-        now >= self.measured_from
+    /// Whether a request sent at `sent` counts.
+    fn measures(&self, sent: Instant) -> bool {
+        sent >= self.measured_from
     }
 }
 
@@ -144,7 +145,7 @@ impl Handler for Worker {
 
     #[inline]
     fn handle_response(&mut self, _lane: u32, response: Response, now: Instant) {
-        if self.measuring(now) {
+        if self.measures(response.sent) {
             self.responses += 1;
             self.last_end = now;
             self.recorder.record(response.status, now.nanos_since(response.sent));
@@ -164,7 +165,7 @@ impl Handler for Worker {
         if sent.is_none() && self.take(1) == 0 {
             return;
         }
-        if self.measuring(now) {
+        if self.measures(sent.unwrap_or(now)) {
             self.recorder.record_failure(&failure);
             if failure != Failure::Cancelled {
                 self.errors += 1;
@@ -210,12 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_in_the_warm_up_is_not_recorded() {
+    fn what_is_sent_in_the_warm_up_is_not_recorded() {
         let mut worker = Worker::new(None);
-        let response = Response { sent: Instant::from_nanos(1), status: 200 };
-        worker.handle_response(0, response, Instant::from_nanos(5));
-        worker.measure(Instant::from_nanos(10));
-        worker.handle_response(0, response, Instant::from_nanos(11));
-        assert_eq!(worker.recorder.responses(), 1);
+        let at = Instant::from_nanos;
+        let response = |sent| Response { sent: at(sent), status: 200 };
+        worker.handle_response(0, response(1), at(5));
+        worker.measure(at(10));
+        worker.handle_response(0, response(1), at(11));
+        worker.handle_failure(0, Failure::Timeout, Some(at(9)), at(12));
+        assert_eq!((worker.recorder.responses(), worker.recorder.errors()), (0, 0));
+        worker.handle_response(0, response(10), at(12));
+        worker.handle_failure(0, Failure::Timeout, Some(at(11)), at(12));
+        assert_eq!((worker.recorder.responses(), worker.recorder.errors()), (1, 1));
     }
 }

@@ -1,0 +1,184 @@
+//! After warm-up a shard allocates nothing: counted on its thread, by an allocator that counts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+use http::Method;
+use ringshot::clock::Instant;
+use ringshot::driver::{Driver, DriverKind, Epoll, Limits, Uring, uring};
+use ringshot::proto::url::Url;
+use ringshot::shard::{Body, Config, Failure, Handler, Response, Shard};
+use ringshot_tests::load::{Asked, RUN_MAX, drivers};
+use ringshot_tests::peer::{Conversation, Peer};
+use ringshot_tests::reading::config;
+
+/// The system's allocator, with a count for each thread.
+struct Counting;
+
+thread_local! {
+    /// Calls that took memory. `const`, without a destructor: touching it allocates nothing.
+    static TAKEN: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    let _ = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator as it came; the count touches no memory of the allocator's.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise about `layout` is handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller says that `pointer` came from `alloc` with `layout`, and so from the system's allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as in `alloc`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        count();
+        // SAFETY: as in `dealloc`; the caller promises that `bytes` is not zero.
+        unsafe { System.realloc(pointer, layout, bytes) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Requests before the count begins, and while it runs.
+const WARM_UP: u64 = 3_000;
+const REQUESTS: u64 = 12_000;
+
+/// Sends for ever, and counts.
+#[derive(Default)]
+struct Endless {
+    responses: u64,
+    body_bytes: u64,
+    failures: u64,
+}
+
+impl Handler for Endless {
+    fn poll_requests(&mut self, _lane: u32, room: u32, _now: Instant) -> u32 {
+        room
+    }
+
+    fn wants_connection(&mut self, _lane: u32) -> bool {
+        true
+    }
+
+    fn handle_response(&mut self, _lane: u32, _response: Response, _now: Instant) {
+        self.responses += 1;
+    }
+
+    fn handle_body(&mut self, _lane: u32, piece: &[u8]) {
+        self.body_bytes += piece.len() as u64;
+    }
+
+    fn handle_failure(&mut self, _: u32, _: Failure, _: Option<Instant>, _: Instant) {
+        self.failures += 1;
+    }
+
+    fn handle_unsent(&mut self, _lane: u32, _count: u32) {}
+}
+
+/// Allocations of this thread while the shard answers [`REQUESTS`] requests, after [`WARM_UP`].
+fn allocations<D: Driver>(driver: D, config: Config) -> u64 {
+    let mut shard = Shard::new(driver, config).expect("a shard");
+    let mut handler = Endless::default();
+    let start = Instant::now();
+    shard.rouse(&mut handler, start);
+    let mut turn_until = |responses: u64| {
+        while handler.responses < responses {
+            let turned = shard.turn(Duration::from_millis(50), &mut handler, &mut Instant::now);
+            assert!(turned.expect("the driver is not lost") - start < RUN_MAX, "it hangs");
+            assert_eq!(handler.failures, 0);
+        }
+    };
+    turn_until(WARM_UP);
+    let before = TAKEN.get();
+    turn_until(WARM_UP + REQUESTS);
+    TAKEN.get() - before
+}
+
+/// Checks both drivers, alone and pipelined, against a peer that does this.
+fn check(script: impl Fn(Conversation) + Send + Sync + 'static, asked: &Asked, body: Body) {
+    let peer = Peer::start(script);
+    let template = asked.encode(&Url::parse(&peer.url()).unwrap());
+    for driver in drivers() {
+        for pipeline in [1, 8] {
+            let lanes = 8;
+            let config = Config { body, ..config(peer.address(), &template, lanes, pipeline) };
+            let taken = match driver {
+                DriverKind::IoUring => {
+                    let ring = uring::Config::for_slots(lanes);
+                    allocations(Uring::open(ring).unwrap(), config)
+                }
+                DriverKind::Epoll => {
+                    allocations(Epoll::open(Limits { slots: lanes }).unwrap(), config)
+                }
+            };
+            assert_eq!(taken, 0, "{driver}, pipeline {pipeline}, {body:?}: {REQUESTS} requests");
+        }
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = TAKEN.get();
+    drop(std::hint::black_box(vec![0_u8; 100]));
+    assert_eq!(TAKEN.get() - before, 1);
+}
+
+#[test]
+fn small_responses() {
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    for body in [Body::Discard, Body::Read] {
+        check(move |mut peer| peer.answer_all(ok), &Asked::default(), body);
+    }
+}
+
+/// The heads differ, so that none is remembered.
+#[test]
+fn heads_that_change() {
+    let script = |mut peer: Conversation| {
+        let mut number = 0_u64;
+        while peer.request().is_some() {
+            number += 1;
+            let head =
+                format!("HTTP/1.1 200 OK\r\nX-Number: {number}\r\nContent-Length: 2\r\n\r\nok");
+            if !peer.send(head) {
+                return;
+            }
+        }
+    };
+    check(script, &Asked::default(), Body::Discard);
+}
+
+#[test]
+fn chunked_responses_and_responses_to_head() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    check(move |mut peer| peer.answer_all(chunked), &Asked::default(), Body::Read);
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n";
+    check(move |mut peer| peer.answer_all(head), &Asked::method(Method::HEAD), Body::Discard);
+}
+
+/// Large bodies, which are discarded inside the kernel or read in bulk.
+#[test]
+fn large_responses() {
+    let mut response = b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n".to_vec();
+    response.resize(response.len() + 20_000, b'x');
+    for body in [Body::Discard, Body::Read] {
+        let response = response.clone();
+        check(move |mut peer| peer.answer_all(&response), &Asked::default(), body);
+    }
+}

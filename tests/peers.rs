@@ -1,0 +1,486 @@
+//! Peers that do not play by the rules, on both drivers: each ends its requests in the right outcome, exactly counted, and never hangs the run.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ringshot::load::{KeepAlive, Plan, Report, Stop, Timeouts};
+use ringshot_tests::load::{Asked, check_outcomes, drivers, plan, run_whole};
+use ringshot_tests::peer::{Conversation, Peer};
+
+/// Requests of a run, over its four connections.
+const REQUESTS: u64 = 12;
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+/// A response timeout that a peer is meant to miss.
+const SHORT: Duration = Duration::from_millis(150);
+
+/// How a run differs from `REQUESTS` plain `GET`s, one at a time.
+#[derive(Debug, Clone, Default)]
+struct Variant {
+    asked: Asked,
+    pipeline: Option<u32>,
+    response_timeout: Option<Duration>,
+}
+
+/// A variant with a timeout that is meant to be missed.
+fn impatient() -> Variant {
+    Variant { response_timeout: Some(SHORT), ..Variant::default() }
+}
+
+fn pipelined(pipeline: u32) -> Variant {
+    Variant { pipeline: Some(pipeline), ..Variant::default() }
+}
+
+impl Variant {
+    fn plan(&self, url: &str, driver: ringshot::driver::DriverKind) -> Plan {
+        let plan = plan(url, driver, &self.asked);
+        let response = self.response_timeout.unwrap_or(plan.timeouts.response);
+        let timeouts = Timeouts { response, ..plan.timeouts };
+        let pipeline = self.pipeline.unwrap_or(1);
+        Plan { stop: Stop::Requests(REQUESTS), pipeline, timeouts, ..plan }
+    }
+}
+
+/// Each driver against a peer that does this with every connection: all requests end in `outcome`.
+fn check(script: impl Fn(Conversation) + Send + Sync + 'static, outcome: &str) {
+    check_variant(script, &Variant::default(), outcome);
+}
+
+fn check_variant(
+    script: impl Fn(Conversation) + Send + Sync + 'static,
+    variant: &Variant,
+    outcome: &str,
+) {
+    let peer = Peer::start(script);
+    for driver in drivers() {
+        check_outcomes(&variant.plan(&peer.url(), driver), &[(outcome, REQUESTS)]);
+    }
+}
+
+/// Each driver against a peer whose outcomes depend on timing: the sums are exact, and only these outcomes occur.
+fn check_among(
+    script: impl Fn(Conversation) + Send + Sync + 'static,
+    variant: &Variant,
+    outcomes: &[&str],
+) -> Vec<Report> {
+    let peer = Peer::start(script);
+    let run = |driver| {
+        let report = run_whole(&variant.plan(&peer.url(), driver));
+        let known = report.outcomes.keys().all(|kind| outcomes.contains(&kind.as_str()));
+        assert!(known, "on {driver}: {:?}", report.error_examples);
+        report
+    };
+    drivers().into_iter().map(run).collect()
+}
+
+/// Answers the first request with these bytes and keeps the connection until the client goes.
+fn answer(bytes: impl Into<Vec<u8>>) -> impl Fn(Conversation) + Send + Sync + 'static {
+    let bytes = bytes.into();
+    move |mut peer| {
+        if peer.request().is_some() && peer.send(&bytes) {
+            peer.read_to_end();
+        }
+    }
+}
+
+/// The same, and closes.
+fn answer_and_close(bytes: impl Into<Vec<u8>>) -> impl Fn(Conversation) + Send + Sync + 'static {
+    let bytes = bytes.into();
+    move |mut peer| {
+        if peer.request().is_some() {
+            peer.send(&bytes);
+        }
+    }
+}
+
+// --- Connections ---
+
+#[test]
+fn refuses() {
+    let url = Peer::start(drop).url();
+    for driver in drivers() {
+        let report =
+            check_outcomes(&Variant::default().plan(&url, driver), &[("connect", REQUESTS)]);
+        assert!(report.error_examples["connect"].contains("ECONNREFUSED"), "{report:#?}");
+    }
+}
+
+/// The second address works: connections move on to it.
+#[test]
+fn refuses_on_the_first_of_two_addresses() {
+    let gone = Peer::start(drop).address();
+    let peer = Peer::start(|mut peer| peer.answer_all(OK));
+    for driver in drivers() {
+        let mut plan = Variant::default().plan(&peer.url(), driver);
+        plan.peers.insert(0, gone);
+        let report = run_whole(&plan);
+        assert!(report.status.success > 0, "{report:#?}");
+        assert!(
+            report.outcomes.keys().all(|kind| kind == "2xx" || kind == "connect"),
+            "{report:#?}"
+        );
+    }
+}
+
+/// A connect that is never answered: a full backlog, since loopback answers everything else.
+#[test]
+fn never_takes_the_connection() {
+    let listener = full_listener();
+    for driver in drivers() {
+        let plan = Variant::default().plan(&format!("http://{}/", listener.address), driver);
+        let timeouts = Timeouts { connect: SHORT, ..plan.timeouts };
+        check_outcomes(&Plan { timeouts, ..plan }, &[("connect_timeout", REQUESTS)]);
+    }
+}
+
+/// A listener whose backlog is full: the kernel drops further connects, as if nobody were there.
+struct FullListener {
+    address: std::net::SocketAddr,
+    _listener: std::os::fd::OwnedFd,
+    _waiting: Vec<std::net::TcpStream>,
+}
+
+fn full_listener() -> FullListener {
+    use std::os::fd::AsRawFd;
+
+    use ringshot::sys::socket::{Blocking, Share, listen, local_address};
+    let listener = listen("127.0.0.1:0".parse().unwrap(), Share::Alone, Blocking::Yes).unwrap();
+    // SAFETY: listen(2) on a socket that we own; it takes no pointer. A second call shrinks the backlog.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let address = local_address(&listener).unwrap();
+    let connect = || std::net::TcpStream::connect_timeout(&address, SHORT).ok();
+    let waiting = std::iter::from_fn(connect).take(64).collect();
+    FullListener { address, _listener: listener, _waiting: waiting }
+}
+
+#[test]
+fn accepts_and_never_answers() {
+    check_variant(|mut peer| peer.read_to_end(), &impatient(), "timeout");
+    let variant = Variant { pipeline: Some(3), ..impatient() };
+    check_variant(|mut peer| peer.read_to_end(), &variant, "timeout");
+}
+
+#[test]
+fn accepts_and_closes() {
+    check(drop, "reset");
+    check_variant(drop, &pipelined(3), "reset");
+}
+
+#[test]
+fn reads_and_closes() {
+    check(answer_and_close(""), "reset");
+    check_variant(answer_and_close(""), &pipelined(3), "reset");
+}
+
+#[test]
+fn resets_at_once() {
+    // A reset that comes before the connect was looked at is a failed connect.
+    check_among(Conversation::reset, &Variant::default(), &["reset", "connect"]);
+}
+
+#[test]
+fn resets_before_the_response() {
+    let script = |mut peer: Conversation| {
+        peer.request();
+        peer.reset();
+    };
+    check(script, "reset");
+    check_variant(script, &pipelined(3), "reset");
+}
+
+#[test]
+fn resets_inside_the_response() {
+    let script = |mut peer: Conversation| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n");
+        peer.send(vec![b'x'; 100_000]);
+        std::thread::sleep(Duration::from_millis(20));
+        peer.reset();
+    };
+    check(script, "reset");
+}
+
+/// One answer for a pipeline, then a reset: the rest of the pipeline fails, and what came counts.
+#[test]
+fn resets_between_responses() {
+    let script = |mut peer: Conversation| {
+        peer.request();
+        peer.send(OK);
+        std::thread::sleep(Duration::from_millis(20));
+        peer.reset();
+    };
+    for report in check_among(script, &pipelined(3), &["2xx", "reset"]) {
+        assert!(report.requests > 0 && report.errors > 0, "{report:#?}");
+    }
+}
+
+/// A server that answers one request a connection and says nothing of closing: a request that was on its way is an error, as it may have been served.
+#[test]
+fn closes_without_a_word() {
+    for report in check_among(answer_and_close(OK), &pipelined(1), &["2xx", "reset"]) {
+        assert!(report.requests > 0, "{report:#?}");
+    }
+}
+
+// --- Heads ---
+
+#[test]
+fn answers_garbage() {
+    check(answer("\x16\x03\x01\x02\x00 this is no HTTP\r\n\r\n"), "protocol_parse_version");
+    check(answer("HTTP/1.1 2 hundred\r\n\r\n"), "protocol_parse_status");
+}
+
+#[test]
+fn sends_a_head_without_end() {
+    let script = |mut peer: Conversation| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\n");
+        while peer.send("X-More: and more of the same, and more of the same\r\n") {}
+    };
+    check_among(
+        script,
+        &Variant::default(),
+        &["protocol_limit_head_bytes", "protocol_limit_fields"],
+    );
+    let script = |mut peer: Conversation| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nX-Long: ");
+        while peer.send([b'x'; 4096]) {}
+    };
+    check_among(
+        script,
+        &Variant::default(),
+        &["protocol_limit_head_bytes", "protocol_limit_line_bytes"],
+    );
+}
+
+#[test]
+fn floods_with_interim_responses() {
+    let script = |mut peer: Conversation| {
+        peer.request();
+        while peer.send("HTTP/1.1 100 Continue\r\n\r\n") {}
+    };
+    check(script, "protocol_limit_interims");
+}
+
+#[test]
+fn sends_a_few_interim_responses() {
+    let script = |mut peer: Conversation| {
+        peer.answer_all(format!(
+            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 C\r\n\r\n{OK}"
+        ));
+    };
+    check(script, "2xx");
+    check_variant(script, &pipelined(3), "2xx");
+}
+
+#[test]
+fn cuts_the_head() {
+    check(answer_and_close("HTTP/1.1 200 OK\r\nContent-Le"), "protocol_truncated_head");
+}
+
+#[test]
+fn asks_for_another_protocol() {
+    check(answer("HTTP/1.1 101 Switching Protocols\r\n\r\n"), "protocol_framing_unasked_upgrade");
+}
+
+// --- Pieces ---
+
+#[test]
+fn sends_byte_by_byte() {
+    let script = |mut peer: Conversation| {
+        while peer.request().is_some()
+            && peer.send_slowly(OK.as_bytes(), 1, Duration::from_micros(300))
+        {}
+    };
+    check(script, "2xx");
+    check_variant(script, &pipelined(3), "2xx");
+}
+
+#[test]
+fn sends_chunks_byte_by_byte() {
+    let chunked =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n";
+    let script = |mut peer: Conversation| {
+        while peer.request().is_some()
+            && peer.send_slowly(chunked.as_bytes(), 1, Duration::from_micros(300))
+        {}
+    };
+    check(script, "2xx");
+}
+
+#[test]
+fn is_slow_with_the_body() {
+    let script = |mut peer: Conversation| {
+        while peer.request().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
+            peer.send_slowly(&[b'x'; 100], 1, Duration::from_millis(10));
+        }
+    };
+    check_variant(script, &impatient(), "timeout");
+}
+
+/// A large body that stalls: the discard inside the kernel is cancelled by the timeout.
+#[test]
+fn stalls_in_a_large_body() {
+    let script = |mut peer: Conversation| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n");
+        peer.send(vec![b'x'; 200_000]);
+        peer.stall();
+    };
+    check_variant(script, &impatient(), "timeout");
+}
+
+// --- Bodies ---
+
+#[test]
+fn cuts_the_body() {
+    let short = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort";
+    check(answer_and_close(short), "protocol_truncated_body");
+    let mut long = b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n".to_vec();
+    long.resize(2_000_000, b'x');
+    check(answer_and_close(long), "protocol_truncated_body");
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab";
+    check(answer_and_close(chunked), "protocol_truncated_chunked");
+}
+
+#[test]
+fn ends_the_body_by_closing() {
+    check(answer_and_close("HTTP/1.0 200 OK\r\n\r\nsome body"), "2xx");
+    check(answer_and_close("HTTP/1.1 200 OK\r\n\r\n"), "2xx");
+    let mut long = b"HTTP/1.0 200 OK\r\n\r\n".to_vec();
+    long.resize(1_000_000, b'x');
+    check(answer_and_close(long), "2xx");
+}
+
+/// Behind a response that ends with the connection the server took nothing up: the others are sent again, and each is answered once.
+#[test]
+fn ends_each_body_of_a_pipeline_by_closing() {
+    let script =
+        answer_and_close("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    for report in check_among(script, &pipelined(3), &["2xx"]) {
+        assert!(report.resent > 0, "{report:#?}");
+    }
+}
+
+#[test]
+fn sends_large_chunk_extensions() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let extension = "x".repeat(100 << 10);
+    check(answer(format!("{head}2;{extension}\r\nok\r\n0\r\n\r\n")), "protocol_chunk_extension");
+}
+
+#[test]
+fn sends_large_trailers() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+    let trailers = "X-Trailer: and more of the same\r\n".repeat(4000);
+    check(answer(format!("{head}{trailers}\r\n")), "protocol_limit_trailers");
+}
+
+/// Bytes behind the response: it counts, the connection is not used again.
+#[test]
+fn sends_more_than_the_response() {
+    let peer = Peer::start(answer(format!("{OK}HTTP/1.1 200 OK\r\n\r\n")));
+    for driver in drivers() {
+        let before = peer.accepted();
+        check_outcomes(&Variant::default().plan(&peer.url(), driver), &[("2xx", REQUESTS)]);
+        assert!(peer.accepted() - before >= REQUESTS, "a connection each");
+    }
+}
+
+// --- Request bodies ---
+
+/// The body arrives whole and in order, through sends that the kernel takes in pieces.
+#[test]
+fn reads_large_request_bodies() {
+    let body: Vec<u8> =
+        (0..3_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for pipeline in [1, 3] {
+        let (expected, good) = (body.clone(), Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&good);
+        let peer = Peer::start(move |mut peer| {
+            while let Some(request) = peer.request() {
+                counted.fetch_add(u64::from(request.ends_with(&expected)), Ordering::SeqCst);
+                peer.send(OK);
+            }
+        });
+        let variant = Variant { asked: Asked::post(body.clone()), ..pipelined(pipeline) };
+        for driver in drivers() {
+            let before = good.load(Ordering::SeqCst);
+            check_outcomes(&variant.plan(&peer.url(), driver), &[("2xx", REQUESTS)]);
+            assert_eq!(good.load(Ordering::SeqCst) - before, REQUESTS, "on {driver}");
+        }
+    }
+}
+
+/// 413 after the head, then the close: the response is read though the send fails.
+#[test]
+fn answers_before_the_request_is_read_and_closes() {
+    let script = |mut peer: Conversation| {
+        peer.head();
+        peer.send("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+        // As a server does that wants its response to be read (RFC 9112 9.6).
+        peer.read_to_end();
+    };
+    let variant = Variant { asked: Asked::post(vec![b'x'; 8 << 20]), ..Variant::default() };
+    check_variant(script, &variant, "4xx");
+}
+
+/// The same with a server that closes over unread bytes, and so resets: the response may be lost, the count may not.
+#[test]
+fn answers_before_the_request_is_read_and_resets() {
+    let script = |mut peer: Conversation| {
+        peer.head();
+        peer.send("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+    };
+    let variant = Variant { asked: Asked::post(vec![b'x'; 8 << 20]), ..Variant::default() };
+    check_among(script, &variant, &["4xx", "reset"]);
+}
+
+/// Answers, keeps the connection, and never reads the rest of the request: nothing can follow on that connection, and the run must not wait for it.
+#[test]
+fn answers_and_never_reads_the_request() {
+    let script = |mut peer: Conversation| {
+        peer.head();
+        peer.send(OK);
+        peer.stall();
+    };
+    let variant = Variant { asked: Asked::post(vec![b'x'; 8 << 20]), ..impatient() };
+    check_variant(script, &variant, "2xx");
+}
+
+/// Reads one request of a pipeline and stops: the send buffer fills.
+#[test]
+fn stops_reading_a_pipeline() {
+    let script = |mut peer: Conversation| {
+        peer.head();
+        peer.stall();
+    };
+    let asked = Asked::post(vec![b'x'; 4 << 20]);
+    let variant = Variant { asked, pipeline: Some(3), ..impatient() };
+    check_variant(script, &variant, "timeout");
+}
+
+// --- Ends ---
+
+#[test]
+fn wants_a_connection_for_each_request() {
+    let script =
+        answer_and_close("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    let asked = Asked { keep_alive: KeepAlive::Off, ..Asked::default() };
+    check_variant(script, &Variant { asked, ..pipelined(3) }, "2xx");
+}
+
+/// The clock stops a run whose peer is silent: what is unanswered after the drain is cancelled, and counted as that.
+#[test]
+fn is_silent_when_the_clock_stops() {
+    let peer = Peer::start(|mut peer| peer.read_to_end());
+    for driver in drivers() {
+        let plan = pipelined(3).plan(&peer.url(), driver);
+        let (stop, drain) = (Stop::After(SHORT), Duration::from_millis(50));
+        let report = check_outcomes(&Plan { stop, drain, ..plan }, &[("cancelled", 12)]);
+        assert_eq!((report.requests, report.errors, report.cancelled), (0, 0, 12));
+    }
+}
