@@ -56,7 +56,7 @@ const ROWS: [Row; 19] = [
         trial: || flag("IORING_SETUP_SUBMIT_ALL", |ring| _ = ring.setup_submit_all()),
     },
     Row {
-        name: "COOP_TASKRUN, TASKRUN_FLAG",
+        name: "COOP_TASKRUN",
         since: "5.19",
         used_for: "completions do not interrupt the thread (below DEFER_TASKRUN)",
         trial: || {
@@ -90,7 +90,7 @@ const ROWS: [Row; 19] = [
         trial: || cancel(Descriptors::Plain),
     },
     Row {
-        name: "cancel by fixed descriptor",
+        name: "cancel by fixed file",
         since: "6.0",
         used_for: "the same for sockets in the file table",
         trial: || cancel(Descriptors::Fixed),
