@@ -8,9 +8,9 @@ use std::time::Duration;
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, SubmitArgs};
 use io_uring::{Builder, Parameters, cqueue, opcode, squeue};
 
-use super::Feature;
 use super::bare::{Bare, ENTRIES, Verdict, outcome, refused, timespec};
 use super::self_test::Rig;
+use super::{Blocked, Feature};
 use crate::driver::uring::{Descriptors, Tier};
 use crate::sys::mmap::Mapping;
 use crate::sys::monotonic;
@@ -56,7 +56,7 @@ const ROWS: [Row; 19] = [
         trial: || flag("IORING_SETUP_SUBMIT_ALL", |ring| _ = ring.setup_submit_all()),
     },
     Row {
-        name: "COOP_TASKRUN, TASKRUN_FLAG",
+        name: "COOP_TASKRUN",
         since: "5.19",
         used_for: "completions do not interrupt the thread (below DEFER_TASKRUN)",
         trial: || {
@@ -90,7 +90,7 @@ const ROWS: [Row; 19] = [
         trial: || cancel(Descriptors::Plain),
     },
     Row {
-        name: "cancel by fixed descriptor",
+        name: "cancel by fixed file",
         since: "6.0",
         used_for: "the same for sockets in the file table",
         trial: || cancel(Descriptors::Fixed),
@@ -149,11 +149,14 @@ const ROWS: [Row; 19] = [
     },
 ];
 
-/// Tries them all.
-pub(super) fn all() -> Vec<Feature> {
+/// Tries them all; where there is no room for a ring, none, since "no" would say nothing about the kernel.
+pub(super) fn all(blocked: Option<&Blocked>) -> Vec<Feature> {
     ROWS.iter()
         .map(|row| {
-            let verdict = (row.trial)();
+            let verdict = match blocked {
+                Some(Blocked::NoMemory) => Err("not tried: there is no memory for a ring".into()),
+                _ => (row.trial)(),
+            };
             Feature {
                 name: row.name,
                 since: row.since,

@@ -67,12 +67,10 @@ pub struct Choice {
 #[must_use]
 pub fn probe() -> Probe {
     let best = best();
-    Probe {
-        kernel: surroundings::kernel_release(),
-        tier: best.as_ref().ok().copied(),
-        blocked: best.err(),
-        features: features::all(),
-    }
+    let tier = best.as_ref().ok().copied();
+    let blocked = best.err();
+    let features = features::all(blocked.as_ref());
+    Probe { kernel: surroundings::kernel_release(), tier, blocked, features }
 }
 
 /// Picks the driver: `io_uring` only if it passes its self-test, about a millisecond on the calling thread (and a tenth of a second where memory for rings is
