@@ -228,11 +228,14 @@ impl<D: Driver> Shard<D> {
     pub(super) fn send_more(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
         let connection = &mut self.lanes[lane as usize];
         let unanswered = connection.unanswered();
-        let room = (self.config.pipeline - unanswered).min(self.copies);
+        let room = match self.config.sent.persistence {
+            h1::Persistence::KeepAlive => (self.config.pipeline - unanswered).min(self.copies),
+            // Nothing may follow a request that ends its connection (RFC 9112 9.6).
+            h1::Persistence::Close => u32::from(unanswered == 0),
+        };
         if room == 0 || connection.sending == Sending::Busy || self.phase != Phase::Running {
             return;
         }
-        let room = if self.config.sent.persistence == h1::Persistence::Close { 1 } else { room };
         if connection.machine.close_reason().is_some() || connection.state != State::Open {
             return;
         }
