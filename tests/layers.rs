@@ -31,7 +31,7 @@ const FENCED: [(&str, &[&str]); 9] = [
     ("io_uring", &["driver/uring/", "driver/probe"]),
     ("socket2", &["sys/socket.rs", "driver/"]),
     ("core_affinity", &["sys/affinity.rs"]),
-    ("httparse", &["proto/", "origin/"]),
+    ("httparse", &["proto/", "origin/request.rs"]),
     ("rustls", &["proto/tls"]),
     ("glommio", &["host/glommio"]),
     ("hdrhistogram", &["load/"]),

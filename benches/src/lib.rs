@@ -1,1 +1,11 @@
-//! Support for the benchmarks.
+//! Support for the benchmarks: bare loops, an origin in a process of its own, interleaved rounds, and figures that are ratios.
+//!
+//! A lone absolute figure means nothing on a shared machine: every program here runs its contestants in turn, round after round, and prints medians and the
+//! ratios within the rounds.
+
+pub mod bare;
+pub mod contest;
+pub mod engine;
+pub mod nginx;
+pub mod peers;
+pub mod server;

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod driver;
 pub mod host;
 pub mod load;
+pub mod origin;
 pub mod proto;
 pub mod shard;
 pub mod sys;

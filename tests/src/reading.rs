@@ -24,7 +24,7 @@ pub fn config(peer: SocketAddr, template: &Template, lanes: u32, pipeline: u32) 
         connect_timeout: Duration::from_secs(10),
         response_timeout: Duration::from_secs(30),
         body: Body::Read,
-        settle: Settle::Never,
+        settle: Settle::WhileFree,
         limits: h1::Limits::default(),
     }
 }

@@ -6,18 +6,25 @@
 //! | `template` | the request, encoded once |
 //! | `run` | one thread a core: connect, warm up, measure, drain, cancel |
 //! | `worker` | what one core sends and counts |
+//! | `merge` | what the cores found, as one report |
 //! | `recorder` | latencies and outcomes of one core, merged at the end |
 //! | `control` | stopping a run, and watching it, from another thread |
+//! | `compare` | rounds of reports set against each other |
+//! | `statistics` | medians and bootstrap intervals |
 //! | `report` | what a run found: plain data |
 
+pub mod compare;
 mod control;
+mod merge;
 mod plan;
 mod recorder;
 mod report;
 mod run;
+pub mod statistics;
 mod template;
 mod worker;
 
+pub use compare::Comparison;
 pub use control::{Control, Phase, Snapshot};
 pub use plan::{
     CONNECTIONS_MAX, DURATION_MAX, KeepAlive, PIPELINE_MAX, Plan, PlanError, Stop, Timeouts,

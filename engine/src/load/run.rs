@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use super::Recorder;
 use super::control::{Control, CoreGauge, Phase};
+use super::merge::{CoreOutcome, report};
 use super::plan::{KeepAlive, Plan, PlanError, Stop};
-use super::report::{CoreReport, Report, SCHEMA_VERSION};
+use super::report::Report;
 use super::worker::{Budget, Worker};
 use crate::clock::Instant;
 use crate::driver::uring::{Config as RingConfig, Descriptors};
@@ -17,7 +17,7 @@ use crate::host::thread;
 use crate::proto::h1;
 use crate::shard::{Body, Config, Settle, Shard};
 use crate::sys::affinity::Pinned;
-use crate::sys::process::{CpuTime, resident_bytes_max};
+use crate::sys::process::CpuTime;
 
 /// The longest a turn blocks: how late a stop is noticed.
 const BLOCK_MAX: Duration = Duration::from_millis(20);
@@ -74,23 +74,6 @@ struct Shared {
     /// A core could not open its driver: nobody starts.
     failed: AtomicBool,
     budget: Option<Arc<Budget>>,
-}
-
-/// What one core found.
-struct CoreOutcome {
-    core: usize,
-    pinned: Pinned,
-    connections: u32,
-    recorder: Recorder,
-    resent: u64,
-    seconds: f64,
-    cpu: CpuTime,
-    connected: u64,
-    bytes: u64,
-    turns: u64,
-    turns_with_completions: u64,
-    completions: u64,
-    driver: Counters,
 }
 
 /// Runs `plan` to its end, or until `control` stops it.
@@ -199,7 +182,7 @@ impl Job {
             connect_timeout: plan.timeouts.connect,
             response_timeout: plan.timeouts.response,
             body: Body::Discard,
-            settle: Settle::Gather,
+            settle: Settle::WhileFree,
             limits: h1::Limits::default(),
         }
     }
@@ -338,74 +321,6 @@ impl<D: Driver> Drive<D> {
                 buffers_starved: driver.buffers_starved - before.driver.buffers_starved,
             },
         }
-    }
-}
-
-/// `part` of `whole`, zero if there is no whole.
-fn per(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
-}
-
-fn report(plan: &Plan, control: &Control, outcomes: &[CoreOutcome]) -> Report {
-    let mut recorder = Recorder::new();
-    outcomes.iter().for_each(|outcome| recorder.merge(&outcome.recorder));
-    let sum = |of: &dyn Fn(&CoreOutcome) -> u64| outcomes.iter().map(of).sum::<u64>();
-    let cpu = |of: &dyn Fn(&CpuTime) -> Duration| {
-        outcomes.iter().map(|outcome| of(&outcome.cpu).as_secs_f64() * 1e6).sum::<f64>()
-    };
-    let seconds = outcomes.iter().map(|outcome| outcome.seconds).fold(0.0, f64::max);
-    let requests = recorder.responses();
-    let (user, system) = (cpu(&|time| time.user), cpu(&|time| time.system));
-    Report {
-        schema_version: SCHEMA_VERSION,
-        driver: plan.driver.to_string(),
-        requests,
-        errors: recorder.errors(),
-        cancelled: recorder.cancelled(),
-        resent: sum(&|outcome| outcome.resent),
-        seconds,
-        requests_per_second: per(requests as f64, seconds),
-        bytes_per_second: per(sum(&|outcome| outcome.bytes) as f64, seconds),
-        cpu_us_per_request: per(user + system, requests as f64),
-        cpu_user_us_per_request: per(user, requests as f64),
-        cpu_system_us_per_request: per(system, requests as f64),
-        latency_us: recorder.latency(),
-        status: recorder.status(),
-        outcomes: recorder.outcomes(),
-        error_examples: recorder.examples(),
-        connections_opened: sum(&|outcome| outcome.connected),
-        system_calls_per_request: per(
-            sum(&|outcome| outcome.driver.system_calls) as f64,
-            requests as f64,
-        ),
-        completions_per_turn: per(
-            sum(&|outcome| outcome.completions) as f64,
-            sum(&|outcome| outcome.turns_with_completions) as f64,
-        ),
-        cores: outcomes.iter().map(core_report).collect(),
-        resident_bytes_max: resident_bytes_max(),
-        interrupted: control.is_stopped(),
-    }
-}
-
-fn core_report(outcome: &CoreOutcome) -> CoreReport {
-    let requests = outcome.recorder.responses();
-    CoreReport {
-        core: outcome.core,
-        pinned: outcome.pinned == Pinned::Yes,
-        connections: outcome.connections,
-        requests,
-        errors: outcome.recorder.errors(),
-        requests_per_second: per(requests as f64, outcome.seconds),
-        bytes_per_second: per(outcome.bytes as f64, outcome.seconds),
-        busy: per(outcome.cpu.total().as_secs_f64(), outcome.seconds).min(1.0),
-        cpu_user_seconds: outcome.cpu.user.as_secs_f64(),
-        cpu_system_seconds: outcome.cpu.system.as_secs_f64(),
-        turns: outcome.turns,
-        completions: outcome.completions,
-        system_calls: outcome.driver.system_calls,
-        queue_overflows: outcome.driver.queue_overflows,
-        buffers_starved: outcome.driver.buffers_starved,
     }
 }
 

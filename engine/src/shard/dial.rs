@@ -83,7 +83,6 @@ impl<D: Driver> Shard<D> {
         connection.receiving = Receiving::Nothing;
         let slot = connection.slot;
         self.dialing.stop(lane);
-        self.unwatch_send(lane);
         self.submit(slot, Op::Close);
     }
 

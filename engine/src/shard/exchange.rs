@@ -70,9 +70,9 @@ impl<D: Driver> Shard<D> {
             Outcome::Open => {
                 self.send_more(lane, handler, now);
                 self.receive_next(lane);
-                self.watch_send(lane, now);
+                self.give_up_unsent(lane, handler);
             }
-            Outcome::Done => self.finish_connection(lane, handler, now),
+            Outcome::Done => self.finish_connection(lane, handler),
             Outcome::Failed(error) => self.fail(lane, failure_of(error), handler, now),
         }
     }
@@ -106,7 +106,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// The connection can carry no more: what the server did not take up goes back to the handler, and the lane starts afresh.
-    fn finish_connection(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
+    fn finish_connection(&mut self, lane: u32, handler: &mut impl Handler) {
         let connection = &mut self.lanes[lane as usize];
         let count = connection.unanswered();
         for _ in 0..count {
@@ -116,7 +116,6 @@ impl<D: Driver> Shard<D> {
         if count > 0 {
             handler.handle_unsent(lane, count);
         }
-        let _ = now;
     }
 
     pub(super) fn handle_receive_ended(
@@ -147,9 +146,9 @@ impl<D: Driver> Shard<D> {
                     handler.handle_response(lane, Response { sent, status }, now);
                 }
                 self.lanes[lane as usize].failures = 0;
-                self.finish_connection(lane, handler, now);
+                self.finish_connection(lane, handler);
             }
-            Ok(Eof::Idle | Eof::Closed) => self.finish_connection(lane, handler, now),
+            Ok(Eof::Idle | Eof::Closed) => self.finish_connection(lane, handler),
             Err(error) => self.fail(lane, failure_of(error), handler, now),
         }
     }
@@ -158,7 +157,6 @@ impl<D: Driver> Shard<D> {
         let connection = &mut self.lanes[lane as usize];
         connection.sending = Sending::Free;
         if connection.state == State::Open {
-            self.unwatch_send(lane);
             self.send_more(lane, handler, now);
         }
     }
@@ -206,26 +204,13 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// A send that outlives the last response has nobody who waits for it: a server that answered and reads no further would hold the lane for ever. It gets
-    /// the response timeout, on the place of the lane's next request, which can't be sent meanwhile.
+    /// Everything is answered and a send goes on all the same: the server has decided without reading it all, and may never read the rest. It stops here, and
+    /// the connection with it (RFC 9112 9.5); the response has been delivered.
     #[inline]
-    fn watch_send(&mut self, lane: u32, now: Instant) {
+    fn give_up_unsent(&mut self, lane: u32, handler: &mut impl Handler) {
         let connection = &self.lanes[lane as usize];
-        if connection.sending == Sending::Busy
-            && connection.unanswered() == 0
-            && connection.state == State::Open
-        {
-            let request = lane * self.config.pipeline + connection.next % self.config.pipeline;
-            self.awaiting.start(request, now);
-        }
-    }
-
-    /// Ends what [`Shard::watch_send`] began; changes nothing where requests are unanswered.
-    pub(super) fn unwatch_send(&mut self, lane: u32) {
-        let connection = &self.lanes[lane as usize];
-        if connection.unanswered() == 0 {
-            let request = lane * self.config.pipeline + connection.next % self.config.pipeline;
-            self.awaiting.stop(request);
+        if connection.sending == Sending::Busy && connection.unanswered() == 0 {
+            self.finish_connection(lane, handler);
         }
     }
 

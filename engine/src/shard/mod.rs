@@ -34,7 +34,7 @@ use connection::{Connection, State};
 pub use dial::{BACKOFF_FIRST, BACKOFF_MAX};
 pub use exchange::{LARGE_BODY_BYTES, QUIET_BYTES_MAX};
 pub use failure::Failure;
-pub use settle::Settle;
+pub use settle::{GATHER_TIME, Settle};
 use timers::Fifo;
 
 /// What a shard sends and to whom: everything that is fixed for its life.
@@ -238,7 +238,7 @@ impl<D: Driver> Shard<D> {
         self.counters.turns += 1;
         self.counters.turns_with_completions += u64::from(reaped > 0);
         self.counters.completions += reaped as u64;
-        self.settle.handle_turn(reaped as u32, now);
+        self.settle.handle_turn(self.counters.bytes_received, now);
     }
 
     #[inline]

@@ -18,10 +18,12 @@ pub enum Pinned {
     No,
 }
 
-/// Pins the calling thread to `core` (sched_setaffinity(2)).
+/// Pins the calling thread to `core`, one of [`cores`] (sched_setaffinity(2)).
 #[must_use]
 pub fn pin(core: usize) -> Pinned {
-    if core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+    // Asked first: a number that no mask has room for is none of ours, and would be out of its bounds.
+    let known = cores().contains(&core);
+    if known && core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         Pinned::Yes
     } else {
         Pinned::No

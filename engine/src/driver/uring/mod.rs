@@ -18,11 +18,12 @@ use io_uring::IoUring;
 use io_uring::squeue;
 use io_uring::types::{SubmitArgs, Timespec};
 
-pub use setup::Tier;
+pub(super) use setup::patiently;
+pub use setup::{Config, Descriptors, Tier};
 
 use super::{
-    Completion, Confirm, Counters, Driver, Full, Kind, Lent, Limits, Op, Slot, Span, TemplateId,
-    Token, Wait, Window,
+    Completion, Confirm, Counters, Driver, Full, Kind, Lent, Op, Slot, Span, TemplateId, Token,
+    Wait, Window,
 };
 use crate::sys::socket::Blocking;
 use buf_ring::BufRing;
@@ -42,34 +43,6 @@ const DISCARD_BYTES_MAX: u64 = 1 << 30;
 
 const SMALL: u16 = 0;
 const LARGE: u16 = 1;
-
-/// How to open a [`Uring`].
-#[derive(Debug, Clone, Copy)]
-pub struct Config {
-    /// Slots and other limits.
-    pub limits: Limits,
-    /// The best tier to use; the kernel's own if it is lower.
-    pub tier: Tier,
-    /// Whether sockets are put into the ring's file table.
-    pub descriptors: Descriptors,
-}
-
-impl Config {
-    /// The best that the kernel has, for so many slots.
-    #[must_use]
-    pub const fn for_slots(slots: u32) -> Self {
-        Self { limits: Limits { slots }, tier: Tier::MinWait, descriptors: Descriptors::Fixed }
-    }
-}
-
-/// How operations name their socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Descriptors {
-    /// By place in the ring's file table: less work an operation, one more system call a connection.
-    Fixed,
-    /// By descriptor: less work a connection.
-    Plain,
-}
 
 /// A driver on one ring, of one thread.
 ///
@@ -103,17 +76,20 @@ impl Uring {
     /// # Errors
     /// `ENOSYS` or `EPERM` where `io_uring` is missing or forbidden (see [`super::probe`]), `ENOMEM`, `EINVAL` before Linux 5.19.
     pub fn open(config: Config) -> io::Result<Self> {
+        patiently(|| Self::open_once(config))
+    }
+
+    fn open_once(config: Config) -> io::Result<Self> {
         let slots = config.limits.slots.clamp(1, super::SLOTS_MAX);
         let (ring, tier) = setup::open(config.tier, slots)?;
         let buffers = (slots.saturating_mul(2)).clamp(*SMALL_BUFFERS.start(), *SMALL_BUFFERS.end());
         let buffers = buffers.next_power_of_two() as u16;
         let small = BufRing::register(&ring, SMALL, buffers, SMALL_BUFFER_BYTES)?;
-        let mut descriptors = config.descriptors;
-        if descriptors == Descriptors::Fixed
-            && ring.submitter().register_files_sparse(slots).is_err()
-        {
-            descriptors = Descriptors::Plain;
-        }
+        // Before 6.0 what is in flight can't be cancelled by a fixed descriptor (IORING_ASYNC_CANCEL_FD_FIXED): a close would never end.
+        let fixed = config.descriptors == Descriptors::Fixed
+            && tier >= Tier::Multishot
+            && ring.submitter().register_files_sparse(slots).is_ok();
+        let descriptors = if fixed { Descriptors::Fixed } else { Descriptors::Plain };
         Ok(Self {
             ring,
             in_flight: InFlight::new(slots),

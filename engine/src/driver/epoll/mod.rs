@@ -3,14 +3,19 @@
 //! A request costs one send, one receive and its share of one `epoll_wait`: sockets are added once, sends go straight out, a receive follows readiness and is
 //! not repeated after a short read (epoll(7): with edge triggering a short read on a stream means that it is drained). Never polls a socket that is not ready.
 
+mod entry;
+mod reading;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use entry::{Entry, Reading, Role, Unsent};
+
 use super::{
-    Armed, Completion, Confirm, Counters, Driver, End, Event, Full, Lent, Limits, Op, REAP_MAX,
-    Slot, Span, TemplateId, Wait, Window, keep_template,
+    Completion, Confirm, Counters, Driver, End, Event, Full, Lent, Limits, Op, REAP_MAX, Slot,
+    Span, TemplateId, Wait, Window, keep_template,
 };
 use crate::sys::socket::{self, Blocking};
 use crate::sys::{Errno, epoll as calls};
@@ -19,51 +24,6 @@ use crate::sys::{Errno, epoll as calls};
 const EVENTS_MAX: usize = 512;
 /// The arena that receives fill one after the other: one piece of a large body, or many small responses.
 const ARENA_BYTES: usize = 512 << 10;
-/// Room that a receive must have: with less the arena is used up until its pieces are given back.
-const ROOM_BYTES: usize = 64 << 10;
-/// The most that one receive asks for.
-const RECEIVE_BYTES_MAX: usize = 256 << 10;
-/// The most that one discard asks for.
-const DISCARD_BYTES_MAX: u64 = 1 << 30;
-
-/// What a slot's reader wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    Nothing,
-    Stream,
-    Once,
-    Discard(u64),
-}
-
-/// What a slot's socket is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Connecting,
-    Connected,
-    Listening,
-}
-
-/// A send that the kernel did not take whole.
-#[derive(Debug, Clone, Copy)]
-struct Unsent {
-    span: Span,
-    confirm: Confirm,
-}
-
-/// One slot. Invariant: `queued` is true exactly while the slot's index is in the driver's `ready` queue.
-#[derive(Debug)]
-struct Entry {
-    generation: u32,
-    socket: OwnedFd,
-    role: Role,
-    reading: Reading,
-    /// An edge said that something can be read, and no read has drained it since.
-    readable: bool,
-    /// The peer's end was announced: a short read is not the last.
-    ending: bool,
-    queued: bool,
-    unsent: VecDeque<Unsent>,
-}
 
 /// A driver on one epoll instance, of one thread.
 #[derive(Debug)]
@@ -273,114 +233,6 @@ impl Epoll {
         match socket::take_error(&entry.socket) {
             Ok(()) => self.tell(slot, Event::Connected),
             Err(errno) => self.tell(slot, Event::ConnectFailed(errno)),
-        }
-    }
-
-    /// Reads one piece of a queued slot. `false` if the arena is used up.
-    #[inline]
-    fn read_one(&mut self, into: &mut Vec<Completion>) -> bool {
-        if self.lent == 0 {
-            self.arena_used = 0;
-        }
-        if ARENA_BYTES - self.arena_used < ROOM_BYTES {
-            return false;
-        }
-        let Some(index) = self.ready.pop_front() else { return false };
-        let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::as_mut) else {
-            return true;
-        };
-        entry.queued = false;
-        let slot = Slot { index, generation: entry.generation };
-        if entry.role == Role::Listening {
-            self.accept(slot, into);
-            return true;
-        }
-        self.counters.system_calls += 1;
-        let start = self.arena_used;
-        let event = match entry.reading {
-            Reading::Nothing => {
-                self.counters.system_calls -= 1;
-                return true;
-            }
-            Reading::Discard(bytes) => {
-                let asked = bytes.min(DISCARD_BYTES_MAX) as usize;
-                let outcome = calls::discard(entry.socket.as_fd(), asked);
-                entry.after_read(outcome, asked).map(|taken| Event::Discarded(taken as u64))
-            }
-            Reading::Stream | Reading::Once => {
-                let room = (ARENA_BYTES - start).min(RECEIVE_BYTES_MAX);
-                let outcome =
-                    calls::receive(entry.socket.as_fd(), &mut self.arena[start..start + room]);
-                entry.after_read(outcome, room).map(|taken| {
-                    self.arena_used += taken;
-                    self.lent += 1;
-                    let lent = Lent { buffer: 0, start: start as u32, bytes: taken as u32 };
-                    let stream = entry.reading == Reading::Stream;
-                    Event::Received(lent, if stream { Armed::Yes } else { Armed::No })
-                })
-            }
-        };
-        let event = match event {
-            Ok(event) => event,
-            // Nothing was there after all: the next edge queues the slot again.
-            Err(None) => return true,
-            Err(Some(end)) => Event::ReceiveEnded(end),
-        };
-        if !matches!(event, Event::Received(_, Armed::Yes)) {
-            entry.reading = Reading::Nothing;
-        } else if entry.readable {
-            entry.queued = true;
-            self.ready.push_back(index);
-        }
-        into.push(Completion { slot, event });
-        true
-    }
-
-    /// Accepts all that is waiting.
-    fn accept(&mut self, slot: Slot, into: &mut Vec<Completion>) {
-        while let Some(entry) = Self::live(&mut self.entries, slot) {
-            self.counters.system_calls += 1;
-            let event = match socket::accept(&entry.socket) {
-                Ok(socket) => Event::Accepted(socket),
-                Err(Errno(libc::EAGAIN)) => {
-                    entry.readable = false;
-                    return;
-                }
-                Err(Errno(libc::ECONNABORTED | libc::EINTR)) => continue,
-                Err(errno) => Event::AcceptFailed(errno),
-            };
-            let failed = matches!(event, Event::AcceptFailed(_));
-            into.push(Completion { slot, event });
-            if failed || into.len() >= REAP_MAX {
-                // Looked at again in the next turn: no edge will come for those who wait already.
-                entry.queued = true;
-                self.ready.push_back(slot.index);
-                return;
-            }
-        }
-    }
-}
-
-impl Entry {
-    /// What a read of `asked` bytes means: bytes, nothing there after all (`Err(None)`), or the end.
-    #[inline]
-    fn after_read(
-        &mut self,
-        outcome: Result<usize, Errno>,
-        asked: usize,
-    ) -> Result<usize, Option<End>> {
-        match outcome {
-            Ok(0) => Err(Some(End::Eof)),
-            Ok(taken) => {
-                // A short read drained the stream, unless the end stands behind the bytes.
-                self.readable = taken == asked || self.ending;
-                Ok(taken)
-            }
-            Err(Errno(libc::EAGAIN | libc::EINTR)) => {
-                self.readable = false;
-                Err(None)
-            }
-            Err(errno) => Err(Some(End::Failed(errno))),
         }
     }
 }

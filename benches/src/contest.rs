@@ -1,0 +1,112 @@
+//! Interleaved rounds: every contestant once a round, in an order that turns round, then medians and the median of the rounds' ratios.
+
+use std::io::Write;
+
+use crate::bare::Outcome;
+
+/// One contestant's figures in one round.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Score {
+    /// Requests a second.
+    pub rate: f64,
+    /// CPU of the client a request, user and system, in microseconds; zero if unknown.
+    pub cpu_us: f64,
+    /// The user part of it.
+    pub user_us: f64,
+    /// Bytes received a second; zero if unknown.
+    pub bytes_rate: f64,
+}
+
+/// Something that can be run for a round.
+pub type Run<'a> = Box<dyn FnMut() -> Outcome<Score> + 'a>;
+
+/// All rounds of a contest: `scores[contestant][round]`.
+#[derive(Debug)]
+pub struct Contest {
+    names: Vec<String>,
+    scores: Vec<Vec<Score>>,
+}
+
+impl Contest {
+    /// Runs `rounds` rounds. A round starts with another contestant each time.
+    ///
+    /// # Errors
+    /// The first failure of a contestant.
+    pub fn hold(rounds: usize, contestants: &mut [(String, Run<'_>)]) -> Outcome<Self> {
+        let count = contestants.len();
+        let mut scores = vec![Vec::new(); count];
+        for round in 0..rounds {
+            for turn in 0..count {
+                let place = if round % 2 == 0 { turn } else { count - 1 - turn };
+                scores[place].push(contestants[place].1()?);
+            }
+        }
+        let names = contestants.iter().map(|(name, _)| name.clone()).collect();
+        Ok(Self { names, scores })
+    }
+
+    /// The median of `figure` over a contestant's rounds.
+    #[must_use]
+    pub fn median(&self, contestant: usize, figure: fn(&Score) -> f64) -> f64 {
+        median(self.scores[contestant].iter().map(figure).collect())
+    }
+
+    /// The median over the rounds of `figure` of one contestant divided by that of another.
+    #[must_use]
+    pub fn ratio(&self, of: usize, to: usize, figure: fn(&Score) -> f64) -> f64 {
+        let rounds = self.scores[of].iter().zip(&self.scores[to]);
+        median(rounds.map(|(a, b)| figure(a) / figure(b)).collect())
+    }
+
+    /// Prints a line a contestant.
+    ///
+    /// # Errors
+    /// What standard output reports.
+    pub fn print(&self) -> Outcome<()> {
+        let mut out = std::io::stdout();
+        for (place, name) in self.names.iter().enumerate() {
+            let rate = self.median(place, |score| score.rate);
+            let cpu = self.median(place, |score| score.cpu_us);
+            let user = self.median(place, |score| score.user_us);
+            let bytes = self.median(place, |score| score.bytes_rate) / 1e6;
+            let rates: Vec<f64> = self.scores[place].iter().map(|score| score.rate).collect();
+            let low = rates.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = rates.iter().copied().fold(0.0, f64::max);
+            writeln!(
+                out,
+                "  {name:<22} {rate:>10.0} req/s ({low:.0} to {high:.0})  CPU {cpu:>7.2} us/req (user {user:.2})  {bytes:>8.1} MB/s"
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Prints one ratio beside what it is to reach.
+    ///
+    /// # Errors
+    /// What standard output reports.
+    pub fn print_ratio(
+        &self,
+        what: &str,
+        of: usize,
+        to: usize,
+        figure: fn(&Score) -> f64,
+        reach: f64,
+    ) -> Outcome<()> {
+        let ratio = self.ratio(of, to, figure);
+        let verdict = if ratio >= reach { "reached" } else { "BEHIND" };
+        let mut out = std::io::stdout();
+        writeln!(out, "  {what}: {ratio:.3} (to reach {reach:.2}: {verdict})")?;
+        Ok(())
+    }
+}
+
+/// The middle value; the mean of the two middle ones of an even number; zero of none.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match (values.len(), values.len() / 2) {
+        (0, _) => 0.0,
+        (count, middle) if count % 2 == 0 => f64::midpoint(values[middle - 1], values[middle]),
+        (_, middle) => values[middle],
+    }
+}

@@ -1,0 +1,151 @@
+//! Other load generators as contestants, pinned to the same core, with the CPU time that the kernel charged them.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use ringshot::sys::affinity;
+
+use crate::bare::Outcome;
+use crate::contest::{Run, Score};
+
+/// Whether a program is installed.
+#[must_use]
+pub fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// wrk with one thread. `headers` are added to each request.
+#[must_use]
+pub fn wrk(
+    core: usize,
+    url: &str,
+    connections: u32,
+    duration: Duration,
+    headers: &[&str],
+) -> Run<'static> {
+    // wrk takes whole seconds only.
+    let seconds = duration.as_secs_f64().ceil().max(1.0);
+    let mut arguments = vec!["-t1".to_owned(), format!("-c{connections}"), format!("-d{seconds}s")];
+    for header in headers {
+        arguments.extend(["-H".to_owned(), (*header).to_owned()]);
+    }
+    arguments.push(url.to_owned());
+    Box::new(move || {
+        let (text, user, system) = run_on(core, "wrk", &arguments, &[])?;
+        let requests = number_before(&text, " requests in ")?;
+        let rate = number_after(&text, "Requests/sec:")?;
+        Ok(Score {
+            rate,
+            cpu_us: (user + system) * 1e6 / requests,
+            user_us: user * 1e6 / requests,
+            bytes_rate: bytes(text.split("Transfer/sec:").nth(1).unwrap_or_default().trim())?,
+        })
+    })
+}
+
+/// oha with one worker thread and no screen.
+#[must_use]
+pub fn oha(core: usize, url: &str, connections: u32, duration: Duration) -> Run<'static> {
+    let seconds = format!("{}ms", duration.as_millis());
+    let arguments = [
+        "-z",
+        &seconds,
+        "-c",
+        &connections.to_string(),
+        "--no-tui",
+        "--output-format",
+        "json",
+        url,
+    ];
+    let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    Box::new(move || {
+        let (text, user, system) =
+            run_on(core, "oha", &arguments, &[("TOKIO_WORKER_THREADS", "1")])?;
+        let result: serde_json::Value = serde_json::from_str(&text)?;
+        let figure =
+            |name: &str| result["summary"][name].as_f64().ok_or("oha's result has another shape");
+        let requests = figure("requestsPerSec")? * figure("total")?;
+        Ok(Score {
+            rate: figure("requestsPerSec")?,
+            cpu_us: (user + system) * 1e6 / requests,
+            user_us: user * 1e6 / requests,
+            bytes_rate: figure("sizePerSec")?,
+        })
+    })
+}
+
+/// Runs a program pinned to `core`; its output and its CPU seconds, user and system.
+fn run_on(
+    core: usize,
+    program: &str,
+    arguments: &[String],
+    environment: &[(&str, &str)],
+) -> Outcome<(String, f64, f64)> {
+    let before = children();
+    let mut command = Command::new(program);
+    command.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null());
+    // SAFETY: between fork and exec the closure only calls sched_setaffinity(2), by way of a function that allocates nothing it needs to free.
+    unsafe {
+        command.pre_exec(move || {
+            let _ = affinity::pin(core);
+            Ok(())
+        })
+    };
+    let output = command.output()?;
+    let after = children();
+    if !output.status.success() {
+        return Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok((String::from_utf8(output.stdout)?, after.0 - before.0, after.1 - before.1))
+}
+
+/// CPU seconds of the children that have ended (getrusage(2), `RUSAGE_CHILDREN`).
+fn children() -> (f64, f64) {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a rusage of ours that the call fills.
+    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) };
+    // SAFETY: rusage is plain integers, for which zeroes are valid.
+    let usage = unsafe { usage.assume_init() };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    (seconds(usage.ru_utime), seconds(usage.ru_stime))
+}
+
+fn number_after(text: &str, label: &str) -> Outcome<f64> {
+    let rest = text.split(label).nth(1).ok_or_else(|| format!("no {label:?} in {text:?}"))?;
+    Ok(rest.split_whitespace().next().unwrap_or_default().parse()?)
+}
+
+fn number_before(text: &str, label: &str) -> Outcome<f64> {
+    let rest = text.split(label).next().unwrap_or_default();
+    Ok(rest.split_whitespace().last().unwrap_or_default().parse()?)
+}
+
+/// wrk's `12.34MB`: powers of 1024.
+fn bytes(text: &str) -> Outcome<f64> {
+    let text = text.split_whitespace().next().unwrap_or_default();
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let factor = match &text[digits.len()..] {
+        "B" => 1.0,
+        "KB" => 1024.0,
+        "MB" => 1024.0 * 1024.0,
+        "GB" => 1024.0 * 1024.0 * 1024.0,
+        unit => return Err(format!("an unknown unit {unit:?}").into()),
+    };
+    Ok(digits.parse::<f64>()? * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrk_is_read() {
+        let text = "  1000 requests in 1.10s, 82.31KB read\nRequests/sec:    909.09\nTransfer/sec:     74.83KB\n";
+        assert_eq!(number_before(text, " requests in ").unwrap(), 1000.0);
+        assert_eq!(number_after(text, "Requests/sec:").unwrap(), 909.09);
+        assert_eq!(bytes("74.83KB").unwrap(), 74.83 * 1024.0);
+        assert!(bytes("3 apples").is_err());
+    }
+}

@@ -1,0 +1,321 @@
+//! The command line, as clap reads it. Ranges that need the machine are checked in `plan`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use ringshot::driver::DriverChoice;
+
+use crate::cores::{CoreList, core_list};
+use crate::exit::{Exit, Failure};
+use crate::units;
+
+const EXAMPLES: &str = "\
+Examples:
+  ringshot compare                          io_uring against epoll, on this machine
+  ringshot serve --port 8080                an origin to aim at
+  ringshot run http://127.0.0.1:8080/       10 seconds, 64 connections
+  ringshot doctor                           what this machine allows
+
+Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment;
+130 a second Ctrl-C (the first ends the run and prints what there is)";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  ringshot run http://127.0.0.1:8080/ -c 256 -d 30s
+  ringshot run http://10.0.0.7/items -n 1M --cores 2-3 -o json
+  ringshot run http://10.0.0.7/items -m POST -b @item.json \\
+      -H 'Content-Type: application/json'
+
+--cores auto is all cores that this process may use; with fewer connections than
+cores it is the last of them. Durations: 500ms, 10s, 2m, 1h; a bare number is seconds.
+Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  ringshot serve --port 8080 --cores 0
+  ringshot serve --port 0 --body-bytes 64KiB --delay 5ms
+
+--cores auto is the first core that this process may use. Sizes: 512, 64KiB,
+64k (of 1000), 1MiB. It listens on 127.0.0.1 and ends with Ctrl-C.";
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  ringshot compare
+  ringshot compare --body-bytes 64KiB -c 256
+  ringshot compare http://10.0.0.7/ --cores 2 --rounds 15 -o json
+
+Without a URL an origin is started on cores of its own. --cores auto gives the
+client one core of up to three, else half of them, and the origin the rest.
+Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment";
+
+/// An io_uring, thread-per-core HTTP load generator, and what it gains over epoll
+#[derive(Debug, Parser)]
+#[command(name = "ringshot", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send requests to a URL and report rate, latency and cost
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Answer every request with a fixed response
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(Box<ServeArgs>),
+    /// Run the same load on io_uring and on epoll in turn, and compare
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(Box<CompareArgs>),
+    /// Say what this machine allows, and what to change for a serious run
+    Doctor(DoctorArgs),
+}
+
+/// `ringshot run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Where to send the requests, such as `http://host:8080/path?query`
+    pub(crate) url: String,
+    /// How long to send
+    #[arg(short, long, value_name = "TIME", default_value = "10s", help_heading = "Load")]
+    #[arg(value_parser = units::positive_duration)]
+    pub(crate) duration: Duration,
+    /// Send exactly this many requests instead: 1000, 10k, 1M
+    #[arg(short = 'n', long, value_name = "COUNT", conflicts_with = "duration")]
+    #[arg(help_heading = "Load", value_parser = units::positive_count)]
+    pub(crate) requests: Option<u64>,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// The system interface that drives the sockets; auto is io_uring where it works
+    #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto")]
+    #[arg(help_heading = "Placement", value_parser = driver)]
+    pub(crate) driver: DriverChoice,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// What `run` and `compare` share.
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Connections, over all cores
+    #[arg(short, long, value_name = "COUNT", default_value = "64", help_heading = "Load")]
+    #[arg(value_parser = units::small_count)]
+    pub(crate) connections: u32,
+    /// Requests in flight on each connection
+    #[arg(short, long, value_name = "COUNT", default_value = "1", help_heading = "Load")]
+    #[arg(value_parser = units::small_count)]
+    pub(crate) pipeline: u32,
+    /// Close each connection after one request
+    #[arg(long, help_heading = "Load")]
+    pub(crate) no_keepalive: bool,
+    /// Longest wait for a response, from its request being sent
+    #[arg(long, value_name = "TIME", default_value = "30s", help_heading = "Load")]
+    #[arg(value_parser = units::positive_duration)]
+    pub(crate) timeout: Duration,
+    /// Longest wait for a connection
+    #[arg(long, value_name = "TIME", default_value = "5s", help_heading = "Load")]
+    #[arg(value_parser = units::positive_duration)]
+    pub(crate) connect_timeout: Duration,
+    /// Request method
+    #[arg(short, long, value_name = "NAME", default_value = "GET", help_heading = "Request")]
+    pub(crate) method: String,
+    /// Request header, as 'Name: value'; repeat it for more
+    #[arg(short = 'H', long = "header", value_name = "HEADER", help_heading = "Request")]
+    pub(crate) headers: Vec<String>,
+    /// Request body: text, @file, or @- for standard input
+    #[arg(short, long, value_name = "BODY", help_heading = "Request", allow_hyphen_values = true)]
+    pub(crate) body: Option<String>,
+    /// Core numbers of the client, like 2 or 0,2-5
+    #[arg(long, value_name = "LIST|auto", default_value = "auto", help_heading = "Placement")]
+    #[arg(value_parser = core_list)]
+    pub(crate) cores: CoreList,
+}
+
+/// How results are shown.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// What to print on standard output
+    #[arg(short, long, value_enum, default_value = "text", help_heading = "Output")]
+    pub(crate) output: Format,
+    /// Show no progress
+    #[arg(short, long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
+/// `-o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+/// `ringshot serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// TCP port on 127.0.0.1; 0 is any free one
+    #[arg(long, default_value = "8080")]
+    pub(crate) port: u16,
+    /// Core numbers, like 2 or 0,2-5
+    #[arg(long, value_name = "LIST|auto", default_value = "auto", value_parser = core_list)]
+    pub(crate) cores: CoreList,
+    /// Length of each response body
+    #[arg(long, value_name = "BYTES", default_value = "13", value_parser = units::bytes)]
+    pub(crate) body_bytes: u64,
+    /// Wait this long before each response
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
+    pub(crate) delay: Duration,
+    /// Close each connection after this many responses
+    #[arg(long, value_name = "COUNT", value_parser = units::positive_count)]
+    pub(crate) close_every: Option<u64>,
+    /// The system interface that drives the sockets; auto is io_uring where it works
+    #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto", value_parser = driver)]
+    pub(crate) driver: DriverChoice,
+    /// End when standard input does: `compare` starts its origin so, and takes it along when it dies
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+/// `ringshot compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Where to send the requests; without it an origin is started on other cores
+    pub(crate) url: Option<String>,
+    /// Rounds, each one run of each driver; at least 5
+    #[arg(long, value_name = "COUNT", default_value = "7", help_heading = "Rounds")]
+    #[arg(value_parser = units::small_count)]
+    pub(crate) rounds: u32,
+    /// Length of one driver's run in a round
+    #[arg(short, long, value_name = "TIME", default_value = "2s", help_heading = "Rounds")]
+    #[arg(value_parser = units::positive_duration)]
+    pub(crate) duration: Duration,
+    /// Run each driver this long before the first round, unmeasured
+    #[arg(long, value_name = "TIME", default_value = "1s", help_heading = "Rounds")]
+    #[arg(value_parser = units::duration)]
+    pub(crate) warmup: Duration,
+    /// Seed of the bootstrap
+    #[arg(long, value_name = "NUMBER", default_value = "1", help_heading = "Rounds")]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// Length of each response body of the origin that is started
+    #[arg(long, value_name = "BYTES", default_value = "13", help_heading = "Request")]
+    #[arg(value_parser = units::bytes, conflicts_with = "url")]
+    pub(crate) body_bytes: u64,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `ringshot doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// What to print on standard output
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: Format,
+}
+
+/// Reads the command line. `--help` and `--version` print and end the process with 0.
+pub(crate) fn parse() -> Result<Command, Failure> {
+    match Cli::try_parse() {
+        Ok(cli) => Ok(cli.command),
+        Err(error) => Err(refuse(&error)),
+    }
+}
+
+fn refuse(error: &clap::Error) -> Failure {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let code = if error.use_stderr() { Exit::Unusable } else { Exit::Ok };
+        // A reader that closed the pipe has read enough.
+        let _ = error.print().and_then(|()| std::io::stdout().flush());
+        std::process::exit(code as i32);
+    }
+    let first = std::env::args().nth(1).unwrap_or_default();
+    Failure::unusable(one_line(error, &first))
+}
+
+/// clap's first paragraph without its `error: ` and line breaks, its tip, and where to read on.
+fn one_line(error: &clap::Error, first: &str) -> String {
+    let text = error.to_string();
+    let words = |line: &str| line.trim().trim_start_matches("error: ").to_owned();
+    let mut line: Vec<String> =
+        text.lines().take_while(|line| !line.trim().is_empty()).map(words).collect();
+    line.extend(text.lines().find(|line| line.trim().starts_with("tip: ")).map(|tip| {
+        let tip = tip.trim().trim_start_matches("tip: ");
+        format!("({tip})")
+    }));
+    format!("{}: see `{} --help`", line.join(" "), command_of(first))
+}
+
+/// The command of which the help is: `ringshot run`, or `ringshot` if `first` is none.
+fn command_of(first: &str) -> String {
+    match Cli::command().find_subcommand(first) {
+        Some(command) => format!("ringshot {}", command.get_name()),
+        None => "ringshot".to_owned(),
+    }
+}
+
+fn driver(text: &str) -> Result<DriverChoice, String> {
+    text.parse().map_err(|_| format!("{text:?} is not one of auto, io_uring, epoll"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_of_run() {
+        let Ok(Command::Run(args)) = command("ringshot run http://h/") else { panic!("run") };
+        assert_eq!((args.load.connections, args.load.pipeline), (64, 1));
+        assert_eq!((args.duration, args.requests), (Duration::from_secs(10), None));
+        assert_eq!(args.load.timeout, Duration::from_secs(30));
+        assert_eq!(args.load.connect_timeout, Duration::from_secs(5));
+        assert_eq!((args.load.method.as_str(), args.output.output), ("GET", Format::Text));
+        assert_eq!(args.load.cores, CoreList::Auto);
+    }
+
+    #[test]
+    fn defaults_of_compare() {
+        let Ok(Command::Compare(args)) = command("ringshot compare") else { panic!("compare") };
+        assert_eq!((args.rounds, args.duration), (7, Duration::from_secs(2)));
+        assert_eq!((args.warmup, args.body_bytes), (Duration::from_secs(1), 13));
+        assert_eq!(args.url, None);
+    }
+
+    #[test]
+    fn requests_stand_without_the_default_duration() {
+        let Ok(Command::Run(args)) = command("ringshot run http://h/ -n 10k") else {
+            panic!("run")
+        };
+        assert_eq!(args.requests, Some(10_000));
+    }
+
+    #[test]
+    fn errors_are_one_line_that_says_where_to_read_on() {
+        let check = |line: &str, parts: &[&str]| {
+            let first = line.split(' ').nth(1).unwrap_or_default();
+            let text = one_line(&command(line).unwrap_err(), first);
+            assert!(!text.contains('\n'), "{text}");
+            for part in parts {
+                assert!(text.contains(part), "{line}: {text}");
+            }
+        };
+        check("ringshot run", &["not provided: <URL>", "see `ringshot run --help`"]);
+        check("ringshot run u -c x", &["\"x\" is not a count", "see `ringshot run --help`"]);
+        check("ringshot run u --conections 1", &["--conections", "exists: '--connections'"]);
+        check("ringshot run u -n 1 -d 1s", &["cannot be used with"]);
+        check("ringshot serve --port 70000", &["70000"]);
+        check("ringshot compare u --body-bytes 1", &["--body-bytes", "cannot be used with"]);
+        check("ringshot dance", &["dance", "see `ringshot --help`"]);
+    }
+}

@@ -1,0 +1,284 @@
+//! `ringshot compare`: the same load on `io_uring` and on epoll in turn, round by round.
+//!
+//! ```text
+//! warm up io_uring, warm up epoll, then rounds:  I E | E I | I E | E I | ...
+//! ```
+//! The order alternates, so that a drift of the machine favours neither. A round counts when both have run.
+
+mod origin;
+
+use std::io::Write;
+use std::time::Duration;
+
+use ringshot::driver::{DriverChoice, DriverKind, probe};
+use ringshot::load::compare::Series;
+use ringshot::load::{Comparison, Plan, Report, Stop, statistics};
+use ringshot::sys::affinity;
+
+use crate::args::{CompareArgs, Format};
+use crate::exit::{Exit, Failure};
+use crate::output::format::{counted, length, rate};
+use crate::output::{self, comparison, json};
+use crate::placement::{Placement, Server};
+use crate::signals::Interrupts;
+use crate::target::Target;
+use crate::warnings::{self, Warning};
+use crate::{plan, topology, watch};
+use origin::OriginProcess;
+
+/// Version of the JSON layout.
+const SCHEMA_VERSION: u32 = 1;
+/// The unmeasured start of each run is a tenth of it, but no longer than this.
+const ROUND_WARM_UP_MAX: Duration = Duration::from_millis(200);
+
+/// The contestants, in the order of the report.
+const DRIVERS: [DriverKind; 2] = [DriverKind::IoUring, DriverKind::Epoll];
+
+/// Runs the rounds and prints what they show.
+pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
+    check_rounds(args.rounds)?;
+    require_io_uring()?;
+    let interrupts = Interrupts::install()?;
+    let placement = place(args)?;
+    let origin = match args.url {
+        Some(_) => None,
+        None => Some(OriginProcess::start(&placement, args.body_bytes)?),
+    };
+    let url = origin.as_ref().map(OriginProcess::url).or(args.url.as_deref()).unwrap_or_default();
+    let target = Target::find(url)?;
+    let plan = round_plan(args, &target, &placement)?;
+    warnings::print(&Warning::of_placement(&placement));
+    let mut session =
+        Session { plan, args, interrupts: &interrupts, rounds: [Vec::new(), Vec::new()] };
+    session.say(&format!("{}: {}", target.text, placement.describe()));
+    session.warm_up()?;
+    session.run_rounds()?;
+    finish(&session, &target, &placement)
+}
+
+/// The rounds as they go on.
+struct Session<'a> {
+    /// The run of a round; its driver is set for each.
+    plan: Plan,
+    args: &'a CompareArgs,
+    interrupts: &'a Interrupts,
+    /// The reports of each driver; after each round both have as many.
+    rounds: [Vec<Report>; 2],
+}
+
+impl Session<'_> {
+    fn warm_up(&self) -> Result<(), Failure> {
+        if self.args.warmup.is_zero() {
+            return Ok(());
+        }
+        self.say(&format!("warming up, {} each", length(self.args.warmup)));
+        for driver in DRIVERS {
+            let stop = Stop::After(self.args.warmup);
+            if self.interrupts.seen() {
+                return Ok(());
+            }
+            self.drive(Plan { driver, stop, ..self.plan.clone() })?;
+        }
+        Ok(())
+    }
+
+    fn run_rounds(&mut self) -> Result<(), Failure> {
+        for round in 0..self.args.rounds {
+            let Some(pair) = self.round(order(round))? else { break };
+            self.say(&round_line(round, self.args.rounds, &pair));
+            for (reports, report) in self.rounds.iter_mut().zip(pair) {
+                reports.push(report);
+            }
+        }
+        Ok(())
+    }
+
+    /// Both drivers once, in this order; the reports are in the order of [`DRIVERS`].
+    /// `None` if it was interrupted.
+    fn round(&self, order: [DriverKind; 2]) -> Result<Option<[Report; 2]>, Failure> {
+        let [first, second] = order.map(|driver| Plan { driver, ..self.plan.clone() });
+        let first = self.drive(first)?;
+        if self.interrupts.seen() {
+            return Ok(None);
+        }
+        let second = self.drive(second)?;
+        if self.interrupts.seen() {
+            return Ok(None);
+        }
+        let in_order = order == DRIVERS;
+        Ok(Some(if in_order { [first, second] } else { [second, first] }))
+    }
+
+    fn drive(&self, plan: Plan) -> Result<Report, Failure> {
+        let report = watch::drive(&plan, self.interrupts, None)?;
+        if report.requests == 0 && !self.interrupts.seen() {
+            return Err(Failure::nothing_succeeded(format_args!(
+                "nothing succeeded on {}: {}",
+                plan.driver,
+                reason(&report)
+            )));
+        }
+        Ok(report)
+    }
+
+    fn say(&self, line: &str) {
+        if !self.args.output.quiet {
+            // With stderr closed there is no one left to tell.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+
+    fn comparison(&self) -> Comparison {
+        let [of, to] = &self.rounds;
+        let name = DRIVERS.map(|driver| driver.to_string());
+        Comparison::new(
+            Series { name: &name[0], reports: of },
+            Series { name: &name[1], reports: to },
+            self.args.seed,
+        )
+    }
+}
+
+fn finish(session: &Session<'_>, target: &Target, placement: &Placement) -> Result<Exit, Failure> {
+    let rounds_completed = session.rounds[0].len();
+    if rounds_completed == 0 {
+        return Err(Failure::nothing_succeeded(
+            "interrupted before the first round was complete: there is nothing to compare yet",
+        ));
+    }
+    let comparison = session.comparison();
+    let document = json::CompareDocument {
+        schema_version: SCHEMA_VERSION,
+        ringshot_version: env!("CARGO_PKG_VERSION"),
+        url: &target.text,
+        settings: &settings(session.args, &session.plan),
+        placement,
+        rounds_completed,
+        interrupted: session.interrupts.seen(),
+        comparison: &comparison,
+    };
+    output::print(&match session.args.output.output {
+        Format::Json => json::compare(&document),
+        Format::Text => comparison::render(&document),
+    })?;
+    warnings::print(&Warning::of_comparison(&comparison));
+    Ok(Exit::Ok)
+}
+
+fn check_rounds(rounds: u32) -> Result<(), Failure> {
+    let min = statistics::PAIRS_MIN;
+    if usize::try_from(rounds).is_ok_and(|rounds| rounds < min) {
+        return Err(Failure::unusable(format_args!(
+            "--rounds {rounds} is too few for a 95% interval: use at least {min}"
+        )));
+    }
+    Ok(())
+}
+
+fn require_io_uring() -> Result<(), Failure> {
+    let choice = probe::choose(DriverChoice::IoUring);
+    choice.map(|_| ()).map_err(|blocked| {
+        Failure::unusable(format_args!("nothing to compare without io_uring: {blocked}"))
+    })
+}
+
+fn place(args: &CompareArgs) -> Result<Placement, Failure> {
+    let server = if args.url.is_some() { Server::Theirs } else { Server::Ours };
+    let siblings = |core| topology::siblings(core).unwrap_or_else(|| vec![core]);
+    let mut placement = Placement::choose(&args.load.cores, &affinity::cores(), server, siblings)?;
+    // Fewer connections than cores would leave some without any.
+    if args.load.cores == crate::cores::CoreList::Auto {
+        let at_most = usize::try_from(args.load.connections).unwrap_or(usize::MAX).max(1);
+        placement.client_cores.truncate(at_most);
+    }
+    Ok(placement)
+}
+
+fn round_plan(args: &CompareArgs, target: &Target, at: &Placement) -> Result<Plan, Failure> {
+    let stop = Stop::After(args.duration);
+    let [driver, _] = DRIVERS;
+    let plan = plan::load(&args.load, target, at.client_cores.clone(), driver, stop)?;
+    Ok(Plan { warm_up: (args.duration / 10).min(ROUND_WARM_UP_MAX), ..plan })
+}
+
+fn settings(args: &CompareArgs, plan: &Plan) -> json::Settings {
+    json::Settings {
+        method: args.load.method.clone(),
+        connections: args.load.connections,
+        pipeline: args.load.pipeline,
+        keep_alive: !args.load.no_keepalive,
+        rounds: args.rounds,
+        round_seconds: args.duration.as_secs_f64(),
+        round_warm_up_seconds: plan.warm_up.as_secs_f64(),
+        warm_up_seconds: args.warmup.as_secs_f64(),
+        body_bytes: args.url.is_none().then_some(args.body_bytes),
+        seed: args.seed,
+    }
+}
+
+/// ABBA: even rounds in the order of [`DRIVERS`], odd ones the other way round.
+fn order(round: u32) -> [DriverKind; 2] {
+    let [first, second] = DRIVERS;
+    if round.is_multiple_of(2) { [first, second] } else { [second, first] }
+}
+
+fn round_line(round: u32, rounds: u32, [uring, epoll]: &[Report; 2]) -> String {
+    format!(
+        "round {} of {rounds}: {} and {} requests/s, ratio {:.3}",
+        round + 1,
+        rate(uring.requests_per_second),
+        rate(epoll.requests_per_second),
+        uring.requests_per_second / epoll.requests_per_second,
+    )
+}
+
+/// The most frequent way in which requests ended, with its example.
+fn reason(report: &Report) -> String {
+    let most = report.outcomes.iter().max_by_key(|(_, requests)| **requests);
+    let Some((kind, requests)) = most else {
+        return "no request was sent: is the round too short?".to_owned();
+    };
+    match report.error_examples.get(kind) {
+        Some(example) => format!("{example} ({})", counted(*requests, "request")),
+        None => format!("{} ended by {kind}", counted(*requests, "request")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    #[test]
+    fn the_order_alternates() {
+        use DriverKind::{Epoll, IoUring};
+        assert_eq!([0, 1, 2].map(order), [[IoUring, Epoll], [Epoll, IoUring], [IoUring, Epoll]]);
+    }
+
+    #[test]
+    fn rounds_have_a_least_number() {
+        assert!(check_rounds(4).unwrap_err().to_string().contains("at least 5"));
+        assert_eq!(check_rounds(5), Ok(()));
+    }
+
+    #[test]
+    fn a_round_is_one_line() {
+        let mut epoll = sample::report();
+        epoll.requests_per_second = 300_000.0;
+        assert_eq!(
+            round_line(0, 7, &[sample::report(), epoll]),
+            "round 1 of 7: 341,235 and 300,000 requests/s, ratio 1.137"
+        );
+    }
+
+    #[test]
+    fn a_failed_run_says_why() {
+        let mut report = sample::report();
+        report.outcomes = [("connect".to_owned(), 64), ("timeout".to_owned(), 1)].into();
+        assert_eq!(reason(&report), "64 requests ended by connect");
+        report.error_examples = [("connect".to_owned(), "refused".to_owned())].into();
+        assert_eq!(reason(&report), "refused (64 requests)");
+        report.outcomes.clear();
+        assert!(reason(&report).starts_with("no request was sent"));
+    }
+}

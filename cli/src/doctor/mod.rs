@@ -1,0 +1,72 @@
+//! `ringshot doctor`: what this machine allows, and what to change for a serious run. It changes nothing.
+
+pub(crate) mod advice;
+pub(crate) mod readings;
+
+use std::fs;
+
+use ringshot::driver::probe::{self, Probe};
+use ringshot::sys::affinity;
+
+use crate::args::{DoctorArgs, Format};
+use crate::exit::{Exit, Failure};
+use crate::output::{self, json};
+use crate::topology;
+use advice::advice;
+use readings::{CoreReading, FeatureReading, Findings, IoUring, limits, ports, single};
+
+/// Looks, and prints what it found.
+pub(crate) fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
+    let mut findings = look(&probe::probe());
+    findings.advice = advice(&findings);
+    output::print(&match args.output {
+        Format::Json => json::to_text(&findings),
+        Format::Text => output::doctor::render(&findings),
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn look(probe: &Probe) -> Findings {
+    let limits_text = read("/proc/self/limits").unwrap_or_default();
+    Findings {
+        ringshot_version: env!("CARGO_PKG_VERSION"),
+        kernel: probe.kernel.clone(),
+        io_uring: io_uring(probe),
+        open_files: limits(&limits_text, "Max open files"),
+        locked_memory_bytes: limits(&limits_text, "Max locked memory"),
+        port_range: read("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| ports(&text)),
+        somaxconn: read("/proc/sys/net/core/somaxconn").and_then(|text| single(&text)),
+        tcp_tw_reuse: read("/proc/sys/net/ipv4/tcp_tw_reuse").and_then(|text| single(&text)),
+        cores: affinity::cores().into_iter().map(core).collect(),
+        advice: Vec::new(),
+    }
+}
+
+fn io_uring(probe: &Probe) -> IoUring {
+    let features = probe.features.iter().map(|feature| FeatureReading {
+        name: feature.name,
+        since: feature.since,
+        available: feature.available,
+        reason: feature.reason.clone(),
+        used_for: feature.used_for,
+    });
+    IoUring {
+        tier: probe.tier.map(|tier| tier.to_string()),
+        blocked: probe.blocked.as_ref().map(ToString::to_string),
+        features: features.collect(),
+    }
+}
+
+fn core(core: usize) -> CoreReading {
+    CoreReading {
+        core,
+        siblings: topology::siblings(core),
+        node: topology::node(core),
+        governor: topology::governor(core),
+    }
+}
+
+/// What can't be read is shown as "not visible".
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()
+}

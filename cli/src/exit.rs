@@ -1,0 +1,81 @@
+//! How the command ends: the exit codes, and a failure as one line.
+
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The exit codes; 130 is left by the signal handler itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok = 0,
+    NothingSucceeded = 1,
+    Unusable = 2,
+}
+
+/// The exit code of a second Ctrl-C: 128 and the number of SIGINT, as shells report it.
+pub(crate) const INTERRUPTED_TWICE: i32 = 130;
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What stopped the command before it had a result, in one line that says what to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    exit: Exit,
+    line: String,
+}
+
+impl Failure {
+    /// Bad input or environment: exit code 2.
+    pub(crate) fn unusable(reason: impl fmt::Display) -> Self {
+        Self::new(Exit::Unusable, &reason)
+    }
+
+    /// Nothing completed with a response: exit code 1.
+    pub(crate) fn nothing_succeeded(reason: impl fmt::Display) -> Self {
+        Self::new(Exit::NothingSucceeded, &reason)
+    }
+
+    fn new(exit: Exit, reason: &dyn fmt::Display) -> Self {
+        let text = reason.to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        Self { exit, line: lines.join("; ") }
+    }
+
+    /// Prints the line on stderr and gives the exit code.
+    pub(crate) fn report(&self) -> Exit {
+        // With stderr closed there is no one left to tell.
+        let _ = writeln!(std::io::stderr(), "{self}");
+        self.exit
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ringshot: {}", self.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line() {
+        let check = |reason: &str, expected: &str| {
+            assert_eq!(Failure::unusable(reason).to_string(), expected);
+        };
+        check("no such thing", "ringshot: no such thing");
+        check("first\n\n  second\n", "ringshot: first; second");
+    }
+
+    #[test]
+    fn kinds_have_their_codes() {
+        assert_eq!(Failure::unusable("x").exit, Exit::Unusable);
+        assert_eq!(Failure::nothing_succeeded("x").exit as u8, 1);
+        assert_eq!(Exit::Unusable as u8, 2);
+    }
+}

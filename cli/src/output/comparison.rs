@@ -1,0 +1,186 @@
+//! A comparison for a person, at most 80 columns wide. Pure.
+
+use std::time::Duration;
+
+use ringshot::load::compare::{Contestant, Ratio, Spread};
+use ringshot::load::statistics::PAIRS_MIN;
+
+use super::format::{bytes, count, counted, length, microseconds, percent, rate, three_digits};
+use super::json::{CompareDocument, Settings};
+
+/// One line of the table: its label and how a contestant's figure is written.
+type Row = (&'static str, fn(&Contestant) -> String);
+
+const ROWS: [Row; 13] = [
+    ("requests a second", |one| rate(one.requests_per_second)),
+    ("  min to max", |one| min_to_max(one.spread)),
+    ("  middle half", |one| middle_half(one.spread)),
+    ("bytes a second", |one| bytes(one.bytes_per_second)),
+    ("CPU a request", |one| micros_of_cpu(one.cpu_us_per_request)),
+    ("  user", |one| micros_of_cpu(one.cpu_user_us_per_request)),
+    ("  system", |one| micros_of_cpu(one.cpu_system_us_per_request)),
+    ("latency p50", |one| microseconds(one.latency_us.p50)),
+    ("latency p99", |one| microseconds(one.latency_us.p99)),
+    ("system calls a request", |one| format!("{:.3}", one.system_calls_per_request)),
+    ("completions a turn", |one| format!("{:.1}", one.completions_per_turn)),
+    ("busiest client core", |one| percent(one.busy)),
+    ("errors, all rounds", |one| count(one.errors_total)),
+];
+
+/// The metrics of ratios: key, label, and the words for above and below 1.
+const METRICS: [(&str, &str, [&str; 2]); 4] = [
+    ("requests_per_second", "requests a second", ["more", "fewer"]),
+    ("cpu_us_per_request", "CPU a request", ["more", "less"]),
+    ("p50", "latency p50", ["longer", "shorter"]),
+    ("p99", "latency p99", ["longer", "shorter"]),
+];
+
+/// The whole comparison.
+pub(crate) fn render(document: &CompareDocument<'_>) -> String {
+    let comparison = document.comparison;
+    format!(
+        "{}\n{}\n{}",
+        head(document),
+        table(&comparison.contestants),
+        ratios(&comparison.ratios)
+    )
+}
+
+fn head(document: &CompareDocument<'_>) -> String {
+    let settings = document.settings;
+    let pipeline = match settings.pipeline {
+        1 => String::new(),
+        depth => format!(", pipeline {depth}"),
+    };
+    let closing = if settings.keep_alive { "" } else { ", no keep-alive" };
+    format!(
+        "{} {}, {}\n{}{pipeline}{closing}; {}\n",
+        settings.method,
+        document.url,
+        document.placement.describe(),
+        counted(u64::from(settings.connections), "connection"),
+        rounds(document),
+    )
+}
+
+/// `7 rounds of 2 s a driver, in turn`.
+fn rounds(document: &CompareDocument<'_>) -> String {
+    let Settings { rounds, round_seconds, .. } = document.settings;
+    let each = length(Duration::try_from_secs_f64(*round_seconds).unwrap_or_default());
+    match document.interrupted {
+        true => format!(
+            "{} of {rounds} rounds of {each} a driver, interrupted",
+            document.rounds_completed
+        ),
+        false => format!("{rounds} rounds of {each} a driver, in turn"),
+    }
+}
+
+fn table(contestants: &[Contestant]) -> String {
+    let row = |label: &str, cells: Vec<String>| {
+        let cells: String = cells.iter().map(|cell| format!("{cell:>26}")).collect();
+        format!("{label:<26}{cells}\n")
+    };
+    let head =
+        row("medians of the rounds", contestants.iter().map(|one| one.name.clone()).collect());
+    let rows = ROWS.iter().map(|(label, cell)| row(label, contestants.iter().map(cell).collect()));
+    std::iter::once(head).chain(rows).collect()
+}
+
+fn ratios(ratios: &[Ratio]) -> String {
+    let Some(first) = ratios.first() else {
+        return "no ratio: one side measured nothing\n".to_owned();
+    };
+    let label = format!("{} to {}", first.of, first.to);
+    let head =
+        format!("{label:<20}{:>8}{:>20}   median of the rounds' ratios\n", "ratio", "95% interval");
+    std::iter::once(head).chain(ratios.iter().map(ratio)).collect()
+}
+
+fn ratio(ratio: &Ratio) -> String {
+    let known = METRICS.iter().find(|(key, ..)| *key == ratio.metric);
+    let (label, words) = known.map_or((&*ratio.metric, ["more", "less"]), |(_, l, w)| (*l, *w));
+    let interval = format!("{:.3} to {:.3}", ratio.low, ratio.high);
+    format!("{label:<20}{:>8.3}{interval:>20}   {}\n", ratio.median, verdict(ratio, words))
+}
+
+fn verdict(ratio: &Ratio, [above, below]: [&str; 2]) -> String {
+    let change = (ratio.median - 1.0) * 100.0;
+    let word = if change > 0.0 { above } else { below };
+    match ratio {
+        Ratio { pairs, .. } if *pairs < PAIRS_MIN => "too few rounds to tell".to_owned(),
+        Ratio { contains_one: true, .. } => "no difference shown".to_owned(),
+        _ => format!("{:.1}% {word}", change.abs()),
+    }
+}
+
+fn min_to_max(spread: Spread) -> String {
+    format!("{} to {}", rate(spread.min), rate(spread.max))
+}
+
+fn middle_half(spread: Spread) -> String {
+    format!("{} to {}", rate(spread.low_quartile), rate(spread.high_quartile))
+}
+
+fn micros_of_cpu(micros: f64) -> String {
+    format!("{} us", three_digits(micros))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    #[test]
+    fn a_comparison_reads_so() {
+        let expected = "\
+GET http://127.0.0.1:4711/, client on core 1, origin on core 0
+64 connections; 7 rounds of 2 s a driver, in turn
+
+medians of the rounds                       io_uring                     epoll
+requests a second                            400,400                   320,320
+  min to max                      400,000 to 400,800        320,000 to 320,640
+  middle half                     400,000 to 400,600        320,000 to 320,480
+bytes a second                               55.3 MB                   55.3 MB
+CPU a request                                2.50 us                   3.12 us
+  user                                       0.31 us                   0.31 us
+  system                                     2.62 us                   2.62 us
+latency p50                                   160 us                    200 us
+latency p99                                   413 us                    413 us
+system calls a request                         0.031                     0.031
+completions a turn                              31.5                      31.5
+busiest client core                            99.8%                     99.8%
+errors, all rounds                                 0                         0
+
+io_uring to epoll      ratio        95% interval   median of the rounds' ratios
+requests a second      1.250      1.250 to 1.250   25.0% more
+CPU a request          0.800      0.800 to 0.800   20.0% less
+latency p50            0.800      0.800 to 0.800   20.0% shorter
+latency p99            0.998      0.998 to 1.005   no difference shown
+";
+        assert_eq!(sample::with_document(render), expected);
+        assert!(expected.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn verdicts() {
+        let mut it = sample::comparison().ratios.remove(0);
+        let words = ["more", "fewer"];
+        assert_eq!(verdict(&it, words), "25.0% more");
+        it.median = 0.75;
+        assert_eq!(verdict(&it, words), "25.0% fewer");
+        it.contains_one = true;
+        assert_eq!(verdict(&it, words), "no difference shown");
+        it.pairs = 4;
+        assert_eq!(verdict(&it, words), "too few rounds to tell");
+    }
+
+    #[test]
+    fn an_interrupted_comparison_says_so() {
+        let text = sample::with_document(|document| {
+            head(&CompareDocument { interrupted: true, rounds_completed: 3, ..*document })
+        });
+        assert!(text.contains("; 3 of 7 rounds of 2 s a driver, interrupted"), "{text}");
+        assert!(ratios(&[]).starts_with("no ratio"));
+    }
+}

@@ -1,0 +1,151 @@
+//! Numbers as a person reads them: three digits that count, and a unit. Pure.
+
+use std::time::Duration;
+
+/// `1.23 ms`, `145 us`, `12.3 s`.
+pub(crate) fn format_latency(latency: Duration) -> String {
+    let nanos = latency.as_secs_f64() * 1e9;
+    let units = [("us", 1e3), ("ms", 1e6), ("s", 1e9)];
+    if nanos < 999.5 {
+        return format!("{nanos:.0} ns");
+    }
+    // 999.5 of a unit round to 1000, which is 1.00 of the next.
+    let (unit, scale) =
+        units.into_iter().find(|(_, scale)| nanos / scale < 999.5).unwrap_or(("s", 1e9));
+    format!("{} {unit}", three_digits(nanos / scale))
+}
+
+/// A latency of a report, which is in microseconds.
+pub(crate) fn microseconds(latency_us: f64) -> String {
+    let latency = Duration::try_from_secs_f64(latency_us * 1e-6);
+    latency.map_or_else(|_| "-".to_owned(), format_latency)
+}
+
+/// `10 s`, `2.5 s`, `500 ms`: a length of time that someone asked for.
+pub(crate) fn length(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        seconds if seconds < 1.0 => format!("{} ms", seconds * 1e3),
+        seconds => format!("{seconds} s"),
+    }
+}
+
+/// `3,412,345`.
+pub(crate) fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `1 request`, `3,412 requests`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number))
+}
+
+/// A rate without its fraction: `341,234`; below 100 with three digits: `12.3`.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate, never negative"
+)]
+pub(crate) fn rate(per_second: f64) -> String {
+    match per_second.is_finite() && per_second >= 99.95 {
+        true => count(per_second.round() as u64),
+        false => three_digits(per_second),
+    }
+}
+
+/// `55.3 MB`, of 1000.
+pub(crate) fn bytes(bytes: f64) -> String {
+    let units = [("kB", 1e3), ("MB", 1e6), ("GB", 1e9)];
+    if bytes < 999.5 {
+        return format!("{bytes:.0} B");
+    }
+    let (unit, scale) =
+        units.into_iter().find(|(_, scale)| bytes / scale < 999.5).unwrap_or(("GB", 1e9));
+    format!("{} {unit}", three_digits(bytes / scale))
+}
+
+/// `99.8%` of a share of 1.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+/// Three digits that count, and more only before the point: `1.23`, `12.3`, `1234`.
+pub(crate) fn three_digits(value: f64) -> String {
+    match value {
+        v if !v.is_finite() => "-".to_owned(),
+        v if v < 9.995 => format!("{v:.2}"),
+        v if v < 99.95 => format!("{v:.1}"),
+        v => format!("{v:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies() {
+        let check = |nanos, expected: &str| {
+            assert_eq!(format_latency(Duration::from_nanos(nanos)), expected);
+        };
+        check(0, "0 ns");
+        check(999, "999 ns");
+        check(1_000, "1.00 us");
+        check(9_994, "9.99 us");
+        check(9_996, "10.0 us");
+        check(145_200, "145 us");
+        check(999_499, "999 us");
+        check(999_500, "1.00 ms");
+        check(1_234_567, "1.23 ms");
+        check(12_340_000, "12.3 ms");
+        check(999_600_000, "1.00 s");
+        check(60_000_000_000, "60.0 s");
+        check(3_600_000_000_000, "3600 s");
+        assert_eq!(microseconds(187.3), "187 us");
+        assert_eq!(microseconds(f64::NAN), "-");
+    }
+
+    #[test]
+    fn lengths() {
+        let check = |millis, expected| assert_eq!(length(Duration::from_millis(millis)), expected);
+        check(10_000, "10 s");
+        check(2_500, "2.5 s");
+        check(500, "500 ms");
+        check(0, "0 ms");
+    }
+
+    #[test]
+    fn counts_and_rates() {
+        let check = |number, expected: &str| assert_eq!(count(number), expected);
+        check(0, "0");
+        check(999, "999");
+        check(1_000, "1,000");
+        check(3_412_345, "3,412,345");
+        check(u64::MAX, "18,446,744,073,709,551,615");
+        assert_eq!(rate(341_234.5), "341,235");
+        assert_eq!(rate(99.96), "100");
+        assert_eq!(rate(12.34), "12.3");
+        assert_eq!(rate(0.0), "0.00");
+        assert_eq!(rate(f64::NAN), "-");
+        assert_eq!(counted(1, "request"), "1 request");
+        assert_eq!(counted(1_000, "request"), "1,000 requests");
+    }
+
+    #[test]
+    fn sizes_and_shares() {
+        let check = |number, expected: &str| assert_eq!(bytes(number), expected);
+        check(0.0, "0 B");
+        check(999.6, "1.00 kB");
+        check(55_300_000.0, "55.3 MB");
+        check(12_345_000_000_000.0, "12345 GB");
+        assert_eq!(percent(0.998), "99.8%");
+    }
+}

@@ -1,0 +1,118 @@
+//! The line that a person watches while a run goes on. Only on a terminal, and only from the watcher's thread.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ringshot::load::{Phase, Snapshot, Stop};
+
+use super::format::{count, length, rate};
+
+/// How often the line is drawn: 5 times a second.
+pub(crate) const REFRESH: Duration = Duration::from_millis(200);
+
+/// A line on stderr that is redrawn in place, and taken away at the end.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    stop: Stop,
+    before: Option<Snapshot>,
+}
+
+impl Progress {
+    /// `None` if stderr is not a terminal.
+    pub(crate) fn on_terminal(stop: Stop) -> Option<Self> {
+        let target = ProgressDrawTarget::stderr_with_hz(u8::MAX);
+        std::io::stderr()
+            .is_terminal()
+            .then(|| Self::new(ProgressBar::with_draw_target(None, target), stop))
+    }
+
+    fn new(bar: ProgressBar, stop: Stop) -> Self {
+        let style = ProgressStyle::with_template("{wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        Self { bar, stop, before: None }
+    }
+
+    /// Draws where the run is now.
+    pub(crate) fn show(&mut self, now: &Snapshot) {
+        self.bar.set_message(line(self.before.as_ref(), now, self.stop));
+        self.before = Some(*now);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// `measuring 3.2 of 10 s   412,345 requests/s   0 errors`.
+fn line(before: Option<&Snapshot>, now: &Snapshot, stop: Stop) -> String {
+    let done = match stop {
+        Stop::After(total) => {
+            format!("{:.1} of {}", now.elapsed.as_secs_f64(), length(total))
+        }
+        Stop::Requests(total) => format!("{} of {}", count(now.requests), count(total)),
+    };
+    format!(
+        "{} {done}   {} requests/s   {} errors",
+        phase(now),
+        rate(recent_rate(before, now)),
+        count(now.errors)
+    )
+}
+
+fn phase(now: &Snapshot) -> String {
+    match now.phase {
+        Phase::Starting => "starting".to_owned(),
+        Phase::WarmUp => "warming up".to_owned(),
+        Phase::Measuring => "measuring".to_owned(),
+        Phase::Draining => "draining".to_owned(),
+        Phase::Done => "done".to_owned(),
+    }
+}
+
+/// Requests a second since the line before; zero when no time or a new phase lies between.
+#[allow(clippy::cast_precision_loss, reason = "a count of a fifth of a second")]
+fn recent_rate(before: Option<&Snapshot>, now: &Snapshot) -> f64 {
+    let (requests, elapsed) = before.map_or((0, Duration::ZERO), |b| (b.requests, b.elapsed));
+    let seconds = now.elapsed.saturating_sub(elapsed).as_secs_f64();
+    let requests = now.requests.saturating_sub(requests) as f64;
+    if seconds > 0.0 { requests / seconds } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(requests: u64, millis: u64, phase: Phase) -> Snapshot {
+        let elapsed = Duration::from_millis(millis);
+        Snapshot { requests, errors: 2, bytes: 0, elapsed, connected: 64, phase }
+    }
+
+    #[test]
+    fn lines() {
+        let before = snapshot(1_000, 3_000, Phase::Measuring);
+        let now = snapshot(83_000, 3_200, Phase::Measuring);
+        let ten = Stop::After(Duration::from_secs(10));
+        let check =
+            |before, now, stop, expected: &str| assert_eq!(line(before, now, stop), expected);
+        check(Some(&before), &now, ten, "measuring 3.2 of 10 s   410,000 requests/s   2 errors");
+        check(
+            None,
+            &before,
+            Stop::Requests(100_000),
+            "measuring 1,000 of 100,000   333 requests/s   2 errors",
+        );
+        let start = snapshot(0, 0, Phase::Starting);
+        check(Some(&now), &start, ten, "starting 0.0 of 10 s   0.00 requests/s   2 errors");
+    }
+
+    #[test]
+    fn a_hidden_bar_takes_lines_and_leaves_nothing() {
+        let mut progress = Progress::new(ProgressBar::hidden(), Stop::Requests(1));
+        progress.show(&snapshot(1, 1, Phase::Done));
+        assert!(progress.before.is_some() && progress.bar.is_hidden());
+    }
+}

@@ -1,0 +1,199 @@
+//! Arguments to engine configs: everything is checked here, and refused in one line, before anything is sent.
+
+use std::fs;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use ringshot::driver::{DriverChoice, DriverKind, probe};
+use ringshot::load::{KeepAlive, Plan, Request, Stop, Template, Timeouts};
+use ringshot::origin;
+use ringshot::proto::url::Url;
+use ringshot::sys::affinity;
+
+use crate::args::{LoadArgs, RunArgs, ServeArgs};
+use crate::exit::Failure;
+use crate::target::Target;
+use crate::warnings::Warning;
+
+/// After a timed run, responses may arrive for this long, but no longer than their own timeout.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Something to start, and what there is to say about it first.
+#[derive(Debug)]
+pub(crate) struct Prepared<T> {
+    pub(crate) config: T,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// What `ringshot run` shall do.
+pub(crate) fn for_run(args: &RunArgs, target: &Target) -> Result<Prepared<Plan>, Failure> {
+    let (driver, mut warnings) = choose_driver(args.driver)?;
+    let available = affinity::cores();
+    let at_most = usize::try_from(args.load.connections).unwrap_or(usize::MAX).max(1);
+    let cores = args.load.cores.resolve(&available, |all| last(all, at_most))?;
+    if target.is_loopback() && cores.len() == available.len() {
+        warnings.push(Warning::SharedWithServer { cores: cores.len() });
+    }
+    let stop = args.requests.map_or(Stop::After(args.duration), Stop::Requests);
+    let config = load(&args.load, target, cores, driver, stop)?;
+    Ok(Prepared { config, warnings })
+}
+
+/// The plan of a load: what `run` sends, and `compare` in each of its rounds.
+pub(crate) fn load(
+    args: &LoadArgs,
+    target: &Target,
+    cores: Vec<usize>,
+    driver: DriverKind,
+    stop: Stop,
+) -> Result<Plan, Failure> {
+    let keep_alive = if args.no_keepalive { KeepAlive::Off } else { KeepAlive::On };
+    let plan = Plan {
+        peers: target.peers.clone(),
+        template: template(args, &target.url, keep_alive)?,
+        connections: args.connections,
+        pipeline: args.pipeline,
+        cores,
+        driver,
+        keep_alive,
+        stop,
+        warm_up: Duration::ZERO,
+        drain: drain(stop, args.timeout),
+        timeouts: Timeouts { connect: args.connect_timeout, response: args.timeout },
+    };
+    plan.check().map_err(Failure::unusable)?;
+    Ok(plan)
+}
+
+/// What `ringshot serve` shall do.
+pub(crate) fn for_serve(args: &ServeArgs) -> Result<Prepared<origin::Config>, Failure> {
+    let (driver, warnings) = choose_driver(args.driver)?;
+    let config = origin::Config {
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)),
+        cores: args
+            .cores
+            .resolve(&affinity::cores(), |all| all.iter().copied().take(1).collect())?,
+        driver,
+        body_bytes: args.body_bytes,
+        delay: args.delay,
+        close_every: args.close_every,
+    };
+    Ok(Prepared { config, warnings })
+}
+
+/// The last of `cores`: the first serve most interrupts, and `serve` and other servers take them.
+fn last(cores: &[usize], at_most: usize) -> Vec<usize> {
+    cores[cores.len().saturating_sub(at_most)..].to_vec()
+}
+
+fn choose_driver(choice: DriverChoice) -> Result<(DriverKind, Vec<Warning>), Failure> {
+    let choice = probe::choose(choice).map_err(Failure::unusable)?;
+    let warnings = choice.notice.map(Warning::DriverNotice).into_iter().collect();
+    Ok((choice.kind, warnings))
+}
+
+/// An exact number of requests is waited for; the end of a timed run is not put off for long.
+fn drain(stop: Stop, response_timeout: Duration) -> Duration {
+    match stop {
+        Stop::Requests(_) => response_timeout,
+        Stop::After(_) => response_timeout.min(DRAIN_MAX),
+    }
+}
+
+fn template(args: &LoadArgs, url: &Url, keep_alive: KeepAlive) -> Result<Template, Failure> {
+    let method = method(&args.method)?;
+    let headers = args.headers.iter().map(|text| header(text)).collect::<Result<Vec<_>, _>>()?;
+    let body = args.body.as_deref().map_or(Ok(Vec::new()), body)?;
+    let request = Request { method: &method, url, headers: &headers, body: &body, keep_alive };
+    Template::encode(&request).map_err(Failure::unusable)
+}
+
+fn method(text: &str) -> Result<http::Method, Failure> {
+    http::Method::from_bytes(text.as_bytes()).map_err(|_| {
+        Failure::unusable(format_args!(
+            "--method {text:?} is not a method: write one word, like GET"
+        ))
+    })
+}
+
+/// `Name: value`; what may stand in either is the engine's to say.
+fn header(text: &str) -> Result<(Vec<u8>, Vec<u8>), Failure> {
+    let wrong = || {
+        Failure::unusable(format_args!("--header {text:?} is not a header: write 'Name: value'"))
+    };
+    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+    if name.trim().is_empty() {
+        return Err(wrong());
+    }
+    Ok((name.as_bytes().to_vec(), value.trim().as_bytes().to_vec()))
+}
+
+/// Text, `@file`, or `@-` for standard input.
+fn body(text: &str) -> Result<Vec<u8>, Failure> {
+    let unreadable = |source: &str, error: std::io::Error| {
+        Failure::unusable(format_args!("--body: can't read {source}: {error}"))
+    };
+    match text.strip_prefix('@') {
+        None => Ok(text.as_bytes().to_vec()),
+        Some("-") => read_all(&mut std::io::stdin()).map_err(|e| unreadable("standard input", e)),
+        Some(path) => fs::read(path).map_err(|error| unreadable(path, error)),
+    }
+}
+
+fn read_all(source: &mut impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers() {
+        let check = |text, name: &str, value: &str| {
+            assert_eq!(header(text).unwrap(), (name.into(), value.into()), "{text}");
+        };
+        check("Accept: text/html", "Accept", "text/html");
+        check("X-Empty:", "X-Empty", "");
+        check("X-Time:  12:30 ", "X-Time", "12:30");
+        for text in ["", "Accept", ": value", "  : value"] {
+            assert!(header(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn methods() {
+        assert_eq!(method("PATCH").unwrap(), http::Method::PATCH);
+        for text in ["", "G ET", "GET\r\n", "GÉT"] {
+            assert!(method(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bodies() {
+        assert_eq!(body("a@b").unwrap(), b"a@b");
+        let here = format!("@{}/Cargo.toml", env!("CARGO_MANIFEST_DIR"));
+        assert!(body(&here).unwrap().starts_with(b"[package]"));
+        let line = body("@/no/such/file").unwrap_err().to_string();
+        assert!(line.contains("--body: can't read /no/such/file"), "{line}");
+        assert_eq!(read_all(&mut &b"from a pipe"[..]).unwrap(), b"from a pipe");
+    }
+
+    #[test]
+    fn few_connections_take_the_last_cores() {
+        assert_eq!(last(&[0, 1, 2], 2), [1, 2]);
+        assert_eq!(last(&[0, 1], 64), [0, 1]);
+        assert!(last(&[], 1).is_empty());
+    }
+
+    #[test]
+    fn an_exact_count_is_waited_for() {
+        let second = Duration::from_secs(1);
+        assert_eq!(drain(Stop::Requests(7), 30 * second), 30 * second);
+        assert_eq!(drain(Stop::After(second), 30 * second), DRAIN_MAX);
+        assert_eq!(drain(Stop::After(second), second), second);
+    }
+}

@@ -1,0 +1,51 @@
+//! `ringshot run`: one load, one report.
+
+use ringshot::load::Report;
+
+use crate::args::{Format, RunArgs};
+use crate::exit::{Exit, Failure};
+use crate::output::{self, json, progress::Progress, text};
+use crate::plan::{self, Prepared};
+use crate::signals::Interrupts;
+use crate::target::Target;
+use crate::warnings::{self, Warning};
+use crate::watch;
+
+/// Runs the load and prints its report; exits by whether anything succeeded.
+pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    let target = Target::find(&args.url)?;
+    let Prepared { config: plan, warnings } = plan::for_run(args, &target)?;
+    warnings::print(&warnings);
+    let interrupts = Interrupts::install()?;
+    let progress = if args.output.quiet { None } else { Progress::on_terminal(plan.stop) };
+    let report = watch::drive(&plan, &interrupts, progress)?;
+    output::print(&render(args, &target, &report))?;
+    warnings::print(&Warning::of_report(&report));
+    Ok(exit(&report))
+}
+
+fn render(args: &RunArgs, target: &Target, report: &Report) -> String {
+    let load = &args.load;
+    match args.output.output {
+        Format::Json => json::run(&json::RunDocument {
+            ringshot_version: env!("CARGO_PKG_VERSION"),
+            url: &target.text,
+            connections: load.connections,
+            pipeline: load.pipeline,
+            report,
+        }),
+        Format::Text => text::render(
+            &text::Headline {
+                method: &load.method,
+                url: &target.text,
+                connections: load.connections,
+                pipeline: load.pipeline,
+            },
+            report,
+        ),
+    }
+}
+
+fn exit(report: &Report) -> Exit {
+    if report.requests == 0 { Exit::NothingSucceeded } else { Exit::Ok }
+}

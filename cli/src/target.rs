@@ -1,0 +1,75 @@
+//! Where a load goes: a URL and the addresses its host has, found before anything is sent.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use ringshot::proto::url::{Url, UrlError};
+
+use crate::exit::Failure;
+
+/// A URL whose host is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// As it was given.
+    pub(crate) text: String,
+    pub(crate) url: Url,
+    /// Never empty.
+    pub(crate) peers: Vec<SocketAddr>,
+}
+
+impl Target {
+    /// Parses the URL and looks its host up through the system's resolver.
+    pub(crate) fn find(text: &str) -> Result<Self, Failure> {
+        let url = Url::parse(text).map_err(|error| refused(&error))?;
+        let peers = addresses(&url.host, url.port)?;
+        Ok(Self { text: text.to_owned(), url, peers })
+    }
+
+    /// Whether the server is on this machine, as far as its addresses tell.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.peers.iter().all(|peer| peer.ip().is_loopback())
+    }
+}
+
+fn refused(error: &UrlError) -> Failure {
+    match error {
+        UrlError::Https => Failure::unusable(format_args!("{error}: give an http:// URL")),
+        error => Failure::unusable(error),
+    }
+}
+
+fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let unknown = |reason: String| {
+        Failure::unusable(format_args!(
+            "can't find host {host:?} ({reason}): check the name, or give its address"
+        ))
+    };
+    let peers: Vec<_> =
+        (host, port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?.collect();
+    if peers.is_empty() { Err(unknown("it has no address".to_owned())) } else { Ok(peers) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_need_no_resolver() {
+        let target = Target::find("http://127.0.0.1:8080/").unwrap();
+        assert_eq!(target.peers, [SocketAddr::from(([127, 0, 0, 1], 8080))]);
+        assert!(target.is_loopback());
+        assert!(addresses("::1", 1).unwrap()[0].is_ipv6());
+        assert!(!Target::find("http://192.0.2.1/").unwrap().is_loopback());
+    }
+
+    #[test]
+    fn what_can_not_be_reached_is_refused() {
+        let check = |url: &str, part: &str| {
+            let line = Target::find(url).unwrap_err().to_string();
+            assert!(line.to_lowercase().contains(part), "{url}: {line}");
+        };
+        check("127.0.0.1:8080", "http://");
+        check("https://127.0.0.1/", "https");
+        check("http://127.0.0.1:0/", "port \"0\" is not a number");
+        check("http://nosuch.invalid/", "can't find host");
+    }
+}

@@ -1,0 +1,148 @@
+//! Numbers with units, as people type them: durations, counts and byte sizes. Pure.
+
+use std::time::Duration;
+
+/// A duration: `10s`, `500ms`, `250us`, `2m`, `1h`, `1.5s`; a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration: write 10s, 500ms, 2m or 1h");
+    let (number, unit) = split(text);
+    let seconds = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+}
+
+/// A duration above zero.
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it must be longer than 0".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// A count: `64`, `10k` (thousand), `1M` (million), `2G` (thousand million).
+pub(crate) fn count(text: &str) -> Result<u64, String> {
+    let factor = |unit: &str| match unit {
+        "" => Some(1),
+        "k" | "K" => Some(1_000),
+        "M" => Some(1_000_000),
+        "G" => Some(1_000_000_000),
+        _ => None,
+    };
+    scaled(text, factor).ok_or_else(|| format!("{text:?} is not a count: write 64, 10k or 1M"))
+}
+
+/// A count above zero.
+pub(crate) fn positive_count(text: &str) -> Result<u64, String> {
+    match count(text)? {
+        0 => Err("it must be at least 1".to_owned()),
+        count => Ok(count),
+    }
+}
+
+/// A count that fits 32 bits.
+pub(crate) fn small_count(text: &str) -> Result<u32, String> {
+    u32::try_from(count(text)?).map_err(|_| format!("{text} is more than {}", u32::MAX))
+}
+
+/// A size in bytes: `512`, `64KiB` or `64Ki` (of 1024), `64kB` or `64k` (of 1000), and so on to G.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let factor = |unit: &str| match unit.strip_suffix('B').unwrap_or(unit) {
+        "" => Some(1),
+        "k" | "K" => Some(1_000),
+        "M" => Some(1_000_000),
+        "G" => Some(1_000_000_000),
+        "Ki" => Some(1 << 10),
+        "Mi" => Some(1 << 20),
+        "Gi" => Some(1 << 30),
+        _ => None,
+    };
+    scaled(text, factor)
+        .ok_or_else(|| format!("{text:?} is not a size: write 512, 64KiB, 64k or 1MiB"))
+}
+
+fn scaled(text: &str, factor: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    let (number, unit) = split(text);
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(factor(unit)?)
+}
+
+/// The leading digits and points, and the rest without the space between.
+fn split(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let check = |text, nanos: u64| {
+            assert_eq!(duration(text), Ok(Duration::from_nanos(nanos)), "{text}");
+        };
+        check("10s", 10_000_000_000);
+        check("500ms", 500_000_000);
+        check("7ms", 7_000_000);
+        check("250us", 250_000);
+        check("2m", 120_000_000_000);
+        check("1h", 3_600_000_000_000);
+        check("3", 3_000_000_000);
+        check("1.5s", 1_500_000_000);
+        check("0.1", 100_000_000);
+        check(" 2 s ", 2_000_000_000);
+        check("0", 0);
+    }
+
+    #[test]
+    fn wrong_durations() {
+        for text in ["", "s", "ten", "10x", "-1s", "1.2.3s", "1e9s", "10S", "nan", "inf"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(duration(&"9".repeat(40)).is_err());
+        assert!(positive_duration("0ms").is_err());
+        assert_eq!(positive_duration("1us"), Ok(Duration::from_micros(1)));
+    }
+
+    #[test]
+    fn counts() {
+        let check = |text, expected| assert_eq!(count(text).ok(), expected, "{text}");
+        check("64", Some(64));
+        check("10k", Some(10_000));
+        check("1M", Some(1_000_000));
+        check("2G", Some(2_000_000_000));
+        check("1.5k", None);
+        check("-1", None);
+        check("10Ki", None);
+        check("", None);
+        check("99999999999999999999", None);
+        check("18446744073709551615k", None);
+        assert!(positive_count("0").is_err());
+        assert!(small_count("5G").is_err());
+        assert_eq!(small_count("0"), Ok(0));
+    }
+
+    #[test]
+    fn sizes() {
+        let check = |text, expected| assert_eq!(bytes(text).ok(), expected, "{text}");
+        check("13", Some(13));
+        check("13B", Some(13));
+        check("64KiB", Some(65_536));
+        check("64Ki", Some(65_536));
+        check("64k", Some(64_000));
+        check("64kB", Some(64_000));
+        check("1MiB", Some(1_048_576));
+        check("1 GiB", Some(1 << 30));
+        check("1kib", None);
+        check("one", None);
+    }
+}

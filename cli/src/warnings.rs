@@ -1,0 +1,236 @@
+//! What a reader of the figures should know, each with the next step. Printed on stderr, never among results.
+
+use std::fmt;
+use std::io::Write;
+
+use ringshot::load::{Comparison, Report, StatusCounts};
+
+use crate::cores::name;
+use crate::output::format::{counted, percent};
+use crate::placement::{Placement, Shared};
+
+/// From this share of its core's time on, the client is taken for the limit; below it, the server.
+pub(crate) const CLIENT_BUSY_MIN: f64 = 0.95;
+
+/// In a shorter run the share of time on the CPU says nothing.
+const SECONDS_MIN: f64 = 0.1;
+
+/// Something that the figures alone do not say.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Warning {
+    /// `--driver auto` fell back; the engine's words.
+    DriverNotice(String),
+    /// The server is on this machine and the client takes all its cores.
+    SharedWithServer { cores: usize },
+    /// `compare` found no cores, or no physical core, for the origin alone.
+    Sharing { shared: Shared },
+    /// Threads that could not be pinned.
+    NotPinned { cores: Vec<usize> },
+    /// The client had no time left.
+    ClientLimit { busy: f64 },
+    /// The client waited for the server, in a comparison.
+    ServerLimit { name: String, busy: f64 },
+    /// Responses, but none with a 2xx.
+    NoSuccess,
+    /// Errors in a comparison.
+    Errors { name: String, errors: u64, example: Option<String> },
+    /// Dials that found no free local port.
+    PortsExhausted,
+    /// Latencies beyond the histogram.
+    Saturated { samples: u64 },
+    /// Requests that the end cut off.
+    Cancelled { requests: u64 },
+}
+
+impl Warning {
+    /// What a run's report gives reason for.
+    pub(crate) fn of_report(report: &Report) -> Vec<Self> {
+        let unpinned: Vec<usize> =
+            report.cores.iter().filter(|core| !core.pinned).map(|core| core.core).collect();
+        let busy = report.cores.iter().map(|core| core.busy).fold(0.0, f64::max);
+        let saturated = report.latency_us.saturated;
+        let candidates = [
+            (!unpinned.is_empty()).then_some(Self::NotPinned { cores: unpinned }),
+            (busy >= CLIENT_BUSY_MIN && report.seconds >= SECONDS_MIN)
+                .then_some(Self::ClientLimit { busy }),
+            no_success(report.requests, report.status).then_some(Self::NoSuccess),
+            ports_exhausted(report.error_examples.values()).then_some(Self::PortsExhausted),
+            (saturated > 0).then_some(Self::Saturated { samples: saturated }),
+            (report.cancelled > 0).then_some(Self::Cancelled { requests: report.cancelled }),
+        ];
+        candidates.into_iter().flatten().collect()
+    }
+
+    /// What a comparison gives reason for.
+    pub(crate) fn of_comparison(comparison: &Comparison) -> Vec<Self> {
+        let mut warnings = Vec::new();
+        for one in &comparison.contestants {
+            let name = || one.name.clone();
+            let example = one.error_examples.values().next().cloned();
+            let candidates = [
+                (one.busy < CLIENT_BUSY_MIN)
+                    .then(|| Self::ServerLimit { name: name(), busy: one.busy }),
+                (one.errors_total > 0).then(|| Self::Errors {
+                    name: name(),
+                    errors: one.errors_total,
+                    example,
+                }),
+                no_success(one.requests_total, one.status).then_some(Self::NoSuccess),
+                ports_exhausted(one.error_examples.values()).then_some(Self::PortsExhausted),
+            ];
+            warnings.extend(candidates.into_iter().flatten());
+        }
+        warnings.dedup();
+        warnings
+    }
+
+    /// What a placement gives reason for.
+    pub(crate) fn of_placement(placement: &Placement) -> Option<Self> {
+        match placement.shared {
+            Shared::Nothing => None,
+            shared => Some(Self::Sharing { shared }),
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DriverNotice(notice) => f.write_str(notice),
+            Self::SharedWithServer { cores } => shared_with_server(f, *cores),
+            Self::Sharing { shared } => f.write_str(sharing(*shared)),
+            Self::NotPinned { cores } => write!(
+                f,
+                "could not pin to {}: the system may move the threads; allow it in the container's cpuset",
+                name(cores)
+            ),
+            Self::ClientLimit { busy } => write!(
+                f,
+                "the client's core was {} busy, so the client may be the limit: add cores with --cores",
+                percent(*busy)
+            ),
+            Self::ServerLimit { name, busy } => write!(
+                f,
+                "on {name} the client's busiest core was only {} busy: the server, or another \
+                 program on that core, is likely the limit; compare CPU a request",
+                percent(*busy)
+            ),
+            Self::NoSuccess => f.write_str("no response was a 2xx: check the path and the headers"),
+            Self::Errors { name, errors, example } => write_errors(f, name, *errors, example),
+            Self::PortsExhausted => f.write_str(
+                "local ports ran out: sysctl -w net.ipv4.ip_local_port_range='1024 65535' \
+                 net.ipv4.tcp_tw_reuse=1, or keep connections alive",
+            ),
+            Self::Saturated { samples } => write!(
+                f,
+                "{} beyond 60 s recorded as 60 s: lower --timeout to count them as timeouts",
+                counted(*samples, "latency sample")
+            ),
+            Self::Cancelled { requests } => write!(
+                f,
+                "{} unanswered at the end, counted as cancelled and in no latency: run longer",
+                counted(*requests, "request")
+            ),
+        }
+    }
+}
+
+/// Prints each on a line of its own.
+pub(crate) fn print<'a>(warnings: impl IntoIterator<Item = &'a Warning>) {
+    let mut stderr = std::io::stderr().lock();
+    for warning in warnings {
+        // With stderr closed there is no one left to warn.
+        let _ = writeln!(stderr, "ringshot: warning: {warning}");
+    }
+}
+
+fn shared_with_server(f: &mut fmt::Formatter<'_>, cores: usize) -> fmt::Result {
+    match cores {
+        1 => f.write_str(
+            "the server is on this machine and shares its only core with the client: \
+             use another machine for figures that count",
+        ),
+        _ => f.write_str(
+            "the server is on this machine and the client uses all its cores: \
+             give the client some with --cores and the server the others with taskset",
+        ),
+    }
+}
+
+fn sharing(shared: Shared) -> &'static str {
+    match shared {
+        Shared::Nothing => "client and origin share no core",
+        Shared::PhysicalCore => {
+            "client and origin run on hardware threads of one physical core and slow each other: \
+             ratios hold, rates are low; name a core of another with --cores if there is one"
+        }
+        Shared::Core => {
+            "client and origin share a core and take turns: rates and ratios mean little; \
+             name fewer --cores, or start `ringshot serve` on another machine"
+        }
+    }
+}
+
+fn write_errors(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    errors: u64,
+    example: &Option<String>,
+) -> fmt::Result {
+    write!(f, "{} on {name}", counted(errors, "error"))?;
+    match example {
+        Some(example) => write!(f, ", such as: {example}: fix them before you compare"),
+        None => f.write_str(": fix them before you compare"),
+    }
+}
+
+fn no_success(requests: u64, status: StatusCounts) -> bool {
+    requests > 0 && status.success == 0
+}
+
+/// The engine names the error number in its examples.
+fn ports_exhausted<'a>(mut examples: impl Iterator<Item = &'a String>) -> bool {
+    examples.any(|text| text.contains("EADDRNOTAVAIL"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    #[test]
+    fn a_clean_run_gives_no_reason() {
+        let mut report = sample::report();
+        report.cores[0].busy = 0.5;
+        assert_eq!(Warning::of_report(&report), []);
+    }
+
+    #[test]
+    fn each_reason_is_found() {
+        let check = |change: fn(&mut Report), expected: &Warning| {
+            let mut report = sample::report();
+            report.cores[0].busy = 0.5;
+            change(&mut report);
+            assert_eq!(Warning::of_report(&report), std::slice::from_ref(expected));
+        };
+        check(|r| r.cores[0].busy = 0.99, &Warning::ClientLimit { busy: 0.99 });
+        check(|r| r.cores[0].pinned = false, &Warning::NotPinned { cores: vec![1] });
+        check(|r| r.cancelled = 3, &Warning::Cancelled { requests: 3 });
+        check(|r| r.latency_us.saturated = 2, &Warning::Saturated { samples: 2 });
+        check(|r| r.status = StatusCounts::default(), &Warning::NoSuccess);
+        let ports = "connect: EADDRNOTAVAIL (Cannot assign requested address)";
+        assert!(ports_exhausted([ports.to_owned()].iter()));
+    }
+
+    #[test]
+    fn a_comparison_is_only_clean_when_the_client_was_busy() {
+        let mut comparison = sample::comparison();
+        assert_eq!(Warning::of_comparison(&comparison), []);
+        comparison.contestants[1].busy = 0.5;
+        comparison.contestants[1].errors_total = 2;
+        let texts: Vec<_> =
+            Warning::of_comparison(&comparison).iter().map(ToString::to_string).collect();
+        assert!(texts[0].contains("on epoll the client's busiest core was only 50.0% busy"));
+        assert!(texts[1].starts_with("2 errors on epoll"), "{texts:?}");
+    }
+}

@@ -1,0 +1,170 @@
+//! What this kernel and this container allow, found by trying, each "no" with its reason and remedy. Never asks for a version, never prints, changes nothing.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `blocked` | why `io_uring` can't be used: classified, in words |
+//! | `surroundings` | what /proc says, where there is one |
+//! | `self_test` | the `io_uring` driver at work on a connection to itself |
+//! | `features` | each feature tried by itself |
+//! | `bare` | a ring without the driver, for those trials |
+//!
+//! A release number decides nothing: distributions backport and take away, containers filter. See `docs/kernel-support.md`.
+
+mod bare;
+mod blocked;
+mod features;
+mod self_test;
+mod surroundings;
+
+use serde::Serialize;
+
+pub use blocked::Blocked;
+
+use super::uring::Tier;
+use super::{DriverChoice, DriverKind};
+use surroundings::Surroundings;
+
+/// What [`probe`] found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Probe {
+    /// The kernel's release (uname(2)), for reading only.
+    pub kernel: String,
+    /// The best tier that passed its self-test; `None` if `io_uring` can't be used.
+    pub tier: Option<Tier>,
+    /// Why it can't be used; `None` if it can.
+    pub blocked: Option<Blocked>,
+    /// Each feature by itself, oldest first.
+    pub features: Vec<Feature>,
+}
+
+/// One feature of `io_uring`, tried.
+#[derive(Debug, Clone, Serialize)]
+pub struct Feature {
+    /// Its name in the kernel's documentation.
+    pub name: &'static str,
+    /// The first kernel of kernel.org that has it.
+    pub since: &'static str,
+    /// Whether it works here.
+    pub available: bool,
+    /// How that was found, or what the kernel answered.
+    pub reason: String,
+    /// What this engine uses it for, or why it does not.
+    pub used_for: &'static str,
+}
+
+/// The driver to run on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The driver.
+    pub kind: DriverKind,
+    /// The best tier that passed its self-test, if the driver is `io_uring`.
+    pub tier: Option<Tier>,
+    /// One line to show when `auto` fell back to epoll.
+    pub notice: Option<String>,
+}
+
+/// Tries everything: some twenty small rings on the calling thread, a few milliseconds.
+#[must_use]
+pub fn probe() -> Probe {
+    let best = best();
+    Probe {
+        kernel: surroundings::kernel_release(),
+        tier: best.as_ref().ok().copied(),
+        blocked: best.err(),
+        features: features::all(),
+    }
+}
+
+/// Picks the driver: `io_uring` only if it passes its self-test, about a millisecond on the calling thread (and a tenth of a second where memory for rings is
+/// short).
+///
+/// # Errors
+/// [`Blocked`] if `io_uring` was insisted on and can't be used.
+pub fn choose(choice: DriverChoice) -> Result<Choice, Blocked> {
+    match choice {
+        DriverChoice::Epoll => Ok(Choice::epoll(None)),
+        DriverChoice::IoUring => best().map(Choice::io_uring),
+        DriverChoice::Auto => {
+            Ok(best().map_or_else(|blocked| Choice::epoll(Some(&blocked)), Choice::io_uring))
+        }
+    }
+}
+
+impl Choice {
+    fn io_uring(tier: Tier) -> Self {
+        Self { kind: DriverKind::IoUring, tier: Some(tier), notice: None }
+    }
+
+    fn epoll(instead: Option<&Blocked>) -> Self {
+        let notice = instead.map(|blocked| {
+            format!("running on epoll: {}. {}", blocked.problem(), blocked.remedy())
+        });
+        Self { kind: DriverKind::Epoll, tier: None, notice }
+    }
+}
+
+/// The best tier that passes its self-test. What keeps the lowest tier from working is what blocks.
+fn best() -> Result<Tier, Blocked> {
+    let mut failed = String::new();
+    for tier in Tier::LADDER {
+        match self_test::run(tier) {
+            Ok(opened) => return Ok(opened),
+            Err(Trouble::Refused(errno)) => {
+                return Err(Blocked::classify(errno, Surroundings::read()));
+            }
+            Err(Trouble::Wrong(what)) => failed = what,
+        }
+    }
+    Err(Blocked::SelfTest { what: failed })
+}
+
+/// What stopped a trial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Trouble {
+    /// The kernel, or a filter before it, refused a system call that every tier needs.
+    Refused(crate::sys::Errno),
+    /// Something else than what was expected happened.
+    Wrong(String),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(errno) => write!(f, "the ring was refused: {errno}"),
+            Self::Wrong(what) => f.write_str(what),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epoll_is_chosen_without_a_look_at_io_uring() {
+        let choice = choose(DriverChoice::Epoll);
+        assert_eq!(choice, Ok(Choice { kind: DriverKind::Epoll, tier: None, notice: None }));
+    }
+
+    #[test]
+    fn the_notice_is_one_line_and_does_not_tell_to_do_what_is_done() {
+        let notice = Choice::epoll(Some(&Blocked::SwitchedOff { value: 2 })).notice;
+        let expected = "running on epoll: io_uring_setup: EPERM: kernel.io_uring_disabled is 2. Set it to 0 (sysctl kernel.io_uring_disabled=0)";
+        assert_eq!(notice.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn the_choice_follows_the_probe() {
+        let probe = probe();
+        assert_eq!(probe.tier.is_some(), probe.blocked.is_none());
+        match choose(DriverChoice::IoUring) {
+            Ok(choice) => {
+                assert_eq!((choice.kind, choice.tier), (DriverKind::IoUring, probe.tier));
+            }
+            Err(blocked) => assert_eq!(Some(blocked), probe.blocked),
+        }
+        let auto = choose(DriverChoice::Auto).unwrap();
+        assert_eq!(auto.kind == DriverKind::IoUring, probe.tier.is_some());
+        assert_eq!(auto.notice.is_some(), probe.blocked.is_some());
+    }
+}
