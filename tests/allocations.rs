@@ -110,13 +110,25 @@ fn allocations<D: Driver>(driver: D, config: Config) -> u64 {
     TAKEN.get() - before
 }
 
-/// Checks both drivers, alone and pipelined, against a peer that does this.
+/// Lanes of a shard.
+const LANES: u32 = 8;
+
+/// Both drivers, alone and pipelined, take nothing against a peer that does this.
 fn check(script: impl Fn(Conversation) + Send + Sync + 'static, asked: &Asked, body: Body) {
+    check_at_most(0, script, asked, body);
+}
+
+fn check_at_most(
+    most: u64,
+    script: impl Fn(Conversation) + Send + Sync + 'static,
+    asked: &Asked,
+    body: Body,
+) {
     let peer = Peer::start(script);
     let template = asked.encode(&Url::parse(&peer.url()).unwrap());
     for driver in drivers() {
         for pipeline in [1, 8] {
-            let lanes = 8;
+            let lanes = LANES;
             let config = Config { body, ..config(peer.address(), &template, lanes, pipeline) };
             let taken = match driver {
                 DriverKind::IoUring => {
@@ -127,7 +139,7 @@ fn check(script: impl Fn(Conversation) + Send + Sync + 'static, asked: &Asked, b
                     allocations(Epoll::open(Limits { slots: lanes }).unwrap(), config)
                 }
             };
-            assert_eq!(taken, 0, "{driver}, pipeline {pipeline}, {body:?}: {REQUESTS} requests");
+            assert!(taken <= most, "{taken} on {driver}, pipeline {pipeline}, {body:?}");
         }
     }
 }
@@ -172,13 +184,18 @@ fn chunked_responses_and_responses_to_head() {
     check(move |mut peer| peer.answer_all(head), &Asked::method(Method::HEAD), Body::Discard);
 }
 
-/// Large bodies, which are discarded inside the kernel or read in bulk.
+/// Pieces of memory that a lane may take once in its life, for heads that come in pieces: one buffer, and its growth to the largest of them.
+const SPILLS_PER_LANE: u64 = 4;
+
+/// Large bodies, which are discarded inside the kernel or read in bulk. Behind one the next head may come in pieces, and on each lane the first time may come
+/// after the warm-up.
 #[test]
 fn large_responses() {
     let mut response = b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n".to_vec();
     response.resize(response.len() + 20_000, b'x');
     for body in [Body::Discard, Body::Read] {
         let response = response.clone();
-        check(move |mut peer| peer.answer_all(&response), &Asked::default(), body);
+        let script = move |mut peer: Conversation| peer.answer_all(&response);
+        check_at_most(SPILLS_PER_LANE * u64::from(LANES), script, &Asked::default(), body);
     }
 }

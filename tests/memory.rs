@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringshot::driver::DriverKind;
-use ringshot::load::{Control, Plan, Stop};
+use ringshot::load::{Control, Plan, Stop, Timeouts};
 use ringshot::sys::process::{file_limit, open_files};
 use ringshot_tests::load::{Asked, RUN_MAX, drivers, plan, run_controlled};
 use ringshot_tests::servers::{Nginx, Settings};
@@ -42,7 +42,10 @@ fn measure(driver: DriverKind) {
     let Some(nginx) = Nginx::start_with(settings) else { return };
     let plan = plan(&nginx.url("/small"), driver, &Asked::default());
     let stop = Stop::After(RUN_MAX);
-    let plan = Plan { connections: connections as u32, stop, drain: RUN_MAX / 4, ..plan };
+    // A burst of so many connects overflows the server's queue, and the kernel tries again after seconds.
+    let timeouts = Timeouts { connect: RUN_MAX, response: RUN_MAX };
+    let connections_asked = connections as u32;
+    let plan = Plan { connections: connections_asked, stop, drain: RUN_MAX / 2, timeouts, ..plan };
     let control = Arc::new(Control::new());
     let before = resident_bytes();
     let (report, during) = std::thread::scope(|scope| {
@@ -51,7 +54,8 @@ fn measure(driver: DriverKind) {
             let snapshot = control.snapshot();
             snapshot.connected >= connections && snapshot.requests >= 2 * connections
         };
-        let reached = wait_until(RUN_MAX / 2, busy);
+        // A core that is busy with others takes its time.
+        let reached = wait_until(RUN_MAX * 3 / 4, busy);
         let during = resident_bytes();
         control.stop();
         let report = run.join().expect("the run");
@@ -61,12 +65,11 @@ fn measure(driver: DriverKind) {
     assert_eq!((report.errors, report.cancelled), (0, 0), "{report:#?}");
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     announce(&format!(
-        "{connections} connections on {driver}: {:.1} MiB resident, {:.1} MiB of it for them; at most {:.1} MiB",
+        "{connections} connections on {driver}: {:.1} MiB resident, {:.1} MiB of it for them",
         mib(during),
         mib(during.saturating_sub(before)),
-        mib(report.resident_bytes_max)
     ));
-    assert!(report.resident_bytes_max <= RESIDENT_MAX, "{report:#?}");
+    assert!(during.max(report.resident_bytes_max) <= RESIDENT_MAX, "{report:#?}");
     // Descriptors of ten thousand sockets are closed by now: the machine is left as it was.
     assert!(wait_until(Duration::from_secs(5), || open_files().unwrap_or(0) < spare));
 }

@@ -5,94 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ringshot::load::{KeepAlive, Plan, Report, Stop, Timeouts};
-use ringshot_tests::load::{Asked, check_outcomes, drivers, plan, run_whole};
+use ringshot::load::{KeepAlive, Plan, Stop, Timeouts};
+use ringshot_tests::load::{Asked, check_outcomes, drivers, run_whole};
+use ringshot_tests::outcomes::{
+    OK, REQUESTS, SHORT, Variant, answer, answer_and_close, check, check_among, check_variant,
+    impatient, pipelined,
+};
 use ringshot_tests::peer::{Conversation, Peer};
-
-/// Requests of a run, over its four connections.
-const REQUESTS: u64 = 12;
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-/// A response timeout that a peer is meant to miss.
-const SHORT: Duration = Duration::from_millis(150);
-
-/// How a run differs from `REQUESTS` plain `GET`s, one at a time.
-#[derive(Debug, Clone, Default)]
-struct Variant {
-    asked: Asked,
-    pipeline: Option<u32>,
-    response_timeout: Option<Duration>,
-}
-
-/// A variant with a timeout that is meant to be missed.
-fn impatient() -> Variant {
-    Variant { response_timeout: Some(SHORT), ..Variant::default() }
-}
-
-fn pipelined(pipeline: u32) -> Variant {
-    Variant { pipeline: Some(pipeline), ..Variant::default() }
-}
-
-impl Variant {
-    fn plan(&self, url: &str, driver: ringshot::driver::DriverKind) -> Plan {
-        let plan = plan(url, driver, &self.asked);
-        let response = self.response_timeout.unwrap_or(plan.timeouts.response);
-        let timeouts = Timeouts { response, ..plan.timeouts };
-        let pipeline = self.pipeline.unwrap_or(1);
-        Plan { stop: Stop::Requests(REQUESTS), pipeline, timeouts, ..plan }
-    }
-}
-
-/// Each driver against a peer that does this with every connection: all requests end in `outcome`.
-fn check(script: impl Fn(Conversation) + Send + Sync + 'static, outcome: &str) {
-    check_variant(script, &Variant::default(), outcome);
-}
-
-fn check_variant(
-    script: impl Fn(Conversation) + Send + Sync + 'static,
-    variant: &Variant,
-    outcome: &str,
-) {
-    let peer = Peer::start(script);
-    for driver in drivers() {
-        check_outcomes(&variant.plan(&peer.url(), driver), &[(outcome, REQUESTS)]);
-    }
-}
-
-/// Each driver against a peer whose outcomes depend on timing: the sums are exact, and only these outcomes occur.
-fn check_among(
-    script: impl Fn(Conversation) + Send + Sync + 'static,
-    variant: &Variant,
-    outcomes: &[&str],
-) -> Vec<Report> {
-    let peer = Peer::start(script);
-    let run = |driver| {
-        let report = run_whole(&variant.plan(&peer.url(), driver));
-        let known = report.outcomes.keys().all(|kind| outcomes.contains(&kind.as_str()));
-        assert!(known, "on {driver}: {:?}", report.error_examples);
-        report
-    };
-    drivers().into_iter().map(run).collect()
-}
-
-/// Answers the first request with these bytes and keeps the connection until the client goes.
-fn answer(bytes: impl Into<Vec<u8>>) -> impl Fn(Conversation) + Send + Sync + 'static {
-    let bytes = bytes.into();
-    move |mut peer| {
-        if peer.request().is_some() && peer.send(&bytes) {
-            peer.read_to_end();
-        }
-    }
-}
-
-/// The same, and closes.
-fn answer_and_close(bytes: impl Into<Vec<u8>>) -> impl Fn(Conversation) + Send + Sync + 'static {
-    let bytes = bytes.into();
-    move |mut peer| {
-        if peer.request().is_some() {
-            peer.send(&bytes);
-        }
-    }
-}
 
 // --- Connections ---
 

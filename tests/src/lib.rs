@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `fuzz` | the bodies of the fuzz targets |
 //! | `load` | plans with defaults, run on each driver and within a time; what every report must add up to |
+//! | `outcomes` | one peer, both drivers, and how every request must end |
 //! | `peer` | a TCP server that does what a closure says |
 //! | `reading` | a shard whose handler compares every body byte for byte |
 //! | `servers` | nginx and haproxy on loopback, stopped when dropped |
@@ -13,6 +14,7 @@
 
 pub mod fuzz;
 pub mod load;
+pub mod outcomes;
 pub mod peer;
 pub mod reading;
 pub mod servers;

@@ -246,7 +246,7 @@ impl Nginx {
                 keepalive_requests {keepalive_requests}; keepalive_timeout 60s;
                 client_max_body_size 10m; client_body_buffer_size 1m;
                 server {{
-                    listen 127.0.0.1:{port}; {ipv6}
+                    listen 127.0.0.1:{port} backlog=65535; {ipv6}
                     root www;
                     location = /ready {{ access_log off; return 200 '{token}'; }}
                     location = /204 {{ return 204; }}
