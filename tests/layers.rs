@@ -10,7 +10,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("proto", &[]),
     ("error", &[]),
     ("clock", &["sys"]),
-    ("driver", &["sys", "error"]),
+    ("driver", &["sys", "clock", "error"]),
     ("resolve", &["sys", "error", "clock"]),
     ("shard", &["driver", "proto", "sys", "clock", "error"]),
     ("host", &["shard", "driver", "proto", "sys", "clock", "error"]),

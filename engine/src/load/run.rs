@@ -11,7 +11,8 @@ use super::plan::{KeepAlive, Plan, PlanError, Stop};
 use super::report::Report;
 use super::worker::{Budget, Worker};
 use crate::clock::Instant;
-use crate::driver::uring::{Config as RingConfig, Descriptors};
+use crate::driver::probe::{self, Blocked};
+use crate::driver::uring::{Config as RingConfig, Descriptors, Tier};
 use crate::driver::{Counters, Driver, DriverKind, Epoll, Limits, Uring};
 use crate::host::thread;
 use crate::proto::h1;
@@ -39,6 +40,9 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// `io_uring` can't be used here.
+    #[error(transparent)]
+    Blocked(#[from] Blocked),
     /// The driver could not be opened on a core.
     #[error("can't open {driver} on core {core}: {source}")]
     Open {
@@ -82,6 +86,10 @@ struct Shared {
 /// [`RunError::Plan`] before anything is sent; the others when a core fails, after all cores have ended.
 pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
     plan.check()?;
+    let tier = match plan.driver {
+        DriverKind::IoUring => probe::best_tier()?,
+        DriverKind::Epoll => Tier::SingleShot,
+    };
     let cores = plan.cores.len();
     let budget = match plan.stop {
         Stop::Requests(requests) => Some(Arc::new(Budget::new(requests, cores))),
@@ -100,6 +108,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
             core,
             connections: share(plan.connections, cores, index),
             plan: plan.clone(),
+            tier,
             shared: Arc::clone(&shared),
             gauge: Arc::clone(gauge),
         };
@@ -131,6 +140,8 @@ struct Job {
     core: usize,
     connections: u32,
     plan: Plan,
+    /// The ring's, if the driver is `io_uring`.
+    tier: Tier,
     shared: Arc<Shared>,
     gauge: Arc<CoreGauge>,
 }
@@ -146,7 +157,7 @@ impl Job {
                     KeepAlive::On => Descriptors::Fixed,
                     KeepAlive::Off => Descriptors::Plain,
                 };
-                let config = RingConfig { descriptors, ..RingConfig::for_slots(limits.slots) };
+                let config = RingConfig { limits, tier: self.tier, descriptors };
                 self.open(pinned, Uring::open(config))
             }
             DriverKind::Epoll => self.open(pinned, Epoll::open(limits)),

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::driver::probe;
 use crate::driver::uring::Config as RingConfig;
 use crate::driver::{Driver, DriverKind, Epoll, Limits, Uring};
 use crate::host::thread;
@@ -205,7 +206,9 @@ impl Job {
             (share / self.config.cores.len() as u64).clamp(2, CONNECTIONS_MAX.into()) as u32;
         match self.config.driver {
             DriverKind::IoUring => {
-                self.serve(Uring::open(RingConfig::for_slots(slots)), slots, ready)
+                let tier = probe::best_tier().map_err(io::Error::other);
+                let config = |tier| RingConfig { tier, ..RingConfig::for_slots(slots) };
+                self.serve(tier.and_then(|tier| Uring::open(config(tier))), slots, ready)
             }
             DriverKind::Epoll => self.serve(Epoll::open(Limits { slots }), slots, ready),
         }

@@ -16,6 +16,8 @@ mod features;
 mod self_test;
 mod surroundings;
 
+use std::sync::OnceLock;
+
 use serde::Serialize;
 
 pub use blocked::Blocked;
@@ -114,6 +116,21 @@ fn best() -> Result<Tier, Blocked> {
         }
     }
     Err(Blocked::SelfTest { what: failed })
+}
+
+/// The best tier that passes its self-test: tried at the first call, and remembered once one has passed.
+///
+/// # Errors
+/// [`Blocked`] if none does.
+pub fn best_tier() -> Result<Tier, Blocked> {
+    static BEST: OnceLock<Tier> = OnceLock::new();
+    match BEST.get() {
+        Some(tier) => Ok(*tier),
+        None => best().inspect(|tier| {
+            // Another thread may have been first, with the same answer.
+            let _ = BEST.set(*tier);
+        }),
+    }
 }
 
 /// What stopped a trial.
