@@ -7,40 +7,51 @@ use std::time::Duration;
 
 use ringshot::driver::DriverKind;
 use ringshot::load::{Control, Plan, Stop, Timeouts};
+use ringshot::origin::{self, Origin};
 use ringshot::sys::process::{file_limit, open_files};
-use ringshot_tests::load::{Asked, RUN_MAX, drivers, plan, run_controlled};
-use ringshot_tests::servers::{Nginx, Settings};
+use ringshot_tests::load::{Asked, RUN_MAX, drivers, next_core, plan, run_controlled};
 use ringshot_tests::watch::{announce, resident_bytes, wait_until};
 
 /// Connections to hold, where the file limit allows so many.
 const CONNECTIONS: u64 = 10_000;
 /// The whole process's resident memory, the test harness included.
 const RESIDENT_MAX: u64 = 64 << 20;
-/// Names the driver to measure, in the process that measures.
+/// Names the driver to measure and the server to measure it with, in the process that measures.
 const DRIVER: &str = "RINGSHOT_MEMORY_DRIVER";
+const SERVER: &str = "RINGSHOT_MEMORY_SERVER";
 
 #[test]
 fn ten_thousand_connections_on_one_core() {
     if let Ok(name) = std::env::var(DRIVER) {
         let driver = drivers().into_iter().find(|driver| driver.to_string() == name);
-        return measure(driver.expect("a driver that works here"));
+        let url = std::env::var(SERVER).expect("a server's URL");
+        return measure(driver.expect("a driver that works here"), &url);
     }
+    let config = origin::Config {
+        address: "127.0.0.1:0".parse().unwrap(),
+        cores: vec![next_core()],
+        driver: DriverKind::Epoll,
+        body_bytes: 100,
+        delay: Duration::ZERO,
+        close_every: None,
+    };
+    let server = Origin::start(&config).expect("an origin");
+    let url = format!("http://{}/", server.address());
     for driver in drivers() {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", "ten_thousand_connections_on_one_core", "--nocapture"]);
-        let output = child.env(DRIVER, driver.to_string()).output().unwrap();
+        let output = child.env(DRIVER, driver.to_string()).env(SERVER, &url).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
         announce(said.trim());
     }
+    server.stop().expect("the origin ends");
 }
 
-fn measure(driver: DriverKind) {
+fn measure(driver: DriverKind, url: &str) {
     let spare = open_files().unwrap_or(0) + 64;
     let connections = CONNECTIONS.min(file_limit().soft.saturating_sub(spare));
-    let settings = Settings { connections: 2 * CONNECTIONS as u32, ..Settings::default() };
-    let Some(nginx) = Nginx::start_with(settings) else { return };
-    let plan = plan(&nginx.url("/small"), driver, &Asked::default());
+    let plan = plan(url, driver, &Asked::default());
     let stop = Stop::After(RUN_MAX);
     // A burst of so many connects overflows the server's queue, and the kernel tries again after seconds.
     let timeouts = Timeouts { connect: RUN_MAX, response: RUN_MAX };

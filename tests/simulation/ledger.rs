@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use ringshot::clock::Instant;
 use ringshot::driver::sim::{Clock, Random};
-use ringshot::shard::{Body, Failure, Handler, Response};
+use ringshot::shard::{BACKOFF_MAX, Body, Failure, Handler, Response};
 
 use super::server::{Book, Soundness};
 
+/// Longer than any simulated close takes, and one turn.
+const CLOSING_MAX: Duration = Duration::from_millis(10);
 /// Problems that are kept.
 const PROBLEMS_MAX: usize = 8;
 
@@ -52,6 +54,8 @@ struct Lane {
     /// Bytes of the current body.
     body_bytes: usize,
     dialing_since: Option<Instant>,
+    /// When it failed and has to dial again.
+    failed_at: Option<Instant>,
     /// When a request of it timed out last: those behind it fail with it.
     timed_out_at: Option<Instant>,
     /// Whether it was answered while [`Phase::Probing`].
@@ -168,6 +172,10 @@ impl Ledger {
             let overdue =
                 lane.sent.front().is_some_and(|it| *it + self.terms.response_timeout <= now);
             let dial = lane.dialing_since.filter(|_| self.is_sending());
+            let failed = lane.failed_at.filter(|_| self.is_sending());
+            if failed.is_some_and(|at| at + BACKOFF_MAX + CLOSING_MAX <= now) {
+                self.problem(format!("lane {index}: its backoff does not end"));
+            }
             if overdue {
                 self.problem(format!("lane {index}: a request is overdue after the turn"));
             }
@@ -228,6 +236,7 @@ impl Handler for Ledger {
     }
 
     fn wants_connection(&mut self, lane: u32) -> bool {
+        self.lanes[lane as usize].failed_at = None;
         let wants = match self.phase {
             Phase::Probing => self.is_to_probe(lane),
             _ => self.budget > 0,
@@ -277,6 +286,7 @@ impl Handler for Ledger {
     fn handle_failure(&mut self, lane: u32, failure: Failure, sent: Option<Instant>, now: Instant) {
         self.note(3, lane, failure.kind().len() as u64);
         self.lanes[lane as usize].body_bytes = 0;
+        self.lanes[lane as usize].failed_at.get_or_insert(now);
         let cancelled = failure == Failure::Cancelled;
         if self.terms.failures == Failures::Problems && !cancelled {
             self.problem(format!("lane {lane}: failed without a fault: {failure}"));

@@ -18,8 +18,8 @@ use super::server::{Book, Mix, Server};
 
 /// Turns after which a run is taken to go round in circles.
 const TURNS_MAX: u64 = 1_000_000;
-/// The longest that a turn may block.
-const BLOCK_MAX: Duration = Duration::from_millis(20);
+/// The longest that a turn may block: either way every timer must end it.
+const BLOCKS_MAX: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(3600)];
 /// How long after the storm it may take until each lane was answered.
 const PROBE_MAX: Duration = Duration::from_secs(5);
 /// When the simulated clock starts.
@@ -170,8 +170,11 @@ impl Scenario {
         let ledger =
             Ledger::new(self.terms, self.shard.lanes, self.budget, seed, clock.clone(), &book);
         let shard = Shard::new(sim, self.shard.clone()).expect("a shard opens");
-        let random = Random::new(seed ^ 1);
-        let mut run = Run { shard, ledger, clock, random, turns: 0, lanes_rest: 0 };
+        let mut random = Random::new(seed ^ 1);
+        // Lanes that were left idle wait for a rouse between two turns.
+        let blocks = if self.terms.idleness > 0.0 { &BLOCKS_MAX[..1] } else { &BLOCKS_MAX };
+        let block_max = *random.pick(blocks).unwrap();
+        let mut run = Run { shard, ledger, clock, random, turns: 0, block_max, lanes_rest: 0 };
         run.work(&self);
         if self.probe && run.ledger.problems.is_empty() {
             run.probe(&self);
@@ -249,6 +252,7 @@ struct Run {
     clock: Clock,
     random: Random,
     turns: u64,
+    block_max: Duration,
     /// Turns until lanes that were left idle are asked again.
     lanes_rest: u64,
 }
@@ -260,7 +264,7 @@ impl Run {
             self.ledger.problem(format!("no end after {TURNS_MAX} turns"));
             return false;
         }
-        let block = (until - self.clock.now()).min(BLOCK_MAX);
+        let block = (until - self.clock.now()).min(self.block_max);
         let clock = self.clock.clone();
         let turned = self.shard.turn(block, &mut self.ledger, &mut || clock.now());
         turned.expect("the simulated driver is never lost");
