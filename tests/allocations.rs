@@ -88,7 +88,7 @@ impl Handler for Endless {
         self.failures += 1;
     }
 
-    fn handle_unsent(&mut self, _lane: u32, _count: u32) {}
+    fn handle_unsent(&mut self, _lane: u32, _sent: Instant) {}
 }
 
 /// Allocations of this thread while the shard answers [`REQUESTS`] requests, after [`WARM_UP`].

@@ -186,7 +186,7 @@ impl Handler for Nobody {
     ) {
     }
 
-    fn handle_unsent(&mut self, _lane: u32, _count: u32) {}
+    fn handle_unsent(&mut self, _lane: u32, _sent: Instant) {}
 }
 
 fn turn(criterion: &mut Criterion) {

@@ -20,6 +20,8 @@ const PROBLEMS_MAX: usize = 8;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     pub(super) connect_timeout: Duration,
+    /// Addresses: a dial to one of several may end without a word to the handler, and the next begins when the socket is closed.
+    pub(super) peers: usize,
     pub(super) response_timeout: Duration,
     pub(super) body: Body,
     /// Whether failures are problems.
@@ -179,7 +181,8 @@ impl Ledger {
             if overdue {
                 self.problem(format!("lane {index}: a request is overdue after the turn"));
             }
-            if dial.is_some_and(|since| since + self.terms.connect_timeout <= now) {
+            let closing = if self.terms.peers > 1 { CLOSING_MAX } else { Duration::ZERO };
+            if dial.is_some_and(|since| since + self.terms.connect_timeout + closing <= now) {
                 self.problem(format!("lane {index}: a dial is overdue after the turn"));
             }
         }
@@ -303,16 +306,16 @@ impl Handler for Ledger {
         self.totals.failures += u64::from(!cancelled);
     }
 
-    fn handle_unsent(&mut self, lane: u32, count: u32) {
-        self.note(4, lane, count.into());
-        (0..count).for_each(|_| self.take_sent(lane, None));
+    fn handle_unsent(&mut self, lane: u32, sent: Instant) {
+        self.note(4, lane, 1);
+        self.take_sent(lane, Some(sent));
         let answered = self.book.borrow().lanes[lane as usize].len();
         if answered > 0 {
-            self.problem(format!("lane {lane}: {count} unsent, but {answered} were answered"));
+            self.problem(format!("lane {lane}: unsent, but {answered} were answered"));
         }
-        self.totals.unsent += u64::from(count);
+        self.totals.unsent += 1;
         if self.phase == Phase::Running {
-            self.budget += u64::from(count);
+            self.budget += 1;
         }
     }
 }

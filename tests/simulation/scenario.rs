@@ -128,6 +128,7 @@ impl Scenario {
         };
         let terms = Terms {
             connect_timeout: shard.connect_timeout,
+            peers: shard.peers.len(),
             response_timeout: shard.response_timeout,
             body: shard.body,
             failures: if troubled { Failures::Expected } else { Failures::Problems },

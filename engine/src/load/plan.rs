@@ -49,7 +49,7 @@ pub enum KeepAlive {
 /// One closed-loop run: each of `connections` sends its next request when the response is in.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The server's addresses, in the order in which they are tried; connections rotate over them.
+    /// The server's addresses, in the order in which they are tried until one answers.
     pub peers: Vec<SocketAddr>,
     /// The request, encoded: see [`crate::load::Template`].
     pub template: crate::load::Template,

@@ -325,7 +325,8 @@ impl<D: Driver> Drive<D> {
                 - before.shard.turns_with_completions,
             completions: shard.completions - before.shard.completions,
             driver: Counters {
-                system_calls: driver.system_calls - before.driver.system_calls,
+                system_calls: driver.system_calls - before.driver.system_calls + shard.system_calls
+                    - before.shard.system_calls,
                 waits: driver.waits - before.driver.waits,
                 completions: driver.completions - before.driver.completions,
                 queue_overflows: driver.queue_overflows - before.driver.queue_overflows,

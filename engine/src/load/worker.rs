@@ -174,10 +174,13 @@ impl Handler for Worker {
         }
     }
 
-    fn handle_unsent(&mut self, _lane: u32, count: u32) {
-        self.resent += u64::from(count);
-        if let Allowance::Leased { held, .. } = &mut self.allowance {
-            *held += u64::from(count);
+    fn handle_unsent(&mut self, _lane: u32, sent: Instant) {
+        // What the warm-up sent is nobody's loss, and no part of the budget.
+        if self.measures(sent) {
+            self.resent += 1;
+            if let Allowance::Leased { held, .. } = &mut self.allowance {
+                *held += 1;
+            }
         }
     }
 }
@@ -206,7 +209,9 @@ mod tests {
         let mut worker = Worker::new(Some(Arc::new(Budget::new(4, 1))));
         worker.measure(Instant::from_nanos(1));
         assert_eq!((worker.take(8), worker.is_spent()), (4, true));
-        worker.handle_unsent(0, 3);
+        (1..=3).for_each(|nanos| worker.handle_unsent(0, Instant::from_nanos(nanos)));
+        // Sent in the warm-up.
+        worker.handle_unsent(0, Instant::from_nanos(0));
         assert_eq!((worker.is_spent(), worker.take(8), worker.resent), (false, 3, 3));
     }
 

@@ -60,6 +60,41 @@ pub(super) enum Sending {
     Busy,
 }
 
+/// The places of a lane's unanswered requests: a ring of `pipeline` places, oldest first.
+///
+/// Invariants: `oldest < pipeline`, `count <= pipeline`.
+#[derive(Debug)]
+pub(super) struct Places {
+    oldest: u32,
+    count: u32,
+    pipeline: u32,
+}
+
+impl Places {
+    fn new(pipeline: u32) -> Self {
+        Self { oldest: 0, count: 0, pipeline }
+    }
+
+    /// Takes the next place for a request that is being sent.
+    #[inline]
+    pub(super) fn push(&mut self) -> u32 {
+        debug_assert!(self.count < self.pipeline, "more requests than places");
+        let place = self.oldest + self.count;
+        self.count += 1;
+        if place >= self.pipeline { place - self.pipeline } else { place }
+    }
+
+    /// Frees the place of the oldest request, which has ended.
+    #[inline]
+    pub(super) fn pop(&mut self) -> u32 {
+        debug_assert!(self.count > 0, "no request is unanswered");
+        let place = self.oldest;
+        self.count -= 1;
+        self.oldest = if place + 1 == self.pipeline { 0 } else { place + 1 };
+        place
+    }
+}
+
 /// One lane.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -69,19 +104,19 @@ pub(super) struct Connection {
     pub(super) sending: Sending,
     pub(super) bodies: Bodies,
     pub(super) machine: Machine,
-    /// Number of the oldest unanswered request, and of the next to be sent, modulo 2^32.
-    pub(super) oldest: u32,
-    pub(super) next: u32,
+    pub(super) requests: Places,
     /// Status of the response whose body is being read.
     pub(super) status: u16,
     /// Whether that body is chunked.
     pub(super) chunked: bool,
+    /// Addresses tried in vain by this dial.
+    pub(super) tried: u32,
     /// Dials in a row that led to no response.
     pub(super) failures: u32,
 }
 
 impl Connection {
-    pub(super) fn new(lane: u32, limits: &Limits) -> Self {
+    pub(super) fn new(lane: u32, pipeline: u32, limits: &Limits) -> Self {
         Self {
             slot: Slot::first(lane),
             state: State::Vacant,
@@ -89,10 +124,10 @@ impl Connection {
             sending: Sending::Free,
             bodies: Bodies::Small,
             machine: Machine::new(limits),
-            oldest: 0,
-            next: 0,
+            requests: Places::new(pipeline),
             status: 0,
             chunked: false,
+            tried: 0,
             failures: 0,
         }
     }
@@ -100,7 +135,7 @@ impl Connection {
     /// Requests that were sent and not answered.
     #[inline]
     pub(super) fn unanswered(&self) -> u32 {
-        self.next.wrapping_sub(self.oldest)
+        self.requests.count
     }
 
     /// How to read the next head, or a body that can't be discarded.
@@ -135,5 +170,27 @@ impl Connection {
         self.sending = Sending::Free;
         self.machine.reset();
         debug_assert_eq!(self.unanswered(), 0, "requests outlived their connection");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_go_round_first_in_first_out() {
+        for pipeline in [1, 3, 4] {
+            let mut places = Places::new(pipeline);
+            let mut expected = (0..pipeline).cycle();
+            for _ in 0..10 {
+                let pushed: Vec<u32> = (0..pipeline).map(|_| places.push()).collect();
+                assert_eq!(places.count, pipeline);
+                let popped: Vec<u32> = (0..pipeline).map(|_| places.pop()).collect();
+                assert_eq!(pushed, popped);
+                assert!(pushed.iter().all(|place| Some(*place) == expected.next()));
+                // One more, so that the rounds begin at different places.
+                assert_eq!((places.push(), places.pop()).0, expected.next().unwrap());
+            }
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Opening a lane's connection, backing off after a failure, and closing. Never sends.
 
 use std::cmp::Reverse;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::connection::{Receiving, State};
@@ -17,27 +19,55 @@ pub const BACKOFF_MAX: Duration = Duration::from_millis(100);
 impl<D: Driver> Shard<D> {
     /// Starts a connection on a vacant lane, if the handler wants one.
     pub(super) fn dial(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
-        let connection = &mut self.lanes[lane as usize];
-        debug_assert_eq!(connection.state, State::Vacant);
+        debug_assert_eq!(self.lanes[lane as usize].state, State::Vacant);
         if self.phase != Phase::Running || !handler.wants_connection(lane) {
             return;
         }
-        let place = (lane as usize + connection.failures as usize) % self.config.peers.len().max(1);
-        let Some(peer) = self.config.peers.get(place).copied() else { return };
-        match socket::for_peer(peer, self.driver.blocking()) {
-            Ok(socket) => {
-                connection.state = State::Dialing;
-                let slot = connection.slot;
-                self.open += 1;
-                self.dialing.start(lane, now);
-                self.submit(slot, Op::Connect { socket, peer });
-            }
-            Err(error) => {
-                connection.state = State::BackingOff;
-                handler.handle_failure(lane, Failure::Connect(Errno::of(&error)), None, now);
-                self.back_off(lane, now);
+        while let Some(peer) = self.next_peer(lane) {
+            self.counters.system_calls += socket::CALLS_FOR_PEER;
+            match socket::for_peer(peer, self.driver.blocking()) {
+                Ok(socket) => {
+                    self.start_dial(lane, socket, peer, now);
+                    return;
+                }
+                Err(error) if self.has_tried_all(lane) => {
+                    self.lanes[lane as usize].state = State::BackingOff;
+                    self.lanes[lane as usize].failures += 1;
+                    handler.handle_failure(lane, Failure::Connect(Errno::of(&error)), None, now);
+                    self.back_off(lane, now);
+                    return;
+                }
+                // No socket of this family, say: the next address may have another.
+                Err(_) => {}
             }
         }
+    }
+
+    fn start_dial(&mut self, lane: u32, socket: OwnedFd, peer: SocketAddr, now: Instant) {
+        let connection = &mut self.lanes[lane as usize];
+        connection.state = State::Dialing;
+        let slot = connection.slot;
+        self.open += 1;
+        self.dialing.start(lane, now);
+        self.submit(slot, Op::Connect { socket, peer });
+    }
+
+    /// The address that a lane tries next: first the one that answered last, then the others in their order.
+    fn next_peer(&self, lane: u32) -> Option<SocketAddr> {
+        let tried = self.lanes[lane as usize].tried;
+        let place = (self.preferred + tried) as usize % self.config.peers.len().max(1);
+        self.config.peers.get(place).copied()
+    }
+
+    /// Counts an address as tried. Whether it was the last one: the lane begins anew then.
+    fn has_tried_all(&mut self, lane: u32) -> bool {
+        let connection = &mut self.lanes[lane as usize];
+        connection.tried += 1;
+        let all = connection.tried as usize >= self.config.peers.len();
+        if all {
+            connection.tried = 0;
+        }
+        all
     }
 
     pub(super) fn handle_connected(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
@@ -46,6 +76,9 @@ impl<D: Driver> Shard<D> {
             return;
         }
         connection.state = State::Open;
+        self.preferred =
+            (self.preferred + connection.tried) % self.config.peers.len().max(1) as u32;
+        connection.tried = 0;
         self.dialing.stop(lane);
         self.counters.connected += 1;
         self.send_more(lane, handler, now);
@@ -62,8 +95,11 @@ impl<D: Driver> Shard<D> {
         if self.lanes[lane as usize].state != State::Dialing {
             return;
         }
-        self.lanes[lane as usize].failures += 1;
-        handler.handle_failure(lane, failure, None, now);
+        // A dial has failed when all addresses have: an IPv6 address that nothing listens on is no failure while the IPv4 one works.
+        if self.has_tried_all(lane) {
+            self.lanes[lane as usize].failures += 1;
+            handler.handle_failure(lane, failure, None, now);
+        }
         self.close_connection(lane);
     }
 
@@ -92,7 +128,9 @@ impl<D: Driver> Shard<D> {
         debug_assert_eq!(connection.state, State::Closing);
         connection.renew();
         self.open -= 1;
-        if connection.failures > 0 && self.phase == Phase::Running {
+        // An address that did not answer is no reason to wait before the next one.
+        let waits = connection.failures > 0 && connection.tried == 0;
+        if waits && self.phase == Phase::Running {
             connection.state = State::BackingOff;
             self.back_off(lane, now);
         } else {

@@ -107,15 +107,12 @@ impl<D: Driver> Shard<D> {
 
     /// The connection can carry no more: what the server did not take up goes back to the handler, and the lane starts afresh.
     fn finish_connection(&mut self, lane: u32, handler: &mut impl Handler) {
-        let connection = &mut self.lanes[lane as usize];
-        let count = connection.unanswered();
-        for _ in 0..count {
-            self.end_oldest(lane);
+        while self.lanes[lane as usize].unanswered() > 0 {
+            if let Some(sent) = self.end_oldest(lane) {
+                handler.handle_unsent(lane, sent);
+            }
         }
         self.close_connection(lane);
-        if count > 0 {
-            handler.handle_unsent(lane, count);
-        }
     }
 
     pub(super) fn handle_receive_ended(
@@ -217,8 +214,7 @@ impl<D: Driver> Shard<D> {
     /// Takes the oldest request off the books.
     fn end_oldest(&mut self, lane: u32) -> Option<Instant> {
         let connection = &mut self.lanes[lane as usize];
-        let request = lane * self.config.pipeline + connection.oldest % self.config.pipeline;
-        connection.oldest = connection.oldest.wrapping_add(1);
+        let request = lane * self.config.pipeline + connection.requests.pop();
         self.in_flight -= 1;
         self.awaiting.stop(request)
     }
@@ -245,8 +241,7 @@ impl<D: Driver> Shard<D> {
             return;
         }
         for _ in 0..count {
-            let request = lane * self.config.pipeline + connection.next % self.config.pipeline;
-            connection.next = connection.next.wrapping_add(1);
+            let request = lane * self.config.pipeline + connection.requests.push();
             self.awaiting.start(request, now);
         }
         self.in_flight += count;
@@ -360,8 +355,7 @@ impl Reader<'_> {
     #[inline]
     fn end_response(&mut self, status: u16, handler: &mut impl Handler) {
         let connection = &mut *self.connection;
-        let request = self.lane * self.pipeline + connection.oldest % self.pipeline;
-        connection.oldest = connection.oldest.wrapping_add(1);
+        let request = self.lane * self.pipeline + connection.requests.pop();
         connection.failures = 0;
         *self.in_flight -= 1;
         if let Some(sent) = self.awaiting.stop(request) {

@@ -40,7 +40,7 @@ use timers::Fifo;
 /// What a shard sends and to whom: everything that is fixed for its life.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Addresses of the server; lanes rotate over them. Not empty.
+    /// Addresses of the server, in the order in which they are tried. Not empty.
     pub peers: Vec<SocketAddr>,
     /// Lanes, 1 to the driver's slots.
     pub lanes: u32,
@@ -99,8 +99,8 @@ pub trait Handler {
     /// A request that was sent at `sent` failed; with `Connect` and `ConnectTimeout` it is the lane's next one, which was not sent.
     fn handle_failure(&mut self, lane: u32, failure: Failure, sent: Option<Instant>, now: Instant);
 
-    /// `count` requests were sent behind one whose response said that the connection closes: the server did not take them up (RFC 9112 9.6), send them again.
-    fn handle_unsent(&mut self, lane: u32, count: u32);
+    /// A request was sent, at `sent`, behind one whose response said that the connection closes: the server did not take it up (RFC 9112 9.6), send it again.
+    fn handle_unsent(&mut self, lane: u32, sent: Instant);
 }
 
 /// What a shard counted since it was made.
@@ -110,6 +110,8 @@ pub struct Counters {
     pub connected: u64,
     /// Bytes received, discarded ones included.
     pub bytes_received: u64,
+    /// System calls besides those of the driver: those that make sockets.
+    pub system_calls: u64,
     /// Turns.
     pub turns: u64,
     /// Turns that had completions.
@@ -152,6 +154,8 @@ pub struct Shard<D: Driver> {
     open: u32,
     /// When the last turn began.
     now: Instant,
+    /// Place in `config.peers` of the address that answered last.
+    preferred: u32,
     /// Requests unanswered.
     in_flight: u32,
     settle: settle::Gathering,
@@ -166,7 +170,9 @@ impl<D: Driver> Shard<D> {
     pub fn new(mut driver: D, config: Config) -> io::Result<Self> {
         let template = driver.register(Rc::clone(&config.requests))?;
         let copies = (config.requests.len() as u32) / config.request_bytes.max(1);
-        let lanes = (0..config.lanes).map(|lane| Connection::new(lane, &config.limits)).collect();
+        let lanes = (0..config.lanes)
+            .map(|lane| Connection::new(lane, config.pipeline, &config.limits))
+            .collect();
         let nodes = config.lanes as usize * config.pipeline as usize;
         Ok(Self {
             template,
@@ -181,6 +187,7 @@ impl<D: Driver> Shard<D> {
             phase: Phase::Running,
             open: 0,
             now: Instant::default(),
+            preferred: 0,
             in_flight: 0,
             settle: settle::Gathering::new(config.settle),
             counters: Counters::default(),

@@ -20,6 +20,9 @@ pub enum Blocking {
     No,
 }
 
+/// System calls that [`for_peer`] makes: socket(2), setsockopt(2).
+pub const CALLS_FOR_PEER: u64 = 2;
+
 /// A TCP socket for `peer`'s address family, with Nagle's algorithm off (`TCP_NODELAY`), not inherited by children.
 ///
 /// # Errors
