@@ -26,8 +26,6 @@ mod peer;
 mod random;
 mod rules;
 mod socket;
-#[cfg(test)]
-mod tests;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
