@@ -244,9 +244,8 @@ impl Handler for Ledger {
             Phase::Probing => self.is_to_probe(lane),
             _ => self.budget > 0,
         };
-        if wants {
-            self.lanes[lane as usize].dialing_since = Some(self.clock.now());
-        }
+        // An address may have been tried in vain before; one that is no longer wanted ends the dial.
+        self.lanes[lane as usize].dialing_since = wants.then(|| self.clock.now());
         wants
     }
 
