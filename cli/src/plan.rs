@@ -41,7 +41,8 @@ pub(crate) fn for_run(args: &RunArgs, target: &Target) -> Result<Prepared<Plan>,
     Ok(Prepared { config, warnings })
 }
 
-/// The plan of a load: what `run` sends, and `compare` in each of its rounds.
+/// The plan of a load: what `run` sends, and `compare` in each of its rounds. Its figures are for the caller to check,
+/// once all files are open that count against the limit.
 pub(crate) fn load(
     args: &LoadArgs,
     target: &Target,
@@ -50,7 +51,7 @@ pub(crate) fn load(
     stop: Stop,
 ) -> Result<Plan, Failure> {
     let keep_alive = if args.no_keepalive { KeepAlive::Off } else { KeepAlive::On };
-    let plan = Plan {
+    Ok(Plan {
         peers: target.peers.clone(),
         template: template(args, &target.url, keep_alive)?,
         connections: args.connections,
@@ -62,9 +63,7 @@ pub(crate) fn load(
         warm_up: Duration::ZERO,
         drain: args.timeout.min(DRAIN_MAX),
         timeouts: Timeouts { connect: args.connect_timeout, response: args.timeout },
-    };
-    plan.check().map_err(Failure::unusable)?;
-    Ok(plan)
+    })
 }
 
 /// What `ringshot serve` shall do.
