@@ -17,9 +17,9 @@ use crate::warnings;
 /// Serves, and says where in one line as soon as connections are accepted.
 pub(crate) fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     let Prepared { config, warnings } = plan::for_serve(args)?;
-    warnings::print(&warnings);
     let interrupts = Interrupts::install()?;
     let origin = Origin::start(&config).map_err(|error| refused(&config, &error))?;
+    warnings::print(&warnings);
     output::print(&ready_line(&origin.address().to_string(), &config))?;
     if args.until_stdin_closes {
         wake_at_end_of_stdin(&interrupts);
