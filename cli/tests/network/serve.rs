@@ -182,6 +182,22 @@ fn large_and_empty_bodies() {
     });
 }
 
+/// Nothing is left behind that accepts, or keeps the next server from its port.
+#[test]
+fn a_port_is_free_when_its_server_has_ended() {
+    for driver in drivers() {
+        for _ in 0..5 {
+            let server = Server::start(&["--driver", driver]);
+            let idle = Client::connect(&server);
+            let address = server.address().to_owned();
+            assert_eq!(server.stop(), 0);
+            let again = TcpStream::connect(&address);
+            assert!(again.is_err(), "{driver}: {address} still accepts");
+            drop(idle);
+        }
+    }
+}
+
 #[test]
 fn a_port_belongs_to_one_server() {
     let server = Server::start(&[]);
