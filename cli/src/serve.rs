@@ -25,10 +25,9 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
         wake_at_end_of_stdin(&interrupts);
     }
     while interrupts.wait(None) == Wake::Tick {}
-    let served = origin.served();
-    let ended = origin.stop();
+    let failed = |error| Failure::unusable(format_args!("the origin failed: {error}"));
+    let served = origin.stop().map_err(failed)?;
     output::print(&format!("served {}\n", format::counted(served, "request")))?;
-    ended.map_err(|error| Failure::unusable(format_args!("the origin failed: {error}")))?;
     Ok(Exit::Ok)
 }
 

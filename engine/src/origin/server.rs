@@ -104,7 +104,6 @@ impl<D: Driver> Server<D> {
     pub(super) fn run(&mut self, stop: &AtomicBool) -> io::Result<()> {
         while !stop.load(Ordering::Relaxed) {
             self.turn()?;
-            self.served.store(self.count, Ordering::Relaxed);
         }
         self.close_listener()
     }
@@ -137,6 +136,7 @@ impl<D: Driver> Server<D> {
             }
         }
         self.send_delayed();
+        self.served.store(self.count, Ordering::Relaxed);
         Ok(())
     }
 
