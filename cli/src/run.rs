@@ -15,8 +15,10 @@ use crate::watch;
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let target = Target::find(&args.url)?;
     let Prepared { config: plan, warnings } = plan::for_run(args, &target)?;
-    warnings::print(&warnings);
     let interrupts = Interrupts::install()?;
+    // Only now, because the descriptors of the line above count when it asks whether there are enough.
+    plan.check().map_err(Failure::unusable)?;
+    warnings::print(&warnings);
     let progress = if args.output.quiet { None } else { Progress::on_terminal(plan.stop) };
     let report = watch::drive(&plan, &interrupts, progress)?;
     output::print(&render(args, &target, &report))?;

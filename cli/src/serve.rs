@@ -17,18 +17,17 @@ use crate::warnings;
 /// Serves, and says where in one line as soon as connections are accepted.
 pub(crate) fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     let Prepared { config, warnings } = plan::for_serve(args)?;
-    warnings::print(&warnings);
     let interrupts = Interrupts::install()?;
     let origin = Origin::start(&config).map_err(|error| refused(&config, &error))?;
+    warnings::print(&warnings);
     output::print(&ready_line(&origin.address().to_string(), &config))?;
     if args.until_stdin_closes {
-        wake_at_end_of_stdin(&interrupts)?;
+        wake_at_end_of_stdin(&interrupts);
     }
     while interrupts.wait(None) == Wake::Tick {}
-    let served = origin.served();
-    let ended = origin.stop();
+    let failed = |error| Failure::unusable(format_args!("the origin failed: {error}"));
+    let served = origin.stop().map_err(failed)?;
     output::print(&format!("served {}\n", format::counted(served, "request")))?;
-    ended.map_err(|error| Failure::unusable(format_args!("the origin failed: {error}")))?;
     Ok(Exit::Ok)
 }
 
@@ -47,14 +46,13 @@ pub(crate) fn url_in(ready_line: &str) -> Option<&str> {
     ready_line.split_whitespace().find(|word| word.starts_with("http://"))
 }
 
-fn wake_at_end_of_stdin(interrupts: &Interrupts) -> Result<(), Failure> {
-    let waker = interrupts.waker().map_err(Failure::unusable)?;
+fn wake_at_end_of_stdin(interrupts: &Interrupts) {
+    let waker = interrupts.waker();
     thread::spawn(move || {
         // However it ends, whoever held the other end has let go.
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         drop(waker);
     });
-    Ok(())
 }
 
 fn refused(config: &Config, error: &OriginError) -> Failure {

@@ -18,7 +18,7 @@ const DONE: u8 = b'.';
 #[derive(Debug)]
 pub(crate) struct Interrupts {
     signals: UnixStream,
-    wake: UnixStream,
+    wake: Arc<UnixStream>,
     seen: Arc<AtomicBool>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Wake {
 
 /// Ends a wait when it is dropped, also by a panic.
 #[derive(Debug)]
-pub(crate) struct Waker(UnixStream);
+pub(crate) struct Waker(Arc<UnixStream>);
 
 impl Interrupts {
     /// Takes over SIGINT and SIGTERM for the rest of the process.
@@ -54,7 +54,7 @@ impl Interrupts {
             flag::register(signal, Arc::clone(&seen))?;
             pipe::register(signal, wake.try_clone()?)?;
         }
-        Ok(Self { signals, wake, seen })
+        Ok(Self { signals, wake: Arc::new(wake), seen })
     }
 
     /// Whether a signal has arrived since the start.
@@ -62,9 +62,9 @@ impl Interrupts {
         self.seen.load(Ordering::Relaxed)
     }
 
-    /// What ends a wait when it is dropped.
-    pub(crate) fn waker(&self) -> Result<Waker> {
-        self.wake.try_clone().map(Waker)
+    /// What ends a wait when it is dropped. It needs no file descriptor of its own.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.wake))
     }
 
     /// Blocks until a signal, the waker, or the end of `tick`, if there is one.
@@ -85,7 +85,7 @@ impl Interrupts {
 impl Drop for Waker {
     fn drop(&mut self) {
         // It fails only when the waiting side is gone.
-        let _ = self.0.write_all(&[DONE]);
+        let _ = (&*self.0).write_all(&[DONE]);
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
         signal_hook::low_level::raise(SIGTERM).unwrap();
         assert_eq!(interrupts.wait(None), Wake::Signal);
         assert!(interrupts.seen());
-        drop(interrupts.waker().unwrap());
+        drop(interrupts.waker());
         assert_eq!(interrupts.wait(None), Wake::Done);
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn drive(
     progress: Option<Progress>,
 ) -> Result<Report, Failure> {
     let control = Control::new();
-    let waker = interrupts.waker().map_err(Failure::unusable)?;
+    let waker = interrupts.waker();
     thread::scope(|scope| {
         scope.spawn(|| watch(&control, interrupts, progress));
         let report = load::run(plan, &control);

@@ -47,6 +47,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
     let url = origin.as_ref().map(OriginProcess::url).or(args.url.as_deref()).unwrap_or_default();
     let target = Target::find(url)?;
     let plan = round_plan(args, &target, &placement)?;
+    plan.check().map_err(Failure::unusable)?;
     warnings::print(&Warning::of_placement(&placement));
     let mut session =
         Session { plan, args, interrupts: &interrupts, rounds: [Vec::new(), Vec::new()] };

@@ -29,7 +29,7 @@ fn io_uring(kernel: &str, io_uring: &IoUring) -> String {
     let features = io_uring.features.iter().map(|feature| {
         let answer = if feature.available { "yes" } else { "no" };
         format!(
-            "  {:<26}{answer:<5}{} (Linux {}, for: {})\n",
+            "  {:<27}{answer:<5}{} (Linux {}, for: {})\n",
             feature.name, feature.reason, feature.since, feature.used_for
         )
     });
@@ -96,7 +96,7 @@ mod tests {
         let expected = "\
 kernel                6.12.0
 io_uring              full
-  multishot receive         yes  tried on a socket pair (Linux 6.0, for: one SQE for all receives of a connection)
+  multishot receive          yes  tried on a socket pair (Linux 6.0, for: one SQE for all receives of a connection)
 
 open files            1048576 (hard limit unlimited)
 locked memory, bytes  8388608 (hard limit unlimited)
@@ -123,7 +123,7 @@ For a serious run nothing needs to change.
         let text = render(&findings);
         for part in [
             "io_uring              no: ENOSYS: no such system call\n",
-            "multishot receive         no ",
+            "multishot receive          no ",
             "open files            not visible\n",
             "For a serious run:\n- slow\n    faster\n",
         ] {

@@ -149,12 +149,13 @@ impl Origin {
         self.served.iter().map(|served| served.load(Ordering::Relaxed)).sum()
     }
 
-    /// Closes every connection and ends the threads.
+    /// Closes every connection, ends the threads, and gives the number of all answers.
     ///
     /// # Errors
     /// What ended a core before its time.
-    pub fn stop(mut self) -> io::Result<()> {
-        self.join()
+    pub fn stop(mut self) -> io::Result<u64> {
+        self.join()?;
+        Ok(self.served())
     }
 
     fn join(&mut self) -> io::Result<()> {

@@ -21,6 +21,8 @@ use crate::sys::socket::{self, Blocking};
 
 /// How often a stop is looked for.
 const BLOCK_MAX: Duration = Duration::from_millis(20);
+/// How long closing the listener may take.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// Answers that a connection may be owed; a client that wants more without reading is cut off.
 const OWED_MAX: usize = 4096;
 /// Answer bytes in one send up to which it is quiet, as in `shard::exchange`.
@@ -57,6 +59,8 @@ pub(super) struct Server<D: Driver> {
     served: Arc<AtomicU64>,
     count: u64,
     open: u32,
+    /// Until the driver has let go of the listener.
+    listening: bool,
 }
 
 impl<D: Driver> Server<D> {
@@ -92,14 +96,24 @@ impl<D: Driver> Server<D> {
             served,
             count: 0,
             open: 0,
+            listening: true,
         })
     }
 
-    /// Serves until `stop`. The sockets close with the driver.
+    /// Serves until `stop`; then its port is free. The other sockets close with the driver.
     pub(super) fn run(&mut self, stop: &AtomicBool) -> io::Result<()> {
         while !stop.load(Ordering::Relaxed) {
             self.turn()?;
-            self.served.store(self.count, Ordering::Relaxed);
+        }
+        self.close_listener()
+    }
+
+    /// A ring gives the descriptors of its operations back only some time after it was closed, and even after its process has ended.
+    fn close_listener(&mut self) -> io::Result<()> {
+        self.submit(LISTENER, Op::Close);
+        let deadline = Instant::now() + CLOSE_MAX;
+        while self.listening && Instant::now() < deadline {
+            self.turn()?;
         }
         Ok(())
     }
@@ -122,6 +136,7 @@ impl<D: Driver> Server<D> {
             }
         }
         self.send_delayed();
+        self.served.store(self.count, Ordering::Relaxed);
         Ok(())
     }
 
@@ -149,8 +164,10 @@ impl<D: Driver> Server<D> {
     fn handle(&mut self, completion: Completion) {
         let Completion { slot, event } = completion;
         if slot.index == LISTENER.index {
-            if let Event::Accepted(socket) = event {
-                self.handle_accepted(socket);
+            match event {
+                Event::Accepted(socket) => self.handle_accepted(socket),
+                Event::Closed => self.listening = false,
+                _ => {}
             }
             return;
         }

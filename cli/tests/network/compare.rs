@@ -1,0 +1,160 @@
+//! `ringshot compare`, the main job, with an origin of its own and with someone else's.
+
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::json::check_schema;
+use super::program::{PATIENCE, Program, Server, io_uring_works, ringshot};
+
+const SHORT: [&str; 9] =
+    ["compare", "--rounds", "5", "-d", "200ms", "--warmup", "100ms", "-c", "8"];
+
+/// Figures of a contestant that are medians of the rounds.
+const MEDIANS: [&str; 4] =
+    ["requests", "requests_per_second", "cpu_us_per_request", "bytes_per_second"];
+
+fn check_document(value: &Value) {
+    check_schema("compare.schema.json", value);
+    assert_eq!((&value["rounds_completed"], &value["interrupted"]), (&5.into(), &false.into()));
+    let contestants = value["contestants"].as_array().expect("a list");
+    assert_eq!(contestants.len(), 2, "{value:#}");
+    for (one, name) in contestants.iter().zip(["io_uring", "epoll"]) {
+        assert_eq!((&one["name"], &one["errors_total"]), (&name.into(), &0.into()), "{one:#}");
+        for key in MEDIANS {
+            assert!(one[key].as_f64().is_some_and(|figure| figure > 0.0), "{key}: {one:#}");
+        }
+        check_median(one);
+    }
+    check_ratios(value["ratios"].as_array().expect("a list"));
+}
+
+/// The rate is the median of the rounds' rates, within their spread.
+fn check_median(one: &Value) {
+    let rounds = one["rounds"].as_array().expect("a list");
+    let mut rates: Vec<f64> =
+        rounds.iter().map(|round| round["requests_per_second"].as_f64().expect("one")).collect();
+    rates.sort_by(f64::total_cmp);
+    assert_eq!((rates.len(), one["requests_per_second"].as_f64()), (5, Some(rates[2])));
+    let spread = |key: &str| one["spread"][key].as_f64();
+    assert_eq!((spread("min"), spread("max")), (Some(rates[0]), Some(rates[4])));
+}
+
+fn check_ratios(ratios: &[Value]) {
+    let metrics: Vec<_> =
+        ratios.iter().map(|ratio| ratio["metric"].as_str().expect("one")).collect();
+    assert_eq!(metrics, ["requests_per_second", "cpu_us_per_request", "p50", "p99"]);
+    for ratio in ratios {
+        assert_eq!((&ratio["of"], &ratio["to"]), (&"io_uring".into(), &"epoll".into()));
+        let [low, median, high] =
+            ["low", "median", "high"].map(|key| ratio[key].as_f64().expect(key));
+        assert!(0.0 < low && low <= median && median <= high, "{ratio:#}");
+        let contains_one = low <= 1.0 && 1.0 <= high;
+        assert_eq!(ratio["contains_one"], contains_one, "{ratio:#}");
+        assert_eq!(ratio["significant"], !contains_one, "{ratio:#}");
+    }
+}
+
+/// Nothing listens at `url` any more; a child that was told to end may take its time.
+fn check_gone(url: &str) {
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < deadline, "{address} still accepts connections");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn it_starts_an_origin_and_takes_it_along() {
+    if !io_uring_works() {
+        return;
+    }
+    let ended = ringshot(&[&SHORT[..], &["-o", "json"]].concat());
+    let value = ended.json_with_code(0);
+    check_document(&value);
+    assert_eq!(value["settings"]["body_bytes"], 13);
+    assert!(value["placement"]["origin_cores"].is_array(), "{value:#}");
+    assert!(ended.stderr.contains("round 5 of 5: "), "{ended:#?}");
+    check_gone(value["url"].as_str().expect("a URL"));
+}
+
+#[test]
+fn it_takes_a_url() {
+    if !io_uring_works() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let value = ringshot(&[&SHORT[..], &[&server.url, "-q", "-o", "json"]].concat());
+    assert!(!value.stderr.contains("round"), "{value:#?}");
+    let value = value.json_with_code(0);
+    check_document(&value);
+    assert_eq!(value["url"], server.url);
+    assert!(value["settings"]["body_bytes"].is_null(), "{value:#}");
+    let total = |index: usize| value["contestants"][index]["requests_total"].as_u64();
+    assert!(server.stop() >= total(0).expect("a count") + total(1).expect("a count"));
+}
+
+#[test]
+fn the_text_gives_a_verdict() {
+    if !io_uring_works() {
+        return;
+    }
+    let ended = ringshot(&[&SHORT[..], &["-q", "--body-bytes", "64KiB"]].concat());
+    assert_eq!(ended.code(), Some(0), "{ended:#?}");
+    let row = |label: &str| {
+        let verdicts = ended.stdout.split("95% interval").nth(1).expect("a table of ratios");
+        let line = verdicts.lines().find(|line| line.starts_with(label)).expect("a row");
+        assert!(line.contains("no difference shown") || line.contains('%'), "{line}");
+    };
+    for label in ["requests a second", "CPU a request", "latency p50", "latency p99"] {
+        row(label);
+    }
+    assert!(ended.stdout.contains("medians of the rounds"), "{ended:#?}");
+}
+
+#[test]
+fn interrupted_it_compares_the_rounds_it_has() {
+    if !io_uring_works() {
+        return;
+    }
+    let long = ["compare", "--rounds", "1000", "-d", "100ms", "--warmup", "0", "-o", "json"];
+    let mut program = Program::start(&long);
+    program.stderr_line("round 2 of 1000: ");
+    program.signal("-INT");
+    let value = program.wait().json_with_code(0);
+    check_schema("compare.schema.json", &value);
+    assert_eq!(value["interrupted"], true, "{value:#}");
+    assert!(value["rounds_completed"].as_u64() >= Some(2), "{value:#}");
+    check_gone(value["url"].as_str().expect("a URL"));
+}
+
+#[test]
+fn interrupted_before_a_round_it_has_nothing_to_compare() {
+    if !io_uring_works() {
+        return;
+    }
+    let mut program = Program::start(&["compare", "--warmup", "60s"]);
+    let line = program.stderr_line("http://");
+    program.stderr_line("warming up");
+    program.signal("-INT");
+    let ended = program.wait();
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(1), ""), "{ended:#?}");
+    assert!(ended.stderr.contains("interrupted before the first round"), "{ended:#?}");
+    check_gone(line.split(": ").next().expect("a URL"));
+}
+
+#[test]
+fn killed_it_takes_its_origin_along() {
+    if !io_uring_works() {
+        return;
+    }
+    let mut program = Program::start(&["compare", "--warmup", "60s"]);
+    let line = program.stderr_line("http://");
+    program.stderr_line("warming up");
+    program.signal("-KILL");
+    assert_eq!(program.wait().code(), None);
+    check_gone(line.split(": ").next().expect("a URL"));
+}

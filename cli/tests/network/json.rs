@@ -1,0 +1,144 @@
+//! What `-o json` prints of real runs, against the contract and `docs/schema`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::program::{Server, drivers, ringshot};
+
+/// The keys of `run` that others rely on, with their kinds as JSON Schema names them.
+const CONTRACT: [(&str, &str); 12] = [
+    ("requests", "integer"),
+    ("errors", "integer"),
+    ("seconds", "number"),
+    ("requests_per_second", "number"),
+    ("bytes_per_second", "number"),
+    ("cpu_us_per_request", "number"),
+    ("latency_us", "object"),
+    ("status", "object"),
+    ("outcomes", "object"),
+    ("cores", "array"),
+    ("driver", "string"),
+    ("resident_bytes_max", "integer"),
+];
+
+const PERCENTILES: [&str; 6] = ["p50", "p90", "p99", "p99_9", "p99_99", "max"];
+
+#[test]
+fn a_timed_run_keeps_the_contract() {
+    for driver in drivers() {
+        let server = Server::start(&[]);
+        let args = ["run", &server.url, "-d", "1s", "-c", "4", "-o", "json", "--driver", driver];
+        let value = ringshot(&args).json_with_code(0);
+        check_schema("run.schema.json", &value);
+        for (key, kind) in CONTRACT {
+            assert!(is_a(kind, &value[key]), "{key}: {value:#}");
+        }
+        assert_eq!(value["driver"], driver);
+        assert!(!value["cores"].as_array().expect("cores").is_empty(), "{value:#}");
+        check_figures(&value);
+        // What came after the end was not measured, but was served.
+        assert!(server.stop() >= value["requests"].as_u64().expect("a count"));
+    }
+}
+
+/// Figures of a healthy run fit each other.
+fn check_figures(value: &Value) {
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let latency = PERCENTILES.map(|key| number(&value["latency_us"][key]));
+    assert!(latency[0] > 0.0 && latency.is_sorted(), "{latency:?}");
+    let mean = number(&value["latency_us"]["mean"]);
+    assert!(mean > 0.0 && mean <= latency[5], "{mean} {latency:?}");
+    let requests = number(&value["requests"]);
+    let seconds = number(&value["seconds"]);
+    assert!(requests > 0.0 && seconds >= 0.99, "{value:#}");
+    let rate = number(&value["requests_per_second"]);
+    assert!((rate * seconds / requests - 1.0).abs() < 1e-6, "{value:#}");
+    // A head and a body of 13 bytes each.
+    assert!(number(&value["bytes_per_second"]) > 13.0 * rate, "{value:#}");
+    assert!(number(&value["cpu_us_per_request"]) > 0.0, "{value:#}");
+    assert!(number(&value["resident_bytes_max"]) > 1e6, "{value:#}");
+    assert_eq!((&value["errors"], &value["interrupted"]), (&0.into(), &false.into()));
+    assert_eq!(value["connections_opened"], 4);
+}
+
+#[test]
+fn text_names_the_same_figures() {
+    let server = Server::start(&[]);
+    let ended = ringshot(&["run", &server.url, "-n", "200", "-c", "2"]);
+    assert_eq!(ended.code(), Some(0), "{ended:#?}");
+    for part in ["Requests 200 in ", "Errors   0", "p99.99", "2xx 200", "us a request"] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
+    assert_eq!(server.stop(), 200);
+}
+
+/// Every key of `value` is described, every required key is there, every type fits.
+pub(crate) fn check_schema(name: &str, value: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(name);
+    let text = std::fs::read_to_string(path).expect("the schema");
+    let schema: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(faults(&schema, &schema, value, "$"), Vec::<String>::new(), "{value:#}");
+}
+
+/// As in the unit tests of `output`: stricter than JSON Schema, which lets unknown keys pass.
+fn faults(root: &Value, schema: &Value, value: &Value, path: &str) -> Vec<String> {
+    if let Some(name) = schema["$ref"].as_str() {
+        let target = root.pointer(name.trim_start_matches('#')).expect("a definition");
+        return faults(root, target, value, path);
+    }
+    let mut found = own_faults(schema, value, path);
+    for (key, inner) in value.as_object().into_iter().flatten() {
+        let described = schema["properties"].get(key).or(schema.get("additionalProperties"));
+        let path = format!("{path}.{key}");
+        match described {
+            Some(described) => found.extend(faults(root, described, inner, &path)),
+            None => found.push(format!("{path} is not described")),
+        }
+    }
+    for (index, inner) in value.as_array().into_iter().flatten().enumerate() {
+        found.extend(faults(root, &schema["items"], inner, &format!("{path}[{index}]")));
+    }
+    found
+}
+
+fn own_faults(schema: &Value, value: &Value, path: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if !list(&schema["type"]).iter().any(|kind| is_a(kind.as_str().expect("a kind"), value)) {
+        found.push(format!("{path} is no {}: {value}", schema["type"]));
+    }
+    if schema.get("enum").is_some_and(|allowed| !list(allowed).contains(value)) {
+        found.push(format!("{path} is none of {}: {value}", schema["enum"]));
+    }
+    if schema.get("const").is_some_and(|only| only != value) {
+        found.push(format!("{path} is not {}: {value}", schema["const"]));
+    }
+    if let (Some(least), Some(number)) = (schema["minimum"].as_f64(), value.as_f64())
+        && number < least
+    {
+        found.push(format!("{path} is below {least}: {value}"));
+    }
+    for key in schema.get("required").map(list).unwrap_or_default() {
+        if value.get(key.as_str().expect("a key")).is_none() {
+            found.push(format!("{path}.{key} is missing"));
+        }
+    }
+    found
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_else(|| vec![value.clone()])
+}
+
+fn is_a(kind: &str, value: &Value) -> bool {
+    match kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_u64(),
+        "number" => value.is_number(),
+        "null" => value.is_null(),
+        other => panic!("unknown kind {other}"),
+    }
+}
