@@ -16,6 +16,7 @@ use ringshot::driver::uring::Tier;
 use ringshot::driver::{DriverChoice, DriverKind};
 use ringshot::load::{Control, KeepAlive, Plan, Report, Request, Stop, Template, Timeouts};
 use ringshot::sys::affinity;
+use ringshot_tests::seccomp;
 
 /// Names the case that a child is to check.
 const CASE: &str = "RINGSHOT_PROBE_CASE";
@@ -23,9 +24,9 @@ const CASE: &str = "RINGSHOT_PROBE_CASE";
 /// The locked memory, in bytes, that a child is to do with.
 const LIMIT: &str = "RINGSHOT_PROBE_LOCKED_MEMORY";
 
-const SETUP: u32 = libc::SYS_io_uring_setup as u32;
-const ENTER: u32 = libc::SYS_io_uring_enter as u32;
-const REGISTER: u32 = libc::SYS_io_uring_register as u32;
+const SETUP: u32 = seccomp::IO_URING[0];
+const ENTER: u32 = seccomp::IO_URING[1];
+const REGISTER: u32 = seccomp::IO_URING[2];
 
 /// A filter, and what the probe must say behind it.
 struct Case {
@@ -75,12 +76,9 @@ fn check_behind_filter(name: &'static str) {
         return;
     }
     let case = cases().into_iter().find(|case| case.name == name).expect("a case of this name");
-    let mut filter = filter(case.calls, case.errno);
     let mut command = Command::new(std::env::current_exe().expect("a path of our own"));
     command.args(["--exact", "child", "--nocapture"]).env(CASE, name);
-    let install = move || install(&mut filter);
-    // SAFETY: between fork and exec the closure makes two prctl(2) calls and touches memory made before the fork only.
-    unsafe { command.pre_exec(install) };
+    seccomp::forbid(&mut command, case.calls, case.errno);
     check_output(&format!("behind {name}:"), &mut command);
 }
 
@@ -143,32 +141,6 @@ fn child_with_limit() {
     let untried = found.features.iter().all(|feature| feature.reason.starts_with("not tried"));
     assert_eq!(untried, found.blocked == Some(Blocked::NoMemory), "{found:#?}");
     println!("with {bytes} bytes: {}", report.driver);
-}
-
-/// A seccomp(2) program: these calls get `errno`, all others pass.
-fn filter(calls: &[u32], errno: i32) -> Vec<libc::sock_filter> {
-    let op = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
-    let allow = op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW);
-    let refuse = op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32);
-    // `nr` is the first field of seccomp_data.
-    let mut program = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
-    for call in calls {
-        let equal = op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, *call);
-        program.push(libc::sock_filter { jt: 0, jf: 1, ..equal });
-        program.push(refuse);
-    }
-    program.push(allow);
-    program
-}
-
-fn install(program: &mut [libc::sock_filter]) -> io::Result<()> {
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    let done = |status: i32| if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
-    // SAFETY: PR_SET_NO_NEW_PRIVS takes no pointer (prctl(2)).
-    done(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
-    let mode = libc::SECCOMP_MODE_FILTER;
-    // SAFETY: the program and its instructions live until the call has copied them (prctl(2), PR_SET_SECCOMP).
-    done(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) })
 }
 
 /// The part of [`check_behind_filter`] that runs behind it; by itself it checks that there is no case.

@@ -80,6 +80,22 @@ impl Contest {
         Ok(())
     }
 
+    /// Prints one ratio that has nothing to reach.
+    ///
+    /// # Errors
+    /// What standard output reports.
+    pub fn print_plain_ratio(
+        &self,
+        what: &str,
+        of: usize,
+        to: usize,
+        figure: fn(&Score) -> f64,
+    ) -> Outcome<()> {
+        let ratio = self.ratio(of, to, figure);
+        writeln!(std::io::stdout(), "  {what}: {ratio:.3}")?;
+        Ok(())
+    }
+
     /// Prints one ratio beside what it is to reach.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! ratios within the rounds.
 
 pub mod bare;
+pub mod choice;
 pub mod contest;
 pub mod engine;
 pub mod nginx;

@@ -7,6 +7,7 @@
 //! | `outcomes` | one peer, both drivers, and how every request must end |
 //! | `peer` | a TCP server that does what a closure says |
 //! | `reading` | a shard whose handler compares every body byte for byte |
+//! | `seccomp` | children behind a filter |
 //! | `servers` | nginx and haproxy on loopback, stopped when dropped |
 //! | `watch` | this process's descriptors, threads and memory |
 // All of it is test code: a failure here fails the test that called it.
@@ -17,5 +18,6 @@ pub mod load;
 pub mod outcomes;
 pub mod peer;
 pub mod reading;
+pub mod seccomp;
 pub mod servers;
 pub mod watch;

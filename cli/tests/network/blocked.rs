@@ -1,49 +1,14 @@
 //! Where a container forbids `io_uring`: the child runs under a seccomp(2) filter that answers as Docker's does. And `doctor`, which says so.
 
-use std::io;
-use std::os::unix::process::CommandExt;
+use ringshot_tests::seccomp;
 
 use super::program::{Ended, Program, Server, command, io_uring_works, ringshot};
 
-const CALLS: [u32; 3] = [
-    libc::SYS_io_uring_setup as u32,
-    libc::SYS_io_uring_enter as u32,
-    libc::SYS_io_uring_register as u32,
-];
-
 /// Runs the binary behind a filter that forbids `io_uring` with EPERM.
 fn behind_filter(args: &[&str]) -> Ended {
-    let mut filter = filter();
     let mut command = command(args);
-    let install = move || install(&mut filter);
-    // SAFETY: between fork and exec the closure makes two prctl(2) calls and touches memory made before the fork only.
-    unsafe { command.pre_exec(install) };
+    seccomp::forbid(&mut command, &seccomp::IO_URING, libc::EPERM);
     Program::spawn(&mut command).wait()
-}
-
-/// These calls get EPERM, all others pass.
-fn filter() -> Vec<libc::sock_filter> {
-    let op = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
-    let refuse = op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
-    // `nr` is the first field of seccomp_data.
-    let mut program = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
-    for call in CALLS {
-        let equal = op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call);
-        program.push(libc::sock_filter { jt: 0, jf: 1, ..equal });
-        program.push(refuse);
-    }
-    program.push(op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
-    program
-}
-
-fn install(program: &mut [libc::sock_filter]) -> io::Result<()> {
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    let done = |status: i32| if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
-    // SAFETY: PR_SET_NO_NEW_PRIVS takes no pointer (prctl(2)).
-    done(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
-    let mode = libc::SECCOMP_MODE_FILTER;
-    // SAFETY: the program and its instructions live until the call has copied them (prctl(2), PR_SET_SECCOMP).
-    done(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) })
 }
 
 #[test]

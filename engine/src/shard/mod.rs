@@ -245,7 +245,7 @@ impl<D: Driver> Shard<D> {
         self.counters.turns += 1;
         self.counters.turns_with_completions += u64::from(reaped > 0);
         self.counters.completions += reaped as u64;
-        self.settle.handle_turn(self.counters.bytes_received, now);
+        self.settle.handle_turn(reaped as u32, self.counters.bytes_received, now);
     }
 
     #[inline]

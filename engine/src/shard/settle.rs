@@ -3,7 +3,8 @@
 //! While the server is the limit, completions come one by one, and each costs a sleep and a wake-up. Waiting a little for company saves them. In a closed
 //! loop that is free exactly as long as it costs no throughput: the mean latency is the requests in flight divided by the throughput (Little's law), so
 //! equal throughput means equal mean latency. Against a server that answers after a fixed time it would not be free: each request would wait. So the
-//! gathering is put to the test all the time: short slices with and without it alternate, and it stays on only while it costs less than 1% of throughput.
+//! gathering is put to the test all the time: short slices with and without it alternate, and it stays on only while it costs next to no
+//! throughput.
 
 use std::time::Duration;
 
@@ -20,26 +21,41 @@ pub enum Settle {
 
 /// Requests in flight from which gathering is tried.
 const IN_FLIGHT_MIN: u32 = 8;
+/// Completions a turn that come without waiting, from which there is nothing to gather: the client itself is then close to being the limit.
+const ENOUGH: f64 = 4.0;
 /// Completions to gather: a quarter of what is in flight, at most so many.
 const GATHER_MAX: u32 = 32;
 /// The longest that a turn gathers.
-pub const GATHER_TIME: Duration = Duration::from_micros(100);
+pub const GATHER_TIME: Duration = Duration::from_micros(50);
 /// Throughput with gathering, as a share of that without, from which it counts as free.
-const FREE_FROM: f64 = 0.99;
-/// Slices of a cycle; the first few alternate, the rest go to the winner.
+const FREE_FROM: f64 = 0.985;
+/// Slices of a cycle: the first are tests, four by four, the rest go to the winner.
 const CYCLE_SLICES: u32 = 24;
-const PROBE_SLICES: u32 = 4;
-/// How long a slice lasts: many latencies of a server for which waiting could matter. One that takes longer to answer smears the test over the slices, and
-/// loses less than 1% to a wait of [`GATHER_TIME`].
-const SLICE: Duration = Duration::from_millis(8);
-/// Weight of the newest slice in a mode's average.
-const NEWEST: f64 = 0.25;
+const TEST_SLICES: u32 = 8;
+/// How long a slice lasts: many latencies of a server for which waiting could matter. One that takes longer to answer smears a test over its slices, and loses
+/// less than 1% to a wait of [`GATHER_TIME`].
+const SLICE: Duration = Duration::from_millis(4);
+/// Weight of the newest test in the average, once there have been enough.
+const NEWEST: f64 = 0.1;
 
 /// Whether a slice gathers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Single = 0,
     Gather = 1,
+}
+
+/// What came in the slices of one mode during a test.
+#[derive(Debug, Clone, Copy, Default)]
+struct Yield {
+    bytes: u64,
+    nanos: u64,
+}
+
+impl Yield {
+    fn rate(self) -> f64 {
+        self.bytes as f64 / self.nanos.max(1) as f64
+    }
 }
 
 /// The waiting of one shard, and the test that it is put to.
@@ -51,8 +67,14 @@ pub(super) struct Gathering {
     began: Instant,
     ends: Instant,
     bytes_before: u64,
-    /// Bytes a nanosecond by mode, an exponential average; zero before the first slice.
-    rates: [f64; 2],
+    /// Turns of the running slice that had completions, and their completions.
+    turns: u32,
+    completions: u32,
+    /// Of the test that is running, by mode.
+    yields: [Yield; 2],
+    /// Tests so far, and the average of what they found: throughput with gathering as a share of that without.
+    tests: u32,
+    share: f64,
 }
 
 impl Gathering {
@@ -60,11 +82,15 @@ impl Gathering {
         Self {
             settle,
             mode: Mode::Single,
-            slice: 0,
+            slice: CYCLE_SLICES - 1,
             began: Instant::default(),
             ends: Instant::default(),
             bytes_before: 0,
-            rates: [0.0; 2],
+            turns: 0,
+            completions: 0,
+            yields: [Yield::default(); 2],
+            tests: 0,
+            share: 0.0,
         }
     }
 
@@ -79,37 +105,67 @@ impl Gathering {
         }
     }
 
-    /// Takes note of a turn: `bytes` were received so far.
+    /// Takes note of a turn that reaped so many completions, with `bytes` received so far.
     #[inline]
-    pub(super) fn handle_turn(&mut self, bytes: u64, now: Instant) {
-        if now >= self.ends && self.settle == Settle::WhileFree {
+    pub(super) fn handle_turn(&mut self, reaped: u32, bytes: u64, now: Instant) {
+        if self.settle == Settle::Never {
+            return;
+        }
+        self.turns += u32::from(reaped > 0);
+        self.completions += reaped;
+        if now >= self.ends {
             self.end_slice(bytes, now);
         }
     }
 
     fn end_slice(&mut self, bytes: u64, now: Instant) {
-        let nanos = now.nanos_since(self.began);
-        let received = bytes - self.bytes_before;
-        // The first slice of all began at the clock's zero and says nothing; nor does one in which nothing came.
-        if self.began > Instant::default() && nanos > 0 && received > 0 {
-            let rate = received as f64 / nanos as f64;
-            let average = &mut self.rates[self.mode as usize];
-            *average = if *average == 0.0 { rate } else { *average + NEWEST * (rate - *average) };
+        let natural = f64::from(self.completions) / f64::from(self.turns.max(1));
+        if self.mode == Mode::Single && natural >= ENOUGH {
+            // The next slice begins the cycle, should company have become rare by then.
+            self.slice = CYCLE_SLICES - 1;
+            self.begin_slice(Mode::Single, bytes, now);
+            return;
+        }
+        let test = &mut self.yields[self.mode as usize];
+        test.bytes += bytes - self.bytes_before;
+        test.nanos += now.nanos_since(self.began);
+        if self.slice < TEST_SLICES && self.slice % 4 == 3 {
+            self.end_test();
         }
         self.slice = (self.slice + 1) % CYCLE_SLICES;
-        self.mode = match self.slice {
-            slice if slice >= PROBE_SLICES => self.winner(),
-            slice if slice % 2 == 0 => Mode::Single,
-            _ => Mode::Gather,
+        if self.slice % 4 == 0 {
+            self.yields = [Yield::default(); 2];
+        }
+        // Single, gather, gather, single: what drifts during a test weighs on both alike.
+        let mode = match self.slice {
+            slice if slice >= TEST_SLICES => self.winner(),
+            slice if matches!(slice % 4, 1 | 2) => Mode::Gather,
+            _ => Mode::Single,
         };
+        self.begin_slice(mode, bytes, now);
+    }
+
+    fn begin_slice(&mut self, mode: Mode, bytes: u64, now: Instant) {
+        self.mode = mode;
         self.began = now;
         self.bytes_before = bytes;
         self.ends = now + SLICE;
+        self.turns = 0;
+        self.completions = 0;
+    }
+
+    fn end_test(&mut self) {
+        let [single, gather] = self.yields.map(Yield::rate);
+        // Without traffic there is nothing to learn.
+        if single > 0.0 {
+            self.tests = self.tests.saturating_add(1);
+            let weight = NEWEST.max(1.0 / f64::from(self.tests));
+            self.share += weight * (gather / single - self.share);
+        }
     }
 
     fn winner(&self) -> Mode {
-        let [single, gather] = self.rates;
-        if gather > 0.0 && gather >= FREE_FROM * single { Mode::Gather } else { Mode::Single }
+        if self.share >= FREE_FROM { Mode::Gather } else { Mode::Single }
     }
 }
 
@@ -119,6 +175,17 @@ mod tests {
 
     /// Runs turns of 0.1 ms against a server whose rate depends on whether turns gather; the share of turns that gathered in the second half.
     fn share_gathering(settle: Settle, single: u64, gather: u64, in_flight: u32) -> f64 {
+        share_with_company(settle, single, gather, in_flight, 1)
+    }
+
+    /// The same with so many completions a turn.
+    fn share_with_company(
+        settle: Settle,
+        single: u64,
+        gather: u64,
+        in_flight: u32,
+        reaped: u32,
+    ) -> f64 {
         let mut gathering = Gathering::new(settle);
         let (mut bytes, mut gathered, turns) = (0, 0, 100_000_u32);
         for turn in 1..=turns {
@@ -126,7 +193,7 @@ mod tests {
             assert_eq!(completions > 1, !time.is_zero());
             bytes += if completions > 1 { gather } else { single };
             gathered += u32::from(completions > 1 && turn > turns / 2);
-            gathering.handle_turn(bytes, Instant::from_nanos(u64::from(turn) * 100_000));
+            gathering.handle_turn(reaped, bytes, Instant::from_nanos(u64::from(turn) * 100_000));
         }
         f64::from(gathered) / f64::from(turns / 2)
     }
@@ -134,15 +201,18 @@ mod tests {
     #[test]
     fn turns_gather_while_that_is_free_and_only_then() {
         // A busy server: the same rate, or a better one.
-        assert!(share_gathering(Settle::WhileFree, 1000, 1000, 64) > 0.85);
-        assert!(share_gathering(Settle::WhileFree, 1000, 1200, 64) > 0.85);
-        // A server that answers after 1 ms: 100 us of waiting take 5% off.
-        assert!(share_gathering(Settle::WhileFree, 1000, 950, 64) < 0.15);
-        assert!(share_gathering(Settle::WhileFree, 1000, 985, 64) < 0.15);
+        assert!(share_gathering(Settle::WhileFree, 1000, 1000, 64) > 0.8);
+        assert!(share_gathering(Settle::WhileFree, 1000, 1200, 64) > 0.8);
+        // A server that answers after half a millisecond: 50 us of waiting take 5% off.
+        assert!(share_gathering(Settle::WhileFree, 1000, 950, 64) < 0.2);
+        assert!(share_gathering(Settle::WhileFree, 1000, 980, 64) < 0.2);
         // Nothing comes, few are in flight, or it is forbidden.
-        assert!(share_gathering(Settle::WhileFree, 0, 0, 64) < 0.15);
+        assert!(share_gathering(Settle::WhileFree, 0, 0, 64) < 0.2);
         assert!(share_gathering(Settle::WhileFree, 1000, 1000, 7) == 0.0);
         assert!(share_gathering(Settle::Never, 1000, 1000, 64) == 0.0);
+        // Completions come in company by themselves.
+        assert!(share_with_company(Settle::WhileFree, 1000, 1000, 64, 5) == 0.0);
+        assert!(share_with_company(Settle::WhileFree, 1000, 1000, 64, 3) > 0.8);
     }
 
     #[test]
