@@ -21,8 +21,9 @@ pub enum Settle {
 
 /// Requests in flight from which gathering is tried.
 const IN_FLIGHT_MIN: u32 = 8;
-/// Completions a turn that come without waiting, from which there is nothing to gather: the client itself is then close to being the limit.
-const ENOUGH: f64 = 4.0;
+/// Completions a turn that come without waiting, from which there is nothing to gather, since the client itself is then close to being the limit: an eighth of
+/// what is in flight, within these bounds.
+const ENOUGH: std::ops::RangeInclusive<u32> = 2..=4;
 /// Completions to gather: a quarter of what is in flight, at most so many.
 const GATHER_MAX: u32 = 32;
 /// The longest that a turn gathers.
@@ -105,22 +106,23 @@ impl Gathering {
         }
     }
 
-    /// Takes note of a turn that reaped so many completions, with `bytes` received so far.
+    /// Takes note of a turn that reaped so many completions and left so many requests in flight, with `bytes` received so far.
     #[inline]
-    pub(super) fn handle_turn(&mut self, reaped: u32, bytes: u64, now: Instant) {
+    pub(super) fn handle_turn(&mut self, reaped: u32, in_flight: u32, bytes: u64, now: Instant) {
         if self.settle == Settle::Never {
             return;
         }
         self.turns += u32::from(reaped > 0);
         self.completions += reaped;
         if now >= self.ends {
-            self.end_slice(bytes, now);
+            self.end_slice(in_flight, bytes, now);
         }
     }
 
-    fn end_slice(&mut self, bytes: u64, now: Instant) {
-        let natural = f64::from(self.completions) / f64::from(self.turns.max(1));
-        if self.mode == Mode::Single && natural >= ENOUGH {
+    fn end_slice(&mut self, in_flight: u32, bytes: u64, now: Instant) {
+        let enough = (in_flight / 8).clamp(*ENOUGH.start(), *ENOUGH.end());
+        let in_company = self.completions >= enough * self.turns.max(1);
+        if self.mode == Mode::Single && in_company {
             // The next slice begins the cycle, should company have become rare by then.
             self.slice = CYCLE_SLICES - 1;
             self.begin_slice(Mode::Single, bytes, now);
@@ -133,7 +135,7 @@ impl Gathering {
             self.end_test();
         }
         self.slice = (self.slice + 1) % CYCLE_SLICES;
-        if self.slice % 4 == 0 {
+        if self.slice.is_multiple_of(4) {
             self.yields = [Yield::default(); 2];
         }
         // Single, gather, gather, single: what drifts during a test weighs on both alike.
@@ -193,7 +195,12 @@ mod tests {
             assert_eq!(completions > 1, !time.is_zero());
             bytes += if completions > 1 { gather } else { single };
             gathered += u32::from(completions > 1 && turn > turns / 2);
-            gathering.handle_turn(reaped, bytes, Instant::from_nanos(u64::from(turn) * 100_000));
+            gathering.handle_turn(
+                reaped,
+                in_flight,
+                bytes,
+                Instant::from_nanos(u64::from(turn) * 100_000),
+            );
         }
         f64::from(gathered) / f64::from(turns / 2)
     }

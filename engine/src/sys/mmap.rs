@@ -16,11 +16,14 @@ pub struct Mapping {
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 impl Mapping {
-    /// Maps `bytes` bytes (mmap(2)), at least one; huge pages are asked for where they fit (madvise(2)), and their lack is no error.
+    /// Maps at least `bytes` bytes (mmap(2)), which must not be zero, in whole huge pages from one on; huge pages are asked for where they fit (madvise(2)), and their lack is no error.
     ///
     /// # Errors
     /// What mmap(2) reports, `ENOMEM` mostly.
     pub fn anonymous(bytes: usize) -> io::Result<Self> {
+        // The kernel aligns a mapping to huge pages only if it is made of whole ones.
+        let huge = (HUGE_PAGE_BYTES..usize::MAX / 4).contains(&bytes);
+        let bytes = if huge { bytes.next_multiple_of(HUGE_PAGE_BYTES) } else { bytes };
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: mmap(2) with no address hint and no descriptor touches no existing memory.
@@ -67,7 +70,7 @@ mod tests {
     #[test]
     fn a_mapping_is_zeroed_and_writable() {
         let mapping = Mapping::anonymous(3 << 20).unwrap();
-        assert_eq!(mapping.bytes(), 3 << 20);
+        assert_eq!(mapping.bytes(), 4 << 20);
         // SAFETY: the offset lies in the mapping, which lives until the end of the test.
         let last = unsafe { mapping.base().add((3 << 20) - 1) };
         // SAFETY: as above.

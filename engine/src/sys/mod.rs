@@ -1,6 +1,7 @@
 //! Thin system calls with safe signatures. No policy, no state; the floor of the house: it imports nothing of ours.
 
 pub mod affinity;
+pub mod cache;
 pub mod epoll;
 pub mod mmap;
 pub mod process;
