@@ -29,8 +29,11 @@ fn io_uring(kernel: &str, io_uring: &IoUring) -> String {
     let features = io_uring.features.iter().map(|feature| {
         let answer = if feature.available { "yes" } else { "no" };
         format!(
-            "  {:<27}{answer:<5}{} (Linux {}, for: {})\n",
-            feature.name, feature.reason, feature.since, feature.used_for
+            "  {:<27}{answer:<5}{} (Linux {}, {})\n",
+            feature.name,
+            feature.reason,
+            feature.since,
+            purpose(feature.used_for)
         )
     });
     let head = [line("kernel", kernel), line("io_uring", state)];
@@ -84,6 +87,11 @@ fn visible(value: Option<impl Display>) -> String {
 
 fn line(label: &str, text: impl Display) -> String {
     format!("{label:<22}{text}\n")
+}
+
+/// What a feature is for, or that it is not used.
+fn purpose(used_for: &str) -> String {
+    if used_for.starts_with("not used") { used_for.to_owned() } else { format!("for: {used_for}") }
 }
 
 #[cfg(test)]

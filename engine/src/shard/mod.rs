@@ -7,6 +7,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `config` | what is fixed for a shard's life |
 //! | `connection` | one lane: its state graph and what it is receiving |
 //! | `dial` | opening, backing off, closing |
 //! | `exchange` | requests out, responses in |
@@ -14,6 +15,7 @@
 //! | `timers` | one list a timeout class |
 //! | `settle` | how long to wait for company before a turn |
 
+mod config;
 mod connection;
 mod dial;
 mod exchange;
@@ -23,7 +25,6 @@ pub mod timers;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use crate::clock::Instant;
 use crate::driver::{Completion, Driver, Event, Full, Op, Slot, TemplateId, Wait};
 use crate::proto::h1;
 use crate::sys::cache;
+pub use config::{Body, Config};
 use connection::{Connection, State};
 pub use dial::{BACKOFF_FIRST, BACKOFF_MAX};
 pub use exchange::{LARGE_BODY_BYTES, QUIET_BYTES_MAX};
@@ -40,42 +42,6 @@ use timers::Fifo;
 
 /// How many completions before its turn a completion's memory is asked for.
 const PREFETCH_AHEAD: usize = 2;
-
-/// What a shard sends and to whom: everything that is fixed for its life.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Addresses of the server, in the order in which they are tried. Not empty.
-    pub peers: Vec<SocketAddr>,
-    /// Lanes, 1 to the driver's slots.
-    pub lanes: u32,
-    /// The request, repeated `copies` times, so that several go out in one send.
-    pub requests: Rc<[u8]>,
-    /// Bytes of one request; `requests` is a multiple of it.
-    pub request_bytes: u32,
-    /// What the protocol must know of each request.
-    pub sent: h1::Sent,
-    /// Requests unanswered at a time on one connection, 1 to [`h1::PIPELINE_DEPTH_MAX`].
-    pub pipeline: u32,
-    /// From the start of a dial to its end.
-    pub connect_timeout: Duration,
-    /// From a request being sent to the end of its response.
-    pub response_timeout: Duration,
-    /// Whether bodies are looked at.
-    pub body: Body,
-    /// How turns wait for company.
-    pub settle: Settle,
-    /// Limits of the protocol.
-    pub limits: h1::Limits,
-}
-
-/// What becomes of bodies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
-    /// Nobody looks: large ones are thrown away inside the kernel.
-    Discard,
-    /// [`Handler::handle_body`] gets every byte.
-    Read,
-}
 
 /// A whole response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
