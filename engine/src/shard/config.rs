@@ -39,6 +39,6 @@ pub struct Config {
 pub enum Body {
     /// Nobody looks: large ones are thrown away inside the kernel.
     Discard,
-    /// [`Handler::handle_body`] gets every byte.
+    /// [`Handler::handle_body`](super::Handler::handle_body) gets every byte.
     Read,
 }
