@@ -3,6 +3,7 @@
 pub mod affinity;
 pub mod cache;
 pub mod epoll;
+pub mod eventfd;
 pub mod mmap;
 pub mod process;
 pub mod socket;
