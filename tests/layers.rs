@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: [(&str, &[&str]); 12] = [
     ("sys", &[]),
     ("proto", &[]),
-    ("error", &[]),
+    ("error", &["proto", "sys"]),
     ("clock", &["sys"]),
     ("driver", &["sys", "clock", "error"]),
     ("resolve", &["sys", "error", "clock"]),

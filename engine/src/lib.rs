@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod driver;
+pub mod error;
 pub mod host;
 pub mod load;
 pub mod origin;

@@ -47,7 +47,7 @@ impl fmt::Display for Failure {
     /// What happened, and what to do where that is known.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(errno) => write!(f, "connect: {errno}{}", remedy(*errno)),
+            Self::Connect(errno) => write!(f, "connect: {errno}{}", errno.remedy()),
             Self::ConnectTimeout => f.write_str("connect: no answer within the connect timeout"),
             Self::Reset(errno) => write!(f, "the connection broke: {errno}"),
             Self::ClosedEarly => f.write_str("the server closed the connection before answering"),
@@ -55,19 +55,6 @@ impl fmt::Display for Failure {
             Self::Protocol(error) => write!(f, "the response can't be used: {error}"),
             Self::Cancelled => f.write_str("still unanswered when the run ended"),
         }
-    }
-}
-
-/// The next step for the connect errors that a client's own machine causes.
-fn remedy(errno: Errno) -> &'static str {
-    match errno.0 {
-        libc::EADDRNOTAVAIL => {
-            ": no local port is free; widen net.ipv4.ip_local_port_range or keep connections alive"
-        }
-        libc::EMFILE => ": this process has too many files open; raise `ulimit -n`",
-        libc::ENFILE => ": this system has too many files open; raise fs.file-max",
-        libc::ECONNREFUSED => ": nothing listens there, or its backlog is full",
-        _ => "",
     }
 }
 

@@ -36,6 +36,27 @@ impl Errno {
     pub fn last() -> Self {
         Self::of(&io::Error::last_os_error())
     }
+
+    /// Whether this machine is at its limit, whatever the peer does: descriptors, local ports, memory.
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        let ours = [libc::EADDRNOTAVAIL, libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS];
+        ours.contains(&self.0)
+    }
+
+    /// The next step for an error of a connection, as the end of a sentence; empty where none is known.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self.0 {
+            libc::EADDRNOTAVAIL => {
+                ": no local port is free; widen net.ipv4.ip_local_port_range or keep connections alive"
+            }
+            libc::EMFILE => ": this process has too many files open; raise `ulimit -n`",
+            libc::ENFILE => ": this system has too many files open; raise fs.file-max",
+            libc::ECONNREFUSED => ": nothing listens there, or its backlog is full",
+            _ => "",
+        }
+    }
 }
 
 impl std::fmt::Display for Errno {

@@ -15,7 +15,7 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The fields of `head`, a whole head that starts with its status line.
-    pub(super) fn of(head: &'a [u8]) -> Fields<'a> {
+    pub(crate) fn of(head: &'a [u8]) -> Fields<'a> {
         Fields { rest: split_line(head).1 }
     }
 

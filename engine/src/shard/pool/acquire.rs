@@ -1,0 +1,403 @@
+//! Permits, connections, and who is next: first come, first served for each host, and no host waits for another's. Opens nothing itself.
+
+use super::connection::{Charge, State};
+use super::exchange::{Carrier, Exchange, Stage};
+use super::slab::Id;
+use super::{Pool, config};
+use crate::clock::Instant;
+use crate::driver::Driver;
+use crate::error::Kind;
+
+impl<D: Driver> Pool<D> {
+    /// Reads or changes a live exchange.
+    #[inline]
+    pub(super) fn with<R>(&self, id: Id, act: impl FnOnce(&mut Exchange) -> R) -> Option<R> {
+        self.desk.exchanges.borrow_mut().find_mut(id).map(act)
+    }
+
+    /// Begins with a request: a permit first.
+    pub(super) fn start(&mut self, id: Id) {
+        self.counters.requests += 1;
+        self.holding.in_flight += 1;
+        if self.desk.is_closed() {
+            self.abort(id, Kind::Shutdown);
+            return;
+        }
+        let now = self.now;
+        let members = &mut self.members;
+        let hosts = &mut self.hosts;
+        let mut exchanges = self.desk.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.find_mut(id) else { return };
+        let Some(origin) = exchange.origin.take() else { return };
+        let client = exchange.client;
+        let member = &mut members[client as usize];
+        exchange.host = hosts.place(client, member, &origin);
+        exchange.origin = Some(origin);
+        let timeouts = &member.shared.config.timeouts;
+        exchange.total = exchange.total.or(timeouts.total);
+        if timeouts.total_from == config::TotalFrom::Submit {
+            exchange.total_deadline =
+                exchange.total.map(|total| exchange.stamps.submitted + total);
+        }
+        let free = member.queue.is_empty();
+        let admitted = match &mut member.lease {
+            Some(lease) => free && lease.try_take(),
+            None => true,
+        };
+        let queue_timeout = timeouts.queue;
+        exchange.stage = Stage::Queued;
+        exchange.phase_deadline = queue_timeout.filter(|_| !admitted).map(|queue| now + queue);
+        drop(exchanges);
+        if admitted {
+            self.admit(id);
+        } else {
+            let member = &mut self.members[client as usize];
+            self.waiting.push_back(&mut member.queue, id.index);
+            self.holding.queued += 1;
+            self.watch_exchange(id);
+        }
+    }
+
+    /// A permit is held: a connection next.
+    fn admit(&mut self, id: Id) {
+        let now = self.now;
+        let mut exchanges = self.desk.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.find_mut(id) else { return };
+        let (client, place) = (exchange.client, exchange.host);
+        let member = &self.members[client as usize];
+        exchange.has_permit = member.lease.is_some();
+        exchange.stamps.queued = now;
+        exchange.stage = Stage::Acquiring;
+        let timeouts = &member.shared.config.timeouts;
+        exchange.phase_deadline = timeouts.acquire.map(|acquire| now + acquire);
+        if timeouts.total_from == config::TotalFrom::Acquire {
+            exchange.total_deadline = exchange.total.map(|total| now + total);
+        }
+        drop(exchanges);
+        let none_waits = self.hosts.find(place).is_some_and(|host| host.waiters.is_empty());
+        if none_waits && let Some(index) = self.pick_idle(place) {
+            self.assign(index, id);
+            return;
+        }
+        if !self.members[client as usize].shared.join_waiters() {
+            let max_waiters = self.members[client as usize].shared.config.max_waiters;
+            self.abort(id, Kind::PoolFull { max_waiters: max_waiters.unwrap_or_default() });
+            return;
+        }
+        if let Some(host) = self.hosts.find_mut(place) {
+            self.waiting.push_back(&mut host.waiters, id.index);
+            self.holding.waiting += 1;
+        }
+        self.watch_exchange(id);
+        self.serve(place);
+    }
+
+    /// Gives idle connections to those who wait, and dials for the others.
+    pub(super) fn serve(&mut self, place: u32) {
+        while self.hosts.find(place).is_some_and(|host| !host.waiters.is_empty()) {
+            let Some(index) = self.pick_idle(place) else { break };
+            if !self.serve_with(index, place) {
+                break;
+            }
+        }
+        self.dial_more(place);
+    }
+
+    /// Gives a connection that is free to the first who waits for one; `false` if nobody does.
+    pub(super) fn serve_with(&mut self, index: u32, place: u32) -> bool {
+        let fresh = self.connections[index as usize].served == 0;
+        let Some(host) = self.hosts.find_mut(place) else { return false };
+        let first = if fresh { self.waiting.pop_front(&mut host.fresh) } else { None };
+        let first = first.or_else(|| self.waiting.pop_front(&mut host.waiters));
+        let Some(waiter) = first else { return false };
+        self.leave_waiters(place);
+        let id = self.desk.exchanges.borrow().id_of(waiter);
+        debug_assert!(id.is_some(), "a waiter that is gone");
+        match id {
+            Some(id) => self.assign(index, id),
+            None => return false,
+        }
+        true
+    }
+
+    /// One request fewer waits for a connection of this host.
+    pub(super) fn leave_waiters(&mut self, place: u32) {
+        self.holding.waiting -= 1;
+        if let Some(host) = self.hosts.find(place) {
+            self.members[host.client as usize].shared.leave_waiters();
+        }
+    }
+
+    /// Takes an idle connection that is not past its time.
+    #[inline]
+    fn pick_idle(&mut self, place: u32) -> Option<u32> {
+        loop {
+            let host = self.hosts.find_mut(place)?;
+            let reuse = self.members[host.client as usize].shared.config.reuse;
+            let index = match reuse {
+                config::Reuse::Lifo => host.idle.last()?,
+                config::Reuse::Fifo => host.idle.first()?,
+            };
+            self.leave_idle(index);
+            if self.connections[index as usize].deadline > self.now {
+                return Some(index);
+            }
+            self.counters.reaped += 1;
+            self.close_connection(index);
+        }
+    }
+
+    /// Takes an idle connection out of the lists; its state is the caller's next move.
+    #[inline]
+    pub(super) fn leave_idle(&mut self, index: u32) {
+        let connection = &self.connections[index as usize];
+        let Some(host) = self.hosts.find_mut(connection.host) else { return };
+        if self.idle_of_host.remove(&mut host.idle, index) {
+            let member = &mut self.members[connection.client as usize];
+            self.idle_of_member.remove(&mut member.idle, index);
+            self.holding.idle -= 1;
+        }
+    }
+
+    /// Gives a connection a request.
+    #[inline]
+    pub(super) fn assign(&mut self, index: u32, id: Id) {
+        let now = self.now;
+        if self.refuses_chunked(index, id) {
+            let problem = "the server speaks HTTP/1.0 and can't take a body of unknown length";
+            self.abort(id, Kind::RequestBody(problem.to_owned()));
+            self.mark_active(index);
+            self.release(index);
+            return;
+        }
+        let connection = &mut self.connections[index as usize];
+        connection.state = State::Busy(id);
+        connection.deadline = Instant::NEVER;
+        let reused = connection.served > 0;
+        let carrier = Carrier { id: connection.id, peer: connection.peer, reused };
+        let (started, connected) = (connection.started, connection.connected);
+        self.counters.reused += u64::from(reused);
+        self.mark_active(index);
+        self.with(id, |exchange| {
+            exchange.connection = Some(index);
+            exchange.carrier = carrier;
+            exchange.stamps.acquired = now;
+            if !reused {
+                exchange.stamps.resolved = started;
+                exchange.stamps.connected = connected;
+            }
+        });
+        self.send_request(index, id);
+    }
+
+    /// A server of HTTP/1.0 takes a chunked body for the next request (RFC 9112 6.1).
+    fn refuses_chunked(&self, index: u32, id: Id) -> bool {
+        let host = self.hosts.find(self.connections[index as usize].host);
+        host.is_some_and(|host| host.is_http10)
+            && self.with(id, |exchange| exchange.body.is_chunked()) == Some(true)
+    }
+
+    fn mark_active(&mut self, index: u32) {
+        self.holding.active += 1;
+        if let Some(host) = self.hosts.find_mut(self.connections[index as usize].host) {
+            host.active += 1;
+        }
+    }
+
+    /// A connection is free for the next request: somebody's who waits, or idle.
+    #[inline]
+    pub(super) fn release(&mut self, index: u32) {
+        self.retire_active(index);
+        let connection = &self.connections[index as usize];
+        let place = connection.host;
+        let spent = connection.retires <= self.now || connection.left == Some(0);
+        if spent || self.desk.is_closed() || self.must_yield(index) {
+            self.counters.reaped += 1;
+            self.close_connection(index);
+        } else if !self.serve_with(index, place) {
+            self.go_idle(index);
+        }
+    }
+
+    /// A connection no longer carries a request.
+    #[inline]
+    pub(super) fn retire_active(&mut self, index: u32) {
+        self.holding.active -= 1;
+        if let Some(host) = self.hosts.find_mut(self.connections[index as usize].host) {
+            host.active -= 1;
+        }
+    }
+
+    /// Whether a host that has no connection, because others have them all, has waited longer than those who would get this one: no host waits for ever.
+    fn must_yield(&self, index: u32) -> bool {
+        let connection = &self.connections[index as usize];
+        let member = &self.members[connection.client as usize];
+        let Some(blocked) = member.blocked.first() else { return false };
+        if *blocked == connection.host || member.shared.connections.has_room() {
+            return false;
+        }
+        match (self.waits_since(*blocked), self.waits_since(connection.host)) {
+            (Some(theirs), Some(ours)) => theirs < ours,
+            (theirs, _) => theirs.is_some(),
+        }
+    }
+
+    /// Since when the first request of a host waits for a connection.
+    fn waits_since(&self, place: u32) -> Option<Instant> {
+        let host = self.hosts.find(place)?;
+        let first = host.fresh.first().or_else(|| host.waiters.first())?;
+        let id = self.desk.exchanges.borrow().id_of(first)?;
+        self.with(id, |exchange| exchange.stamps.queued)
+    }
+
+    pub(super) fn go_idle(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        let Some(host) = self.hosts.find_mut(connection.host) else { return };
+        let member = &mut self.members[connection.client as usize];
+        // Whoever starves on another core needs the unit more than we may.
+        if host.budget.others_starve(self.core) || member.shared.connections.others_starve(self.core) {
+            self.counters.reaped += 1;
+            connection.state = State::Idle;
+            self.close_connection(index);
+            return;
+        }
+        connection.state = State::Idle;
+        let idle = member.shared.config.idle_timeout;
+        let idle = connection.kept.map_or(idle, |kept| idle.min(kept));
+        connection.deadline = (self.now + idle).min(connection.retires);
+        self.idle_of_host.push_back(&mut host.idle, index);
+        self.idle_of_member.push_back(&mut member.idle, index);
+        self.holding.idle += 1;
+        self.watch_connection(index);
+        self.receive_next(index);
+    }
+
+    /// Takes a unit of both budgets for a new connection, or notes that the host has to wait for one.
+    pub(super) fn charge(&mut self, place: u32) -> Charge {
+        let core = self.core;
+        let Some(host) = self.hosts.find_mut(place) else { return Charge::None };
+        if !host.budget.take_or_starve(core) {
+            self.block(place);
+            return Charge::None;
+        }
+        let member = &mut self.members[host.client as usize];
+        let spare = member.idle.first();
+        let has_slot = !self.free.is_empty() || (self.connections.len() as u32) < self.slots;
+        if has_slot && member.shared.connections.take(1) == 1 {
+            return Charge::Unit;
+        }
+        host.budget.give(1);
+        // An idle connection to another host makes room once it is closed.
+        if let Some(index) = spare {
+            self.counters.reaped += 1;
+            self.close_connection(index);
+        } else if has_slot && member.shared.connections.take_or_starve(core) {
+            member.shared.connections.give(1);
+        }
+        self.block(place);
+        Charge::None
+    }
+
+    pub(super) fn block_if_waiting(&mut self, place: u32) {
+        if self.hosts.find(place).is_some_and(|host| host.undialed() > 0) {
+            self.block(place);
+        }
+    }
+
+    fn block(&mut self, place: u32) {
+        let Some(host) = self.hosts.find_mut(place) else { return };
+        if !host.is_blocked {
+            host.is_blocked = true;
+            self.members[host.client as usize].blocked.push(place);
+        }
+    }
+
+    /// Gives a unit of both budgets back.
+    pub(super) fn discharge(&mut self, place: u32) {
+        if let Some(host) = self.hosts.find(place) {
+            host.budget.give(1);
+            self.members[host.client as usize].shared.connections.give(1);
+        }
+    }
+
+    /// Gives a permit back, and with it the next request its turn.
+    pub(super) fn give_permit(&mut self, client: u32) {
+        if let Some(lease) = &mut self.member(client).lease {
+            lease.give();
+        }
+        self.grant_permits(client);
+    }
+
+    fn grant_permits(&mut self, client: u32) {
+        loop {
+            let member = &mut self.members[client as usize];
+            let Some(lease) = &mut member.lease else { return };
+            if member.queue.is_empty() || !lease.try_take() {
+                return;
+            }
+            let first = self.waiting.pop_front(&mut member.queue);
+            self.holding.queued -= 1;
+            let id = first.and_then(|first| self.desk.exchanges.borrow().id_of(first));
+            match id {
+                Some(id) => self.admit(id),
+                None => debug_assert!(false, "a request in the queue that is gone"),
+            }
+        }
+    }
+
+    /// What came back from other cores, and what they need from us.
+    #[inline]
+    pub(super) fn serve_starving(&mut self) {
+        for client in 0..self.members.len() as u32 {
+            let member = &mut self.members[client as usize];
+            let news = member.shared.news();
+            if news != member.seen {
+                member.seen = news;
+                self.share_spare(client);
+            }
+            let member = &self.members[client as usize];
+            if !member.queue.is_empty() {
+                self.grant_permits(client);
+            }
+            if !self.members[client as usize].blocked.is_empty() {
+                self.unblock(client);
+            }
+        }
+    }
+
+    /// Tries those again that wait for a unit, in their turn.
+    fn unblock(&mut self, client: u32) {
+        let member = self.member(client);
+        if !member.shared.connections.has_room() && member.idle.is_empty() {
+            return;
+        }
+        let blocked = std::mem::take(&mut member.blocked);
+        for place in blocked {
+            let Some(host) = self.hosts.find_mut(place) else { continue };
+            host.is_blocked = false;
+            self.serve(place);
+            self.hosts.forget_unused(place, &mut self.members);
+        }
+    }
+
+    /// Closes an idle connection, or gives up permits, where another core starves.
+    fn share_spare(&mut self, client: u32) {
+        let member = &mut self.members[client as usize];
+        if let Some(lease) = &mut member.lease {
+            lease.share();
+        }
+        let mut spare = Vec::new();
+        if member.shared.connections.others_starve(self.core) {
+            spare.extend(member.idle.first());
+        }
+        for place in self.hosts.places() {
+            let host = self.hosts.find(place).filter(|host| host.client == client);
+            let starving = host.filter(|host| host.budget.others_starve(self.core));
+            spare.extend(starving.and_then(|host| host.idle.first()));
+        }
+        for index in spare {
+            self.counters.reaped += 1;
+            self.close_connection(index);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What is fixed for a client's life, and what the cores of a client share. Plain data and counters.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::origin::Origin;
+use crate::proto::h1;
+use crate::shard::doorbell::Doorbell;
+use crate::shard::limits::Budget;
+use crate::sys::socket;
+
+/// How an idle connection is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reuse {
+    /// The one used last: its window and caches are warm, and those in surplus age out.
+    #[default]
+    Lifo,
+    /// The one idle longest: spreads requests over the servers behind a balancer.
+    Fifo,
+}
+
+/// From when the total timeout counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TotalFrom {
+    /// From the submission: waiting for a permit counts.
+    #[default]
+    Submit,
+    /// From the permit on: time in the queue of `max_in_flight` does not count.
+    Acquire,
+}
+
+/// How long each phase of a request may take. `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Waiting for a permit of `max_in_flight`. Default: none.
+    pub queue: Option<Duration>,
+    /// Waiting for a connection, its resolving and connecting included. Default: none.
+    pub acquire: Option<Duration>,
+    /// Resolving a name. Default: 5 s.
+    pub resolve: Option<Duration>,
+    /// Connecting to a host, over all its addresses. Default: 5 s.
+    pub connect: Option<Duration>,
+    /// Connecting to one address, after the first. Default: 2 s.
+    pub connect_attempt: Option<Duration>,
+    /// Sending, without any progress. Default: 30 s.
+    pub send: Option<Duration>,
+    /// Waiting for `100 Continue` before the body is sent all the same (RFC 9110 10.1.1). Default: 1 s.
+    pub expect: Duration,
+    /// From the end of sending to the response head. Default: 30 s.
+    pub head: Option<Duration>,
+    /// Between two pieces of the body, while somebody reads it. Default: 30 s.
+    pub read_idle: Option<Duration>,
+    /// The whole request, to the end of its body. Default: none.
+    pub total: Option<Duration>,
+    /// From when `total` counts. Default: submission.
+    pub total_from: TotalFrom,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let secs = |secs| Some(Duration::from_secs(secs));
+        Self {
+            queue: None,
+            acquire: None,
+            resolve: secs(5),
+            connect: secs(5),
+            connect_attempt: secs(2),
+            send: secs(30),
+            expect: Duration::from_secs(1),
+            head: secs(30),
+            read_idle: secs(30),
+            total: None,
+            total_from: TotalFrom::Submit,
+        }
+    }
+}
+
+/// What a client may use, over all cores.
+#[derive(Debug, Clone)]
+pub(crate) struct PoolConfig {
+    /// Requests at a time, from permit to the end of the body.
+    pub(crate) max_in_flight: Option<u32>,
+    /// Connections, connecting ones included.
+    pub(crate) max_conns: u32,
+    pub(crate) max_conns_per_host: u32,
+    /// Dials in progress to a host, a core.
+    pub(crate) max_connecting_per_host: u32,
+    /// Requests that wait for a connection.
+    pub(crate) max_waiters: Option<u32>,
+    pub(crate) reuse: Reuse,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) timeouts: Timeouts,
+    /// Whether a request that died on a reused connection goes once to a fresh one.
+    pub(crate) retry_stale: bool,
+    /// Body bytes received and not read from which a connection stops receiving.
+    pub(crate) body_buffer_bytes: u32,
+    pub(crate) limits: h1::Limits,
+    pub(crate) socket: socket::Options,
+}
+
+/// What the cores of one client share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: PoolConfig,
+    pub(crate) connections: Budget,
+    pub(crate) permits: Option<Arc<Budget>>,
+    /// Requests that wait for a connection.
+    waiters: AtomicU32,
+    hosts: Mutex<HashMap<Arc<Origin>, Arc<Budget>>>,
+    bells: Arc<[Arc<Doorbell>]>,
+    /// How often a core came to starve.
+    news: Arc<AtomicU64>,
+    /// The most connections that any one host had at once.
+    most_per_host: AtomicU32,
+}
+
+impl Shared {
+    pub(crate) fn new(config: PoolConfig, bells: Arc<[Arc<Doorbell>]>) -> Self {
+        let news = Arc::<AtomicU64>::default();
+        let budget = |max| Budget::new(max, bells.clone(), news.clone());
+        let permits = config.max_in_flight.map(|max| Arc::new(budget(max)));
+        Self {
+            connections: budget(config.max_conns),
+            permits,
+            waiters: AtomicU32::new(0),
+            hosts: Mutex::default(),
+            news,
+            bells,
+            most_per_host: AtomicU32::new(0),
+            config,
+        }
+    }
+
+    /// The budget of a host's connections.
+    pub(super) fn host(&self, origin: &Arc<Origin>) -> Arc<Budget> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        match hosts.entry(Arc::clone(origin)) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(place) => {
+                let max = self.config.max_conns_per_host;
+                let budget = Budget::new(max, self.bells.clone(), self.news.clone());
+                Arc::clone(place.insert(Arc::new(budget)))
+            }
+        }
+    }
+
+    /// Forgets a host that no other core uses.
+    pub(super) fn forget(&self, origin: &Arc<Origin>, budget: Arc<Budget>) {
+        self.most_per_host.fetch_max(budget.most(), Ordering::Relaxed);
+        drop(budget);
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.get(origin).is_some_and(|budget| Arc::strong_count(budget) == 1) {
+            hosts.remove(origin);
+        }
+    }
+
+    /// The most connections that any one host had at once.
+    pub(crate) fn most_per_host(&self) -> u32 {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = hosts.values().map(|budget| budget.most()).max().unwrap_or_default();
+        most.max(self.most_per_host.load(Ordering::Relaxed))
+    }
+
+    /// How often a core came to starve: a change means that something may have to be shared.
+    #[inline]
+    pub(super) fn news(&self) -> u64 {
+        self.news.load(Ordering::Relaxed)
+    }
+
+    /// One more request waits; `false` if too many do.
+    pub(super) fn join_waiters(&self) -> bool {
+        let Some(max) = self.config.max_waiters else { return true };
+        let room = |waiters| (waiters < max).then_some(waiters + 1);
+        self.waiters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
+    }
+
+    /// One that has waited before, whatever the limit says.
+    pub(super) fn rejoin_waiters(&self) {
+        if self.config.max_waiters.is_some() {
+            self.waiters.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn leave_waiters(&self) {
+        if self.config.max_waiters.is_some() {
+            self.waiters.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! One connection of a pool. Plain state: moves are made by `dial`, `acquire`, `receive`, `send` and `expiry`.
+//!
+//! ```text
+//!         dial                 connected              response read to its end
+//!  Free ───────> Dialing ─────────────────> Idle <──────────────────────────────┐
+//!    ^              │ failed, timeout,        │ a request                       │
+//!    │              │ not wanted              v                                 │
+//!    │              v       end, reset,     Busy ───────────────────────────────┤
+//!    └───────── Closing <── any byte ──┐      │ body dropped unread, little left│
+//!   the driver           while idle,   │      v                                 │
+//!   says Closed          too old,      └── Draining ────────────────────────────┘
+//!                        broken                 too much, too slow: Closing
+//! ```
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::exchange::Timer;
+use super::slab::Id;
+use crate::clock::Instant;
+use crate::driver::{Slot, Window};
+use crate::proto::h1::{Framing, Limits, Machine};
+use crate::shard::connection::{Bodies, Receiving, Sending};
+use crate::shard::exchange::LARGE_BODY_BYTES;
+
+/// Where a connection is in its life, and with whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Free,
+    /// An attempt of this dial.
+    Dialing(Id),
+    Idle,
+    /// Carries this exchange.
+    Busy(Id),
+    /// Throws away the rest of a body that nobody wants.
+    Draining,
+    Closing,
+}
+
+/// Whether a connection counts in the budgets of its client and host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Charge {
+    None,
+    /// A unit of each, to be given back when the socket is closed.
+    Unit,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) slot: Slot,
+    pub(super) state: State,
+    pub(super) charge: Charge,
+    pub(super) receiving: Receiving,
+    pub(super) sending: Sending,
+    pub(super) bodies: Bodies,
+    /// Whether the current body is chunked.
+    pub(super) chunked: bool,
+    pub(super) client: u32,
+    pub(super) host: u32,
+    pub(super) machine: Machine,
+    /// Unique on its core.
+    pub(super) id: u64,
+    pub(super) peer: Option<SocketAddr>,
+    /// Responses that it carried.
+    pub(super) served: u64,
+    /// Requests that the server will still take, if it said so.
+    pub(super) left: Option<u32>,
+    /// How long the server keeps it when idle, if it said so.
+    pub(super) kept: Option<Duration>,
+    /// When its attempt began.
+    pub(super) started: Instant,
+    pub(super) connected: Instant,
+    /// When it is too old for another request.
+    pub(super) retires: Instant,
+    /// When its present state is over: an attempt, idleness, a drain.
+    pub(super) deadline: Instant,
+    /// Bytes that a drain may still throw away.
+    pub(super) drain_bytes: u64,
+    pub(super) timer: Timer,
+}
+
+impl Connection {
+    pub(super) fn new(index: u32, limits: &Limits) -> Self {
+        Self {
+            slot: Slot::first(index),
+            state: State::Free,
+            charge: Charge::None,
+            receiving: Receiving::Nothing,
+            sending: Sending::Free,
+            bodies: Bodies::Small,
+            chunked: false,
+            client: 0,
+            host: 0,
+            machine: Machine::new(limits),
+            id: 0,
+            peer: None,
+            served: 0,
+            left: None,
+            kept: None,
+            started: Instant::default(),
+            connected: Instant::default(),
+            retires: Instant::NEVER,
+            deadline: Instant::NEVER,
+            drain_bytes: 0,
+            timer: Timer::default(),
+        }
+    }
+
+    /// For the next socket: what a connection must not inherit from the one before.
+    pub(super) fn renew(&mut self, limits: &Limits) {
+        self.machine.reset();
+        let machine = std::mem::replace(&mut self.machine, Machine::new(limits));
+        let fresh = Self::new(self.slot.index, limits);
+        *self = Self { slot: self.slot.next(), machine, timer: self.timer, ..fresh };
+    }
+
+    /// Takes from a head what receiving the rest of the response needs.
+    pub(super) fn handle_head(&mut self, framing: Framing) {
+        self.chunked = framing == Framing::Chunked;
+        self.bodies = match framing {
+            Framing::Length(bytes) if bytes < LARGE_BODY_BYTES => Bodies::Small,
+            _ => self.bodies,
+        };
+    }
+
+    /// How to receive next, where the bytes are wanted.
+    pub(super) fn window(&self) -> Window {
+        match self.bodies {
+            Bodies::Small => Window::Stream,
+            Bodies::Large if self.machine.discardable() > 0 || self.chunked => Window::Bulk,
+            Bodies::Large => Window::Once,
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! New connections: a name, its addresses, and attempts on them in turn, the next one while the last is still out (RFC 8305). Sends nothing.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Pool;
+use super::connection::{Charge, Connection, State};
+use super::desk::Lookup;
+use super::exchange::Timer;
+use super::slab::{Id, Renew};
+use crate::clock::Instant;
+use crate::driver::{Driver, Op};
+use crate::error::{Kind, TimeoutKind};
+use crate::shard::connection::Receiving;
+use crate::sys::{Errno, socket};
+
+/// How long an attempt is alone before the next address is tried beside it (RFC 8305 section 8).
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// One dial: it leads to one connection, or to a failure.
+#[derive(Debug, Default)]
+pub(super) struct Dial {
+    pub(super) host: u32,
+    pub(super) client: u32,
+    /// Empty while the name is being resolved.
+    addresses: Vec<SocketAddr>,
+    /// The next of them to try.
+    next: usize,
+    /// Connections of the attempts that are out.
+    out: Vec<u32>,
+    /// Whether a unit of the budgets is held that no attempt has.
+    spare_unit: bool,
+    started: Instant,
+    resolved: Instant,
+    /// When the next address is tried, though the last may still answer.
+    next_attempt: Option<Instant>,
+    /// When it has failed as a whole.
+    pub(super) deadline: Instant,
+    /// The last address tried, and what came of it.
+    last: Option<(SocketAddr, Kind)>,
+    pub(super) timer: Timer,
+}
+
+impl Renew for Dial {
+    fn renew(&mut self) {
+        let (mut addresses, mut out) =
+            (std::mem::take(&mut self.addresses), std::mem::take(&mut self.out));
+        addresses.clear();
+        out.clear();
+        *self = Self { addresses, out, timer: self.timer, ..Self::default() };
+    }
+}
+
+impl Dial {
+    pub(super) fn is_resolving(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// When time has to look at it next.
+    pub(super) fn due(&self) -> Instant {
+        self.deadline.min(self.next_attempt.unwrap_or(Instant::NEVER))
+    }
+}
+
+impl<D: Driver> Pool<D> {
+    /// Starts as many dials as there are requests without one, within the limits.
+    pub(super) fn dial_more(&mut self, place: u32) {
+        loop {
+            let Some(host) = self.hosts.find(place) else { return };
+            let shared = &self.members[host.client as usize].shared;
+            let most = shared.config.max_connecting_per_host;
+            if host.undialed() == 0 || host.dials.len() >= most || self.desk.is_closed() {
+                return;
+            }
+            match self.charge(place) {
+                Charge::Unit => self.start_dial(place),
+                Charge::None => return,
+            }
+        }
+    }
+
+    fn start_dial(&mut self, place: u32) {
+        let now = self.now;
+        let Some(host) = self.hosts.find_mut(place) else { return };
+        let id = self.dials.take();
+        self.dialing.push_back(&mut host.dials, id.index);
+        let (client, origin) = (host.client, Arc::clone(&host.origin));
+        let timeouts = &self.members[client as usize].shared.config.timeouts;
+        let Some(dial) = self.dials.find_mut(id) else { return };
+        (dial.host, dial.client, dial.started, dial.spare_unit) = (place, client, now, true);
+        dial.deadline = timeouts.resolve.map_or(Instant::NEVER, |resolve| now + resolve);
+        if let Some(address) = origin.address {
+            dial.addresses.push(address);
+            self.begin_attempts(id);
+        } else {
+            self.watch_dial(id);
+            self.desk.want_lookup(Lookup { dial: id, client, origin });
+        }
+    }
+
+    pub(super) fn handle_resolved(
+        &mut self,
+        id: Id,
+        outcome: Result<Arc<[SocketAddr]>, String>,
+    ) {
+        let Some(dial) = self.dials.find_mut(id) else { return };
+        match outcome {
+            Ok(addresses) if addresses.is_empty() => {
+                self.dial_failed(id, Kind::Resolve("the name has no address".to_owned()));
+            }
+            Ok(addresses) => {
+                dial.addresses.extend_from_slice(&addresses);
+                self.begin_attempts(id);
+            }
+            Err(problem) => self.dial_failed(id, Kind::Resolve(problem)),
+        }
+    }
+
+    fn begin_attempts(&mut self, id: Id) {
+        let now = self.now;
+        let Some(dial) = self.dials.find_mut(id) else { return };
+        dial.resolved = now;
+        let timeouts = &self.members[dial.client as usize].shared.config.timeouts;
+        dial.deadline = timeouts.connect.map_or(Instant::NEVER, |connect| now + connect);
+        self.attempt(id);
+    }
+
+    /// Tries the next address. The dial fails when there is none, and none is out.
+    pub(super) fn attempt(&mut self, id: Id) {
+        while let Some(dial) = self.dials.find_mut(id) {
+            dial.next_attempt = None;
+            let Some(peer) = dial.addresses.get(dial.next).copied() else {
+                if dial.out.is_empty() {
+                    self.fail_dial(id);
+                }
+                return;
+            };
+            if !self.take_unit(id) {
+                // Without a unit to spare the attempt that is out goes on alone.
+                return;
+            }
+            let Some(dial) = self.dials.find_mut(id) else { return };
+            dial.next += 1;
+            let options = &self.members[dial.client as usize].shared.config.socket;
+            match socket::for_peer_with(peer, self.driver.blocking(), options) {
+                Ok(socket) => {
+                    self.start_attempt(id, socket, peer);
+                    return;
+                }
+                Err(error) => {
+                    dial.spare_unit = true;
+                    dial.last = Some((peer, Kind::Connect(Errno::of(&error))));
+                }
+            }
+        }
+    }
+
+    /// Takes the dial's unit for an attempt, or another one if it has none.
+    fn take_unit(&mut self, id: Id) -> bool {
+        let Some(dial) = self.dials.find_mut(id) else { return false };
+        if std::mem::take(&mut dial.spare_unit) {
+            return true;
+        }
+        let (place, client) = (dial.host, dial.client);
+        let Some(host) = self.hosts.find(place) else { return false };
+        let shared = &self.members[client as usize].shared;
+        if host.budget.take(1) == 0 {
+            return false;
+        }
+        if shared.connections.take(1) == 0 {
+            host.budget.give(1);
+            return false;
+        }
+        true
+    }
+
+    fn start_attempt(&mut self, id: Id, socket: OwnedFd, peer: SocketAddr) {
+        let now = self.now;
+        let Some(index) = self.take_slot() else {
+            debug_assert!(false, "a unit without a slot");
+            return;
+        };
+        let Some(dial) = self.dials.find_mut(id) else { return };
+        let timeouts = &self.members[dial.client as usize].shared.config.timeouts;
+        let first = dial.next == 1;
+        let limit = if first { None } else { timeouts.connect_attempt };
+        dial.out.push(index);
+        dial.next_attempt = (dial.next < dial.addresses.len()).then_some(now + ATTEMPT_DELAY);
+        let id_number = self.next_id;
+        self.next_id += 1;
+        let connection = &mut self.connections[index as usize];
+        connection.state = State::Dialing(id);
+        connection.charge = Charge::Unit;
+        (connection.client, connection.host) = (dial.client, dial.host);
+        (connection.id, connection.peer) = (id_number, Some(peer));
+        connection.started = dial.resolved;
+        connection.deadline = limit.map_or(Instant::NEVER, |limit| now + limit);
+        let slot = connection.slot;
+        if let Some(host) = self.hosts.find_mut(dial.host) {
+            host.open += 1;
+        }
+        self.holding.connecting += 1;
+        self.submit(slot, Op::Connect { socket, peer });
+        self.watch_connection(index);
+        self.watch_dial(id);
+    }
+
+    fn take_slot(&mut self) -> Option<u32> {
+        if let Some(index) = self.free.pop() {
+            return Some(index);
+        }
+        let index = self.connections.len() as u32;
+        let limits = self.members.first()?.shared.config.limits;
+        (index < self.slots).then(|| self.connections.push(Connection::new(index, &limits)))?;
+        Some(index)
+    }
+
+    pub(super) fn handle_connected(&mut self, index: u32) {
+        let now = self.now;
+        let connection = &mut self.connections[index as usize];
+        let State::Dialing(id) = connection.state else { return };
+        let place = connection.host;
+        let config = &self.members[connection.client as usize].shared.config;
+        connection.connected = now;
+        connection.retires = config.max_lifetime.map_or(Instant::NEVER, |lifetime| {
+            // Up to a tenth shorter, so that connections made together don't end together.
+            let tenth = lifetime.as_nanos() as u64 / 10;
+            let off = connection.id.wrapping_mul(0x9E37_79B9_7F4A_7C15) % tenth.max(1);
+            now + lifetime.saturating_sub(Duration::from_nanos(off))
+        });
+        connection.receiving = Receiving::Nothing;
+        connection.deadline = Instant::NEVER;
+        // Between states: released below like one that has just carried a request.
+        connection.state = State::Draining;
+        self.holding.connecting -= 1;
+        self.counters.connected += 1;
+        self.mark_active(index);
+        self.end_dial(id, Some(index));
+        self.release(index);
+        self.serve(place);
+    }
+
+    pub(super) fn attempt_failed(&mut self, index: u32, kind: Kind) {
+        let connection = &mut self.connections[index as usize];
+        let State::Dialing(id) = connection.state else { return };
+        // Its unit is the next attempt's at once: it is no connection, and never was.
+        connection.charge = Charge::None;
+        let peer = connection.peer;
+        self.close_connection(index);
+        let Some(dial) = self.dials.find_mut(id) else { return };
+        dial.out.retain(|other| *other != index);
+        dial.last = peer.map(|peer| (peer, kind));
+        if dial.spare_unit {
+            self.discharge_of(id);
+        } else {
+            dial.spare_unit = true;
+        }
+        self.attempt(id);
+    }
+
+    fn discharge_of(&mut self, id: Id) {
+        if let Some(place) = self.dials.find(id).map(|dial| dial.host) {
+            self.discharge(place);
+        }
+    }
+
+    /// No address is left.
+    fn fail_dial(&mut self, id: Id) {
+        let last = self.dials.find_mut(id).and_then(|dial| dial.last.take());
+        match last {
+            Some((peer, kind)) => self.dial_failed_at(id, kind, Some(peer)),
+            None => self.dial_failed(id, Kind::Resolve("the name has no address".to_owned())),
+        }
+    }
+
+    /// Time is up for a dial as a whole.
+    pub(super) fn dial_timed_out(&mut self, id: Id) {
+        let Some(dial) = self.dials.find(id) else { return };
+        let (resolving, tried) = (dial.is_resolving(), dial.next.saturating_sub(1));
+        let last = dial.addresses.get(tried).copied();
+        let kind = if resolving { TimeoutKind::Resolve } else { TimeoutKind::Connect };
+        self.dial_failed_at(id, Kind::Timeout(kind), last);
+    }
+
+    fn dial_failed(&mut self, id: Id, kind: Kind) {
+        self.dial_failed_at(id, kind, None);
+    }
+
+    /// A dial has failed: so has the request that waited longest; and where nothing else could help them, all that waited when it began.
+    fn dial_failed_at(&mut self, id: Id, kind: Kind, peer: Option<SocketAddr>) {
+        let Some((place, started)) = self.dials.find(id).map(|dial| (dial.host, dial.started))
+        else {
+            return;
+        };
+        self.end_dial(id, None);
+        let hopeless = self
+            .hosts
+            .find(place)
+            .is_some_and(|host| host.active == 0 && host.idle.is_empty() && host.dials.is_empty());
+        let mut first = true;
+        while let Some(waiter) = self.first_waiter(place) {
+            let since = self.with(waiter, |exchange| exchange.stamps.queued);
+            if !first && !(hopeless && since.is_some_and(|since| since <= started)) {
+                break;
+            }
+            first = false;
+            self.fail_waiter(waiter, place, kind.clone(), peer);
+        }
+        self.serve(place);
+        self.hosts.forget_unused(place, &mut self.members);
+    }
+
+    fn first_waiter(&self, place: u32) -> Option<Id> {
+        let host = self.hosts.find(place)?;
+        let first = host.fresh.first().or_else(|| host.waiters.first())?;
+        self.desk.exchanges.borrow().id_of(first)
+    }
+
+    fn fail_waiter(&mut self, id: Id, place: u32, kind: Kind, peer: Option<SocketAddr>) {
+        let fresh = self.with(id, |exchange| exchange.needs_fresh) == Some(true);
+        if let Some(host) = self.hosts.find_mut(place) {
+            let list = if fresh { &mut host.fresh } else { &mut host.waiters };
+            let left = self.waiting.remove(list, id.index);
+            debug_assert!(left, "a waiter in no list");
+        }
+        self.leave_waiters(place);
+        self.with(id, |exchange| exchange.carrier.peer = peer);
+        self.fail_exchange(id, kind);
+    }
+
+    /// Takes a dial off the books. Attempts other than `winner` are given up.
+    fn end_dial(&mut self, id: Id, winner: Option<u32>) {
+        let Some(dial) = self.dials.find_mut(id) else { return };
+        let (place, spare) = (dial.host, std::mem::take(&mut dial.spare_unit));
+        let out = std::mem::take(&mut dial.out);
+        if let Some(host) = self.hosts.find_mut(place) {
+            self.dialing.remove(&mut host.dials, id.index);
+        }
+        self.dials.free(id);
+        if spare {
+            self.discharge(place);
+        }
+        for index in out.into_iter().filter(|index| Some(*index) != winner) {
+            self.close_connection(index);
+        }
+    }
+
+    /// Gives up a dial that nobody waits for.
+    pub(super) fn cancel_dial(&mut self, id: Id) {
+        self.end_dial(id, None);
+    }
+
+    /// Gives up the youngest dial of a host, if there are more of them than requests that wait.
+    pub(super) fn cancel_surplus_dial(&mut self, place: u32) {
+        let Some(host) = self.hosts.find(place) else { return };
+        if host.dials.len() > host.waiters.len() + host.fresh.len()
+            && let Some(id) = host.dials.last().and_then(|dial| self.dials.id_of(dial))
+        {
+            self.cancel_dial(id);
+        }
+    }
+}

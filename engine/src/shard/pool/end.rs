@@ -1,0 +1,250 @@
+//! How connections and exchanges end, and what is tried again: once, on a fresh connection, if that can do no harm (RFC 9110 9.2.2, RFC 9112 9.3.1).
+
+use super::Pool;
+use super::connection::{Charge, State};
+use super::exchange::{Exchange, Stage};
+use super::slab::Id;
+use crate::driver::{Driver, Op};
+use crate::error::{Kind, Sent};
+use crate::proto::h1;
+use crate::shard::connection::{Receiving, Sending};
+
+/// The most of a dropped body that is thrown away to keep its connection.
+pub const DRAIN_BYTES_MAX: u64 = 64 << 10;
+/// How long that may take.
+pub const DRAIN_TIME_MAX: std::time::Duration = std::time::Duration::from_millis(100);
+/// Request Timeout (RFC 9110 15.5.9): on a reused connection it speaks of its idleness, not of our request.
+const REQUEST_TIMEOUT: u16 = 408;
+
+impl<D: Driver> Pool<D> {
+    /// The response is complete. Its connection goes back, if it can carry another.
+    #[inline]
+    pub(super) fn finish_response(&mut self, index: u32, end: h1::End) {
+        let now = self.now;
+        let connection = &mut self.connections[index as usize];
+        let mut reusable = end.is_ok() && connection.sending == Sending::Free;
+        if let State::Busy(id) = connection.state {
+            if self.is_stale_408(index, id) {
+                self.with(id, Exchange::forget_response);
+                self.fail_connection(index, Kind::Closed);
+                return;
+            }
+            let sent = self.with(id, |exchange| {
+                exchange.stamps.done = now;
+                exchange.stage = Stage::Ended;
+                exchange.phase_deadline = None;
+                exchange.total_deadline = None;
+                exchange.connection = None;
+                let sent = exchange.is_sent();
+                exchange.wake();
+                exchange.wake_maker();
+                sent
+            });
+            // The server has decided without reading all of the request (RFC 9112 9.5).
+            reusable &= sent == Some(true);
+            self.counters.responses += 1;
+        }
+        let connection = &mut self.connections[index as usize];
+        connection.served += 1;
+        if reusable {
+            self.release(index);
+        } else {
+            self.retire_active(index);
+            self.close_connection(index);
+        }
+    }
+
+    /// A 408 to a request on a reused connection was meant for its idleness.
+    fn is_stale_408(&self, index: u32, id: Id) -> bool {
+        let reused = self.connections[index as usize].served > 0;
+        reused
+            && self.with(id, |exchange| {
+                let status = exchange.head.as_ref().map(|head| head.status.as_u16());
+                status == Some(REQUEST_TIMEOUT)
+                    && exchange.idempotent
+                    && !exchange.needs_fresh
+                    && exchange.is_replayable()
+            }) == Some(true)
+    }
+
+    /// The connection broke with its request, which fails, or goes once to a fresh one.
+    pub(super) fn fail_connection(&mut self, index: u32, kind: Kind) {
+        let connection = &self.connections[index as usize];
+        let (state, reused) = (connection.state, connection.served > 0);
+        if matches!(state, State::Busy(_) | State::Draining) {
+            self.retire_active(index);
+        }
+        let place = connection.host;
+        self.close_connection(index);
+        let State::Busy(id) = state else { return };
+        let client = self.with(id, |exchange| exchange.client).unwrap_or_default();
+        let stale = reused && self.members[client as usize].shared.config.retry_stale;
+        let again = stale
+            && matches!(kind, Kind::Closed | Kind::Io(_))
+            && self.with(id, |exchange| {
+                let harmless = exchange.progress == Sent::None || exchange.idempotent;
+                exchange.got_bytes == 0 && harmless && !exchange.needs_fresh && exchange.is_replayable()
+            }) == Some(true);
+        if again { self.try_fresh(id, place) } else { self.fail_exchange(id, kind) }
+    }
+
+    /// Puts a request in front of those that wait for a fresh connection.
+    fn try_fresh(&mut self, id: Id, place: u32) {
+        self.counters.stale_retries += 1;
+        let now = self.now;
+        let mut exchanges = self.desk.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.find_mut(id) else { return };
+        exchange.rewind();
+        let shared = &self.members[exchange.client as usize].shared;
+        exchange.phase_deadline = shared.config.timeouts.acquire.map(|acquire| now + acquire);
+        // It has waited before: the limit on waiters does not turn it away.
+        shared.rejoin_waiters();
+        drop(exchanges);
+        if let Some(host) = self.hosts.find_mut(place) {
+            self.waiting.push_front(&mut host.fresh, id.index);
+            self.holding.waiting += 1;
+        }
+        self.watch_exchange(id);
+        self.serve(place);
+    }
+
+    /// Ends an exchange with a failure. It must be in no list and on no connection.
+    pub(super) fn fail_exchange(&mut self, id: Id, kind: Kind) {
+        let failed = self.with(id, |exchange| {
+            let failed = exchange.stage != Stage::Ended;
+            exchange.connection = None;
+            exchange.fail(kind);
+            failed
+        });
+        self.counters.failures += u64::from(failed == Some(true));
+    }
+
+    /// Ends an exchange wherever it is, with what it holds.
+    pub(super) fn abort(&mut self, id: Id, kind: Kind) {
+        if let Some(index) = self.carrier_of(id) {
+            self.retire_active(index);
+            self.close_connection(index);
+        }
+        self.leave_lists(id);
+        self.fail_exchange(id, kind);
+    }
+
+    /// Takes an exchange out of the queue or from among the waiters; a dial that nobody waits for any more ends.
+    fn leave_lists(&mut self, id: Id) {
+        let known = self.with(id, |exchange| (exchange.stage, exchange.client, exchange.host));
+        let Some((stage, client, place)) = known else { return };
+        if stage == Stage::Queued {
+            let left = self.waiting.remove(&mut self.members[client as usize].queue, id.index);
+            self.holding.queued -= u32::from(left);
+        }
+        if stage == Stage::Acquiring && self.waiting.is_linked(id.index) {
+            self.leave_host(id, place);
+        }
+    }
+
+    fn leave_host(&mut self, id: Id, place: u32) {
+        let fresh = self.with(id, |exchange| exchange.needs_fresh) == Some(true);
+        let Some(host) = self.hosts.find_mut(place) else { return };
+        let list = if fresh { &mut host.fresh } else { &mut host.waiters };
+        self.waiting.remove(list, id.index);
+        self.leave_waiters(place);
+        self.cancel_surplus_dial(place);
+        self.hosts.forget_unused(place, &mut self.members);
+    }
+
+    /// The future is gone: everything comes back, and the connection stays if little of the response is left.
+    pub(super) fn drop_exchange(&mut self, id: Id) {
+        let known = self.with(id, |exchange| {
+            (exchange.stage, exchange.client, exchange.has_permit)
+        });
+        let Some((stage, client, has_permit)) = known else { return };
+        if stage == Stage::Opened {
+            // Its head could not be encoded: it was never started.
+            self.desk.exchanges.borrow_mut().free(id);
+            return;
+        }
+        if stage != Stage::Ended {
+            self.counters.cancelled += 1;
+            self.leave_lists(id);
+            if let Some(index) = self.carrier_of(id) {
+                if stage == Stage::Reading { self.drain(index, id) } else { self.give_up(index) }
+            }
+        }
+        let place = self.with(id, |exchange| exchange.host).unwrap_or_default();
+        self.desk.exchanges.borrow_mut().free(id);
+        self.holding.in_flight -= 1;
+        if has_permit {
+            self.give_permit(client);
+        }
+        self.hosts.forget_unused(place, &mut self.members);
+    }
+
+    fn give_up(&mut self, index: u32) {
+        self.retire_active(index);
+        self.close_connection(index);
+    }
+
+    /// Throws away the little that is left of a body, or else the connection.
+    fn drain(&mut self, index: u32, id: Id) {
+        let sent = self.with(id, |exchange| exchange.is_sent()) == Some(true);
+        let connection = &mut self.connections[index as usize];
+        let left = connection.machine.discardable();
+        let little = left <= DRAIN_BYTES_MAX && connection.machine.close_reason().is_none();
+        if !little || !sent || connection.sending == Sending::Busy {
+            self.give_up(index);
+            return;
+        }
+        connection.state = State::Draining;
+        connection.drain_bytes = DRAIN_BYTES_MAX;
+        connection.deadline = self.now + DRAIN_TIME_MAX;
+        self.watch_connection(index);
+        self.receive_next(index);
+    }
+
+    /// An idle connection ended by itself, or spoke unasked.
+    pub(super) fn evict(&mut self, index: u32) {
+        self.counters.evicted += 1;
+        self.close_connection(index);
+    }
+
+    /// Closes a connection. Its exchange must have been told before or be told after.
+    pub(super) fn close_connection(&mut self, index: u32) {
+        match self.connections[index as usize].state {
+            State::Free | State::Closing => return,
+            State::Idle => self.leave_idle(index),
+            State::Dialing(_) => self.holding.connecting -= 1,
+            State::Busy(_) | State::Draining => {}
+        }
+        let connection = &mut self.connections[index as usize];
+        connection.state = State::Closing;
+        connection.receiving = Receiving::Nothing;
+        connection.deadline = crate::clock::Instant::NEVER;
+        self.holding.closing += 1;
+        let slot = connection.slot;
+        self.submit(slot, Op::Close);
+    }
+
+    /// The socket is closed: its units come back, and with them somebody's turn.
+    pub(super) fn handle_closed(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        debug_assert_eq!(connection.state, State::Closing);
+        let (client, place, charge) = (connection.client, connection.host, connection.charge);
+        let limits = self.members[client as usize].shared.config.limits;
+        connection.renew(&limits);
+        self.free.push(index);
+        self.holding.closing -= 1;
+        if let Some(host) = self.hosts.find_mut(place) {
+            host.open -= 1;
+        }
+        if charge == Charge::Unit {
+            self.discharge(place);
+        }
+        if self.members[client as usize].blocked.is_empty() {
+            self.serve(place);
+        } else {
+            // Others have waited longer for the unit: this host's turn comes after theirs.
+            self.block_if_waiting(place);
+        }
+        self.hosts.forget_unused(place, &mut self.members);
+    }
+}

@@ -1,0 +1,306 @@
+//! One request and its response, between the future that awaits it and the connection that carries it. Plain state.
+//!
+//! ```text
+//!          no permit free            no connection free
+//! Opened ──────────────> Queued ───> Acquiring <────────────── died on a reused connection (once)
+//!    │                                   │ connection                   ^
+//!    │  ┌────────────────────────────────┘                              │
+//!    v  v            100, or its timeout            sent                │
+//!  Sending ──> Expecting ──────────> Sending ────────────> Waiting ─────┤
+//!                                                             │ head    │
+//!                                                             v         v
+//!                                                           Reading ──> Ended
+//! ```
+//! Whatever the stage, dropping the future ends it; the connection goes back only if the response was read to its end.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::head::Head;
+use super::origin::Origin;
+use super::slab::Renew;
+use crate::clock::Instant;
+use crate::error::{Kind, Phase, Progress, Sent, TimeoutKind};
+use crate::proto::h1;
+use crate::shard::wheel::TimerId;
+
+/// Where a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Stage {
+    /// Not submitted yet.
+    #[default]
+    Opened,
+    Queued,
+    Acquiring,
+    Sending,
+    Expecting,
+    Waiting,
+    Reading,
+    /// The response is complete, or the request has failed.
+    Ended,
+}
+
+/// When what happened. Zero: it did not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stamps {
+    pub(crate) submitted: Instant,
+    pub(crate) queued: Instant,
+    pub(crate) acquired: Instant,
+    pub(crate) resolved: Instant,
+    pub(crate) connected: Instant,
+    pub(crate) sent: Instant,
+    pub(crate) first_byte: Instant,
+    pub(crate) done: Instant,
+}
+
+/// The connection that carries or carried a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Carrier {
+    pub(crate) id: u64,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) reused: bool,
+}
+
+/// A request's body.
+#[derive(Debug, Default)]
+pub(crate) enum Outgoing {
+    #[default]
+    None,
+    /// All of it, in memory: `sent` bytes of it were handed to the driver.
+    Whole { bytes: Bytes, sent: usize },
+    /// Pieces, as somebody makes them.
+    Pieces(Pieces),
+}
+
+impl Outgoing {
+    pub(super) fn is_chunked(&self) -> bool {
+        matches!(self, Self::Pieces(pieces) if pieces.chunked)
+    }
+}
+
+/// A body that is made while it is sent.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    /// Made and not sent; bounded by the maker, who asks for room.
+    pub(super) ready: VecDeque<Bytes>,
+    pub(super) finished: bool,
+    pub(super) count: h1::BodyCount,
+    pub(super) chunked: bool,
+    pub(super) maker: Option<Waker>,
+    /// Whether any piece was taken: the request can't be sent again then.
+    pub(super) touched: bool,
+}
+
+/// What became of the bytes of a response's body that nobody has read yet.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    pub(super) chunks: VecDeque<Bytes>,
+    /// Bytes in `chunks`.
+    pub(super) bytes: usize,
+}
+
+/// Whether somebody reads the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Reader {
+    #[default]
+    Reads,
+    /// It shall be thrown away, and its end told.
+    Discards,
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    pub(crate) kind: Kind,
+    pub(crate) phase: Phase,
+    pub(crate) progress: Progress,
+}
+
+/// One request and its response.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    pub(super) stage: Stage,
+    /// Which client's.
+    pub(super) client: u32,
+    pub(super) origin: Option<Arc<Origin>>,
+    /// Place of its host, from the submission on.
+    pub(super) host: u32,
+    /// The encoded head.
+    pub(super) head_bytes: Vec<u8>,
+    pub(super) sent: h1::Sent,
+    pub(super) body: Outgoing,
+    /// Whether `Expect: 100-continue` was sent.
+    pub(super) expects: bool,
+    /// Whether pieces of the body may go out: not before `100 Continue`, where that is waited for.
+    pub(super) sends_body: bool,
+    /// Sends handed to the driver for the present attempt.
+    pub(super) sends: u32,
+    pub(super) idempotent: bool,
+    /// Only a fresh connection will do: it died on a reused one.
+    pub(super) needs_fresh: bool,
+    pub(super) has_permit: bool,
+    pub(super) connection: Option<u32>,
+    pub(super) carrier: Carrier,
+    /// How much of it the kernel took.
+    pub(super) progress: Sent,
+    pub(super) total: Option<std::time::Duration>,
+    pub(super) phase_deadline: Option<Instant>,
+    pub(super) total_deadline: Option<Instant>,
+    pub(super) stamps: Stamps,
+    pub(super) waker: Option<Waker>,
+    pub(super) head: Option<Arc<Head>>,
+    pub(super) inbox: Inbox,
+    pub(super) reader: Reader,
+    pub(super) got_bytes: u64,
+    pub(super) discarded: u64,
+    pub(super) trailers: Option<Box<HeaderMap>>,
+    pub(super) failed: Option<Box<Failed>>,
+    /// The timer of this place: it outlives its exchange, see `expiry`.
+    pub(super) timer: Timer,
+}
+
+/// A timer that is only moved when it would be late: most deadlines are met, and setting one costs nothing then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timer {
+    pub(super) id: TimerId,
+    pub(super) due: Instant,
+}
+
+impl Default for Timer {
+    fn default() -> Self {
+        Self { id: TimerId::NONE, due: Instant::NEVER }
+    }
+}
+
+impl Renew for Exchange {
+    fn renew(&mut self) {
+        let mut head_bytes = std::mem::take(&mut self.head_bytes);
+        let mut inbox = std::mem::take(&mut self.inbox);
+        head_bytes.clear();
+        inbox.chunks.clear();
+        inbox.bytes = 0;
+        *self = Self { head_bytes, inbox, timer: self.timer, ..Self::default() };
+    }
+}
+
+impl Exchange {
+    /// The earliest of its deadlines.
+    #[inline]
+    pub(super) fn deadline(&self) -> Instant {
+        let phase = self.phase_deadline.unwrap_or(Instant::NEVER);
+        phase.min(self.total_deadline.unwrap_or(Instant::NEVER))
+    }
+
+    #[inline]
+    pub(super) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn wake_maker(&mut self) {
+        if let Outgoing::Pieces(pieces) = &mut self.body
+            && let Some(maker) = pieces.maker.take()
+        {
+            maker.wake();
+        }
+    }
+
+    /// Ends it, once.
+    pub(super) fn fail(&mut self, kind: Kind) {
+        if self.stage == Stage::Ended {
+            return;
+        }
+        let phase = self.phase();
+        let progress = Progress {
+            peer: self.carrier.peer,
+            reused: self.carrier.reused,
+            sent: self.progress,
+            got_bytes: self.got_bytes,
+        };
+        self.failed = Some(Box::new(Failed { kind, phase, progress }));
+        self.stage = Stage::Ended;
+        self.phase_deadline = None;
+        self.wake();
+        self.wake_maker();
+    }
+
+    fn phase(&self) -> Phase {
+        match self.stage {
+            Stage::Opened | Stage::Queued => Phase::Queue,
+            Stage::Acquiring => Phase::Acquire,
+            Stage::Sending | Stage::Expecting => Phase::Send,
+            Stage::Waiting => Phase::Head,
+            Stage::Reading | Stage::Ended => Phase::Body,
+        }
+    }
+
+    /// Which timeout the present stage is waiting for.
+    pub(super) fn timeout_kind(&self, now: Instant) -> TimeoutKind {
+        if self.total_deadline.is_some_and(|deadline| deadline <= now) {
+            return TimeoutKind::Total;
+        }
+        match self.stage {
+            Stage::Opened | Stage::Queued => TimeoutKind::Queue,
+            Stage::Acquiring => TimeoutKind::Acquire,
+            Stage::Sending | Stage::Expecting => TimeoutKind::Send,
+            Stage::Waiting => TimeoutKind::Head,
+            Stage::Reading | Stage::Ended => TimeoutKind::ReadIdle,
+        }
+    }
+
+    /// Whether the same bytes can go out again.
+    pub(super) fn is_replayable(&self) -> bool {
+        !matches!(&self.body, Outgoing::Pieces(pieces) if pieces.touched)
+    }
+
+    /// Whether all of the body was handed to the driver.
+    pub(super) fn is_sent(&self) -> bool {
+        match &self.body {
+            Outgoing::None => true,
+            Outgoing::Whole { bytes, sent } => *sent == bytes.len(),
+            Outgoing::Pieces(pieces) => pieces.finished && pieces.ready.is_empty(),
+        }
+    }
+
+    /// Back to before its first byte, for another connection.
+    pub(super) fn rewind(&mut self) {
+        if let Outgoing::Whole { sent, .. } = &mut self.body {
+            *sent = 0;
+        }
+        self.progress = Sent::None;
+        self.sends = 0;
+        self.sends_body = false;
+        self.connection = None;
+        self.needs_fresh = true;
+        self.stage = Stage::Acquiring;
+    }
+
+    /// As if nothing had come.
+    pub(super) fn forget_response(&mut self) {
+        self.head = None;
+        self.got_bytes = 0;
+        self.inbox.chunks.clear();
+        self.inbox.bytes = 0;
+        self.stamps.first_byte = Instant::default();
+    }
+
+    #[inline]
+    pub(super) fn take_piece(&mut self, piece: &[u8]) {
+        if piece.is_empty() {
+            return;
+        }
+        match self.reader {
+            Reader::Reads => {
+                self.inbox.bytes += piece.len();
+                self.inbox.chunks.push_back(Bytes::copy_from_slice(piece));
+            }
+            Reader::Discards => self.discarded += piece.len() as u64,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What a core knows of one host: its idle connections, who waits for one, and how many there may be. Plain state.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+
+use super::config::Shared;
+use super::list::List;
+use super::origin::{Numbered, Origin};
+use crate::shard::limits::{Budget, Lease};
+
+/// One host of one client.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) client: u32,
+    pub(super) origin: Arc<Origin>,
+    pub(super) budget: Arc<Budget>,
+    /// Idle connections, the one idle longest first.
+    pub(super) idle: List,
+    /// Requests that wait for any connection, the oldest first.
+    pub(super) waiters: List,
+    /// Requests that wait for a fresh one.
+    pub(super) fresh: List,
+    /// Dials in progress, by place.
+    pub(super) dials: List,
+    /// Connections that carry requests or drain.
+    pub(super) active: u32,
+    /// Sockets, from the attempt to the close.
+    pub(super) open: u32,
+    /// It answered in HTTP/1.0 last: it can't take a chunked body (RFC 9112 6.1).
+    pub(super) is_http10: bool,
+    /// In the list of those that wait for a unit.
+    pub(super) is_blocked: bool,
+}
+
+impl Host {
+    /// Requests that no dial is under way for.
+    pub(super) fn undialed(&self) -> u32 {
+        (self.waiters.len() + self.fresh.len()).saturating_sub(self.dials.len())
+    }
+
+    fn is_unused(&self) -> bool {
+        let lists = [&self.idle, &self.waiters, &self.fresh, &self.dials];
+        self.active + self.open == 0 && lists.iter().all(|list| list.is_empty())
+    }
+}
+
+/// One client's part of a core.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) shared: Arc<Shared>,
+    places: HashMap<Arc<Origin>, u32, BuildHasherDefault<Numbered>>,
+    /// Its permits, if they are limited.
+    pub(super) lease: Option<Lease>,
+    /// Requests that wait for a permit, the oldest first.
+    pub(super) queue: List,
+    /// Idle connections of all its hosts, the one idle longest first.
+    pub(super) idle: List,
+    /// Hosts that wait for a unit of a budget, in turn.
+    pub(super) blocked: Vec<u32>,
+    /// The news that was acted on.
+    pub(super) seen: u64,
+}
+
+impl Member {
+    pub(super) fn new(shared: Arc<Shared>, core: u32) -> Self {
+        let lease = shared.permits.as_ref().map(|budget| Lease::new(Arc::clone(budget), core));
+        Self {
+            shared,
+            places: HashMap::default(),
+            lease,
+            queue: List::default(),
+            idle: List::default(),
+            blocked: Vec::new(),
+            seen: 0,
+        }
+    }
+}
+
+/// All hosts of a core, by place.
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    hosts: Vec<Option<Host>>,
+    free: Vec<u32>,
+}
+
+impl Hosts {
+    /// The place of a host, which is made if it is new.
+    #[inline]
+    pub(super) fn place(&mut self, client: u32, member: &mut Member, origin: &Arc<Origin>) -> u32 {
+        if let Some(place) = member.places.get(origin) {
+            return *place;
+        }
+        let host = Host {
+            client,
+            origin: Arc::clone(origin),
+            budget: member.shared.host(origin),
+            idle: List::default(),
+            waiters: List::default(),
+            fresh: List::default(),
+            dials: List::default(),
+            active: 0,
+            open: 0,
+            is_http10: false,
+            is_blocked: false,
+        };
+        let place = self.free.pop().unwrap_or(self.hosts.len() as u32);
+        if place as usize == self.hosts.len() {
+            self.hosts.push(Some(host));
+        } else {
+            self.hosts[place as usize] = Some(host);
+        }
+        member.places.insert(Arc::clone(origin), place);
+        place
+    }
+
+    #[inline]
+    pub(super) fn find(&self, place: u32) -> Option<&Host> {
+        self.hosts.get(place as usize)?.as_ref()
+    }
+
+    #[inline]
+    pub(super) fn find_mut(&mut self, place: u32) -> Option<&mut Host> {
+        self.hosts.get_mut(place as usize)?.as_mut()
+    }
+
+    /// Forgets a host that nothing is left of, so that a crawler's hosts don't add up.
+    pub(super) fn forget_unused(&mut self, place: u32, members: &mut [Member]) {
+        if !self.find(place).is_some_and(|host| host.is_unused() && !host.is_blocked) {
+            return;
+        }
+        let Some(host) = self.hosts[place as usize].take() else { return };
+        self.free.push(place);
+        let Some(member) = members.get_mut(host.client as usize) else { return };
+        member.places.remove(&host.origin);
+        member.shared.forget(&host.origin, host.budget);
+    }
+
+    /// Places in use.
+    pub(super) fn places(&self) -> impl Iterator<Item = u32> {
+        let used = |place: &u32| self.find(*place).is_some();
+        (0..self.hosts.len() as u32).filter(used)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.hosts.len() - self.free.len()
+    }
+}

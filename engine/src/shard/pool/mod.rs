@@ -1,0 +1,333 @@
+//! The connections of one core, kept by origin, and the requests that use them. Knows no futures but through its [`desk`], resolves no names, starts no threads.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `config` | what a client may use, and what its cores share |
+//! | `origin` | the key: scheme, host, port |
+//! | `desk` | where futures leave requests and find responses |
+//! | `exchange` | one request and its response: the state graph |
+//! | `connection` | one connection: the state graph |
+//! | `host` | idle connections and waiters of one origin |
+//! | `acquire` | permits, connections, and who is next |
+//! | `dial` | new connections: names, addresses, happy eyeballs |
+//! | `send` | requests out |
+//! | `receive` | responses in |
+//! | `end` | how connections and exchanges end, and what is tried again |
+//! | `expiry` | what time ends |
+//! | `head` | response heads as clients keep them |
+//! | `slab`, `list` | places that are used again, and lists of them |
+
+mod acquire;
+pub(crate) mod config;
+mod connection;
+pub(crate) mod desk;
+mod dial;
+mod end;
+pub(crate) mod exchange;
+mod expiry;
+pub(crate) mod head;
+mod host;
+mod list;
+pub(crate) mod origin;
+mod receive;
+mod send;
+pub(crate) mod slab;
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::driver::{Completion, Driver, Event, Full, Op, Slot, Wait};
+use crate::error::Kind;
+use crate::proto::h1;
+use config::Shared;
+use connection::{Connection, State};
+use desk::{Command, Desk};
+use dial::Dial;
+use head::Head;
+use host::{Hosts, Member};
+use list::{Links, List};
+use slab::Slab;
+
+/// What a core's pool counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolCounters {
+    /// Requests submitted.
+    pub requests: u64,
+    /// Responses that were read to their end, discarded ones included.
+    pub responses: u64,
+    /// Requests that failed, after any retry on a fresh connection.
+    pub failures: u64,
+    /// Requests whose future was dropped before their end.
+    pub cancelled: u64,
+    /// Connections established.
+    pub connected: u64,
+    /// Requests that went out on a connection that had carried another.
+    pub reused: u64,
+    /// Requests that died on a reused connection and went to a fresh one.
+    pub stale_retries: u64,
+    /// Idle connections that the server ended, or that spoke unasked.
+    pub evicted: u64,
+    /// Idle connections closed for their age, or to make room.
+    pub reaped: u64,
+    /// Bytes received, discarded ones included.
+    pub bytes_received: u64,
+    /// Turns that reaped completions, and completions.
+    pub turns: u64,
+    /// Completions reaped.
+    pub completions: u64,
+}
+
+/// What a core holds at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Holding {
+    /// Requests from submission to the end of the body.
+    pub in_flight: u32,
+    /// Requests that wait for a permit.
+    pub queued: u32,
+    /// Requests that wait for a connection.
+    pub waiting: u32,
+    /// Connections that carry a request.
+    pub active: u32,
+    /// Idle connections.
+    pub idle: u32,
+    /// Connections in the making.
+    pub connecting: u32,
+    /// Connections being closed.
+    pub closing: u32,
+}
+
+/// The connections of one core on one driver.
+#[derive(Debug)]
+pub(crate) struct Pool<D: Driver> {
+    driver: D,
+    desk: Rc<Desk>,
+    core: u32,
+    connections: Vec<Connection>,
+    free: Vec<u32>,
+    slots: u32,
+    members: Vec<Member>,
+    hosts: Hosts,
+    dials: Slab<Dial>,
+    /// Exchanges in a queue or among waiters.
+    waiting: Links,
+    /// Dials in their host's list.
+    dialing: Links,
+    /// Idle connections in their host's list, and in their client's.
+    idle_of_host: Links,
+    idle_of_member: Links,
+    memo: h1::HeadMemo,
+    /// The head that came last: most are the same.
+    last_head: Option<Arc<Head>>,
+    backlog: VecDeque<(Slot, Op)>,
+    completions: Vec<Completion>,
+    commands: Vec<Command>,
+    now: Instant,
+    next_id: u64,
+    holding: Holding,
+    counters: PoolCounters,
+}
+
+impl<D: Driver> Pool<D> {
+    /// A pool on `driver` with at most `slots` connections.
+    pub(crate) fn new(driver: D, slots: u32, core: u32, now: Instant) -> Self {
+        Self {
+            driver,
+            desk: Rc::new(Desk::new(now)),
+            core,
+            connections: Vec::new(),
+            free: Vec::new(),
+            slots,
+            members: Vec::new(),
+            hosts: Hosts::default(),
+            dials: Slab::default(),
+            waiting: Links::default(),
+            dialing: Links::default(),
+            idle_of_host: Links::default(),
+            idle_of_member: Links::default(),
+            memo: h1::HeadMemo::new(),
+            last_head: None,
+            backlog: VecDeque::new(),
+            completions: Vec::with_capacity(2 * crate::driver::REAP_MAX),
+            commands: Vec::new(),
+            now,
+            next_id: 0,
+            holding: Holding::default(),
+            counters: PoolCounters::default(),
+        }
+    }
+
+    /// Where its futures meet it.
+    pub(crate) fn desk(&self) -> &Rc<Desk> {
+        &self.desk
+    }
+
+    /// Takes a client in, and returns its number on this core.
+    pub(crate) fn join(&mut self, shared: Arc<Shared>) -> u32 {
+        self.members.push(Member::new(shared, self.core));
+        self.members.len() as u32 - 1
+    }
+
+    /// Acts on what futures asked for. Call it after they ran and before [`Pool::wait`].
+    #[inline]
+    pub(crate) fn act(&mut self) {
+        let mut commands = std::mem::take(&mut self.commands);
+        std::mem::swap(&mut commands, &mut *self.desk.commands.borrow_mut());
+        commands.drain(..).for_each(|command| self.handle_command(command));
+        self.commands = commands;
+        self.serve_starving();
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Start(exchange) => self.start(exchange),
+            Command::Drop(exchange) => self.drop_exchange(exchange),
+            Command::Read(exchange) => self.read_on(exchange),
+            Command::Discard(exchange) => self.discard_rest(exchange),
+            Command::Send(exchange) => self.send_on(exchange),
+            Command::Abort(exchange, problem) => {
+                self.abort(exchange, Kind::RequestBody(problem));
+            }
+            Command::Resolved(dial, outcome) => self.handle_resolved(dial, outcome),
+        }
+    }
+
+    /// Submits, and waits for at most `max_block`, less if a timer is due.
+    ///
+    /// # Errors
+    /// Only when the driver is lost.
+    #[inline]
+    pub(crate) fn wait(&mut self, max_block: Duration) -> io::Result<()> {
+        let timeout = (self.desk.wheel.borrow().next_deadline() - self.now).min(max_block);
+        let block = self.backlog.is_empty() && !timeout.is_zero();
+        let completions = u32::from(block);
+        self.driver.wait(Wait { completions, settle: Duration::ZERO, timeout })
+    }
+
+    /// Takes in what happened until `now`, and wakes whom it concerns.
+    #[inline]
+    pub(crate) fn reap(&mut self, now: Instant) {
+        self.now = now;
+        self.desk.set_now(now);
+        self.flush_backlog();
+        let mut reaped = 0;
+        loop {
+            let mut completions = std::mem::take(&mut self.completions);
+            let count = self.driver.reap(&mut completions);
+            completions.drain(..).for_each(|completion| self.handle_completion(completion));
+            self.completions = completions;
+            if count == 0 {
+                break;
+            }
+            reaped += count as u64;
+        }
+        self.counters.turns += u64::from(reaped > 0);
+        self.counters.completions += reaped;
+        self.expire();
+    }
+
+    #[inline]
+    fn handle_completion(&mut self, completion: Completion) {
+        let Completion { slot, event } = completion;
+        let index = slot.index;
+        let live = self.connections.get(index as usize).is_some_and(|known| known.slot == slot);
+        if !live {
+            if let Event::Received(lent, _) = event {
+                self.driver.give_back(lent);
+            }
+            return;
+        }
+        match event {
+            Event::Received(lent, armed) => self.handle_received(index, lent, armed),
+            Event::Discarded(bytes) => self.handle_discarded(index, bytes),
+            Event::ReceiveEnded(end) => self.handle_receive_ended(index, end),
+            Event::Sent => self.handle_sent(index),
+            Event::SendFailed { errno, taken } => self.handle_send_failed(index, errno, taken),
+            Event::Connected => self.handle_connected(index),
+            Event::ConnectFailed(errno) => self.attempt_failed(index, Kind::Connect(errno)),
+            Event::Closed => self.handle_closed(index),
+            Event::Accepted(_) | Event::AcceptFailed(_) => {}
+        }
+    }
+
+    /// Hands an operation to the driver, or keeps it for the next turn behind those that wait already.
+    #[inline]
+    fn submit(&mut self, slot: Slot, op: Op) {
+        if !self.backlog.is_empty() {
+            self.backlog.push_back((slot, op));
+        } else if let Err(Full { op }) = self.driver.try_submit(slot, op) {
+            self.backlog.push_back((slot, op));
+        }
+    }
+
+    fn flush_backlog(&mut self) {
+        while let Some((slot, op)) = self.backlog.pop_front() {
+            if let Err(Full { op }) = self.driver.try_submit(slot, op) {
+                self.backlog.push_front((slot, op));
+                return;
+            }
+        }
+    }
+
+    /// Fails everything that is not over with [`Kind::Shutdown`] and closes every connection: turn until [`Pool::is_closed`].
+    pub(crate) fn close(&mut self) {
+        self.desk.close();
+        let exchanges = self.desk.exchanges.borrow().ids();
+        exchanges.into_iter().for_each(|exchange| self.abort(exchange, Kind::Shutdown));
+        self.dials.ids().into_iter().for_each(|dial| self.cancel_dial(dial));
+        for index in 0..self.connections.len() as u32 {
+            self.close_connection(index);
+        }
+        self.desk.wake_sleepers();
+    }
+
+    /// Whether no connection is open or in the making.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.holding.active + self.holding.idle + self.holding.connecting + self.holding.closing == 0
+    }
+
+    /// Whether nothing is going on: all that may come is the end of an idle connection.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        let Holding { in_flight, connecting, closing, active, .. } = self.holding;
+        in_flight + connecting + closing + active == 0
+    }
+
+    /// When the next timer is due.
+    pub(crate) fn next_deadline(&self) -> Instant {
+        self.desk.wheel.borrow().next_deadline()
+    }
+
+    /// What is held at this moment.
+    #[inline]
+    pub(crate) fn holding(&self) -> Holding {
+        self.holding
+    }
+
+    /// Hosts that something is held of.
+    pub(crate) fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// What was counted.
+    pub(crate) fn counters(&self) -> PoolCounters {
+        self.counters
+    }
+
+    /// The driver.
+    pub(crate) fn driver(&self) -> &D {
+        &self.driver
+    }
+
+    pub(crate) fn driver_mut(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
+    fn member(&mut self, client: u32) -> &mut Member {
+        &mut self.members[client as usize]
+    }
+
+}

@@ -1,0 +1,166 @@
+//! Requests out: the head at once, with a small body in the same send; larger bodies piece by piece, each told when the kernel has it.
+
+use bytes::Bytes;
+
+use super::connection::State;
+use super::exchange::{Outgoing, Stage};
+use super::slab::Id;
+use super::Pool;
+use crate::driver::{Confirm, Driver, Op, Payload};
+use crate::error::{Kind, Sent};
+use crate::shard::QUIET_BYTES_MAX;
+use crate::shard::connection::{Receiving, Sending};
+use crate::sys::Errno;
+
+/// The most of a body that goes out in one send.
+const PIECE_BYTES_MAX: usize = 128 << 10;
+
+impl<D: Driver> Pool<D> {
+    /// Sends the head, and the body with it where that is small and need not wait.
+    #[inline]
+    pub(super) fn send_request(&mut self, index: u32, id: Id) {
+        let now = self.now;
+        let mut buffer = self.driver.buffer();
+        let connection = &mut self.connections[index as usize];
+        let mut exchanges = self.desk.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.find_mut(id) else { return };
+        let refused = connection.machine.handle_request(exchange.sent).is_err();
+        debug_assert!(!refused, "an idle connection refused a request");
+        let member = &self.members[exchange.client as usize];
+        let timeouts = &member.shared.config.timeouts;
+        buffer.extend_from_slice(&exchange.head_bytes);
+        let room = (QUIET_BYTES_MAX as usize).saturating_sub(buffer.len());
+        if let Outgoing::Whole { bytes, sent } = &mut exchange.body
+            && !exchange.expects
+            && bytes.len() <= room
+        {
+            buffer.extend_from_slice(bytes);
+            *sent = bytes.len();
+        }
+        let whole = exchange.is_sent();
+        exchange.sends = 1;
+        exchange.progress = if whole { Sent::All } else { Sent::Partial };
+        exchange.sends_body = !whole && !exchange.expects;
+        (exchange.stage, exchange.phase_deadline) = if whole {
+            exchange.stamps.sent = now;
+            (Stage::Waiting, timeouts.head.map(|head| now + head))
+        } else if exchange.expects {
+            (Stage::Expecting, Some(now + timeouts.expect))
+        } else {
+            (Stage::Sending, timeouts.send.map(|send| now + send))
+        };
+        drop(exchanges);
+        let slot = connection.slot;
+        let confirm = Confirm::OnFailure;
+        self.submit(slot, Op::SendBytes { bytes: Payload::Buffer(buffer), confirm });
+        self.watch_exchange(id);
+        if !whole {
+            self.send_body(index, id);
+        }
+        self.receive_next(index);
+    }
+
+    /// More of a body may go out: the server said `100 Continue`, or has had its time to.
+    pub(super) fn go_on_sending(&mut self, index: u32, id: Id) {
+        let expecting = self.with(id, |exchange| {
+            let expecting = exchange.stage == Stage::Expecting;
+            if expecting {
+                exchange.stage = Stage::Sending;
+                exchange.sends_body = true;
+                exchange.wake_maker();
+            }
+            expecting
+        });
+        if expecting == Some(true) {
+            self.send_body(index, id);
+        }
+    }
+
+    /// The maker of a body has made something.
+    pub(super) fn send_on(&mut self, id: Id) {
+        if let Some(index) = self.carrier_of(id) {
+            self.send_body(index, id);
+        }
+    }
+
+    /// Sends the next piece, if there is one and the last is gone.
+    fn send_body(&mut self, index: u32, id: Id) {
+        let now = self.now;
+        let connection = &mut self.connections[index as usize];
+        if connection.sending == Sending::Busy || connection.state != State::Busy(id) {
+            return;
+        }
+        let mut exchanges = self.desk.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.find_mut(id) else { return };
+        if !exchange.sends_body {
+            return;
+        }
+        let timeouts = &self.members[exchange.client as usize].shared.config.timeouts;
+        let piece = next_piece(&mut exchange.body);
+        let sending = exchange.stage == Stage::Sending;
+        if piece.is_some() {
+            exchange.sends += 1;
+            if sending {
+                exchange.phase_deadline = timeouts.send.map(|send| now + send);
+            }
+        } else if exchange.is_sent() {
+            exchange.sends_body = false;
+            exchange.progress = Sent::All;
+            exchange.stamps.sent = now;
+            if sending {
+                exchange.stage = Stage::Waiting;
+                exchange.phase_deadline = timeouts.head.map(|head| now + head);
+            }
+        } else if sending {
+            // Waiting for whoever makes the body is not the server's fault.
+            exchange.phase_deadline = None;
+        }
+        exchange.wake_maker();
+        drop(exchanges);
+        if let Some(piece) = piece {
+            connection.sending = Sending::Busy;
+            let slot = connection.slot;
+            let bytes = Payload::Shared(piece);
+            self.submit(slot, Op::SendBytes { bytes, confirm: Confirm::Always });
+        }
+        self.watch_exchange(id);
+    }
+
+    pub(super) fn handle_sent(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        connection.sending = Sending::Free;
+        if let State::Busy(id) = connection.state {
+            self.send_body(index, id);
+        }
+    }
+
+    /// What the server said before the send failed may still be readable, and the receive tells it; a failure that it will not tell ends here.
+    pub(super) fn handle_send_failed(&mut self, index: u32, errno: Errno, taken: u64) {
+        let connection = &mut self.connections[index as usize];
+        connection.sending = Sending::Busy;
+        let receiving = connection.receiving != Receiving::Nothing;
+        let State::Busy(id) = connection.state else { return };
+        self.with(id, |exchange| {
+            exchange.sends_body = false;
+            let first = exchange.sends == 1 && taken == 0;
+            exchange.progress = if first { Sent::None } else { Sent::Partial };
+        });
+        if !receiving {
+            self.fail_connection(index, Kind::Io(errno));
+        }
+    }
+}
+
+/// The next bytes of a body to hand to the driver.
+fn next_piece(body: &mut Outgoing) -> Option<Bytes> {
+    match body {
+        Outgoing::None => None,
+        Outgoing::Whole { bytes, sent } => {
+            let end = (*sent + PIECE_BYTES_MAX).min(bytes.len());
+            let piece = (*sent < end).then(|| bytes.slice(*sent..end));
+            *sent = end;
+            piece
+        }
+        Outgoing::Pieces(pieces) => pieces.ready.pop_front(),
+    }
+}
