@@ -14,6 +14,7 @@
 //! | `failure` | how requests fail |
 //! | `timers` | one list a timeout class |
 //! | `settle` | how long to wait for company before a turn |
+//! | `wheel` | arbitrary deadlines |
 
 mod config;
 mod connection;
@@ -22,6 +23,8 @@ mod exchange;
 mod failure;
 mod settle;
 pub mod timers;
+#[cfg_attr(not(test), allow(dead_code, reason = "whoever sets deadlines on a core comes next"))]
+pub(crate) mod wheel;
 
 use std::collections::VecDeque;
 use std::io;
