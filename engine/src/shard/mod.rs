@@ -10,6 +10,7 @@
 //! | `config` | what is fixed for a shard's life |
 //! | `connection` | one lane: its state graph and what it is receiving |
 //! | `dial` | opening, backing off, closing |
+//! | `doorbell` | wakes a core that sleeps in its driver |
 //! | `exchange` | requests out, responses in |
 //! | `failure` | how requests fail |
 //! | `timers` | one list a timeout class |
@@ -19,6 +20,7 @@
 mod config;
 mod connection;
 mod dial;
+pub mod doorbell;
 mod exchange;
 mod failure;
 mod settle;
