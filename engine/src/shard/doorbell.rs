@@ -77,6 +77,14 @@ impl Doorbell {
         }
     }
 
+    /// Rings from the core's own thread: needless while the core is awake, since it looks for work before it sleeps. Costs one load then.
+    #[inline]
+    pub(crate) fn ring_own(&self) {
+        if self.word.load(Ordering::Relaxed) & ASLEEP != 0 {
+            self.ring();
+        }
+    }
+
     /// Announces that the core, whose thread calls this, is about to sleep until its descriptor is readable. `false` if the bell was rung since [`Doorbell::awake`]:
     /// then it must not sleep, but call `awake` and look for work.
     #[inline]

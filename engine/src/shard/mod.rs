@@ -15,6 +15,7 @@
 //! | `failure` | how requests fail |
 //! | `timers` | one list a timeout class |
 //! | `settle` | how long to wait for company before a turn |
+//! | `tasks` | futures that run on the core |
 //! | `wheel` | arbitrary deadlines |
 
 mod config;
@@ -24,6 +25,7 @@ pub mod doorbell;
 mod exchange;
 mod failure;
 mod settle;
+pub mod tasks;
 pub mod timers;
 #[cfg_attr(not(test), allow(dead_code, reason = "whoever sets deadlines on a core comes next"))]
 pub(crate) mod wheel;
