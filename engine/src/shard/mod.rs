@@ -10,18 +10,25 @@
 //! | `config` | what is fixed for a shard's life |
 //! | `connection` | one lane: its state graph and what it is receiving |
 //! | `dial` | opening, backing off, closing |
+//! | `doorbell` | wakes a core that sleeps in its driver |
 //! | `exchange` | requests out, responses in |
 //! | `failure` | how requests fail |
 //! | `timers` | one list a timeout class |
 //! | `settle` | how long to wait for company before a turn |
+//! | `tasks` | futures that run on the core |
+//! | `wheel` | arbitrary deadlines |
 
 mod config;
 mod connection;
 mod dial;
+pub mod doorbell;
 mod exchange;
 mod failure;
 mod settle;
+pub mod tasks;
 pub mod timers;
+#[cfg_attr(not(test), allow(dead_code, reason = "whoever sets deadlines on a core comes next"))]
+pub(crate) mod wheel;
 
 use std::collections::VecDeque;
 use std::io;

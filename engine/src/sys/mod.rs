@@ -14,9 +14,21 @@ use std::io;
 #[inline]
 #[must_use]
 pub fn monotonic() -> Option<u64> {
+    read_clock(libc::CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds on `CLOCK_MONOTONIC_COARSE` (clock_gettime(2)), which stands still between two ticks of the kernel; Linux 2.6.32.
+#[inline]
+#[must_use]
+pub fn monotonic_coarse() -> Option<u64> {
+    read_clock(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+#[inline]
+fn read_clock(clock: libc::clockid_t) -> Option<u64> {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a valid timespec that the call fills; it keeps no pointer.
-    let status = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let status = unsafe { libc::clock_gettime(clock, &raw mut now) };
     (status == 0).then_some(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
 }
 
