@@ -1,0 +1,281 @@
+//! What to send: method, target, fields, body, and the wishes that go with them. Sends nothing.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::fs::File;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+
+use super::Target;
+use crate::error::{Error, Kind, Phase};
+use crate::proto::url::UrlError;
+
+/// What a body stream fails with.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
+
+/// The body of a request.
+#[derive(Default)]
+pub struct RequestBody(pub(crate) Source);
+
+#[derive(Default)]
+pub(crate) enum Source {
+    #[default]
+    None,
+    Bytes(Bytes),
+    /// Read by helper threads, from its start to its present end.
+    File(Arc<File>),
+    Stream {
+        pieces: Pieces,
+        /// Bytes, where that is known: else the chunked coding.
+        length: Option<u64>,
+    },
+}
+
+impl RequestBody {
+    /// No body.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The bytes of a file, from its start to the end that it has when it is sent. Read by helper threads, never on the core.
+    #[must_use]
+    pub fn file(file: File) -> Self {
+        Self(Source::File(Arc::new(file)))
+    }
+
+    /// A body of unknown length, sent with the chunked coding as it is made. It can't be sent twice: no retry, and no redirect that keeps the body.
+    pub fn stream<S>(pieces: S) -> Self
+    where
+        S: Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+    {
+        Self(Source::Stream { pieces: Box::pin(pieces), length: None })
+    }
+
+    /// [`RequestBody::stream`] of exactly `length` bytes: more or fewer end the request and its connection.
+    pub fn stream_of<S>(pieces: S, length: u64) -> Self
+    where
+        S: Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+    {
+        Self(Source::Stream { pieces: Box::pin(pieces), length: Some(length) })
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::None => f.write_str("None"),
+            Source::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Source::File(file) => write!(f, "File({file:?})"),
+            Source::Stream { length, .. } => write!(f, "Stream({length:?})"),
+        }
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for RequestBody {
+    fn from(bytes: T) -> Self {
+        Self(Source::Bytes(bytes.into()))
+    }
+}
+
+impl Source {
+    /// Another one that is the same; a stream has none.
+    pub(crate) fn try_clone(&self) -> Option<Self> {
+        Some(match self {
+            Self::None => Self::None,
+            Self::Bytes(bytes) => Self::Bytes(bytes.clone()),
+            Self::File(file) => Self::File(Arc::clone(file)),
+            Self::Stream { .. } => return None,
+        })
+    }
+}
+
+/// A request, ready to be sent by any client.
+///
+/// ```
+/// use http::Method;
+/// use ringshot::client::Request;
+///
+/// let request = Request::new(Method::PUT, "http://example.test/things/1")?
+///     .header("content-type", "text/plain")?
+///     .body("hello")
+///     .timeout(std::time::Duration::from_secs(2));
+/// assert_eq!(request.target().authority(), "example.test");
+/// # Ok::<(), ringshot::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Request {
+    pub(crate) method: Method,
+    pub(crate) target: Target,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: RequestBody,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) idempotent: bool,
+    pub(crate) expects_continue: bool,
+    pub(crate) redirects: Option<u32>,
+    pub(crate) max_body_bytes: Option<u64>,
+}
+
+impl Request {
+    /// A request without fields and body.
+    ///
+    /// # Errors
+    /// [`Kind::Url`] for what is no `http` URL.
+    pub fn new<U>(method: Method, target: U) -> Result<Self, Error>
+    where
+        U: TryInto<Target>,
+        UrlError: From<U::Error>,
+    {
+        match target.try_into() {
+            Ok(target) => Ok(Self::to(method, target)),
+            Err(error) => Err(Error::new(Kind::Url(UrlError::from(error)), Phase::Build)),
+        }
+    }
+
+    /// A `GET` request.
+    ///
+    /// # Errors
+    /// As [`Request::new`].
+    pub fn get<U>(target: U) -> Result<Self, Error>
+    where
+        U: TryInto<Target>,
+        UrlError: From<U::Error>,
+    {
+        Self::new(Method::GET, target)
+    }
+
+    pub(crate) fn to(method: Method, target: Target) -> Self {
+        Self {
+            method,
+            target,
+            headers: HeaderMap::new(),
+            body: RequestBody::none(),
+            timeout: None,
+            idempotent: false,
+            expects_continue: false,
+            redirects: None,
+            max_body_bytes: None,
+        }
+    }
+
+    /// Adds a field. One of this name that the client adds by default is left out.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for what is no name or no value.
+    pub fn header<N, V>(mut self, name: N, value: V) -> Result<Self, Error>
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        let problem = |what| Error::new(Kind::Config(format!("a header {what} is invalid")), Phase::Build);
+        let name = name.try_into().map_err(|_| problem("name"))?;
+        let value = value.try_into().map_err(|_| problem("value"))?;
+        self.headers.append(name, value);
+        Ok(self)
+    }
+
+    /// Sets the body: bytes, text, or a [`RequestBody`].
+    #[must_use]
+    pub fn body(mut self, body: impl Into<RequestBody>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sets the total timeout of this request, instead of the client's.
+    #[must_use]
+    pub fn timeout(mut self, total: Duration) -> Self {
+        self.timeout = Some(total);
+        self
+    }
+
+    /// Says that the request may be sent twice, whatever its method. A header `Idempotency-Key` says the same.
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// Sends the head alone with `Expect: 100-continue`, and the body when the server says `100 Continue` or after the `expect` timeout (RFC 9110 10.1.1).
+    #[must_use]
+    pub fn expect_continue(mut self) -> Self {
+        self.expects_continue = true;
+        self
+    }
+
+    /// Follows at most this many redirects.
+    #[must_use]
+    pub fn redirects(mut self, max: u32) -> Self {
+        self.redirects = Some(max);
+        self
+    }
+
+    /// The most body bytes that `bytes()` and batches hold of the response, instead of the client's.
+    #[must_use]
+    pub fn max_body_bytes(mut self, max: u64) -> Self {
+        self.max_body_bytes = Some(max);
+        self
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The fields given so far.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The fields, to change them.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.headers
+    }
+
+    /// Whether it may be sent twice (RFC 9110 9.2.2).
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
+            || self.method.is_idempotent()
+            || self.method.as_str() == "QUERY"
+            || self.headers.contains_key("idempotency-key")
+    }
+
+    /// Another one that is the same; `None` where the body is a stream.
+    #[must_use]
+    pub fn try_clone(&self) -> Option<Self> {
+        Some(Self {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            headers: self.headers.clone(),
+            body: RequestBody(self.body.0.try_clone()?),
+            ..*self
+        })
+    }
+}
+
+impl<B: Into<RequestBody>> TryFrom<http::Request<B>> for Request {
+    type Error = Error;
+
+    fn try_from(request: http::Request<B>) -> Result<Self, Error> {
+        let (parts, body) = request.into_parts();
+        let mut request = Self::new(parts.method, parts.uri)?.body(body);
+        request.headers = parts.headers;
+        Ok(request)
+    }
+}

@@ -1,0 +1,239 @@
+//! What came back: the head, how long each phase took, and which connection carried it. The body comes separately.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Version};
+
+use super::Target;
+use crate::clock::Instant;
+use crate::shard::pool::exchange::{Carrier, Stamps};
+use crate::shard::pool::head::Head;
+
+/// When each phase of a request had ended, counted from its submission. `None` where the phase did not take place, or not yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timings {
+    /// A permit of `max_in_flight` was held.
+    pub queued: Option<Duration>,
+    /// A connection was assigned.
+    pub acquired: Option<Duration>,
+    /// The name was resolved: of the connection, if it was made for this request or while it waited.
+    pub resolved: Option<Duration>,
+    /// The connection was established, likewise.
+    pub connected: Option<Duration>,
+    /// All of the request was handed to the kernel.
+    pub sent: Option<Duration>,
+    /// The head of the response was there.
+    pub first_byte: Option<Duration>,
+    /// The response was complete.
+    pub done: Option<Duration>,
+}
+
+impl Timings {
+    pub(crate) fn of(stamps: &Stamps) -> Self {
+        let since = |stamp: Instant| {
+            (stamp != Instant::default() && stamp >= stamps.submitted)
+                .then(|| stamp - stamps.submitted)
+        };
+        Self {
+            queued: since(stamps.queued),
+            acquired: since(stamps.acquired),
+            resolved: since(stamps.resolved),
+            connected: since(stamps.connected),
+            sent: since(stamps.sent),
+            first_byte: since(stamps.first_byte),
+            done: since(stamps.done),
+        }
+    }
+}
+
+/// The connection that carried a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnInfo {
+    /// The server's address.
+    pub peer: Option<SocketAddr>,
+    /// The core, by its number on this machine.
+    pub core: usize,
+    /// Unique among the connections of its core, as long as the engine lives.
+    pub id: u64,
+    /// Whether it had carried another request before.
+    pub reused: bool,
+}
+
+impl ConnInfo {
+    pub(crate) fn of(carrier: Carrier, core: usize) -> Self {
+        Self { peer: carrier.peer, core, id: carrier.id, reused: carrier.reused }
+    }
+}
+
+/// What is known of a response besides its body.
+#[derive(Clone)]
+pub(crate) struct Meta {
+    pub(crate) head: Arc<Head>,
+    pub(crate) timings: Timings,
+    pub(crate) connection: ConnInfo,
+    pub(crate) target: Target,
+    pub(crate) attempts: u8,
+    pub(crate) redirects: u32,
+}
+
+/// A response: its head, and a body that is still to be read.
+///
+/// A status of 400 or more is a response like any other: see [`Response::error_for_status`].
+pub struct Response<B = super::Body> {
+    pub(crate) meta: Box<Meta>,
+    pub(crate) body: B,
+}
+
+impl<B> Response<B> {
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.meta.head.status
+    }
+
+    /// HTTP/1.0 or HTTP/1.1.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.meta.head.version
+    }
+
+    /// The fields, parsed at the first call.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.meta.head.headers()
+    }
+
+    /// How long each phase took until now; `done` is known once the body has ended.
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        self.meta.timings
+    }
+
+    /// Which connection carried it.
+    #[must_use]
+    pub fn connection(&self) -> ConnInfo {
+        self.meta.connection
+    }
+
+    /// Where it came from, after redirects.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.meta.target
+    }
+
+    /// How many times the request was sent to get it, retries on fresh connections included: 1 at least.
+    #[must_use]
+    pub fn attempts(&self) -> u8 {
+        self.meta.attempts
+    }
+
+    /// Redirects that led to it.
+    #[must_use]
+    pub fn redirects(&self) -> u32 {
+        self.meta.redirects
+    }
+
+    /// The announced length of the body, in bytes.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.headers().get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    /// The body, to read it where it is.
+    pub fn body_mut(&mut self) -> &mut B {
+        &mut self.body
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn into_body(self) -> B {
+        self.body
+    }
+
+    /// The response itself, or an error that says its status.
+    ///
+    /// # Errors
+    /// [`StatusError`] for 400 and above.
+    pub fn error_for_status(self) -> Result<Self, StatusError> {
+        let status = self.status();
+        if status.is_client_error() || status.is_server_error() {
+            return Err(StatusError { status, url: self.meta.target.redacted() });
+        }
+        Ok(self)
+    }
+
+    /// With another body.
+    pub(crate) fn map<C>(self, map: impl FnOnce(B) -> C) -> Response<C> {
+        Response { meta: self.meta, body: map(self.body) }
+    }
+
+    /// The parts as the types of `http`.
+    #[must_use]
+    pub fn into_http(self) -> http::Response<B> {
+        let mut response = http::Response::new(self.body);
+        *response.status_mut() = self.meta.head.status;
+        *response.version_mut() = self.meta.head.version;
+        response.extensions_mut().insert(self.meta.timings);
+        response.extensions_mut().insert(self.meta.connection);
+        *response.headers_mut() = Head::into_headers(self.meta.head);
+        response
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for Response<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status())
+            .field("target", &self.meta.target)
+            .field("connection", &self.meta.connection)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A response of which all is there: what batches give.
+///
+/// The body is in memory, bounded by the batch's or the client's limit.
+pub type Fetched = Response<Whole>;
+
+/// A body that has been read.
+#[derive(Debug, Clone, Default)]
+pub struct Whole {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// The fields behind a chunked body.
+    pub trailers: Option<Box<HeaderMap>>,
+}
+
+impl Fetched {
+    /// The body's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.body.bytes
+    }
+
+    /// The body as text; what is no UTF-8 is replaced.
+    #[must_use]
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.body.bytes)
+    }
+
+    /// The fields behind a chunked body.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.body.trailers.as_deref()
+    }
+}
+
+/// A status of 400 or more, from [`Response::error_for_status`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{url} answered {status}")]
+pub struct StatusError {
+    /// The status.
+    pub status: StatusCode,
+    url: String,
+}

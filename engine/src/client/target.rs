@@ -1,0 +1,153 @@
+//! Where a request goes: a URL taken apart once, cheap to clone, ready to be sent any number of times.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::proto::url::{Url, UrlError};
+use crate::shard::pool::origin::Origin;
+
+/// A checked URL: an origin and a request target. Cloning it costs two reference counts.
+///
+/// Whatever takes a URL takes `&str`, `String`, [`http::Uri`], [`Url`] or a `Target`; made once, it saves the parsing of every request.
+///
+/// ```
+/// use ringshot::client::Target;
+///
+/// let target: Target = "http://example.test:8080/a?b#c".parse()?;
+/// assert_eq!(target.to_string(), "http://example.test:8080/a?b");
+/// assert_eq!(target.path_and_query(), "/a?b");
+/// assert!("ftp://example.test/".parse::<Target>().is_err());
+/// # Ok::<(), ringshot::client::UrlError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    pub(crate) origin: Arc<Origin>,
+    path: Arc<str>,
+}
+
+impl Target {
+    /// The host, in lower case, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.origin.host
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.origin.port
+    }
+
+    /// What `Host` says: the port is left out where it is the scheme's own.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.origin.authority
+    }
+
+    /// Path and query, as they go on the wire.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        &self.path
+    }
+
+    /// The URL that `reference` means, seen from this one (RFC 3986 5.2).
+    ///
+    /// # Errors
+    /// [`UrlError`] for what is no `http` URL then.
+    pub fn join(&self, reference: &str) -> Result<Self, UrlError> {
+        Url::parse(&self.to_string())?.join(reference).map(Self::from)
+    }
+
+    /// Without the query, which may hold secrets.
+    pub(crate) fn redacted(&self) -> String {
+        match self.path.split_once('?') {
+            Some((path, _)) => format!("http://{}{path}?...", self.origin.authority),
+            None => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.origin.authority, self.path)
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({})", self.redacted())
+    }
+}
+
+impl From<Url> for Target {
+    fn from(url: Url) -> Self {
+        Self { origin: Arc::new(Origin::of(&url)), path: url.target.into() }
+    }
+}
+
+impl From<&Target> for Target {
+    fn from(target: &Target) -> Self {
+        target.clone()
+    }
+}
+
+impl FromStr for Target {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        Url::parse(text).map(Self::from)
+    }
+}
+
+impl TryFrom<&str> for Target {
+    type Error = UrlError;
+
+    fn try_from(text: &str) -> Result<Self, UrlError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&String> for Target {
+    type Error = UrlError;
+
+    fn try_from(text: &String) -> Result<Self, UrlError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = UrlError;
+
+    fn try_from(text: String) -> Result<Self, UrlError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<http::Uri> for Target {
+    type Error = UrlError;
+
+    fn try_from(uri: http::Uri) -> Result<Self, UrlError> {
+        uri.to_string().parse()
+    }
+}
+
+impl TryFrom<&http::Uri> for Target {
+    type Error = UrlError;
+
+    fn try_from(uri: &http::Uri) -> Result<Self, UrlError> {
+        uri.to_string().parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_error_shows_holds_no_secrets() {
+        let target: Target = "http://user:pass@h/p?token=1".parse().unwrap();
+        assert_eq!(target.redacted(), "http://h/p?...");
+        assert_eq!(target.to_string(), "http://h/p?token=1");
+    }
+}
