@@ -3,13 +3,16 @@
 
 use std::hint::black_box;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::Method;
 use ringshot::clock::Instant;
-use ringshot::driver::{Completion, Counters, Driver, Full, Lent, Op, Slot, TemplateId, Wait};
+use ringshot::driver::{
+    Alarm, Completion, Counters, Driver, Full, Lent, Op, Slot, TemplateId, Wait,
+};
 use ringshot::load::{KeepAlive, Recorder, Request, Template};
 use ringshot::proto::h1::{
     ChunkedDecoder, Event, HeadMemo, Limits, Machine, Piece, Sent, parse_head,
@@ -148,6 +151,18 @@ impl Driver for Nothing {
 
     fn reap(&mut self, _into: &mut Vec<Completion>) -> usize {
         0
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn watch(&mut self, _wakes: OwnedFd) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn alarm(&mut self) -> io::Result<Alarm> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn bytes(&self, _lent: &Lent) -> &[u8] {

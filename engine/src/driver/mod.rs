@@ -15,25 +15,33 @@
 //! 1. **Every operation ends.** A connect, a confirmed send, a receive, a discard ends in its completion; after `Close` exactly one `Closed` comes for the
 //!    slot's generation, after all others, and none after it. `Adopt`, `Stop` and quiet sends have no completion of their own when all is well.
 //! 2. **Completions come in any order** between slots, and between the sends and receives of one slot. A quiet send's failure may come after the response.
-//! 3. **Any piece may be partial.** A receive brings one byte or many; a discard fewer than asked. A send is whole or failed.
+//! 3. **Any piece may be partial.** A receive brings one byte or many; a discard fewer than asked. A send is whole or failed, and says how much of it went out.
 //! 4. **A receive may end at any time** ([`Armed::No`], [`End::Starved`]); the caller asks again. `Eof` and `Failed` are final.
 //! 5. **Lent bytes** belong to the caller until [`Driver::give_back`]; each `Lent` is given back once, and before the next `wait` if the caller can, since
 //!    buffers are few.
 //! 6. **Memory lent to the kernel** is owned by the driver: templates and buffers live as long as the driver, and the ring is closed before they are freed.
+//!    Bytes of `SendBytes` live until the kernel is done with them, after `Close` too; then a buffer waits for [`Driver::buffer`], shared bytes are let go.
 //! 7. **A stale slot** (an older generation) in `try_submit` is ignored.
 //! 8. **At most** one receive or discard and one confirmed send are in flight on a slot.
+//! 9. **Sends keep their order.** Behind `SendBytes` that the peer leaves no room for, all sends of the slot wait in the driver: as many as the caller leaves
+//!    outstanding. Quiet sends of templates are for what fits into the socket's send buffer; nothing of theirs waits for room in order.
+//! 10. **A failed send** ([`Event::SendFailed`]) fails the sends that wait behind it too, each with its own completion and none of its bytes sent.
 //!
 //! Slots are numbered by the caller below [`Limits::slots`]; a slot's index may be used again, with the next generation, after its `Closed`.
 
 mod epoll;
 mod op;
+mod payload;
 pub mod probe;
 pub mod sim;
+#[cfg(test)]
+mod tests;
 mod token;
 pub mod uring;
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
@@ -42,6 +50,7 @@ use serde::Serialize;
 
 pub use epoll::Epoll;
 pub use op::{Armed, Completion, Confirm, End, Event, Lent, Op, Span, TemplateId, Window};
+pub use payload::{BUFFER_BYTES_KEPT, BUFFERS_KEPT, Payload};
 pub use token::{GENERATIONS, Kind, Slot, Token};
 pub use uring::Uring;
 
@@ -79,6 +88,25 @@ pub trait Driver {
     /// Appends completions to `into`, at most [`REAP_MAX`], and returns how many.
     fn reap(&mut self, into: &mut Vec<Completion>) -> usize;
 
+    /// An empty buffer for [`Payload::Buffer`], with the room that it had when it was last sent. In a steady state nothing is allocated.
+    fn buffer(&mut self) -> Vec<u8>;
+
+    /// Watches an eventfd (`sys::eventfd`, not blocking): from now on [`Driver::wait`] returns early when another thread signals it. The driver drains it and
+    /// tells nothing. At most one is watched, until the driver is dropped.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for a second one; `EBUSY` if the queue has no room; what epoll_ctl(2) reports.
+    fn watch(&mut self, wakes: OwnedFd) -> io::Result<()>;
+
+    /// A descriptor that says when there is something to reap, for a host that sleeps elsewhere than in [`Driver::wait`].
+    ///
+    /// The order is: wait without blocking, reap until zero, sleep. What [`Driver::watch`] watches is not sure to sound the alarm: a signal by an eventfd does
+    /// not travel through a ring to a second eventfd more than once (seen on 6.18 with `DEFER_TASKRUN`). Such a host watches both.
+    ///
+    /// # Errors
+    /// `EMFILE` when descriptors run out, what `io_uring_register(2)` reports; `Unsupported` from a simulation.
+    fn alarm(&mut self) -> io::Result<Alarm>;
+
     /// The bytes of a lent buffer.
     fn bytes(&self, lent: &Lent) -> &[u8];
 
@@ -87,6 +115,16 @@ pub trait Driver {
 
     /// What the driver counted since it was opened.
     fn counters(&self) -> Counters;
+}
+
+/// What a sleeping host listens to. It must not be kept longer than the driver, after which it is silent.
+#[derive(Debug)]
+pub enum Alarm {
+    /// An eventfd, blocking, so that a read through a ring waits: read it to sleep. It is signalled once for what happens until the next
+    /// [`Driver::wait`].
+    Counter(OwnedFd),
+    /// A descriptor that polls as readable; it can't be read.
+    Readable(OwnedFd),
 }
 
 /// How [`Driver::wait`] waits.
@@ -189,4 +227,13 @@ fn keep_template(templates: &mut Vec<Rc<[u8]>>, bytes: Rc<[u8]>) -> io::Result<T
     }
     templates.push(bytes);
     Ok(TemplateId(templates.len() as u32 - 1))
+}
+
+/// Keeps what [`Driver::watch`] was given: at most one.
+fn keep_wakes<T>(place: &mut Option<T>, wakes: T) -> io::Result<()> {
+    if place.is_some() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    *place = Some(wakes);
+    Ok(())
 }

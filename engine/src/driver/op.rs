@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use super::Slot;
+use super::{Payload, Slot};
 use crate::sys::Errno;
 
 /// One operation on a slot's socket. The driver owns the socket from `Connect`, `Adopt` or `Listen` until `Closed`.
@@ -30,6 +30,14 @@ pub enum Op {
     Send {
         /// What to send.
         span: Span,
+        /// Whether success is told.
+        confirm: Confirm,
+    },
+    /// Sends bytes that the driver owns from here until the kernel is done with them. At most one with [`Confirm::Always`] is in flight on a slot; any number
+    /// of quiet ones may be, whatever the peer does: they go out whole and in order.
+    SendBytes {
+        /// What to send; not empty.
+        bytes: Payload,
         /// Whether success is told.
         confirm: Confirm,
     },
@@ -99,8 +107,13 @@ pub enum Event {
     ConnectFailed(Errno),
     /// A send with [`Confirm::Always`] has been taken by the kernel whole.
     Sent,
-    /// A send failed, whole or in part; the connection can't be used any more.
-    SendFailed(Errno),
+    /// A send failed, whole or in part; the connection can't be used any more. Sends behind it fail too, in order.
+    SendFailed {
+        /// Why.
+        errno: Errno,
+        /// Bytes of this send that the kernel had accepted before. Zero: the peer has seen none of it.
+        taken: u64,
+    },
     /// Bytes came.
     Received(Lent, Armed),
     /// Bytes were discarded: so many, not zero.

@@ -48,9 +48,15 @@ pub enum Kind {
     Cancel = 7,
     /// A receive of one large piece.
     Bulk = 8,
+    /// A send of the caller's bytes that has a completion.
+    Bytes = 9,
+    /// A send of the caller's bytes that has one only if it can't go out at once.
+    BytesQuiet = 10,
+    /// A wake from another thread; of no slot.
+    Wake = 11,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 12] = [
     Kind::Connect,
     Kind::Send,
     Kind::SendQuiet,
@@ -60,6 +66,9 @@ const KINDS: [Kind; 9] = [
     Kind::Accept,
     Kind::Cancel,
     Kind::Bulk,
+    Kind::Bytes,
+    Kind::BytesQuiet,
+    Kind::Wake,
 ];
 
 /// Slot and kind in 64 bits: index in the low 32, then 24 of generation, then 8 of kind.

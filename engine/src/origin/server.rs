@@ -174,7 +174,7 @@ impl<D: Driver> Server<D> {
         match event {
             Event::Received(lent, armed) => self.handle_received(slot, lent, armed),
             Event::Sent => self.handle_sent(slot),
-            Event::SendFailed(_) => self.close(slot),
+            Event::SendFailed { .. } => self.close(slot),
             Event::ReceiveEnded(End::Starved | End::Stopped) => self.receive(slot),
             Event::ReceiveEnded(_) => self.handle_end(slot),
             Event::Closed => self.handle_closed(slot),

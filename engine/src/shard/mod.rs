@@ -302,7 +302,7 @@ impl<D: Driver> Shard<D> {
             Event::Discarded(bytes) => self.handle_discarded(lane, bytes, handler, now),
             Event::ReceiveEnded(end) => self.handle_receive_ended(lane, end, handler, now),
             Event::Sent => self.handle_sent(lane, handler, now),
-            Event::SendFailed(errno) => self.handle_send_failed(lane, errno, handler, now),
+            Event::SendFailed { errno, .. } => self.handle_send_failed(lane, errno, handler, now),
             Event::Connected => self.handle_connected(lane, handler, now),
             Event::ConnectFailed(errno) => {
                 self.dial_failed(lane, Failure::Connect(errno), handler, now);

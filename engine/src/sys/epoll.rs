@@ -1,7 +1,7 @@
 //! epoll(7) and the socket calls that follow readiness, with safe signatures. Keeps no state but the epoll descriptor.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::Errno;
 
@@ -77,7 +77,18 @@ impl Epoll {
     /// # Errors
     /// What the call reports: `ENOMEM`, `ENOSPC`, `EPERM` for a descriptor that can't be polled.
     pub fn add(&self, fd: BorrowedFd<'_>, data: u64) -> io::Result<()> {
-        let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+        self.add_for(fd, data, libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET)
+    }
+
+    /// Watches `fd` edge-triggered for reading alone: a counter that is drained would report room for writing each time.
+    ///
+    /// # Errors
+    /// As [`Epoll::add`].
+    pub fn add_reader(&self, fd: BorrowedFd<'_>, data: u64) -> io::Result<()> {
+        self.add_for(fd, data, libc::EPOLLIN | libc::EPOLLET)
+    }
+
+    fn add_for(&self, fd: BorrowedFd<'_>, data: u64, interest: i32) -> io::Result<()> {
         let mut event = libc::epoll_event { events: interest as u32, u64: data };
         // SAFETY: both descriptors are open (borrowed), and the event is copied by the call.
         let status = unsafe {
@@ -98,6 +109,12 @@ impl Epoll {
             libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr().cast(), max, timeout_ms)
         };
         usize::try_from(count).map_err(|_| Errno::last())
+    }
+}
+
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

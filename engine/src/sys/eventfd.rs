@@ -53,6 +53,13 @@ impl AsFd for EventFd {
     }
 }
 
+impl From<OwnedFd> for EventFd {
+    /// Takes a descriptor that came from an [`EventFd`].
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+}
+
 impl From<EventFd> for OwnedFd {
     fn from(eventfd: EventFd) -> Self {
         eventfd.0

@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::Errno;
 
@@ -28,12 +29,82 @@ pub const CALLS_FOR_PEER: u64 = 2;
 /// # Errors
 /// `EMFILE` and `ENFILE` when descriptors run out, `EAFNOSUPPORT` without IPv6.
 pub fn for_peer(peer: SocketAddr, blocking: Blocking) -> io::Result<OwnedFd> {
+    new_for_peer(peer, blocking).map(OwnedFd::from)
+}
+
+fn new_for_peer(peer: SocketAddr, blocking: Blocking) -> io::Result<Socket> {
     let kind = match blocking {
         Blocking::Yes => Type::STREAM,
         Blocking::No => Type::STREAM.nonblocking(),
     };
     let socket = Socket::new_raw(Domain::for_address(peer), kind.cloexec(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}
+
+/// What a client may ask of its sockets; the default asks nothing and costs no call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// How long sent bytes may go unacknowledged before the connection is given up, in whole milliseconds (tcp(7), `TCP_USER_TIMEOUT`).
+    pub user_timeout: Option<Duration>,
+    /// Probes of an idle connection (`SO_KEEPALIVE`).
+    pub keepalive: Option<Keepalive>,
+    /// Bytes that the kernel holds unsent and unacknowledged; it doubles the number for its own needs (socket(7), `SO_SNDBUF`).
+    pub send_buffer_bytes: Option<u32>,
+    /// Bytes that the kernel holds unread, doubled alike, which bounds the window that the peer is offered (`SO_RCVBUF`).
+    pub recv_buffer_bytes: Option<u32>,
+}
+
+/// When and how often an idle connection is probed (tcp(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Idle time before the first probe, in whole seconds, 1 to 32767 (`TCP_KEEPIDLE`).
+    pub idle: Duration,
+    /// Time between probes, in whole seconds, 1 to 32767 (`TCP_KEEPINTVL`).
+    pub interval: Duration,
+    /// Unanswered probes after which the connection is given up, 1 to 127 (`TCP_KEEPCNT`).
+    pub probes: u32,
+}
+
+impl Options {
+    /// System calls that setting them takes.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        let single = [self.send_buffer_bytes.is_some(), self.recv_buffer_bytes.is_some()];
+        let single = single.into_iter().chain([self.user_timeout.is_some()]).map(u64::from);
+        single.sum::<u64>() + self.keepalive.map_or(0, |_| 4)
+    }
+
+    /// Before the connect, whose handshake fixes the window's scale by the receive buffer.
+    fn apply(&self, socket: &Socket) -> io::Result<()> {
+        if self.user_timeout.is_some() {
+            socket.set_tcp_user_timeout(self.user_timeout)?;
+        }
+        if let Some(Keepalive { idle, interval, probes }) = self.keepalive {
+            let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval);
+            socket.set_tcp_keepalive(&keepalive.with_retries(probes))?;
+        }
+        if let Some(bytes) = self.send_buffer_bytes {
+            socket.set_send_buffer_size(bytes as usize)?;
+        }
+        if let Some(bytes) = self.recv_buffer_bytes {
+            socket.set_recv_buffer_size(bytes as usize)?;
+        }
+        Ok(())
+    }
+}
+
+/// As [`for_peer`], with options; [`CALLS_FOR_PEER`] and [`Options::calls`] system calls.
+///
+/// # Errors
+/// As [`for_peer`]; `EINVAL` for a value out of its range.
+pub fn for_peer_with(
+    peer: SocketAddr,
+    blocking: Blocking,
+    options: &Options,
+) -> io::Result<OwnedFd> {
+    let socket = new_for_peer(peer, blocking)?;
+    options.apply(&socket)?;
     Ok(socket.into())
 }
 
@@ -122,7 +193,7 @@ pub fn accept(listener: &impl AsFd) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// What setsockopt(2) reports.
 pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
-    socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO))
+    socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO))
 }
 
 #[cfg(test)]
@@ -139,6 +210,33 @@ mod tests {
 
         let shared = listen(any, Share::Port, Blocking::No).unwrap();
         assert!(listen(local_address(&shared).unwrap(), Share::Port, Blocking::No).is_ok());
+    }
+
+    #[test]
+    fn options_reach_the_socket() {
+        let peer: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        let seconds = Duration::from_secs;
+        let keepalive = Some(Keepalive { idle: seconds(7), interval: seconds(3), probes: 5 });
+        let options = Options {
+            user_timeout: Some(Duration::from_millis(1500)),
+            keepalive,
+            send_buffer_bytes: Some(20_000),
+            recv_buffer_bytes: Some(30_000),
+        };
+        let socket = Socket::from(for_peer_with(peer, Blocking::No, &options).unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), options.user_timeout);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(7));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(3));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 5);
+        assert_eq!(socket.send_buffer_size().unwrap(), 40_000);
+        assert_eq!(socket.recv_buffer_size().unwrap(), 60_000);
+        assert_eq!((options.calls(), Options::default().calls()), (7, 0));
+
+        let never = Keepalive { idle: Duration::ZERO, interval: seconds(1), probes: 1 };
+        let options = Options { keepalive: Some(never), ..Options::default() };
+        let refused = for_peer_with(peer, Blocking::No, &options).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
     }
 
     #[test]

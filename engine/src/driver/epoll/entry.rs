@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
-use crate::driver::{Confirm, End, Span};
+use crate::driver::{Confirm, End, Payload, Span};
 use crate::sys::Errno;
 
 /// What a slot's reader wants.
@@ -24,10 +24,19 @@ pub(super) enum Role {
 }
 
 /// A send that the kernel did not take whole.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Unsent {
-    pub(super) span: Span,
+    pub(super) what: Outgoing,
+    /// Bytes of it that the kernel has.
+    pub(super) taken: usize,
     pub(super) confirm: Confirm,
+}
+
+/// What is being sent.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    Span(Span),
+    Bytes(Payload),
 }
 
 /// One slot. Invariant: `queued` is true exactly while the slot's index is in the driver's `ready` queue.

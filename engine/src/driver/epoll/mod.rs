@@ -5,18 +5,21 @@
 
 mod entry;
 mod reading;
+mod sending;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use entry::{Entry, Reading, Role, Unsent};
+use entry::{Entry, Outgoing, Reading, Role};
 
+use super::payload::Spares;
 use super::{
-    Completion, Confirm, Counters, Driver, End, Event, Full, Lent, Limits, Op, Slot, Span,
-    TemplateId, Wait, Window, keep_template,
+    Alarm, Completion, Counters, Driver, End, Event, Full, Lent, Limits, Op, Slot, TemplateId,
+    Wait, Window, keep_template,
 };
+use crate::sys::eventfd::EventFd;
 use crate::sys::socket::{self, Blocking};
 use crate::sys::{Errno, epoll as calls};
 
@@ -26,6 +29,9 @@ const EVENTS_MAX: usize = 512;
 const READS_MAX: usize = 16;
 /// The arena that receives fill one after the other: one piece of a large body, or many small responses.
 const ARENA_BYTES: usize = 512 << 10;
+
+/// The data of [`Driver::watch`]'s counter: no slot has it, since generations have 24 bits.
+const WAKES: u64 = u64::MAX;
 
 /// A driver on one epoll instance, of one thread.
 #[derive(Debug)]
@@ -45,6 +51,8 @@ pub struct Epoll {
     /// Pieces of the arena that are lent.
     lent: u32,
     templates: Vec<Rc<[u8]>>,
+    spares: Spares,
+    wakes: Option<EventFd>,
     counters: Counters,
 }
 
@@ -67,6 +75,8 @@ impl Epoll {
             arena_used: 0,
             lent: 0,
             templates: Vec::new(),
+            spares: Spares::default(),
+            wakes: None,
             counters: Counters::default(),
         })
     }
@@ -125,51 +135,6 @@ impl Epoll {
         }
     }
 
-    #[inline]
-    fn send(&mut self, slot: Slot, span: Span, confirm: Confirm) {
-        let Some(entry) = Self::live(&mut self.entries, slot) else { return };
-        if entry.unsent.is_empty() {
-            self.counters.system_calls += 1;
-            let bytes = bytes_of(&self.templates, span);
-            match calls::send(entry.socket.as_fd(), bytes) {
-                Ok(taken) if taken == bytes.len() => {
-                    if confirm == Confirm::Always {
-                        self.tell(slot, Event::Sent);
-                    }
-                }
-                Ok(taken) => entry.unsent.push_back(Unsent { span: rest(span, taken), confirm }),
-                Err(Errno(libc::EAGAIN)) => entry.unsent.push_back(Unsent { span, confirm }),
-                Err(errno) => self.tell(slot, Event::SendFailed(errno)),
-            }
-        } else {
-            entry.unsent.push_back(Unsent { span, confirm });
-        }
-    }
-
-    /// Goes on with what the kernel did not take, now that it has room.
-    fn send_rest(&mut self, slot: Slot) {
-        while let Some(entry) = Self::live(&mut self.entries, slot) {
-            let Some(Unsent { span, confirm }) = entry.unsent.front_mut() else { return };
-            self.counters.system_calls += 1;
-            let bytes = bytes_of(&self.templates, *span);
-            match calls::send(entry.socket.as_fd(), bytes) {
-                Ok(taken) if taken < bytes.len() => *span = rest(*span, taken),
-                Err(Errno(libc::EAGAIN)) => return,
-                Ok(_) => {
-                    let confirm = *confirm;
-                    entry.unsent.pop_front();
-                    if confirm == Confirm::Always {
-                        self.tell(slot, Event::Sent);
-                    }
-                }
-                Err(errno) => {
-                    entry.unsent.clear();
-                    self.tell(slot, Event::SendFailed(errno));
-                }
-            }
-        }
-    }
-
     /// Sets what the reader wants, and queues the slot if there is something to read already.
     fn read(&mut self, slot: Slot, reading: Reading) {
         let Some(entry) = Self::live(&mut self.entries, slot) else { return };
@@ -193,7 +158,9 @@ impl Epoll {
             return;
         }
         self.counters.system_calls += 1;
-        self.entries[slot.index as usize] = None;
+        if let Some(entry) = self.entries[slot.index as usize].take() {
+            entry.unsent.into_iter().for_each(|unsent| self.let_go(unsent.what));
+        }
         // What was told and not reaped must not come after `Closed`; buffers of it don't exist, since only reading lends.
         self.told.retain(|completion| completion.slot != slot);
         self.tell(slot, Event::Closed);
@@ -205,6 +172,11 @@ impl Epoll {
             let event = self.events[self.next];
             self.next += 1;
             let data = event.data();
+            if data == WAKES {
+                self.counters.system_calls += 1;
+                self.wakes.as_ref().map(EventFd::drain);
+                continue;
+            }
             let slot = Slot { index: data as u32, generation: (data >> 32) as u32 };
             let Some(entry) = Self::live(&mut self.entries, slot) else { continue };
             if entry.role == Role::Connecting {
@@ -239,20 +211,6 @@ impl Epoll {
     }
 }
 
-#[inline]
-fn bytes_of(templates: &[Rc<[u8]>], span: Span) -> &[u8] {
-    let (start, end) = (span.start as usize, span.start as usize + span.bytes as usize);
-    let template = templates.get(span.template.0 as usize);
-    let bytes = template.and_then(|template| template.get(start..end));
-    debug_assert!(bytes.is_some(), "a span outside its template");
-    bytes.unwrap_or_default()
-}
-
-fn rest(span: Span, taken: usize) -> Span {
-    let taken = taken as u32;
-    Span { start: span.start + taken, bytes: span.bytes - taken, ..span }
-}
-
 impl Driver for Epoll {
     fn name(&self) -> &'static str {
         "epoll"
@@ -269,7 +227,8 @@ impl Driver for Epoll {
     #[inline]
     fn try_submit(&mut self, slot: Slot, op: Op) -> Result<(), Full> {
         match op {
-            Op::Send { span, confirm } => self.send(slot, span, confirm),
+            Op::Send { span, confirm } => self.send(slot, Outgoing::Span(span), confirm),
+            Op::SendBytes { bytes, confirm } => self.send(slot, Outgoing::Bytes(bytes), confirm),
             Op::Receive(Window::Stream) => self.read(slot, Reading::Stream),
             Op::Receive(Window::Once | Window::Bulk) => self.read(slot, Reading::Once),
             Op::Discard { bytes } => self.read(slot, Reading::Discard(bytes)),
@@ -318,6 +277,22 @@ impl Driver for Epoll {
         while into.len() - before < READS_MAX && self.read_one(into) {}
         self.counters.completions += (into.len() - before) as u64;
         into.len() - before
+    }
+
+    #[inline]
+    fn buffer(&mut self) -> Vec<u8> {
+        self.spares.take()
+    }
+
+    fn watch(&mut self, wakes: OwnedFd) -> io::Result<()> {
+        super::keep_wakes(&mut self.wakes, wakes.into())?;
+        self.counters.system_calls += 1;
+        let watched = self.wakes.as_ref().map(|wakes| self.epoll.add_reader(wakes.as_fd(), WAKES));
+        watched.unwrap_or(Ok(())).inspect_err(|_| self.wakes = None)
+    }
+
+    fn alarm(&mut self) -> io::Result<Alarm> {
+        self.epoll.as_fd().try_clone_to_owned().map(Alarm::Readable)
     }
 
     #[inline]

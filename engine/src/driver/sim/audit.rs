@@ -112,7 +112,7 @@ pub(super) fn words(event: &Event) -> (&'static str, u64) {
         Event::Connected => ("connected", 0),
         Event::ConnectFailed(errno) => ("connect failed", errno.0 as u64),
         Event::Sent => ("sent", 0),
-        Event::SendFailed(errno) => ("send failed", errno.0 as u64),
+        Event::SendFailed { errno, .. } => ("send failed", errno.0 as u64),
         Event::Received(lent, super::super::Armed::Yes) => ("received", lent.bytes.into()),
         Event::Received(lent, super::super::Armed::No) => ("received last", lent.bytes.into()),
         Event::Discarded(bytes) => ("discarded", *bytes),

@@ -18,7 +18,14 @@ impl Sim {
     pub(super) fn execute(&mut self, slot: Slot, op: Op) {
         match op {
             Op::Connect { socket, peer } => self.connect(slot, socket, peer),
-            Op::Send { span, confirm } => self.send(slot, span, confirm),
+            Op::Send { span, confirm } => {
+                let bytes = self.span(slot, span);
+                self.send(slot, &bytes, confirm);
+            }
+            Op::SendBytes { bytes, confirm } => {
+                self.send(slot, &bytes, confirm);
+                self.spares.finish(bytes);
+            }
             Op::Receive(window) => self.read(slot, Reading::Piece(window)),
             Op::Discard { bytes } => self.read(slot, Reading::Discard(bytes)),
             Op::Stop => self.stop(slot),
@@ -61,27 +68,27 @@ impl Sim {
         self.travel_at(at, slot, Travel::Answer(if refused { Err(errno) } else { Ok(()) }));
     }
 
-    fn send(&mut self, slot: Slot, span: Span, confirm: Confirm) {
-        self.note(slot, "send", u64::from(span.bytes));
-        let bytes = self.span(slot, span);
+    fn send(&mut self, slot: Slot, bytes: &[u8], confirm: Confirm) {
+        self.note(slot, "send", bytes.len() as u64);
         let channel = match confirm {
             Confirm::OnFailure => Channel::QuietSend,
             Confirm::Always => Channel::Send,
         };
         let Some(socket) = self.socket(slot) else { return };
         if let Some(errno) = socket.broken {
-            self.fail_send(slot, channel, errno);
+            self.fail_send(slot, channel, errno, 0);
             return;
         }
         if self.strikes(|faults| faults.send_fails) {
             let reached = self.random.below(bytes.len() as u64 + 1) as usize;
             let whole = self.random.chance(0.3);
-            self.send_up(slot, if whole { &bytes } else { &bytes[..reached] });
-            self.fail_send(slot, channel, Errno(libc::ECONNRESET));
+            let reached = if whole { bytes.len() } else { reached };
+            self.send_up(slot, &bytes[..reached]);
+            self.fail_send(slot, channel, Errno(libc::ECONNRESET), reached);
             self.break_soon(slot);
             return;
         }
-        self.send_up(slot, &bytes);
+        self.send_up(slot, bytes);
         if confirm == Confirm::Always {
             let at = self.now() + self.random.below(2) * self.latency();
             self.tell_from(at, slot, channel, Event::Sent);
@@ -89,10 +96,11 @@ impl Sim {
     }
 
     /// Tells a failed send now, or so late that the response may come before it.
-    fn fail_send(&mut self, slot: Slot, channel: Channel, errno: Errno) {
+    fn fail_send(&mut self, slot: Slot, channel: Channel, errno: Errno, taken: usize) {
         self.seen.send_failures += 1;
         let at = self.now() + self.random.below(5) * self.latency();
-        self.tell_from(at, slot, channel, Event::SendFailed(errno));
+        let event = Event::SendFailed { errno, taken: taken as u64 };
+        self.tell_from(at, slot, channel, event);
     }
 
     /// Later sends fail, and a reset arrives: at once, or after what the peer still answers.

@@ -31,6 +31,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -39,8 +40,9 @@ pub use config::{Config, Faults, Logging, Quirks, Sabotage};
 pub use peer::{Act, Peer, Visit};
 pub use random::Random;
 
+use super::payload::Spares;
 use super::{
-    Completion, Counters, Driver, Event, Full, Lent, Op, REAP_MAX, Slot, TemplateId, Wait,
+    Alarm, Completion, Counters, Driver, Event, Full, Lent, Op, REAP_MAX, Slot, TemplateId, Wait,
     keep_template,
 };
 use crate::clock::Instant;
@@ -78,6 +80,9 @@ pub struct Sim {
     small: Buffers,
     large: Buffers,
     templates: Vec<Rc<[u8]>>,
+    spares: Spares,
+    /// Held; nobody wakes a virtual clock.
+    wakes: Option<OwnedFd>,
     rules: Rules,
     counters: Counters,
     seen: Seen,
@@ -144,6 +149,8 @@ impl Sim {
                 config.large_buffer_bytes.max(1),
             ),
             templates: Vec::new(),
+            spares: Spares::default(),
+            wakes: None,
             rules: Rules::new(slots),
             counters: Counters::default(),
             seen: Seen::default(),
@@ -375,6 +382,18 @@ impl Driver for Sim {
             self.hand_out(told, into);
         }
         into.len() - before
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        self.spares.take()
+    }
+
+    fn watch(&mut self, wakes: OwnedFd) -> io::Result<()> {
+        super::keep_wakes(&mut self.wakes, wakes)
+    }
+
+    fn alarm(&mut self) -> io::Result<Alarm> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn bytes(&self, lent: &Lent) -> &[u8] {

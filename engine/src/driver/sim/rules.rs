@@ -126,17 +126,21 @@ impl Watch {
             (Stage::Connecting, _) => return Err("an operation before Connected"),
             (Stage::Failed, _) => return Err("an operation after ConnectFailed"),
             (_, Op::Receive(_) | Op::Discard { .. }) => return self.receive(op),
-            (_, Op::Send { span, confirm }) => {
-                if self.confirming {
-                    return Err("a send while a confirmed send is in flight");
-                }
-                if span.bytes == 0 {
-                    return Err("a send of nothing");
-                }
-                self.confirming = *confirm == Confirm::Always;
-            }
+            (_, Op::Send { span, confirm }) => return self.send(span.bytes == 0, *confirm),
+            (_, Op::SendBytes { bytes, confirm }) => return self.send(bytes.is_empty(), *confirm),
             _ => {}
         }
+        Ok(())
+    }
+
+    fn send(&mut self, nothing: bool, confirm: Confirm) -> Result<(), &'static str> {
+        if self.confirming {
+            return Err("a send while a confirmed send is in flight");
+        }
+        if nothing {
+            return Err("a send of nothing");
+        }
+        self.confirming = confirm == Confirm::Always;
         Ok(())
     }
 
@@ -159,7 +163,7 @@ impl Watch {
         match event {
             Event::Connected if connecting => self.stage = Stage::Connected,
             Event::ConnectFailed(_) if connecting => self.stage = Stage::Failed,
-            Event::Sent | Event::SendFailed(_) => self.confirming &= !confirmed,
+            Event::Sent | Event::SendFailed { .. } => self.confirming &= !confirmed,
             Event::Received(_, Armed::No) | Event::Discarded(_) => self.receiving = false,
             Event::ReceiveEnded(end) => {
                 self.receiving = false;
@@ -246,7 +250,7 @@ mod tests {
         assert_eq!((sim.audit().sockets, sim.audit().slots), (1, 1));
         // The peer is gone: what is sent now comes back as a reset, and then fails by itself.
         assert_eq!(run(&mut sim, [(ONE, SEND)]), [""; 0]);
-        assert_eq!(run(&mut sim, [(ONE, SEND)]), ["SendFailed(Errno(32))"]);
+        assert_eq!(run(&mut sim, [(ONE, SEND)]), ["SendFailed { errno: Errno(32), taken: 0 }"]);
         assert_eq!(run(&mut sim, [(ONE, Op::Close)]), ["Closed"]);
         assert!(sim.audit().is_clean(), "{:?}", sim.audit());
     }

@@ -1,7 +1,7 @@
 //! What the kernel holds of each slot: its socket, its address while connecting, and how many operations are to complete.
 //!
 //! Invariants:
-//! 1. `pending` counts the operations whose last completion has not been reaped; quiet sends are not among them.
+//! 1. `pending` counts the operations whose last completion has not been reaped; quiet sends of templates are not among them.
 //! 2. An entry is freed, and its socket closed, only when `pending` is zero: no completion of a live operation finds its slot in other hands.
 //! 3. `address` lives from the connect's submission until its completion.
 
@@ -22,6 +22,8 @@ pub(super) struct Entry {
     pub(super) socket: Option<OwnedFd>,
     address: Option<Box<SockAddr>>,
     closing: bool,
+    /// Bytes of the caller's are being sent: later sends wait behind them (see `outbox`).
+    pub(super) sending: bool,
 }
 
 impl Entry {

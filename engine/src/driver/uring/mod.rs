@@ -5,9 +5,12 @@
 
 mod buf_ring;
 mod in_flight;
+mod outbox;
 mod prep;
 mod reaping;
+mod sending;
 mod setup;
+mod waking;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -22,12 +25,14 @@ pub(super) use setup::patiently;
 pub use setup::{Config, Descriptors, Tier};
 
 use super::{
-    Completion, Confirm, Counters, Driver, Full, Kind, Lent, Op, Slot, Span, TemplateId, Token,
-    Wait, Window,
+    Alarm, Completion, Counters, Driver, Full, Kind, Lent, Op, Slot, TemplateId, Token, Wait,
+    Window,
 };
+use crate::sys::eventfd::EventFd;
 use crate::sys::socket::Blocking;
 use buf_ring::BufRing;
 use in_flight::{Entry, InFlight};
+use outbox::Outboxes;
 use prep::Target;
 
 /// Size of a buffer for [`Window::Stream`] and [`Window::Once`].
@@ -53,6 +58,15 @@ pub struct Uring {
     small: BufRing,
     large: Option<BufRing>,
     templates: Vec<Rc<[u8]>>,
+    outboxes: Outboxes,
+    wakes: Option<EventFd>,
+    /// The kernel has stopped to tell wakes.
+    deaf: bool,
+    alarm: Option<EventFd>,
+    /// Something is to be done before the next enter: see [`Uring::attend`].
+    attention: bool,
+    /// Completions that were reaped before an enter: told first at the next reap.
+    told: Vec<Completion>,
     tier: Tier,
     descriptors: Descriptors,
     /// Slots whose `Closed` is to be told at the next reap.
@@ -96,6 +110,12 @@ impl Uring {
             small,
             large: None,
             templates: Vec::new(),
+            outboxes: Outboxes::new(slots),
+            wakes: None,
+            deaf: false,
+            alarm: None,
+            attention: false,
+            told: Vec::new(),
             tier,
             descriptors,
             closed: Vec::new(),
@@ -128,30 +148,6 @@ impl Uring {
         match descriptors {
             Descriptors::Fixed => Target::Fixed(slot.index),
             Descriptors::Plain => Target::Plain(entry.raw()),
-        }
-    }
-
-    #[inline]
-    fn send(&mut self, slot: Slot, span: Span, confirm: Confirm) -> Result<(), ()> {
-        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
-        let target = Self::target(self.descriptors, slot, entry);
-        let (start, end) = (span.start as usize, span.start as usize + span.bytes as usize);
-        let template = self.templates.get(span.template.0 as usize);
-        let Some(bytes) = template.and_then(|template| template.get(start..end)) else {
-            debug_assert!(false, "a span outside its template");
-            return Ok(());
-        };
-        let sqe = prep::send(target, bytes.as_ptr(), span.bytes);
-        match confirm {
-            Confirm::OnFailure => {
-                let token = Token { slot, kind: Kind::SendQuiet }.pack();
-                self.push(&prep::quiet(sqe).user_data(token))
-            }
-            Confirm::Always => {
-                self.push(&sqe.user_data(Token { slot, kind: Kind::Send }.pack()))?;
-                self.started(slot, None);
-                Ok(())
-            }
         }
     }
 
@@ -239,6 +235,9 @@ impl Uring {
         if entry.closing() {
             return Ok(());
         }
+        if entry.sending {
+            self.outboxes.forget_waiting(slot);
+        }
         if entry.idle() {
             entry.set_closing();
             self.finish_close(slot);
@@ -314,6 +313,7 @@ impl Driver for Uring {
     #[inline]
     fn try_submit(&mut self, slot: Slot, op: Op) -> Result<(), Full> {
         let outcome = match op {
+            Op::SendBytes { bytes, confirm } => return self.send_bytes(slot, bytes, confirm),
             Op::Send { span, confirm } => self.send(slot, span, confirm),
             Op::Receive(window) => self.receive(slot, window),
             Op::Discard { bytes } => self.discard(slot, bytes),
@@ -340,10 +340,15 @@ impl Driver for Uring {
         if let Some(large) = &self.large {
             large.publish();
         }
+        if self.attention {
+            self.attend();
+        }
         let timeout = timespec(wait.timeout);
         let mut args = SubmitArgs::new().timespec(&timeout);
         let mut want = wait.completions.min(1);
-        if wait.completions > 1 && !wait.settle.is_zero() && self.tier == Tier::MinWait {
+        if self.attention || !self.told.is_empty() {
+            want = 0;
+        } else if wait.completions > 1 && !wait.settle.is_zero() && self.tier == Tier::MinWait {
             want = wait.completions;
             args = args.min_wait_usec(wait.settle.as_micros() as u32);
         }
@@ -352,7 +357,9 @@ impl Driver for Uring {
         }
         self.counters.system_calls += 1;
         self.counters.waits += 1;
-        match self.ring.submitter().submit_with_args(want as usize, &args) {
+        let entered = self.ring.submitter().submit_with_args(want as usize, &args);
+        self.note_executed();
+        match entered {
             Ok(_) => Ok(()),
             // ETIME: time is up. EINTR: a signal. EBUSY, EAGAIN, ENOMEM: reap, then try again.
             Err(error) => match error.raw_os_error() {
@@ -366,7 +373,23 @@ impl Driver for Uring {
 
     #[inline]
     fn reap(&mut self, into: &mut Vec<Completion>) -> usize {
+        if !self.told.is_empty() {
+            return self.reap_told(into);
+        }
         self.reap_some(into)
+    }
+
+    #[inline]
+    fn buffer(&mut self) -> Vec<u8> {
+        self.outboxes.spares.take()
+    }
+
+    fn watch(&mut self, wakes: OwnedFd) -> io::Result<()> {
+        self.watch_counter(wakes.into())
+    }
+
+    fn alarm(&mut self) -> io::Result<Alarm> {
+        self.alarm_counter().map(Alarm::Counter)
     }
 
     #[inline]

@@ -13,11 +13,18 @@ impl Uring {
     #[inline]
     pub(super) fn reap_some(&mut self, into: &mut Vec<Completion>) -> usize {
         let before = into.len();
+        let mut emptied = false;
         for _ in 0..REAP_MAX {
             // One at a time: the entry is copied out, and handling it may need the ring.
-            let Some(cqe) = self.ring.completion().next() else { break };
+            let Some(cqe) = self.ring.completion().next() else {
+                emptied = true;
+                break;
+            };
             self.counters.completions += 1;
             self.handle(&cqe, into);
+        }
+        if emptied && self.outboxes.is_settling() {
+            self.settle(into);
         }
         if !self.closed.is_empty() {
             into.extend(
@@ -36,6 +43,8 @@ impl Uring {
         match kind {
             Kind::Stream | Kind::Once | Kind::Bulk => self.handle_receive(slot, kind, cqe, into),
             Kind::Accept => self.handle_accept(slot, cqe, into),
+            Kind::Bytes | Kind::BytesQuiet => self.handle_sent(slot, kind, cqe.result(), into),
+            Kind::Wake => self.handle_wake(cqueue::more(cqe.flags())),
             _ => self.handle_single(slot, kind, cqe.result(), into),
         }
     }
@@ -128,7 +137,7 @@ impl Uring {
     }
 
     /// An operation's last completion: a closing slot that was waiting for it closes now.
-    fn ended(&mut self, slot: Slot, receive: bool) {
+    pub(super) fn ended(&mut self, slot: Slot, receive: bool) {
         let Some(entry) = self.in_flight.live(slot) else { return };
         if receive {
             entry.receive = None;
@@ -137,6 +146,13 @@ impl Uring {
         if entry.closing() && entry.idle() {
             self.finish_close(slot);
         }
+    }
+
+    /// Hands out what was reaped before an enter.
+    pub(super) fn reap_told(&mut self, into: &mut Vec<Completion>) -> usize {
+        let count = self.told.len().min(REAP_MAX);
+        into.extend(self.told.drain(..count));
+        count
     }
 
     fn take_back(&mut self, lent: Lent) {
@@ -152,10 +168,12 @@ fn event_of(kind: Kind, result: i32) -> Option<Event> {
         Kind::Connect if result < 0 => Event::ConnectFailed(errno),
         Kind::Connect => Event::Connected,
         Kind::Send if result >= 0 => Event::Sent,
-        Kind::Send => Event::SendFailed(errno),
+        Kind::Send => Event::SendFailed { errno, taken: 0 },
         // With MSG_WAITALL a short send means that the rest failed.
-        Kind::SendQuiet if result >= 0 => Event::SendFailed(Errno(libc::EPIPE)),
-        Kind::SendQuiet => Event::SendFailed(errno),
+        Kind::SendQuiet if result >= 0 => {
+            Event::SendFailed { errno: Errno(libc::EPIPE), taken: result as u64 }
+        }
+        Kind::SendQuiet => Event::SendFailed { errno, taken: 0 },
         Kind::Discard => Event::Discarded(result as u64),
         _ => return None,
     })
