@@ -8,5 +8,6 @@ pub mod host;
 pub mod load;
 pub mod origin;
 pub mod proto;
+pub mod resolve;
 pub mod shard;
 pub mod sys;

@@ -30,6 +30,21 @@ pub fn pin(core: usize) -> Pinned {
     }
 }
 
+/// Cores that [`allow`] has room for: those that the mask of the C library has.
+const CORES_MAX: usize = 1024;
+
+/// Lets the calling thread run on each of `cores`, and on no other (sched_setaffinity(2)): a thread inherits the mask of the one that started it.
+#[must_use]
+pub fn allow(cores: &[usize]) -> Pinned {
+    let mut mask = [0_u64; CORES_MAX / 64];
+    for core in cores.iter().filter(|core| **core < CORES_MAX) {
+        mask[core / 64] |= 1 << (core % 64);
+    }
+    // SAFETY: the kernel reads as many bytes as `mask` has, and keeps no pointer; 0 is the calling thread.
+    let status = unsafe { libc::sched_setaffinity(0, size_of_val(&mask), mask.as_ptr().cast()) };
+    if status == 0 { Pinned::Yes } else { Pinned::No }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +56,17 @@ mod tests {
         let last = cores[cores.len() - 1];
         let outcome = std::thread::spawn(move || (pin(last), pin(last + 4096))).join().unwrap();
         assert_eq!(outcome, (Pinned::Yes, Pinned::No));
+    }
+
+    #[test]
+    fn a_pinned_thread_can_be_let_go() {
+        let all = cores();
+        let before = all.clone();
+        let after = std::thread::spawn(move || {
+            let pinned = (pin(all[0]), cores().len());
+            (pinned, allow(&all), cores())
+        });
+        assert_eq!(after.join().unwrap(), ((Pinned::Yes, 1), Pinned::Yes, before));
+        assert_eq!(std::thread::spawn(|| allow(&[5000])).join().unwrap(), Pinned::No);
     }
 }

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod epoll;
 pub mod eventfd;
 pub mod mmap;
+pub mod names;
 pub mod process;
 pub mod socket;
 
