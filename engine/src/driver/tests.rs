@@ -36,6 +36,13 @@ fn drivers() -> Vec<(String, Box<dyn Driver>)> {
 
 /// Has each driver own one end of a connection with a small send buffer, and `test` the other.
 fn check(test: impl Fn(&str, &mut dyn Driver, TcpStream)) {
+    check_with(pair, test);
+}
+
+fn check_with(
+    pair: impl Fn() -> (OwnedFd, TcpStream),
+    test: impl Fn(&str, &mut dyn Driver, TcpStream),
+) {
     for (name, mut driver) in drivers() {
         let (near, far) = pair();
         socket::set_blocking(&near, driver.blocking()).unwrap();
@@ -50,6 +57,14 @@ fn pair() -> (OwnedFd, TcpStream) {
     socket2::SockRef::from(&listener).set_recv_buffer_size(128 << 10).unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     socket2::SockRef::from(&near).set_send_buffer_size(128 << 10).unwrap();
+    (near.into(), listener.accept().unwrap().0)
+}
+
+/// The peer's window is large, the sender's buffer tiny.
+fn tiny_pair() -> (OwnedFd, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    socket2::SockRef::from(&near).set_send_buffer_size(8192).unwrap();
     (near.into(), listener.accept().unwrap().0)
 }
 
@@ -362,4 +377,22 @@ fn an_ended_peer_fails_a_confirmed_send() {
         let epipe = Event::SendFailed { errno: Errno(libc::EPIPE), taken: 0 };
         assert_eq!(last, format!("{epipe:?}"), "{name}");
     });
+}
+
+/// On loopback the peer acknowledges while the sender still sends, which makes room in a small buffer just when the send begins to wait for it: a cancellation in
+/// the same enter misses it.
+#[test]
+fn a_close_ends_though_its_cancellation_came_too_early() {
+    for turns in [0, 0, 0, 1, 1, 2] {
+        for confirm in [Confirm::Always, Confirm::OnFailure] {
+            check_with(tiny_pair, |name, driver, far| {
+                let mut told = Vec::new();
+                send(driver, owned(LARGE_BYTES).0, confirm);
+                (0..turns).for_each(|_| turn(driver, 0, &mut told));
+                driver.try_submit(SLOT, Op::Close).unwrap();
+                assert_eq!(event(driver, &mut told), "Closed", "{name}");
+                drop(far);
+            });
+        }
+    }
 }

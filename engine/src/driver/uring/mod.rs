@@ -29,7 +29,7 @@ use super::{
     Window,
 };
 use crate::sys::eventfd::EventFd;
-use crate::sys::socket::Blocking;
+use crate::sys::socket::{self, Blocking};
 use buf_ring::BufRing;
 use in_flight::{Entry, InFlight};
 use outbox::Outboxes;
@@ -62,6 +62,8 @@ pub struct Uring {
     wakes: Option<EventFd>,
     /// The kernel has stopped to tell wakes.
     deaf: bool,
+    /// Slots that are being closed and whose cancellation is over: nothing of them should be pending.
+    lingering: Vec<Slot>,
     alarm: Option<EventFd>,
     /// Something is to be done before the next enter: see [`Uring::attend`].
     attention: bool,
@@ -113,6 +115,7 @@ impl Uring {
             outboxes: Outboxes::new(slots),
             wakes: None,
             deaf: false,
+            lingering: Vec::new(),
             alarm: None,
             attention: false,
             told: Vec::new(),
@@ -250,6 +253,20 @@ impl Uring {
             entry.started();
         }
         Ok(())
+    }
+
+    /// Ends what a cancellation did not find: an operation that was about to be tried again, and then waits for the peer for ever.
+    ///
+    /// A send or receive that finds the socket ready while it arms its poll is queued as task work, and a cancellation of the same enter misses it (6.18).
+    fn end_lingering(&mut self) {
+        for slot in std::mem::take(&mut self.lingering) {
+            let socket = self.in_flight.live(slot).and_then(|entry| entry.socket.as_ref());
+            if let Some(socket) = socket {
+                self.counters.system_calls += 1;
+                // ENOTCONN: nothing waits on a socket that is not connected.
+                let _ = socket::shut_down(socket);
+            }
+        }
     }
 
     /// Closes the socket of a slot that nothing is pending for, and remembers to tell it.
