@@ -188,7 +188,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::super::*;
-    use crate::driver::{Armed, Confirm, End, Payload, Span, Window};
+    use crate::driver::{Armed, Confirm, End, Event, Payload, Span, Window};
     use crate::sys::socket;
 
     const SPAN: Span = Span { template: TemplateId(0), start: 0, bytes: 4 };
@@ -268,7 +268,8 @@ mod tests {
         let place = buffer.as_ptr();
         let send = Op::SendBytes { bytes: Payload::Buffer(buffer), confirm: Confirm::OnFailure };
         assert_eq!(run(&mut sim, [(ONE, STREAM), (ONE, send)]), ["mine Yes"]);
-        assert_eq!(sim.buffer().as_ptr(), place);
+        let again = sim.buffer();
+        assert!(again.is_empty() && again.as_ptr() == place);
         let mut told = run(&mut sim, [(ONE, send_bytes(b"told", Confirm::Always))]);
         told.sort();
         assert_eq!(told, ["Sent", "told Yes"]);

@@ -4,6 +4,7 @@
 //! its share of one enter. What can go wrong is told by the completion's flags: see [`reap`](Uring::reap) and `docs/kernel-support.md`.
 
 mod buf_ring;
+mod closing;
 mod in_flight;
 mod outbox;
 mod prep;
@@ -29,7 +30,7 @@ use super::{
     Window,
 };
 use crate::sys::eventfd::EventFd;
-use crate::sys::socket::{self, Blocking};
+use crate::sys::socket::Blocking;
 use buf_ring::BufRing;
 use in_flight::{Entry, InFlight};
 use outbox::Outboxes;
@@ -230,56 +231,6 @@ impl Uring {
         self.push(&prep::accept(target).user_data(Token { slot, kind: Kind::Accept }.pack()))?;
         self.started(slot, None);
         Ok(())
-    }
-
-    fn close(&mut self, slot: Slot) -> Result<(), ()> {
-        let descriptors = self.descriptors;
-        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
-        if entry.closing() {
-            return Ok(());
-        }
-        if entry.sending {
-            self.outboxes.forget_waiting(slot);
-        }
-        if entry.idle() {
-            entry.set_closing();
-            self.finish_close(slot);
-            return Ok(());
-        }
-        let sqe = prep::cancel_all(Self::target(descriptors, slot, entry));
-        self.push(&sqe.user_data(Token { slot, kind: Kind::Cancel }.pack()))?;
-        if let Some(entry) = self.in_flight.live(slot) {
-            entry.set_closing();
-            entry.started();
-        }
-        Ok(())
-    }
-
-    /// Ends what a cancellation did not find: an operation that was about to be tried again, and then waits for the peer for ever.
-    ///
-    /// A send or receive that finds the socket ready while it arms its poll is queued as task work, and a cancellation of the same enter misses it (6.18).
-    fn end_lingering(&mut self) {
-        for slot in std::mem::take(&mut self.lingering) {
-            let socket = self.in_flight.live(slot).and_then(|entry| entry.socket.as_ref());
-            if let Some(socket) = socket {
-                self.counters.system_calls += 1;
-                // ENOTCONN: nothing waits on a socket that is not connected.
-                let _ = socket::shut_down(socket);
-            }
-        }
-    }
-
-    /// Closes the socket of a slot that nothing is pending for, and remembers to tell it.
-    fn finish_close(&mut self, slot: Slot) {
-        let Some(socket) = self.in_flight.vacate(slot) else { return };
-        if self.descriptors == Descriptors::Fixed {
-            self.counters.system_calls += 1;
-            // A place that can't be emptied is overwritten by the next socket.
-            let _ = self.ring.submitter().register_files_update(slot.index, &[-1]);
-        }
-        self.counters.system_calls += 1;
-        drop(socket);
-        self.closed.push(slot);
     }
 
     /// Connects the socket, or tells at the next reap why it can't.
