@@ -29,7 +29,7 @@ use crate::sys::eventfd::EventFd;
 /// The bit of the word that says that the core sleeps; the others count.
 const ASLEEP: u64 = 1 << 63;
 
-/// The bell of one core, rung by anybody. A ring costs 5 ns while the core is awake, and a write(2) once a sleep.
+/// The bell of one core, rung by anybody. A ring costs about 3 ns while the core is awake, and a write(2) once a sleep (`benches/criterion/tasks.rs`).
 ///
 /// ```
 /// use std::sync::Arc;

@@ -195,7 +195,7 @@ impl Spawner {
         Task::new(task)
     }
 
-    /// Bytes that a task of such a future takes in its allocation, the future included: the least over it is 96. Beyond that it takes 28 bytes in the lists of the core.
+    /// Bytes that are allocated for a task of such a future, the future included: about 88 over it. Beyond that it takes up to 28 bytes in the lists of the core.
     #[must_use]
     pub const fn task_bytes<F: Future>() -> usize {
         live::task_bytes::<F>()

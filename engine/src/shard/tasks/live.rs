@@ -1,5 +1,6 @@
 //! A task's future, and the list of those that exist. Never polled or dropped but on the core's thread.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -99,7 +100,8 @@ const BOXED_BYTES: usize = 2048;
 /// See [`Spawner::task_bytes`](super::Spawner::task_bytes).
 pub(super) const fn task_bytes<F: Future>() -> usize {
     let future = size_of::<Live<F>>() + THREAD_BYTES;
-    let output = size_of::<Result<Outcome<F::Output>, Panicked>>();
-    let pointer = if future >= BOXED_BYTES { size_of::<usize>() } else { 0 };
-    HEADER_BYTES + pointer + if future > output { future } else { output }
+    let (boxed, future) =
+        if future >= BOXED_BYTES { (future, size_of::<usize>()) } else { (0, future) };
+    let output = size_of::<Result<Outcome<F::Output>, Box<dyn Any + Send>>>();
+    HEADER_BYTES + boxed + if future > output { future } else { output }
 }
