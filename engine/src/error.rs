@@ -461,7 +461,10 @@ impl fmt::Display for Kind {
             }
             Self::Limit(LimitKind::Protocol(limit)) => write!(f, "{limit}"),
             Self::Limit(LimitKind::Body { max_bytes }) => {
-                write!(f, "the body is longer than {max_bytes} bytes; read it in chunks, or raise the limit")
+                write!(
+                    f,
+                    "the body is longer than {max_bytes} bytes; read it in chunks, or raise the limit"
+                )
             }
             Self::Closed => f.write_str("the server closed the connection before answering"),
             Self::Io(errno) => write!(f, "the connection broke: {errno}{}", errno.remedy()),

@@ -175,7 +175,8 @@ impl Request {
         N: TryInto<HeaderName>,
         V: TryInto<HeaderValue>,
     {
-        let problem = |what| Error::new(Kind::Config(format!("a header {what} is invalid")), Phase::Build);
+        let problem =
+            |what| Error::new(Kind::Config(format!("a header {what} is invalid")), Phase::Build);
         let name = name.try_into().map_err(|_| problem("name"))?;
         let value = value.try_into().map_err(|_| problem("value"))?;
         self.headers.append(name, value);

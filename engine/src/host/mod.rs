@@ -1,3 +1,104 @@
-//! Who turns a shard: here, a bare pinned thread. Knows nothing of what the shard sends.
+//! Who turns a shard: a bare pinned thread, or a task of a glommio executor. Knows nothing of what the shard sends.
 
 pub mod thread;
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::task::Waker;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::driver::Alarm;
+use crate::shard::doorbell::Doorbell;
+use crate::sys::affinity::Pinned;
+
+/// The longest that a turn of the thread host blocks: whatever is to wake it rings its bell.
+const BLOCK_MAX: Duration = Duration::from_secs(1);
+
+/// Who turns the shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Host {
+    /// A bare pinned thread a core.
+    #[default]
+    Thread,
+    /// A task of a pinned glommio executor a core. Needs `io_uring`.
+    #[cfg(feature = "glommio")]
+    Glommio,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Thread => "thread",
+            #[cfg(feature = "glommio")]
+            Self::Glommio => "glommio",
+        })
+    }
+}
+
+/// A host's name that there is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no host is called {0:?}: use thread{glommio}", glommio = if cfg!(feature = "glommio") { " or glommio" } else { "" })]
+pub struct UnknownHost(pub String);
+
+impl FromStr for Host {
+    type Err = UnknownHost;
+
+    fn from_str(text: &str) -> Result<Self, UnknownHost> {
+        match text {
+            "thread" => Ok(Self::Thread),
+            #[cfg(feature = "glommio")]
+            "glommio" => Ok(Self::Glommio),
+            _ => Err(UnknownHost(text.to_owned())),
+        }
+    }
+}
+
+/// What a host turns: a core with its mailbox, whatever its driver.
+pub(crate) trait Turn {
+    /// One turn that waits for at most `max_block`. `false` once it is over: then it is closed.
+    ///
+    /// # Errors
+    /// Only when the driver is lost.
+    fn turn(&mut self, max_block: Duration) -> io::Result<bool>;
+
+    /// Whether only a note, a timer or the end of an idle connection can come.
+    fn is_quiet(&self) -> bool;
+
+    /// When its next timer is due.
+    fn next_deadline(&self) -> Instant;
+
+    /// The driver's alarm: see [`Driver::alarm`](crate::driver::Driver::alarm).
+    ///
+    /// # Errors
+    /// As there.
+    fn alarm(&mut self) -> io::Result<Alarm>;
+
+    /// What others ring.
+    fn bell(&self) -> &Arc<Doorbell>;
+
+    /// Wakes `waker` when a future of this thread asks for something between two turns.
+    fn kick_with(&self, waker: &Waker);
+}
+
+impl Host {
+    /// Starts a pinned thread that opens `job` and turns it until it is over.
+    pub(crate) fn spawn<J>(self, core: usize, job: J) -> io::Result<JoinHandle<io::Result<()>>>
+    where
+        J: FnOnce(Pinned) -> io::Result<Box<dyn Turn>> + Send + 'static,
+    {
+        match self {
+            Self::Thread => thread::spawn(core, move |pinned| {
+                let mut turn = job(pinned)?;
+                while turn.turn(BLOCK_MAX)? {}
+                Ok(())
+            }),
+            #[cfg(feature = "glommio")]
+            Self::Glommio => Err(io::Error::from(io::ErrorKind::Unsupported)),
+        }
+    }
+}

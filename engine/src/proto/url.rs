@@ -91,6 +91,63 @@ impl Url {
     }
 }
 
+impl Url {
+    /// The URL that `reference` means, seen from this one (RFC 3986 5.2), without its fragment.
+    ///
+    /// # Errors
+    /// A [`UrlError`] if that is no URL to fetch.
+    pub fn join(&self, reference: &str) -> Result<Url, UrlError> {
+        let reference = reference.split('#').next().unwrap_or_default();
+        if has_scheme(reference) {
+            return Url::parse(reference);
+        }
+        if reference.starts_with("//") {
+            return Url::parse(&format!("http:{reference}"));
+        }
+        let (base, query) = self.target.split_once('?').unzip();
+        let base = base.unwrap_or(&self.target);
+        let (path, own_query) = reference.split_once('?').unzip();
+        let path = path.unwrap_or(reference);
+        let query = if path.is_empty() { own_query.or(query) } else { own_query };
+        let merged = match path {
+            "" => base.to_owned(),
+            _ if path.starts_with('/') => without_dots(path),
+            _ => without_dots(&format!("{}/{path}", base.rsplit_once('/').unwrap_or_default().0)),
+        };
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        Ok(Url { target: parse_target(&format!("{merged}{query}"))?, ..self.clone() })
+    }
+}
+
+/// Whether a reference begins with a scheme (RFC 3986 3.1).
+fn has_scheme(reference: &str) -> bool {
+    let Some((scheme, _)) = reference.split_once(':') else { return false };
+    let mut letters = scheme.bytes();
+    letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && letters.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+/// A path without `.` and `..` (RFC 3986 5.2.4).
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                if last {
+                    kept.push("");
+                }
+            }
+            other => kept.push(other),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
 impl std::str::FromStr for Url {
     type Err = UrlError;
 
@@ -226,5 +283,40 @@ mod tests {
         check("http://h/\r\n", &format!("byte 0x0d {target}"));
         let target = "at 1 of the path \"/é\" is not allowed; percent-encode it";
         check("http://h/é", &format!("byte 0xc3 {target}"));
+    }
+
+    /// The examples of RFC 3986 5.4 that stay with `http`.
+    #[test]
+    fn references_are_resolved() {
+        let base = Url::parse("http://a/b/c/d;p?q").unwrap();
+        for (reference, expected) in [
+            ("g", "/b/c/g"),
+            ("./g", "/b/c/g"),
+            ("g/", "/b/c/g/"),
+            ("/g", "/g"),
+            ("?y", "/b/c/d;p?y"),
+            ("g?y", "/b/c/g?y"),
+            ("#s", "/b/c/d;p?q"),
+            ("g#s", "/b/c/g"),
+            (";x", "/b/c/;x"),
+            ("", "/b/c/d;p?q"),
+            (".", "/b/c/"),
+            ("..", "/b/"),
+            ("../g", "/b/g"),
+            ("../..", "/"),
+            ("../../g", "/g"),
+            ("../../../g", "/g"),
+            ("/./g", "/g"),
+            ("/../g", "/g"),
+            ("g;x=1/../y", "/b/c/y"),
+            ("http://a/g:h", "/g:h"),
+        ] {
+            let joined = base.join(reference).unwrap();
+            assert_eq!((joined.target.as_str(), joined.authority.as_str()), (expected, "a"));
+        }
+        assert_eq!(base.join("//g:81").unwrap().authority, "g:81");
+        assert_eq!(base.join("http://x/?y#z").unwrap().target, "/?y");
+        assert_eq!(base.join("https://x/").unwrap_err(), UrlError::Https);
+        assert!(base.join("mailto:x").is_err());
     }
 }

@@ -75,7 +75,12 @@ impl<D: Driver> Core<D> {
     ///
     /// # Errors
     /// What [`Driver::watch`] reports.
-    pub(crate) fn new(mut pool: Pool<D>, tasks: Tasks, bell: Arc<Doorbell>, now: Instant) -> io::Result<Self> {
+    pub(crate) fn new(
+        mut pool: Pool<D>,
+        tasks: Tasks,
+        bell: Arc<Doorbell>,
+        now: Instant,
+    ) -> io::Result<Self> {
         pool.driver_mut().watch(bell.wakes()?)?;
         Ok(Self { tasks, pool, bell, now, turns: Turns::default() })
     }
@@ -98,6 +103,10 @@ impl<D: Driver> Core<D> {
 
     pub(crate) fn desk(&self) -> &Rc<Desk> {
         self.pool.desk()
+    }
+
+    pub(crate) fn bell(&self) -> &Arc<Doorbell> {
+        &self.bell
     }
 
     /// How long turns kept the core.

@@ -20,10 +20,13 @@
 
 mod config;
 mod connection;
+pub(crate) mod core;
 mod dial;
 pub mod doorbell;
 mod exchange;
 mod failure;
+pub(crate) mod limits;
+pub(crate) mod pool;
 mod settle;
 pub mod tasks;
 pub mod timers;
@@ -41,9 +44,12 @@ use crate::proto::h1;
 use crate::sys::cache;
 pub use config::{Body, Config};
 use connection::{Connection, State};
+pub use core::{TURN_BUCKETS, Turns};
 pub use dial::{BACKOFF_FIRST, BACKOFF_MAX};
 pub use exchange::{LARGE_BODY_BYTES, QUIET_BYTES_MAX};
 pub use failure::Failure;
+pub use pool::config::{Reuse, Timeouts, TotalFrom};
+pub use pool::{ATTEMPT_DELAY, DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Holding, PoolCounters};
 pub use settle::{GATHER_TIME, Settle};
 use timers::Fifo;
 

@@ -36,8 +36,7 @@ impl<D: Driver> Pool<D> {
         let timeouts = &member.shared.config.timeouts;
         exchange.total = exchange.total.or(timeouts.total);
         if timeouts.total_from == config::TotalFrom::Submit {
-            exchange.total_deadline =
-                exchange.total.map(|total| exchange.stamps.submitted + total);
+            exchange.total_deadline = exchange.total.map(|total| exchange.stamps.submitted + total);
         }
         let free = member.queue.is_empty();
         let admitted = match &mut member.lease {
@@ -70,11 +69,13 @@ impl<D: Driver> Pool<D> {
         exchange.stage = Stage::Acquiring;
         let timeouts = &member.shared.config.timeouts;
         exchange.phase_deadline = timeouts.acquire.map(|acquire| now + acquire);
+        let fresh = exchange.needs_fresh;
         if timeouts.total_from == config::TotalFrom::Acquire {
             exchange.total_deadline = exchange.total.map(|total| now + total);
         }
         drop(exchanges);
-        let none_waits = self.hosts.find(place).is_some_and(|host| host.waiters.is_empty());
+        let none_waits =
+            !fresh && self.hosts.find(place).is_some_and(|host| host.waiters.is_empty());
         if none_waits && let Some(index) = self.pick_idle(place) {
             self.assign(index, id);
             return;
@@ -85,7 +86,8 @@ impl<D: Driver> Pool<D> {
             return;
         }
         if let Some(host) = self.hosts.find_mut(place) {
-            self.waiting.push_back(&mut host.waiters, id.index);
+            let list = if fresh { &mut host.fresh } else { &mut host.waiters };
+            self.waiting.push_back(list, id.index);
             self.holding.waiting += 1;
         }
         self.watch_exchange(id);
@@ -197,7 +199,7 @@ impl<D: Driver> Pool<D> {
             && self.with(id, |exchange| exchange.body.is_chunked()) == Some(true)
     }
 
-    fn mark_active(&mut self, index: u32) {
+    pub(super) fn mark_active(&mut self, index: u32) {
         self.holding.active += 1;
         if let Some(host) = self.hosts.find_mut(self.connections[index as usize].host) {
             host.active += 1;
@@ -255,7 +257,9 @@ impl<D: Driver> Pool<D> {
         let Some(host) = self.hosts.find_mut(connection.host) else { return };
         let member = &mut self.members[connection.client as usize];
         // Whoever starves on another core needs the unit more than we may.
-        if host.budget.others_starve(self.core) || member.shared.connections.others_starve(self.core) {
+        if host.budget.others_starve(self.core)
+            || member.shared.connections.others_starve(self.core)
+        {
             self.counters.reaped += 1;
             connection.state = State::Idle;
             self.close_connection(index);

@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 
+use super::config::Shared;
 use super::exchange::{Carrier, Exchange, Failed, Outgoing, Pieces, Reader, Stage, Stamps};
 use super::head::Head;
 use super::origin::Origin;
@@ -27,6 +28,10 @@ use crate::shard::wheel::{TimerId, Wheel};
 /// What a future asks of the pool.
 #[derive(Debug)]
 pub(super) enum Command {
+    /// Take a client in.
+    Join(Arc<Shared>),
+    /// A client is gone.
+    Leave(u32),
     /// Begin with an exchange.
     Start(Id),
     /// Its future is gone.
@@ -40,15 +45,16 @@ pub(super) enum Command {
     /// Its request's body can't go on.
     Abort(Id, String),
     /// A name was resolved.
-    Resolved(Id, Result<Arc<[SocketAddr]>, String>),
+    Resolved(Id, Result<Vec<SocketAddr>, String>),
 }
 
-/// A name that a dial waits for: answer with [`Desk::resolved`].
+/// What the pool asks of whoever resolves names.
 #[derive(Debug)]
-pub(crate) struct Lookup {
-    pub(crate) dial: Id,
-    pub(crate) client: u32,
-    pub(crate) origin: Arc<Origin>,
+pub(crate) enum Lookup {
+    /// A dial waits for the addresses of a name: answer with [`Desk::resolved`].
+    Wanted { dial: Id, client: u32, origin: Arc<Origin> },
+    /// None of a name's addresses could be connected to.
+    Unreachable { client: u32, origin: Arc<Origin> },
 }
 
 /// What a key of the wheel belongs to: the kind in the high half, the place in the low.
@@ -88,6 +94,7 @@ pub(crate) struct Desk {
     pub(super) wheel: RefCell<Wheel>,
     pub(super) sleepers: RefCell<Slab<Sleeper>>,
     lookups: RefCell<Lookups>,
+    clients: Cell<u32>,
     now: Cell<Instant>,
     /// Wakes the host's task, where commands may come while it sleeps.
     kick: RefCell<Option<Waker>>,
@@ -116,6 +123,8 @@ pub(crate) struct Submission {
     /// Whether the head says `Expect: 100-continue`.
     pub(crate) expects: bool,
     pub(crate) idempotent: bool,
+    /// Whether only a fresh connection will do.
+    pub(crate) needs_fresh: bool,
     /// Instead of the client's total timeout.
     pub(crate) total: Option<Duration>,
     /// When the total timeout and the stamps begin: a redirect or a retry goes on with the first one's.
@@ -130,6 +139,7 @@ impl Desk {
             wheel: RefCell::new(Wheel::new(now)),
             sleepers: RefCell::default(),
             lookups: RefCell::default(),
+            clients: Cell::new(0),
             now: Cell::new(now),
             kick: RefCell::default(),
             closed: Cell::new(false),
@@ -173,6 +183,19 @@ impl Desk {
         }
     }
 
+    /// Takes a client in, and returns its number on this core.
+    pub(crate) fn join(&self, shared: Arc<Shared>) -> u32 {
+        let client = self.clients.get();
+        self.clients.set(client + 1);
+        self.command(Command::Join(shared));
+        client
+    }
+
+    /// A client is gone: its idle connections close.
+    pub(crate) fn leave(&self, client: u32) {
+        self.command(Command::Leave(client));
+    }
+
     /// Whether the pool has something to act on.
     #[inline]
     pub(crate) fn has_commands(&self) -> bool {
@@ -210,6 +233,7 @@ impl Desk {
         exchange.expects = submission.expects;
         exchange.idempotent = submission.idempotent;
         exchange.total = submission.total;
+        exchange.needs_fresh = submission.needs_fresh;
         exchange.stamps.submitted = submission.submitted;
         drop(exchanges);
         self.command(Command::Start(id));
@@ -237,7 +261,7 @@ impl Desk {
     }
 
     /// Answers a [`Lookup`]: addresses in the order in which to try them, or what to tell those who wait.
-    pub(crate) fn resolved(&self, dial: Id, outcome: Result<Arc<[SocketAddr]>, String>) {
+    pub(crate) fn resolved(&self, dial: Id, outcome: Result<Vec<SocketAddr>, String>) {
         self.command(Command::Resolved(dial, outcome));
     }
 
@@ -348,10 +372,7 @@ impl InFlight {
     }
 
     /// The next bytes of the body; `None` at its end.
-    pub(crate) fn poll_chunk(
-        &self,
-        cx: &Context<'_>,
-    ) -> Poll<Result<Option<Bytes>, Box<Failed>>> {
+    pub(crate) fn poll_chunk(&self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, Box<Failed>>> {
         let mut read = false;
         let polled = self.with(|exchange| {
             if let Some(chunk) = exchange.inbox.chunks.pop_front() {

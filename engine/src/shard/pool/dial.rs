@@ -96,15 +96,11 @@ impl<D: Driver> Pool<D> {
             self.begin_attempts(id);
         } else {
             self.watch_dial(id);
-            self.desk.want_lookup(Lookup { dial: id, client, origin });
+            self.desk.want_lookup(Lookup::Wanted { dial: id, client, origin });
         }
     }
 
-    pub(super) fn handle_resolved(
-        &mut self,
-        id: Id,
-        outcome: Result<Arc<[SocketAddr]>, String>,
-    ) {
+    pub(super) fn handle_resolved(&mut self, id: Id, outcome: Result<Vec<SocketAddr>, String>) {
         let Some(dial) = self.dials.find_mut(id) else { return };
         match outcome {
             Ok(addresses) if addresses.is_empty() => {
@@ -295,6 +291,7 @@ impl<D: Driver> Pool<D> {
             return;
         };
         self.end_dial(id, None);
+        self.note_unreachable(place, &kind);
         let hopeless = self
             .hosts
             .find(place)
@@ -310,6 +307,15 @@ impl<D: Driver> Pool<D> {
         }
         self.serve(place);
         self.hosts.forget_unused(place, &mut self.members);
+    }
+
+    /// A name whose addresses all failed may have others by now.
+    fn note_unreachable(&self, place: u32, kind: &Kind) {
+        let Some(host) = self.hosts.find(place) else { return };
+        if host.origin.address.is_none() && !matches!(kind, Kind::Resolve(_)) {
+            let (client, origin) = (host.client, Arc::clone(&host.origin));
+            self.desk.want_lookup(Lookup::Unreachable { client, origin });
+        }
     }
 
     fn first_waiter(&self, place: u32) -> Option<Id> {

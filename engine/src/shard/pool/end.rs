@@ -71,10 +71,10 @@ impl<D: Driver> Pool<D> {
     pub(super) fn fail_connection(&mut self, index: u32, kind: Kind) {
         let connection = &self.connections[index as usize];
         let (state, reused) = (connection.state, connection.served > 0);
+        let place = connection.host;
         if matches!(state, State::Busy(_) | State::Draining) {
             self.retire_active(index);
         }
-        let place = connection.host;
         self.close_connection(index);
         let State::Busy(id) = state else { return };
         let client = self.with(id, |exchange| exchange.client).unwrap_or_default();
@@ -83,7 +83,10 @@ impl<D: Driver> Pool<D> {
             && matches!(kind, Kind::Closed | Kind::Io(_))
             && self.with(id, |exchange| {
                 let harmless = exchange.progress == Sent::None || exchange.idempotent;
-                exchange.got_bytes == 0 && harmless && !exchange.needs_fresh && exchange.is_replayable()
+                exchange.got_bytes == 0
+                    && harmless
+                    && !exchange.needs_fresh
+                    && exchange.is_replayable()
             }) == Some(true);
         if again { self.try_fresh(id, place) } else { self.fail_exchange(id, kind) }
     }
@@ -154,9 +157,8 @@ impl<D: Driver> Pool<D> {
 
     /// The future is gone: everything comes back, and the connection stays if little of the response is left.
     pub(super) fn drop_exchange(&mut self, id: Id) {
-        let known = self.with(id, |exchange| {
-            (exchange.stage, exchange.client, exchange.has_permit)
-        });
+        let known =
+            self.with(id, |exchange| (exchange.stage, exchange.client, exchange.has_permit));
         let Some((stage, client, has_permit)) = known else { return };
         if stage == Stage::Opened {
             // Its head could not be encoded: it was never started.

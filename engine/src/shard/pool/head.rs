@@ -105,7 +105,11 @@ mod tests {
     fn keep_alive_hints() {
         let check = |value: &str, timeout: Option<u64>, max: Option<u32>| {
             let hint = KeepAliveHint::of(value.as_bytes());
-            assert_eq!((hint.timeout, hint.max), (timeout.map(Duration::from_secs), max), "{value}");
+            assert_eq!(
+                (hint.timeout, hint.max),
+                (timeout.map(Duration::from_secs), max),
+                "{value}"
+            );
         };
         check("timeout=5", Some(5), None);
         check("timeout=5, max=100", Some(5), Some(100));

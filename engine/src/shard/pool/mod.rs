@@ -39,17 +39,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use dial::ATTEMPT_DELAY;
+pub use end::{DRAIN_BYTES_MAX, DRAIN_TIME_MAX};
+
 use crate::clock::Instant;
 use crate::driver::{Completion, Driver, Event, Full, Op, Slot, Wait};
 use crate::error::Kind;
 use crate::proto::h1;
 use config::Shared;
-use connection::{Connection, State};
+use connection::Connection;
 use desk::{Command, Desk};
 use dial::Dial;
 use head::Head;
 use host::{Hosts, Member};
-use list::{Links, List};
+use list::Links;
 use slab::Slab;
 
 /// What a core's pool counted.
@@ -165,10 +168,18 @@ impl<D: Driver> Pool<D> {
         &self.desk
     }
 
-    /// Takes a client in, and returns its number on this core.
-    pub(crate) fn join(&mut self, shared: Arc<Shared>) -> u32 {
+    /// Takes a client in, under the number that the desk gave it.
+    fn join(&mut self, shared: Arc<Shared>) {
         self.members.push(Member::new(shared, self.core));
-        self.members.len() as u32 - 1
+    }
+
+    /// A client is gone: what it kept idle is closed.
+    fn leave(&mut self, client: u32) {
+        let idle = |member: &Member| member.idle.first();
+        while let Some(index) = self.members.get(client as usize).and_then(idle) {
+            self.counters.reaped += 1;
+            self.close_connection(index);
+        }
     }
 
     /// Acts on what futures asked for. Call it after they ran and before [`Pool::wait`].
@@ -183,6 +194,8 @@ impl<D: Driver> Pool<D> {
 
     fn handle_command(&mut self, command: Command) {
         match command {
+            Command::Join(shared) => self.join(shared),
+            Command::Leave(client) => self.leave(client),
             Command::Start(exchange) => self.start(exchange),
             Command::Drop(exchange) => self.drop_exchange(exchange),
             Command::Read(exchange) => self.read_on(exchange),
@@ -286,7 +299,8 @@ impl<D: Driver> Pool<D> {
 
     /// Whether no connection is open or in the making.
     pub(crate) fn is_closed(&self) -> bool {
-        self.holding.active + self.holding.idle + self.holding.connecting + self.holding.closing == 0
+        self.holding.active + self.holding.idle + self.holding.connecting + self.holding.closing
+            == 0
     }
 
     /// Whether nothing is going on: all that may come is the end of an idle connection.
@@ -329,5 +343,4 @@ impl<D: Driver> Pool<D> {
     fn member(&mut self, client: u32) -> &mut Member {
         &mut self.members[client as usize]
     }
-
 }

@@ -9,12 +9,12 @@ use super::exchange::{Exchange, Reader as BodyReader, Stage};
 use super::head::{Head, map_of};
 use super::slab::Id;
 use crate::clock::Instant;
+use crate::driver::uring::SMALL_BUFFER_BYTES;
 use crate::driver::{Armed, Driver, End, Lent, Op, Window};
 use crate::error::Kind;
 use crate::proto::h1::{self, Eof, Event};
 use crate::shard::connection::{Bodies, Receiving};
 use crate::shard::exchange::LARGE_BODY_BYTES;
-use crate::driver::uring::SMALL_BUFFER_BYTES;
 
 /// What reading a piece of input led to.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
+use super::Pool;
 use super::connection::State;
 use super::exchange::{Outgoing, Stage};
 use super::slab::Id;
-use super::Pool;
 use crate::driver::{Confirm, Driver, Op, Payload};
 use crate::error::{Kind, Sent};
 use crate::shard::QUIET_BYTES_MAX;

@@ -1,0 +1,165 @@
+//! The client for threads without an executor: the same calls, which wait. Never use it on a core, or on an executor's thread.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use super::{Engine, EngineError, Fetched, Request, RequestBuilder, Response, Target};
+use crate::error::{Error, Kind, Phase};
+use crate::proto::url::UrlError;
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future on the calling thread, which sleeps while there is nothing to do.
+///
+/// ```
+/// assert_eq!(ringshot::client::blocking::block_on(async { 2 + 2 }), 4);
+/// ```
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// A client whose calls wait for their outcome. `Send`, `Sync`, cheap to clone: share it among threads.
+///
+/// ```
+/// use ringshot::client::blocking::Client;
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let url = format!("http://{}/", origin.address());
+///
+/// let client = Client::new()?;
+/// let response = client.get(&url).send()?;
+/// println!("{}: {} bytes", response.status(), response.bytes().len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Client(super::Client);
+
+impl Client {
+    /// A client of an engine of its own, on one core, with every limit at its default.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if the engine can't start here.
+    pub fn new() -> Result<Self, Error> {
+        let failed = |error: EngineError| Error::new(Kind::Config(error.to_string()), Phase::Build);
+        let engine = Engine::builder().cores(super::Cores::Count(1)).build().map_err(failed)?;
+        engine.client().build().map(Self)
+    }
+
+    /// Begins a request; what is wrong with the URL is told when it is sent.
+    pub fn request<U>(&self, method: Method, target: U) -> RequestBuilder<&Self>
+    where
+        U: TryInto<Target>,
+        UrlError: From<U::Error>,
+    {
+        RequestBuilder::new(self, method, target)
+    }
+
+    /// Begins a `GET` request.
+    pub fn get<U>(&self, target: U) -> RequestBuilder<&Self>
+    where
+        U: TryInto<Target>,
+        UrlError: From<U::Error>,
+    {
+        self.request(Method::GET, target)
+    }
+
+    /// Begins a `POST` request.
+    pub fn post<U>(&self, target: U) -> RequestBuilder<&Self>
+    where
+        U: TryInto<Target>,
+        UrlError: From<U::Error>,
+    {
+        self.request(Method::POST, target)
+    }
+
+    /// Sends a request and waits for all of its response.
+    ///
+    /// # Errors
+    /// As [`super::Client::fetch`].
+    pub fn fetch(&self, request: Request) -> Result<Fetched, Error> {
+        block_on(self.0.fetch(request))
+    }
+
+    /// Sends a request and waits for the head of its response; the body is read with [`Body::chunk`].
+    ///
+    /// # Errors
+    /// As [`super::Client::send`].
+    pub fn open(&self, request: Request) -> Result<Response<Body>, Error> {
+        Ok(block_on(self.0.send(request))?.map(Body))
+    }
+
+    /// The client that it waits for.
+    #[must_use]
+    pub fn inner(&self) -> &super::Client {
+        &self.0
+    }
+}
+
+impl From<super::Client> for Client {
+    fn from(client: super::Client) -> Self {
+        Self(client)
+    }
+}
+
+impl RequestBuilder<&Client> {
+    /// Sends it, follows up to [`REDIRECTS_DEFAULT`](super::REDIRECTS_DEFAULT) redirects unless something else was set, and waits for all of the response.
+    ///
+    /// # Errors
+    /// As [`super::Client::fetch`], and what was wrong with the request.
+    pub fn send(self) -> Result<Fetched, Error> {
+        let (client, request) = self.into_parts()?;
+        block_on(RequestBuilder::of(&client.0, request).fetch())
+    }
+}
+
+/// A response's body, read by waiting.
+#[derive(Debug)]
+pub struct Body(super::Body);
+
+impl Body {
+    /// The next piece, as it came; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`super::Body::chunk`].
+    pub fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        block_on(self.0.chunk())
+    }
+
+    /// Throws the rest away, and keeps the connection. Gives the bytes thrown away.
+    ///
+    /// # Errors
+    /// As [`super::Body::chunk`].
+    pub fn discard(self) -> Result<u64, Error> {
+        block_on(self.0.discard())
+    }
+
+    /// The fields behind a chunked body, once it has been read to its end.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.0.trailers()
+    }
+}

@@ -1,0 +1,241 @@
+//! A response's body, away from its core: read in pieces, whole, or thrown away.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use http::{HeaderMap, Method};
+
+use super::Target;
+use super::call::Call;
+use super::response::{Fetched, Response, Timings, Whole};
+use crate::error::{Error, Kind, LimitKind, Phase};
+
+/// A body that is received as it is read: whoever does not read stops the server. Dropping it unread throws away a little, or closes the connection.
+///
+/// It is a [`Stream`] of its pieces.
+#[derive(Debug)]
+pub struct Body {
+    source: Source,
+    trailers: Option<Box<HeaderMap>>,
+    timings: Option<Timings>,
+    max_body_bytes: u64,
+    method: Method,
+    target: Target,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// All of it came with the head.
+    Whole(Bytes),
+    /// It comes in pieces.
+    Call(Arc<Call>),
+    Over,
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Source::Call(call) = &self.source {
+            call.cancel();
+        }
+    }
+}
+
+/// Which request a body belongs to, and how much of it may be held.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) method: Method,
+    pub(crate) target: Target,
+    pub(crate) max_body_bytes: u64,
+}
+
+impl Body {
+    pub(crate) fn whole(whole: Whole, timings: Timings, origin: Origin) -> Self {
+        Self::new(Source::Whole(whole.bytes), whole.trailers, Some(timings), origin)
+    }
+
+    pub(crate) fn of_call(call: Arc<Call>, origin: Origin) -> Self {
+        Self::new(Source::Call(call), None, None, origin)
+    }
+
+    fn new(
+        source: Source,
+        trailers: Option<Box<HeaderMap>>,
+        timings: Option<Timings>,
+        origin: Origin,
+    ) -> Self {
+        let Origin { method, target, max_body_bytes } = origin;
+        Self { source, trailers, timings, max_body_bytes, method, target }
+    }
+
+    /// The next piece, as it came; `None` at the end.
+    ///
+    /// # Errors
+    /// Whatever cut the body short; the pieces before it are as they were sent.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// [`Body::chunk`], for whoever polls.
+    ///
+    /// # Errors
+    /// As [`Body::chunk`].
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        let call = match &mut self.source {
+            Source::Over => return Poll::Ready(Ok(None)),
+            Source::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.source = Source::Over;
+                return Poll::Ready(Ok(Some(bytes).filter(|bytes| !bytes.is_empty())));
+            }
+            Source::Call(call) => call,
+        };
+        Poll::Ready(match std::task::ready!(call.poll_piece(cx)) {
+            Ok(Ok(piece)) => Ok(Some(piece)),
+            Ok(Err(ended)) => {
+                self.source = Source::Over;
+                self.trailers = ended.trailers;
+                self.timings = ended.timings;
+                Ok(None)
+            }
+            Err(error) => {
+                self.source = Source::Over;
+                Err(error)
+            }
+        })
+    }
+
+    /// All of it, at most as many bytes as the request or the client allows.
+    ///
+    /// # Errors
+    /// As [`Body::chunk`], and [`Kind::Limit`] for a body that is longer.
+    pub async fn bytes(mut self) -> Result<Bytes, Error> {
+        let max = self.max_body_bytes;
+        self.read_all(max).await
+    }
+
+    /// All of it, if it has at most `max` bytes.
+    ///
+    /// # Errors
+    /// As [`Body::bytes`].
+    pub async fn bytes_limited(mut self, max: u64) -> Result<Bytes, Error> {
+        self.read_all(max).await
+    }
+
+    /// All of it as text; what is no UTF-8 is replaced.
+    ///
+    /// # Errors
+    /// As [`Body::bytes`].
+    pub async fn text(self) -> Result<String, Error> {
+        let bytes = self.bytes().await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Throws it away, a large one inside the kernel, and keeps the connection. Gives the bytes thrown away.
+    ///
+    /// # Errors
+    /// As [`Body::chunk`].
+    pub async fn discard(mut self) -> Result<u64, Error> {
+        let call = match &self.source {
+            Source::Over => return Ok(0),
+            Source::Whole(bytes) => return Ok(bytes.len() as u64),
+            Source::Call(call) => Arc::clone(call),
+        };
+        call.discard();
+        let mut bytes = 0;
+        loop {
+            match poll_fn(|cx| call.poll_piece(cx)).await {
+                Ok(Ok(piece)) => bytes += piece.len() as u64,
+                Ok(Err(ended)) => {
+                    self.source = Source::Over;
+                    return Ok(bytes + ended.discarded);
+                }
+                Err(error) => {
+                    self.source = Source::Over;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The fields behind a chunked body, once it has been read to its end. Names that a trailer may not have are left out (RFC 9110 6.5.1).
+    #[must_use]
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_deref()
+    }
+
+    /// How long each phase took, `done` included, once the body has been read to its end.
+    #[must_use]
+    pub fn timings(&self) -> Option<Timings> {
+        self.timings
+    }
+
+    async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            if (first.len() + all.len() + chunk.len()) as u64 > max {
+                let kind = Kind::Limit(LimitKind::Body { max_bytes: max });
+                let error = Error::new(kind, Phase::Body);
+                return Err(error.with_request(&self.method, self.target.redacted()));
+            }
+            if first.is_empty() && all.is_empty() {
+                first = chunk;
+            } else {
+                if all.is_empty() {
+                    all.extend_from_slice(&std::mem::take(&mut first));
+                }
+                all.extend_from_slice(&chunk);
+            }
+        }
+        Ok(if all.is_empty() { first } else { all.freeze() })
+    }
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_chunk(cx).map(Result::transpose)
+    }
+}
+
+impl Response<Body> {
+    /// All of the body, at most as many bytes as the request or the client allows.
+    ///
+    /// # Errors
+    /// As [`Body::bytes`].
+    pub async fn bytes(self) -> Result<Bytes, Error> {
+        self.body.bytes().await
+    }
+
+    /// All of the body as text.
+    ///
+    /// # Errors
+    /// As [`Body::bytes`].
+    pub async fn text(self) -> Result<String, Error> {
+        self.body.text().await
+    }
+
+    /// The next piece of the body.
+    ///
+    /// # Errors
+    /// As [`Body::chunk`].
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.body.chunk().await
+    }
+
+    /// The response with all of its body, at most as many bytes as the request or the client allows.
+    ///
+    /// # Errors
+    /// As [`Body::bytes`].
+    pub async fn fetch(mut self) -> Result<Fetched, Error> {
+        let max = self.body.max_body_bytes;
+        let bytes = self.body.read_all(max).await?;
+        self.meta.timings = self.body.timings.unwrap_or(self.meta.timings);
+        Ok(self.map(|mut body| Whole { bytes, trailers: body.trailers.take() }))
+    }
+}

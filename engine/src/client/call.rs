@@ -1,0 +1,262 @@
+//! One request on its way between a handle on any thread and the core that serves it. Neither side waits for the other but through wakers.
+//!
+//! ```text
+//!  any thread                                     the core
+//!  Client::send ── Call in the mailbox ─────────> a task: LocalClient::send
+//!     waits     <── head, whole body or an error ──  │
+//!  Body::chunk  <── pieces, no more than a few ────  │ waits while they are not read
+//!     dropped   ── flag, and a wake ─────────────>   └ dropped
+//! ```
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::local::{LocalBody, LocalClient};
+use super::request::Request;
+use super::response::{Meta, Response, Timings, Whole};
+use super::settings::Settings;
+use crate::error::Error;
+
+/// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
+const BETWEEN_BYTES_MAX: usize = 64 << 10;
+
+/// What came back.
+pub(crate) enum Reply {
+    /// All of a response.
+    Whole(Box<Meta>, Whole),
+    /// A head whose body comes in pieces.
+    Head(Box<Meta>),
+    Failed(Error),
+}
+
+#[derive(Default)]
+struct State {
+    request: Option<Request>,
+    reply: Option<Reply>,
+    pieces: VecDeque<Bytes>,
+    /// Bytes in `pieces`.
+    bytes: usize,
+    ended: Option<Result<Ended, Error>>,
+    /// The handle's.
+    reader: Option<Waker>,
+    /// The core's task.
+    server: Option<Waker>,
+}
+
+/// What comes with the end of a body.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    pub(crate) trailers: Option<Box<HeaderMap>>,
+    pub(crate) timings: Option<Timings>,
+    /// Bytes thrown away, if that was asked for.
+    pub(crate) discarded: u64,
+}
+
+/// One request on its way.
+pub(crate) struct Call {
+    pub(crate) settings: Arc<Settings>,
+    state: Mutex<State>,
+    cancelled: AtomicBool,
+    discards: AtomicBool,
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+impl Call {
+    pub(crate) fn new(settings: Arc<Settings>, request: Request) -> Arc<Self> {
+        let state = State { request: Some(request), ..State::default() };
+        Arc::new(Self {
+            settings,
+            state: Mutex::new(state),
+            cancelled: AtomicBool::new(false),
+            discards: AtomicBool::new(false),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// The handle is gone: the core drops what it does for it.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.wake_server();
+    }
+
+    fn wake_server(&self) {
+        let server = self.lock().server.take();
+        if let Some(server) = server {
+            server.wake();
+        }
+    }
+
+    /// For the handle: what came back.
+    pub(crate) fn poll_reply(&self, cx: &Context<'_>) -> Poll<Reply> {
+        let mut state = self.lock();
+        match state.reply.take() {
+            Some(reply) => Poll::Ready(reply),
+            None => {
+                note(&mut state.reader, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// For the handle: the next piece of the body, or its end.
+    pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Result<Result<Bytes, Ended>, Error>> {
+        let mut state = self.lock();
+        if let Some(piece) = state.pieces.pop_front() {
+            state.bytes -= piece.len();
+            let server = if state.bytes == 0 { state.server.take() } else { None };
+            drop(state);
+            server.into_iter().for_each(Waker::wake);
+            return Poll::Ready(Ok(Ok(piece)));
+        }
+        match state.ended.take() {
+            Some(ended) => Poll::Ready(ended.map(Err)),
+            None => {
+                note(&mut state.reader, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// For the handle: throw the rest away, and tell its end.
+    pub(crate) fn discard(&self) {
+        if !self.discards.swap(true, Ordering::AcqRel) {
+            self.wake_server();
+        }
+    }
+
+    /// For the core: tells what came back.
+    fn reply(&self, reply: Reply) {
+        let mut state = self.lock();
+        state.reply = Some(reply);
+        let reader = state.reader.take();
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    /// Fails a call that no core will serve.
+    pub(crate) fn fail(&self, error: Error) {
+        self.reply(Reply::Failed(error));
+    }
+
+    fn push(&self, piece: Bytes) {
+        let mut state = self.lock();
+        state.bytes += piece.len();
+        state.pieces.push_back(piece);
+        let reader = state.reader.take();
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    fn end(&self, ended: Result<Ended, Error>) {
+        let mut state = self.lock();
+        state.ended = Some(ended);
+        let reader = state.reader.take();
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    /// For the core: room for another piece, or a reader that wants none.
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.bytes < BETWEEN_BYTES_MAX || self.discards.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        note(&mut state.server, cx);
+        Poll::Pending
+    }
+
+    /// For the core: serves the call, unless its handle is gone before.
+    pub(crate) async fn serve(self: Arc<Self>, client: LocalClient) {
+        let call = &*self;
+        let Some(request) = call.lock().request.take() else { return };
+        let mut work = pin!(call.work(&client, request));
+        poll_fn(|cx| {
+            if call.is_cancelled() {
+                return Poll::Ready(());
+            }
+            let polled = work.as_mut().poll(cx);
+            if polled.is_pending() {
+                note(&mut call.lock().server, cx);
+                // A handle that went before the waker was there.
+                if call.is_cancelled() {
+                    return Poll::Ready(());
+                }
+            }
+            polled
+        })
+        .await;
+    }
+
+    async fn work(&self, client: &LocalClient, request: Request) {
+        match client.send(request).await {
+            Err(error) => self.reply(Reply::Failed(error)),
+            Ok(response) => self.deliver(response).await,
+        }
+    }
+
+    async fn deliver(&self, response: Response<LocalBody>) {
+        let Response { meta, mut body } = response;
+        if let Some((whole, timings)) = body.take_whole() {
+            let mut meta = meta;
+            meta.timings = timings.unwrap_or(meta.timings);
+            self.reply(Reply::Whole(meta, whole));
+            return;
+        }
+        self.reply(Reply::Head(meta));
+        loop {
+            poll_fn(|cx| self.poll_room(cx)).await;
+            if self.discards.load(Ordering::Acquire) {
+                let discarded = body.discard().await;
+                self.end(discarded.map(|discarded| Ended { discarded, ..Ended::default() }));
+                return;
+            }
+            match self.next_piece(&mut body).await {
+                None => {}
+                Some(Ok(Some(piece))) => self.push(piece),
+                Some(Ok(None)) => {
+                    let (trailers, timings) = body.take_end();
+                    self.end(Ok(Ended { trailers, timings, discarded: 0 }));
+                    return;
+                }
+                Some(Err(error)) => return self.end(Err(error)),
+            }
+        }
+    }
+
+    /// The next piece, or `None` once the reader wants none.
+    async fn next_piece(&self, body: &mut LocalBody) -> Option<Result<Option<Bytes>, Error>> {
+        poll_fn(|cx| {
+            if self.discards.load(Ordering::Acquire) {
+                return Poll::Ready(None);
+            }
+            body.poll_chunk(cx).map(Some)
+        })
+        .await
+    }
+}
+
+fn note(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        _ => *place = Some(cx.waker().clone()),
+    }
+}

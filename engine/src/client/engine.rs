@@ -1,0 +1,403 @@
+//! The engine: a shard on each of some cores, for any number of clients.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::builder::ClientBuilder;
+use super::call::Call;
+use super::local::CoreCtx;
+use crate::driver::probe::{self, Blocked};
+use crate::driver::uring::Tier;
+use crate::driver::{DriverChoice, DriverKind, SLOTS_MAX};
+use crate::error::{Error, Kind, Phase};
+use crate::host::Host;
+use crate::mesh::gauges::CoreStats;
+use crate::mesh::{Attendants, Mesh, MeshConfig, Place};
+use crate::shard::doorbell::Doorbell;
+use crate::shard::tasks::Watch;
+use crate::sys::{affinity, process};
+
+/// Connections that a core has room for where nothing else was set.
+const CONNS_PER_CORE_DEFAULT: u32 = 8192;
+
+/// What is brought to a core.
+pub(crate) enum Note {
+    Call(Arc<Call>),
+    /// Something else to do there.
+    Run(Box<dyn FnOnce(&CoreCtx) + Send>),
+    /// A client is gone.
+    Forget(u64),
+}
+
+/// Which cores an engine runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Cores {
+    /// All that this process may use, but at most half of them, and one at least: the rest is for whoever uses the responses.
+    #[default]
+    Auto,
+    /// So many, the last ones that this process may use.
+    Count(usize),
+    /// These, by their numbers on this machine.
+    List(Vec<usize>),
+}
+
+impl Cores {
+    fn list(&self) -> Result<Vec<usize>, EngineError> {
+        let mut cores = affinity::cores();
+        let most = cores.len();
+        let count = match self {
+            Self::Auto => most.div_ceil(2),
+            Self::Count(count) => *count,
+            Self::List(list) => {
+                let unknown = list.iter().find(|core| !cores.contains(core));
+                return match unknown {
+                    Some(core) => Err(EngineError::NoSuchCore(*core)),
+                    None if list.is_empty() => Err(EngineError::NoCores),
+                    None => Ok(list.clone()),
+                };
+            }
+        };
+        if count == 0 || count > most {
+            return Err(EngineError::CoreCount { asked: count, most });
+        }
+        Ok(cores.split_off(most - count))
+    }
+}
+
+/// Why an engine could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No core was named.
+    #[error("an engine needs at least one core")]
+    NoCores,
+    /// A core that this process may not use.
+    #[error("core {0} does not exist here, or this process may not use it")]
+    NoSuchCore(usize),
+    /// None, or more than there are.
+    #[error("{asked} cores were asked for, and 1 to {most} are there")]
+    CoreCount {
+        /// Asked for.
+        asked: usize,
+        /// There are.
+        most: usize,
+    },
+    /// Connections a core out of range.
+    #[error("conns_per_core must be 1 to {SLOTS_MAX}")]
+    ConnsPerCore,
+    /// `io_uring` was asked for and can't be used here.
+    #[error(transparent)]
+    Blocked(#[from] Blocked),
+    /// A core could not be started.
+    #[error("can't start core {core}: {source}")]
+    Core {
+        /// The core.
+        core: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Builds an [`Engine`].
+///
+/// ```
+/// use ringshot::client::{Cores, Engine};
+/// use ringshot::driver::DriverChoice;
+///
+/// let engine = Engine::builder().cores(Cores::Count(1)).driver(DriverChoice::Epoll).build()?;
+/// assert_eq!(engine.cores(), 1);
+/// # Ok::<(), ringshot::client::EngineError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct EngineBuilder {
+    cores: Cores,
+    driver: DriverChoice,
+    host: Host,
+    conns_per_core: Option<u32>,
+    watch: Watch,
+}
+
+impl EngineBuilder {
+    /// Sets the cores.
+    pub fn cores(mut self, cores: Cores) -> Self {
+        self.cores = cores;
+        self
+    }
+
+    /// Sets the driver: `io_uring` where it works and else epoll, unless told.
+    pub fn driver(mut self, driver: DriverChoice) -> Self {
+        self.driver = driver;
+        self
+    }
+
+    /// Sets who turns the shards.
+    pub fn host(mut self, host: Host) -> Self {
+        self.host = host;
+        self
+    }
+
+    /// Sets how many connections a core has room for, 1 to [`SLOTS_MAX`]: 8192 unless told, or what the file limit allows.
+    pub fn conns_per_core(mut self, conns: u32) -> Self {
+        self.conns_per_core = Some(conns);
+        self
+    }
+
+    /// Sets how long a task may keep a core before that counts as a stall, which [`CoreStats::longest_stall`] names.
+    pub fn watch(mut self, watch: Watch) -> Self {
+        self.watch = watch;
+        self
+    }
+
+    /// What the mesh is made with, on these cores.
+    pub(crate) fn config(&self, cores: Vec<usize>) -> Result<MeshConfig, EngineError> {
+        let (driver, tier) = match self.driver {
+            DriverChoice::Epoll => (DriverKind::Epoll, Tier::SingleShot),
+            DriverChoice::IoUring => (DriverKind::IoUring, probe::best_tier()?),
+            DriverChoice::Auto => match probe::best_tier() {
+                Ok(tier) => (DriverKind::IoUring, tier),
+                Err(_) => (DriverKind::Epoll, Tier::SingleShot),
+            },
+        };
+        let slots = match self.conns_per_core {
+            Some(slots) if slots == 0 || slots > SLOTS_MAX => {
+                return Err(EngineError::ConnsPerCore);
+            }
+            Some(slots) => slots,
+            None => {
+                let files = u32::try_from(process::file_limit().soft).unwrap_or(u32::MAX);
+                CONNS_PER_CORE_DEFAULT.min(files).max(1)
+            }
+        };
+        Ok(MeshConfig { cores, driver, tier, host: self.host, slots, watch: self.watch })
+    }
+
+    /// Starts the cores. When this returns, they take requests.
+    ///
+    /// # Errors
+    /// [`EngineError`]; nothing runs then.
+    pub fn build(self) -> Result<Engine, EngineError> {
+        let config = self.config(self.cores.list()?)?;
+        let mesh = Mesh::start(&config, &attendants());
+        let mesh = mesh.map_err(|(core, source)| EngineError::Core { core, source })?;
+        Ok(Engine::of(mesh, &config))
+    }
+}
+
+/// Who opens a core's notes.
+pub(crate) fn attendants() -> Attendants<Note> {
+    Arc::new(|place: Place| {
+        let ctx = CoreCtx::new(place.core, place.desk, place.spawner);
+        Box::new(move |note| attend(&ctx, note))
+    })
+}
+
+fn attend(ctx: &CoreCtx, note: Note) {
+    match note {
+        Note::Call(call) => {
+            let client = ctx.client_of(&call.settings);
+            ctx.spawn_named("serve a call", call.serve(client)).detach();
+        }
+        Note::Run(work) => work(ctx),
+        Note::Forget(client) => ctx.forget(client),
+    }
+}
+
+/// A shard on each of some cores. Cheap to clone; the last handle, those of its clients included, stops the cores.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    mesh: Mesh<Note>,
+    driver: DriverKind,
+    host: Host,
+    slots: u32,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.mesh.stop();
+        // What ended a core before its time was told to whoever asked: `shutdown`.
+        let _ = self.mesh.join();
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("mesh", &self.0.mesh).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine with choices of your own.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    pub(crate) fn of(mesh: Mesh<Note>, config: &MeshConfig) -> Self {
+        let MeshConfig { driver, host, slots, .. } = *config;
+        Self(Arc::new(Inner { mesh, driver, host, slots }))
+    }
+
+    /// Begins a client of this engine.
+    pub fn client(&self) -> ClientBuilder {
+        ClientBuilder::new(self.clone())
+    }
+
+    /// How many cores it runs on.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        self.0.mesh.seats.len()
+    }
+
+    /// The driver of its cores.
+    #[must_use]
+    pub fn driver(&self) -> DriverKind {
+        self.0.driver
+    }
+
+    /// Who turns its shards.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        self.0.host
+    }
+
+    /// How each core stands: where requests were placed, what connections there are, what kept it busy.
+    #[must_use]
+    pub fn stats(&self) -> Vec<CoreStats> {
+        self.0.mesh.stats()
+    }
+
+    /// Runs a future on the `index`th core, beside its connections, and gives what it returns. The future is made there, and need not be `Send`. Dropping
+    /// what this returns does not stop it.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use ringshot::client::{Engine, blocking};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let core = blocking::block_on(engine.run_on(0, |ctx| async move {
+    ///     let not_send = Rc::new(ctx.core());
+    ///     *not_send
+    /// }))?;
+    /// println!("ran on core {core}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Kind::Shutdown`] when the engine was shut down before it ended, [`Kind::User`] when it panicked.
+    pub fn run_on<W, F, T>(
+        &self,
+        index: usize,
+        work: W,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<W, F, T>
+    where
+        W: FnOnce(CoreCtx) -> F + Send + 'static,
+        F: Future<Output = T> + 'static,
+        T: Send + 'static,
+    {
+        let (tell, told) = super::queue::bounded(std::num::NonZeroUsize::MIN);
+        let run = move |ctx: &CoreCtx| {
+            let inner = ctx.clone();
+            let task = ctx.spawn(async move { work(inner).await });
+            let report = async move {
+                let outcome = match task.await {
+                    Ok(value) => Ok(value),
+                    Err(crate::shard::tasks::TaskError::Panicked(panicked)) => {
+                        Err(Error::new(Kind::User(panicked.message().to_owned()), Phase::Build))
+                    }
+                    Err(_) => Err(Error::new(Kind::Shutdown, Phase::Build)),
+                };
+                let _ = tell.send(outcome).await;
+            };
+            ctx.spawn_named("report a task", report).detach();
+        };
+        let sent = self.post(index, Note::Run(Box::new(run)));
+        async move {
+            let shutdown = || Error::new(Kind::Shutdown, Phase::Queue);
+            sent.await.map_err(|()| shutdown())?;
+            told.recv().await.map_or_else(|| Err(shutdown()), |item| item.into_inner())
+        }
+    }
+
+    /// Stops every core: what is in flight fails with [`Kind::Shutdown`], connections close. Waits until they have, but not on a core itself.
+    ///
+    /// # Errors
+    /// What ended a core before its time.
+    pub fn shutdown(&self) -> io::Result<()> {
+        self.0.mesh.stop();
+        self.0.mesh.join()
+    }
+
+    /// Brings a note to a core, waiting for room. `Err` once the engine is stopped.
+    pub(crate) fn post(
+        &self,
+        index: usize,
+        note: Note,
+    ) -> impl Future<Output = Result<(), ()>> + Send + use<> {
+        let engine = Self(Arc::clone(&self.0));
+        async move {
+            let mut note = note;
+            let Some(seat) = engine.0.mesh.seats.get(index) else { return Err(()) };
+            loop {
+                if engine.0.mesh.is_stopped() {
+                    return Err(());
+                }
+                match seat.mailbox.push(note) {
+                    Ok(()) => {
+                        seat.bell.ring();
+                        return Ok(());
+                    }
+                    Err(back) => note = back,
+                }
+                let room = seat.mailbox.listen();
+                if !seat.mailbox.is_full() {
+                    continue;
+                }
+                room.await;
+            }
+        }
+    }
+
+    /// Brings a note to a core if there is room.
+    pub(crate) fn try_post(&self, index: usize, note: Note) -> Result<(), Note> {
+        let Some(seat) = self.0.mesh.seats.get(index) else { return Err(note) };
+        seat.mailbox.push(note)?;
+        seat.bell.ring();
+        Ok(())
+    }
+
+    pub(crate) fn mesh(&self) -> &Mesh<Note> {
+        &self.0.mesh
+    }
+
+    pub(crate) fn bells(&self) -> Arc<[Arc<Doorbell>]> {
+        Arc::clone(&self.0.mesh.bells)
+    }
+
+    pub(crate) fn slots(&self) -> u32 {
+        self.0.slots
+    }
+
+    /// Requests placed on a core that are not over.
+    #[inline]
+    pub(crate) fn load(&self, index: u32) -> u32 {
+        self.0.mesh.seats[index as usize].load.placed.load(Ordering::Relaxed)
+    }
+}
+
+/// What a client's limits came to: see [`Client::limits_observed`](super::Client::limits_observed).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Observed {
+    /// The most connections at once, those being made included.
+    pub conns: u32,
+    /// The most connections to any one host at once.
+    pub conns_per_host: u32,
+    /// The most permits that cores had leased at once; `None` without a limit.
+    pub in_flight: Option<u32>,
+    /// Connections now.
+    pub conns_now: u32,
+}

@@ -1,0 +1,203 @@
+//! The client on any thread: places requests on cores, and awaits what comes back.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::Method;
+
+use super::body::{Body, Origin};
+use super::call::{Call, Reply};
+use super::engine::{Engine, Note, Observed};
+use super::request::Request;
+use super::response::{Fetched, Response};
+use super::settings::Settings;
+use super::{REDIRECTS_DEFAULT, RequestBuilder, Target};
+use crate::error::{Error, Kind, Phase};
+use crate::mesh::placement::Homes;
+use crate::proto::url::UrlError;
+
+/// Makes requests from any thread, on any executor. `Send`, `Sync`, cheap to clone.
+///
+/// A request goes to the core that is its host's home, or, if that is behind, to the least busy one. Its future may be dropped at any time: that cancels it.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    engine: Engine,
+    settings: Arc<Settings>,
+    homes: Homes,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for core in 0..self.engine.cores() {
+            // A mailbox that is full: the idle connections close in their own time.
+            let _ = self.engine.try_post(core, Note::Forget(self.settings.id));
+        }
+    }
+}
+
+/// A request placed on a core, until it is over there or given up here.
+struct Placed<'a> {
+    client: &'a Client,
+    core: u32,
+    call: Arc<Call>,
+    /// Whether its reply was taken.
+    over: bool,
+}
+
+impl Drop for Placed<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.call.cancel();
+        }
+        let seat = &self.client.0.engine.mesh().seats[self.core as usize];
+        seat.load.placed.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Client {
+    pub(crate) fn new(engine: Engine, settings: Arc<Settings>, homes: Homes) -> Self {
+        Self(Arc::new(Inner { engine, settings, homes }))
+    }
+
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.0.settings
+    }
+
+    /// The engine that serves it.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// Begins a request; what is wrong with the URL is told when it is sent.
+    pub fn request<U>(&self, method: Method, target: U) -> RequestBuilder<&Self>
+    where
+        U: TryInto<Target>,
+        UrlError: From<U::Error>,
+    {
+        RequestBuilder::new(self, method, target)
+    }
+
+    /// Begins a `GET` request.
+    pub fn get<U>(&self, target: U) -> RequestBuilder<&Self>
+    where
+        U: TryInto<Target>,
+        UrlError: From<U::Error>,
+    {
+        self.request(Method::GET, target)
+    }
+
+    /// Begins a `POST` request.
+    pub fn post<U>(&self, target: U) -> RequestBuilder<&Self>
+    where
+        U: TryInto<Target>,
+        UrlError: From<U::Error>,
+    {
+        self.request(Method::POST, target)
+    }
+
+    /// Sends a request and waits for the head of its response. Dropping the future cancels it.
+    ///
+    /// Follows redirects only as the request or the client says.
+    ///
+    /// # Errors
+    /// [`Error`] says what happened, in which phase, and whether it may be tried again.
+    pub async fn send(&self, request: Request) -> Result<Response, Error> {
+        let origin = Origin {
+            method: request.method.clone(),
+            target: request.target.clone(),
+            max_body_bytes: request.max_body_bytes.unwrap_or(self.0.settings.max_body_bytes),
+        };
+        let host = request.target.origin.number();
+        let call = Call::new(Arc::clone(&self.0.settings), request);
+        let mut placed = self.place(host, call).await.map_err(|()| {
+            let error = Error::new(Kind::Shutdown, Phase::Queue);
+            error.with_request(&origin.method, origin.target.redacted())
+        })?;
+        let reply = poll_fn(|cx| placed.call.poll_reply(cx)).await;
+        placed.over = true;
+        match reply {
+            Reply::Failed(error) => Err(error),
+            Reply::Whole(meta, whole) => {
+                let timings = meta.timings;
+                Ok(Response { meta, body: Body::whole(whole, timings, origin) })
+            }
+            Reply::Head(meta) => {
+                let body = Body::of_call(Arc::clone(&placed.call), origin);
+                Ok(Response { meta, body })
+            }
+        }
+    }
+
+    /// Sends a request and reads all of its body, at most as many bytes as the request or the client allows.
+    ///
+    /// # Errors
+    /// As [`Client::send`], and [`Kind::Limit`] for a body that is longer.
+    pub async fn fetch(&self, request: Request) -> Result<Fetched, Error> {
+        self.send(request).await?.fetch().await
+    }
+
+    /// Brings a call to the core that is to serve it; waits where all mailboxes are full.
+    async fn place(&self, host: u64, call: Arc<Call>) -> Result<Placed<'_>, ()> {
+        let engine = &self.0.engine;
+        let (core, spilled) = self.0.homes.place(host, |core| engine.load(core));
+        let load = &engine.mesh().seats[core as usize].load;
+        load.placed.fetch_add(1, Ordering::Relaxed);
+        load.placed_total.fetch_add(1, Ordering::Relaxed);
+        load.spilled.fetch_add(u64::from(spilled), Ordering::Relaxed);
+        let placed = Placed { client: self, core, call: Arc::clone(&call), over: false };
+        if engine.mesh().is_stopped() {
+            return Err(());
+        }
+        if let Err(note) = engine.try_post(core as usize, Note::Call(call)) {
+            engine.post(core as usize, note).await?;
+        }
+        Ok(placed)
+    }
+
+    /// The most that was in use of each limit, over all cores.
+    #[must_use]
+    pub fn limits_observed(&self) -> Observed {
+        let pool = &self.0.settings.pool;
+        Observed {
+            conns: pool.connections.most(),
+            conns_per_host: pool.most_per_host(),
+            in_flight: pool.permits.as_ref().map(|permits| permits.most()),
+            conns_now: pool.connections.taken(),
+        }
+    }
+}
+
+impl RequestBuilder<&Client> {
+    /// Sends it, and follows up to [`REDIRECTS_DEFAULT`] redirects unless something else was set.
+    ///
+    /// # Errors
+    /// As [`Client::send`], and what was wrong with the request.
+    pub async fn send(self) -> Result<Response, Error> {
+        let (client, mut request) = self.into_parts()?;
+        let default = client.0.settings.redirects.unwrap_or(REDIRECTS_DEFAULT);
+        request.redirects.get_or_insert(default);
+        client.send(request).await
+    }
+
+    /// Sends it, follows redirects likewise, and reads all of the body.
+    ///
+    /// # Errors
+    /// As [`Client::fetch`], and what was wrong with the request.
+    pub async fn fetch(self) -> Result<Fetched, Error> {
+        self.send().await?.fetch().await
+    }
+}
+
+impl<'a> IntoFuture for RequestBuilder<&'a Client> {
+    type Output = Result<Response, Error>;
+    type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}

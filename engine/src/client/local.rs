@@ -1,0 +1,640 @@
+//! The client of one core: its futures run beside the connections that they use, and never leave the core.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method};
+
+use super::request::{Request, Source};
+use super::response::{ConnInfo, Fetched, Meta, Response, Timings, Whole};
+use super::settings::Settings;
+use super::upload::{self, Upload};
+use super::{Attempt, Client, REDIRECTS_DEFAULT, RequestBuilder, Target, redirect};
+use crate::clock::Instant;
+use crate::error::{Error, Kind, LimitKind, Phase, RedirectKind};
+use crate::proto::h1::{Persistence, RequestHead};
+use crate::proto::url::UrlError;
+use crate::shard::pool::desk::{Desk, InFlight, Lookup, Submission};
+use crate::shard::pool::exchange::Failed;
+use crate::shard::tasks::{Spawner, Task};
+
+/// What the tasks of a core share.
+#[derive(Debug)]
+struct Seat {
+    /// Its number on this machine.
+    core: usize,
+    desk: Rc<Desk>,
+    spawner: Spawner,
+    /// The clients that are used here, by their number in this process: their number on this core, and their settings.
+    clients: RefCell<HashMap<u64, Rc<Member>>>,
+    /// The same by their number on this core.
+    members: RefCell<Vec<std::rc::Weak<Member>>>,
+}
+
+#[derive(Debug)]
+struct Member {
+    number: u32,
+    settings: Arc<Settings>,
+}
+
+/// A core, for the tasks that run on it: spawns tasks beside its connections, and makes core-local clients. Not `Send`.
+#[derive(Debug, Clone)]
+pub struct CoreCtx(Rc<Seat>);
+
+impl CoreCtx {
+    pub(crate) fn new(core: usize, desk: Rc<Desk>, spawner: Spawner) -> Self {
+        let ctx = Self(Rc::new(Seat {
+            core,
+            desk,
+            spawner,
+            clients: RefCell::default(),
+            members: RefCell::default(),
+        }));
+        ctx.spawn_named("resolve names", resolve_names(ctx.clone())).detach();
+        ctx
+    }
+
+    /// The core's number on this machine.
+    #[must_use]
+    pub fn core(&self) -> usize {
+        self.0.core
+    }
+
+    /// Starts a task on this core. It need not be `Send`; dropping the [`Task`] cancels it.
+    pub fn spawn<F: Future + 'static>(&self, future: F) -> Task<F::Output> {
+        self.0.spawner.spawn(future)
+    }
+
+    /// [`CoreCtx::spawn`], with the name under which it is reported if it keeps the core for too long.
+    pub fn spawn_named<F: Future + 'static>(
+        &self,
+        name: &'static str,
+        future: F,
+    ) -> Task<F::Output> {
+        self.0.spawner.spawn_named(name, future)
+    }
+
+    /// Waits on this core's own timers: up to 1 ms longer than `duration`, never shorter.
+    pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + use<> {
+        self.0.desk.sleep(duration)
+    }
+
+    /// The core-local twin of a client: the same limits and settings, without a hop to another core.
+    #[must_use]
+    pub fn client(&self, client: &Client) -> LocalClient {
+        self.client_of(client.settings())
+    }
+
+    pub(crate) fn client_of(&self, settings: &Arc<Settings>) -> LocalClient {
+        let mut clients = self.0.clients.borrow_mut();
+        let member = clients.entry(settings.id).or_insert_with(|| {
+            let number = self.0.desk.join(Arc::clone(&settings.pool));
+            let member = Rc::new(Member { number, settings: Arc::clone(settings) });
+            self.0.members.borrow_mut().push(Rc::downgrade(&member));
+            member
+        });
+        LocalClient { ctx: self.clone(), member: Rc::clone(member) }
+    }
+
+    /// A client whose last handle is gone leaves the core; core-local twins keep what they use.
+    pub(crate) fn forget(&self, client: u64) {
+        if let Some(member) = self.0.clients.borrow_mut().remove(&client) {
+            self.0.desk.leave(member.number);
+        }
+    }
+
+    pub(crate) fn desk(&self) -> &Rc<Desk> {
+        &self.0.desk
+    }
+
+    fn settings_of(&self, number: u32) -> Option<Arc<Settings>> {
+        let members = self.0.members.borrow();
+        let member = members.get(number as usize)?.upgrade()?;
+        Some(Arc::clone(&member.settings))
+    }
+}
+
+/// Answers the lookups of a core's pool, each in a task of its own unless it is ready at once.
+async fn resolve_names(ctx: CoreCtx) {
+    let desk = Rc::clone(&ctx.0.desk);
+    loop {
+        match poll_fn(|cx| desk.poll_lookup(cx)).await {
+            Lookup::Wanted { dial, client, origin } => {
+                let Some(settings) = ctx.settings_of(client) else {
+                    desk.resolved(dial, Err("its client is gone".to_owned()));
+                    continue;
+                };
+                let now = desk.now();
+                let resolving = settings.resolver.resolve(&origin.host, origin.port, now);
+                let answer = Rc::clone(&desk);
+                let answers = async move {
+                    let outcome = resolving.await.map(|addresses| addresses.iter().collect());
+                    answer.resolved(dial, outcome.map_err(|error| error.to_string()));
+                };
+                ctx.spawn_named("resolve a name", answers).detach();
+            }
+            Lookup::Unreachable { client, origin } => {
+                if let Some(settings) = ctx.settings_of(client) {
+                    settings.resolver.handle_unreachable(&origin.host, desk.now());
+                }
+            }
+        }
+    }
+}
+
+/// A client on one core. Cheap to clone, not `Send`: its futures run on the core that owns the connections.
+#[derive(Debug, Clone)]
+pub struct LocalClient {
+    ctx: CoreCtx,
+    member: Rc<Member>,
+}
+
+/// A request that is on its way: what has to be known to try it again.
+struct Job<'a> {
+    client: &'a LocalClient,
+    request: Request,
+    submitted: Instant,
+    attempts: u8,
+    redirects: u32,
+    /// The next attempt needs a fresh connection.
+    fresh: bool,
+}
+
+impl LocalClient {
+    /// The core that it runs on.
+    #[must_use]
+    pub fn ctx(&self) -> &CoreCtx {
+        &self.ctx
+    }
+
+    /// Begins a request; what is wrong with the URL is told when it is sent.
+    pub fn request<U>(&self, method: Method, target: U) -> RequestBuilder<&Self>
+    where
+        U: TryInto<Target>,
+        UrlError: From<U::Error>,
+    {
+        RequestBuilder::new(self, method, target)
+    }
+
+    /// Begins a `GET` request.
+    pub fn get<U>(&self, target: U) -> RequestBuilder<&Self>
+    where
+        U: TryInto<Target>,
+        UrlError: From<U::Error>,
+    {
+        self.request(Method::GET, target)
+    }
+
+    /// Sends a request and waits for the head of its response. Dropping the future cancels it.
+    ///
+    /// Follows redirects only as the request or the client says.
+    ///
+    /// # Errors
+    /// [`Error`] says what happened, in which phase, and whether it may be tried again.
+    pub async fn send(&self, request: Request) -> Result<Response<LocalBody>, Error> {
+        let submitted = self.now();
+        let settings = &self.member.settings;
+        settings.retry.deposit();
+        Job { client: self, request, submitted, attempts: 0, redirects: 0, fresh: false }
+            .run()
+            .await
+    }
+
+    /// Sends a request and reads all of its body, at most as many bytes as the request or the client allows.
+    ///
+    /// # Errors
+    /// As [`LocalClient::send`], and [`Kind::Limit`] for a body that is longer.
+    pub async fn fetch(&self, request: Request) -> Result<Fetched, Error> {
+        let max = request.max_body_bytes.unwrap_or(self.member.settings.max_body_bytes);
+        self.send(request).await?.fetch(max).await
+    }
+
+    fn now(&self) -> Instant {
+        self.ctx.0.desk.now()
+    }
+}
+
+impl Job<'_> {
+    async fn run(mut self) -> Result<Response<LocalBody>, Error> {
+        loop {
+            self.attempts = self.attempts.saturating_add(1);
+            let body = self.request.body.0.try_clone();
+            let outcome = self.attempt().await;
+            let settings = &self.client.member.settings;
+            match &outcome {
+                Ok(response) => {
+                    let status = response.status();
+                    // 417: the server does not do what was expected (RFC 9110 15.5.18).
+                    if status.as_u16() == 417 && self.request.expects_continue {
+                        let Some(body) = body else { return outcome };
+                        self.request.expects_continue = false;
+                        self.request.body.0 = body;
+                        continue;
+                    }
+                    if redirect::is_redirect(status) && self.follows() {
+                        if !self.follow(body, response)? {
+                            return outcome;
+                        }
+                        continue;
+                    }
+                    let attempt = Attempt::Response(status);
+                    if !self.may_repeat()
+                        || body.is_none()
+                        || !settings.retry.wants(self.attempts, &attempt)
+                    {
+                        return outcome;
+                    }
+                    let wait = settings.retry.wait(self.attempts, Some(response.headers()));
+                    self.again(body, wait).await;
+                }
+                Err(error) => {
+                    if body.is_some() && self.is_stale(error) {
+                        self.fresh = true;
+                        self.again(body, Duration::ZERO).await;
+                        continue;
+                    }
+                    let attempt = Attempt::Failed(error);
+                    let safe = self.may_repeat() || !error.may_have_been_processed();
+                    if !safe || body.is_none() || !settings.retry.wants(self.attempts, &attempt) {
+                        return outcome;
+                    }
+                    let wait = settings.retry.wait(self.attempts, None);
+                    self.again(body, wait).await;
+                }
+            }
+        }
+    }
+
+    fn may_repeat(&self) -> bool {
+        self.request.is_idempotent()
+    }
+
+    /// A body that was partly made when a reused connection died: the pool could not repeat it, but whoever can make it again may.
+    fn is_stale(&self, error: &Error) -> bool {
+        let harmless = self.may_repeat() || !error.may_have_been_processed();
+        let stale = error.is_reused() && error.got_bytes() == 0;
+        let retries = self.client.member.settings.pool.config.retry_stale;
+        retries
+            && stale
+            && harmless
+            && !self.fresh
+            && matches!(error.kind(), Kind::Closed | Kind::Io(_))
+            && matches!(self.request.body.0, Source::File(_))
+    }
+
+    async fn again(&mut self, body: Option<Source>, wait: Duration) {
+        self.request.body.0 = body.unwrap_or_default();
+        if !wait.is_zero() {
+            self.client.ctx.sleep(wait).await;
+        }
+    }
+
+    fn follows(&self) -> bool {
+        self.redirects_max() > 0
+    }
+
+    fn redirects_max(&self) -> u32 {
+        let settings = &self.client.member.settings;
+        self.request.redirects.or(settings.redirects).unwrap_or_default()
+    }
+
+    /// Turns the request into the one that a redirect asks for; `false` if it asks for none.
+    fn follow(
+        &mut self,
+        body: Option<Source>,
+        response: &Response<LocalBody>,
+    ) -> Result<bool, Error> {
+        let max = self.redirects_max();
+        let (method, url) = (self.request.method.clone(), self.request.target.redacted());
+        let outcome = if self.redirects >= max {
+            Err(RedirectKind::TooMany { max })
+        } else {
+            redirect::follow(&mut self.request, body, response.status(), response.headers())
+        };
+        self.redirects += 1;
+        outcome.map_err(|kind| {
+            let elapsed = self.client.now() - self.submitted;
+            Error::new(Kind::Redirect(kind), Phase::Redirect)
+                .with_request(&method, url)
+                .with_attempt(self.attempts, elapsed)
+        })
+    }
+
+    /// Sends the request once, and waits for the head.
+    async fn attempt(&mut self) -> Result<Response<LocalBody>, Error> {
+        let source = std::mem::take(&mut self.request.body.0);
+        let opened = upload::open(source);
+        let opened = opened.map_err(|error| {
+            self.error(Error::new(Kind::RequestBody(error.to_string()), Phase::Build))
+        });
+        let (length, body, mut upload) = opened?;
+        let in_flight = self.submit(length, body)?;
+        let head = poll_fn(|cx| {
+            upload.poll(&in_flight, cx);
+            in_flight.poll_head(cx)
+        });
+        let head = head.await.map_err(|failed| self.error(error_of(&failed)))?;
+        let stamps = in_flight.stamps();
+        let retried = u8::from(in_flight.was_retried() && !self.fresh);
+        let meta = Meta {
+            head,
+            timings: Timings::of(&stamps),
+            connection: ConnInfo::of(in_flight.carrier(), self.client.ctx.core()),
+            target: self.request.target.clone(),
+            attempts: self.attempts.saturating_add(retried),
+            redirects: self.redirects,
+        };
+        let max_body_bytes =
+            self.request.max_body_bytes.unwrap_or(self.client.member.settings.max_body_bytes);
+        let body = LocalBody {
+            in_flight: Some(in_flight),
+            upload,
+            method: self.request.method.clone(),
+            target: self.request.target.clone(),
+            attempts: self.attempts,
+            submitted: self.submitted,
+            trailers: None,
+            timings: None,
+            max_body_bytes,
+        };
+        Ok(Response { meta: Box::new(meta), body })
+    }
+
+    fn submit(
+        &self,
+        length: crate::proto::h1::BodyLength,
+        body: crate::shard::pool::exchange::Outgoing,
+    ) -> Result<InFlight, Error> {
+        let request = &self.request;
+        let settings = &self.client.member.settings;
+        let expects = request.expects_continue
+            && !matches!(body, crate::shard::pool::exchange::Outgoing::None);
+        let submission = Submission {
+            client: self.client.member.number,
+            origin: Arc::clone(&request.target.origin),
+            body,
+            expects,
+            idempotent: request.is_idempotent(),
+            needs_fresh: self.fresh,
+            total: request.timeout,
+            submitted: self.submitted,
+        };
+        let head = RequestHead {
+            method: &request.method,
+            target: request.target.path_and_query(),
+            authority: request.target.authority(),
+            body: length,
+            persistence: Persistence::KeepAlive,
+        };
+        let fields = || fields_of(&settings.headers, &request.headers, expects);
+        let desk = &self.client.ctx.0.desk;
+        let submitted = desk.submit(submission, |out| head.encode(fields, out));
+        submitted.map_err(|error| self.error(Error::new(Kind::Request(error), Phase::Build)))
+    }
+
+    fn error(&self, error: Error) -> Error {
+        error
+            .with_request(&self.request.method, self.request.target.redacted())
+            .idempotent(self.request.is_idempotent())
+            .with_attempt(self.attempts, self.client.now() - self.submitted)
+    }
+}
+
+pub(crate) fn error_of(failed: &Failed) -> Error {
+    Error::new(failed.kind.clone(), failed.phase).with_progress(&failed.progress)
+}
+
+/// The client's own fields, but for those that the request has itself, then the request's.
+fn fields_of<'a>(
+    defaults: &'a HeaderMap,
+    own: &'a HeaderMap,
+    expects: bool,
+) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    let defaults = defaults.iter().filter(|(name, _)| own.is_empty() || !own.contains_key(*name));
+    let expect = expects.then_some((&b"expect"[..], &b"100-continue"[..]));
+    defaults
+        .chain(own.iter())
+        .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+        .chain(expect)
+}
+
+/// A body on the core that receives it. Not reading it stops the receiving, and with it the server; dropping it unread throws away a little, or closes the
+/// connection.
+#[derive(Debug)]
+pub struct LocalBody {
+    in_flight: Option<InFlight>,
+    upload: Upload,
+    method: Method,
+    target: Target,
+    attempts: u8,
+    submitted: Instant,
+    trailers: Option<Box<HeaderMap>>,
+    timings: Option<Timings>,
+    max_body_bytes: u64,
+}
+
+impl LocalBody {
+    /// The next piece of the body, as it came; `None` at its end.
+    ///
+    /// # Errors
+    /// Whatever cut the body short; the pieces before it are as they were sent.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// [`LocalBody::chunk`], for whoever polls.
+    ///
+    /// # Errors
+    /// As [`LocalBody::chunk`].
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        let Some(in_flight) = &self.in_flight else { return Poll::Ready(Ok(None)) };
+        self.upload.poll(in_flight, cx);
+        let polled = std::task::ready!(in_flight.poll_chunk(cx));
+        Poll::Ready(match polled {
+            Ok(Some(chunk)) => Ok(Some(chunk)),
+            Ok(None) => {
+                self.finish();
+                Ok(None)
+            }
+            Err(failed) => Err(self.fail(&failed)),
+        })
+    }
+
+    /// All of the body, at most as many bytes as the request or the client allows.
+    ///
+    /// # Errors
+    /// As [`LocalBody::chunk`], and [`Kind::Limit`] for a body that is longer.
+    pub async fn bytes(mut self) -> Result<Bytes, Error> {
+        let max = self.max_body_bytes;
+        self.read_all(max).await
+    }
+
+    /// All of the body, if it has at most `max` bytes.
+    ///
+    /// # Errors
+    /// As [`LocalBody::bytes`].
+    pub async fn bytes_limited(mut self, max: u64) -> Result<Bytes, Error> {
+        self.read_all(max).await
+    }
+
+    /// All of the body as text; what is no UTF-8 is replaced.
+    ///
+    /// # Errors
+    /// As [`LocalBody::bytes`].
+    pub async fn text(self) -> Result<String, Error> {
+        let bytes = self.bytes().await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Throws the body away, large ones inside the kernel, and keeps the connection. Gives the bytes thrown away.
+    ///
+    /// # Errors
+    /// As [`LocalBody::chunk`].
+    pub async fn discard(mut self) -> Result<u64, Error> {
+        let Some(in_flight) = &self.in_flight else { return Ok(0) };
+        let upload = &mut self.upload;
+        let discarded = poll_fn(|cx| {
+            upload.poll(in_flight, cx);
+            in_flight.poll_discarded(cx)
+        });
+        match discarded.await {
+            Ok(bytes) => Ok(bytes),
+            Err(failed) => Err(self.fail(&failed)),
+        }
+    }
+
+    /// The fields behind a chunked body, once it has been read to its end. Names that a trailer may not have are left out (RFC 9110 6.5.1).
+    #[must_use]
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_deref()
+    }
+
+    /// How long each phase took, `done` included, once the body has been read to its end.
+    #[must_use]
+    pub fn timings(&self) -> Option<Timings> {
+        self.timings
+    }
+
+    /// All of the body, if it has all come in one piece and is within the limit.
+    pub(crate) fn take_whole(&mut self) -> Option<(Whole, Option<Timings>)> {
+        let bytes = self.in_flight.as_ref()?.take_whole()?;
+        self.finish();
+        Some((Whole { bytes, trailers: self.trailers.take() }, self.timings))
+    }
+
+    /// What came with the end.
+    pub(crate) fn take_end(&mut self) -> (Option<Box<HeaderMap>>, Option<Timings>) {
+        (self.trailers.take(), self.timings)
+    }
+
+    async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
+        if let Some(whole) = self.in_flight.as_ref().and_then(InFlight::take_whole) {
+            let fits = whole.len() as u64 <= max;
+            self.finish();
+            return if fits { Ok(whole) } else { Err(self.too_long(max)) };
+        }
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            if (first.len() + all.len() + chunk.len()) as u64 > max {
+                return Err(self.too_long(max));
+            }
+            if first.is_empty() && all.is_empty() {
+                first = chunk;
+            } else {
+                if all.is_empty() {
+                    all.extend_from_slice(&std::mem::take(&mut first));
+                }
+                all.extend_from_slice(&chunk);
+            }
+        }
+        Ok(if all.is_empty() { first } else { all.freeze() })
+    }
+
+    fn too_long(&mut self, max_bytes: u64) -> Error {
+        self.in_flight = None;
+        self.describe(Error::new(Kind::Limit(LimitKind::Body { max_bytes }), Phase::Body))
+    }
+
+    /// The end: what comes with it, and the exchange goes back.
+    fn finish(&mut self) {
+        if let Some(in_flight) = self.in_flight.take() {
+            self.trailers = in_flight.take_trailers();
+            self.timings = Some(Timings::of(&in_flight.stamps()));
+        }
+    }
+
+    fn fail(&mut self, failed: &Failed) -> Error {
+        self.in_flight = None;
+        self.describe(error_of(failed))
+    }
+
+    fn describe(&self, error: Error) -> Error {
+        let elapsed = Instant::now() - self.submitted;
+        error
+            .with_request(&self.method, self.target.redacted())
+            .with_attempt(self.attempts, elapsed)
+    }
+}
+
+impl Response<LocalBody> {
+    /// All of the body, at most as many bytes as the request or the client allows.
+    ///
+    /// # Errors
+    /// As [`LocalBody::bytes`].
+    pub async fn bytes(self) -> Result<Bytes, Error> {
+        self.body.bytes().await
+    }
+
+    /// All of the body as text.
+    ///
+    /// # Errors
+    /// As [`LocalBody::bytes`].
+    pub async fn text(self) -> Result<String, Error> {
+        self.body.text().await
+    }
+
+    /// The next piece of the body.
+    ///
+    /// # Errors
+    /// As [`LocalBody::chunk`].
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.body.chunk().await
+    }
+
+    pub(crate) async fn fetch(mut self, max: u64) -> Result<Fetched, Error> {
+        let bytes = self.body.read_all(max).await?;
+        if let Some(timings) = self.body.timings {
+            self.meta.timings = timings;
+        }
+        Ok(self.map(|body| Whole { bytes, trailers: body.trailers }))
+    }
+}
+
+impl RequestBuilder<&LocalClient> {
+    /// Sends it, and follows up to [`REDIRECTS_DEFAULT`] redirects unless something else was set.
+    ///
+    /// # Errors
+    /// As [`LocalClient::send`], and what was wrong with the request.
+    pub async fn send(self) -> Result<Response<LocalBody>, Error> {
+        let (client, mut request) = self.into_parts()?;
+        let default = client.member.settings.redirects.unwrap_or(REDIRECTS_DEFAULT);
+        request.redirects.get_or_insert(default);
+        client.send(request).await
+    }
+}
+
+impl<'a> IntoFuture for RequestBuilder<&'a LocalClient> {
+    type Output = Result<Response<LocalBody>, Error>;
+    type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Self::Output> + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}

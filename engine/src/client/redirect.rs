@@ -1,0 +1,147 @@
+//! Where a redirect leads, and what of the request goes along (RFC 9110 15.4, RFC 9700 4.12 for what does not). Sends nothing.
+
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, LOCATION};
+use http::header::{CONTENT_ENCODING, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::request::{Request, Source};
+use crate::error::RedirectKind;
+
+/// Fields that speak of the body, and go with it.
+const OF_THE_BODY: [HeaderName; 4] =
+    [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, TRANSFER_ENCODING];
+/// Fields that are meant for one origin alone.
+const SECRETS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
+
+/// Whether a status asks to look elsewhere.
+pub(crate) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// The request that follows, or `None` if the response is no redirect that can be followed: it has no `Location`.
+///
+/// # Errors
+/// [`RedirectKind`]: what is in `Location` is no URL that can be fetched, or the body is gone.
+pub(crate) fn follow(
+    request: &mut Request,
+    body: Option<Source>,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Result<bool, RedirectKind> {
+    let Some(location) = headers.get(LOCATION).filter(|_| is_redirect(status)) else {
+        return Ok(false);
+    };
+    let location = encode(location.as_bytes());
+    let target = request.target.join(&location);
+    let target = target.map_err(|error| RedirectKind::Location(error.to_string()))?;
+    let becomes_get = match status.as_u16() {
+        303 => request.method != Method::HEAD && request.method != Method::GET,
+        301 | 302 => request.method == Method::POST,
+        _ => false,
+    };
+    if becomes_get {
+        request.method = Method::GET;
+        request.body.0 = Source::None;
+        OF_THE_BODY.iter().for_each(|name| drop(request.headers.remove(name)));
+    } else {
+        request.body.0 = body.ok_or(RedirectKind::BodyGone)?;
+    }
+    if target.origin != request.target.origin {
+        SECRETS.iter().for_each(|name| drop(request.headers.remove(name)));
+    }
+    // A `Host` of the caller's own was for the first server.
+    request.headers.remove(http::header::HOST);
+    request.target = target;
+    Ok(true)
+}
+
+/// What servers write into `Location` though it ought to be encoded: spaces and bytes that are no ASCII.
+fn encode(location: &[u8]) -> String {
+    let mut text = String::with_capacity(location.len());
+    for byte in location {
+        if byte.is_ascii_graphic() {
+            text.push(char::from(*byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follow_from(method: Method, status: u16, location: &str) -> (String, Request) {
+        let mut request = Request::new(method, "http://a/x/y?q")
+            .unwrap()
+            .header("authorization", "secret")
+            .unwrap()
+            .header("content-type", "text/plain")
+            .unwrap()
+            .body("body");
+        let mut headers = HeaderMap::new();
+        headers.insert(LOCATION, location.parse().unwrap());
+        let body = request.body.0.try_clone();
+        let followed = follow(&mut request, body, StatusCode::from_u16(status).unwrap(), &headers);
+        let shown = match followed {
+            Ok(true) => format!("{} {} {:?}", request.method, request.target, request.body),
+            Ok(false) => "no".to_owned(),
+            Err(kind) => kind.to_string(),
+        };
+        (shown, request)
+    }
+
+    fn check(method: Method, status: u16, location: &str, expected: &str) {
+        assert_eq!(follow_from(method, status, location).0, expected, "{status} {location}");
+    }
+
+    #[test]
+    fn methods_and_bodies() {
+        for status in [301, 302, 303] {
+            check(Method::POST, status, "/z", "GET http://a/z None");
+        }
+        for status in [307, 308] {
+            check(Method::POST, status, "/z", "POST http://a/z Bytes(4)");
+        }
+        check(Method::PUT, 301, "/z", "PUT http://a/z Bytes(4)");
+        check(Method::PUT, 303, "/z", "GET http://a/z None");
+        check(Method::HEAD, 303, "/z", "HEAD http://a/z Bytes(4)");
+        check(Method::GET, 300, "/z", "no");
+        check(Method::GET, 304, "/z", "no");
+    }
+
+    #[test]
+    fn locations() {
+        check(Method::GET, 302, "z", "GET http://a/x/z Bytes(4)");
+        check(Method::GET, 302, "?z", "GET http://a/x/y?z Bytes(4)");
+        check(Method::GET, 302, "//b/z", "GET http://b/z Bytes(4)");
+        check(Method::GET, 302, "http://b:81", "GET http://b:81/ Bytes(4)");
+        check(Method::GET, 302, "/a b", "GET http://a/a%20b Bytes(4)");
+        check(
+            Method::GET,
+            302,
+            "https://a/",
+            "the redirect leads nowhere: https is not supported yet",
+        );
+    }
+
+    #[test]
+    fn secrets_stay_with_their_origin() {
+        assert!(follow_from(Method::GET, 302, "/z").1.headers.contains_key(AUTHORIZATION));
+        assert!(!follow_from(Method::GET, 302, "http://b/z").1.headers.contains_key(AUTHORIZATION));
+        assert!(
+            !follow_from(Method::GET, 302, "http://a:81/").1.headers.contains_key(AUTHORIZATION)
+        );
+        assert!(!follow_from(Method::POST, 302, "/z").1.headers.contains_key(CONTENT_TYPE));
+    }
+
+    #[test]
+    fn a_body_that_is_gone_is_told() {
+        let mut request = Request::new(Method::POST, "http://a/").unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(LOCATION, "/z".parse().unwrap());
+        let gone = follow(&mut request, None, StatusCode::PERMANENT_REDIRECT, &headers);
+        assert_eq!(gone, Err(RedirectKind::BodyGone));
+    }
+}

@@ -1,0 +1,113 @@
+//! A request while it is put together. What is wrong with it is told when it is sent.
+
+use std::time::Duration;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+
+use super::Target;
+use super::request::{Request, RequestBody};
+use crate::error::{Error, Kind, Phase};
+use crate::proto::url::UrlError;
+
+/// A request of a client, while it is put together: [`Client::get`](super::Client::get) begins one, `send` ends it.
+#[derive(Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct RequestBuilder<C> {
+    client: C,
+    request: Result<Request, Error>,
+}
+
+impl<C> RequestBuilder<C> {
+    pub(crate) fn new<U>(client: C, method: Method, target: U) -> Self
+    where
+        U: TryInto<Target>,
+        UrlError: From<U::Error>,
+    {
+        Self { client, request: Request::new(method, target) }
+    }
+
+    /// Goes on with a request.
+    pub(crate) fn of(client: C, request: Request) -> Self {
+        Self { client, request: Ok(request) }
+    }
+
+    fn with(mut self, change: impl FnOnce(Request) -> Result<Request, Error>) -> Self {
+        self.request = self.request.and_then(change);
+        self
+    }
+
+    /// Adds a field. One of this name that the client adds by default is left out.
+    pub fn header<N, V>(self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        self.with(|request| request.header(name, value))
+    }
+
+    /// Adds fields.
+    pub fn headers(self, headers: HeaderMap) -> Self {
+        self.with(|mut request| {
+            request.headers.extend(headers);
+            Ok(request)
+        })
+    }
+
+    /// Adds `Authorization: Bearer`.
+    pub fn bearer_auth(self, token: &str) -> Self {
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        self.with(|request| match value {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                request.header(http::header::AUTHORIZATION, value)
+            }
+            Err(_) => {
+                let problem = "the token holds bytes that no header may have".to_owned();
+                Err(Error::new(Kind::Config(problem), Phase::Build))
+            }
+        })
+    }
+
+    /// Sets the body: bytes, text, or a [`RequestBody`].
+    pub fn body(self, body: impl Into<RequestBody>) -> Self {
+        self.with(|request| Ok(request.body(body)))
+    }
+
+    /// Sets the total timeout of this request, instead of the client's.
+    pub fn timeout(self, total: Duration) -> Self {
+        self.with(|request| Ok(request.timeout(total)))
+    }
+
+    /// Says that the request may be sent twice, whatever its method.
+    pub fn idempotent(self) -> Self {
+        self.with(|request| Ok(request.idempotent()))
+    }
+
+    /// Waits for `100 Continue` before the body is sent: see [`Request::expect_continue`].
+    pub fn expect_continue(self) -> Self {
+        self.with(|request| Ok(request.expect_continue()))
+    }
+
+    /// Follows at most this many redirects.
+    pub fn redirects(self, max: u32) -> Self {
+        self.with(|request| Ok(request.redirects(max)))
+    }
+
+    /// The most body bytes that `bytes()` holds, instead of the client's.
+    pub fn max_body_bytes(self, max: u64) -> Self {
+        self.with(|request| Ok(request.max_body_bytes(max)))
+    }
+
+    /// The request, for a batch or another client.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn build(self) -> Result<Request, Error> {
+        self.request
+    }
+
+    pub(crate) fn into_parts(self) -> Result<(C, Request), Error> {
+        Ok((self.client, self.request?))
+    }
+}

@@ -1,0 +1,222 @@
+//! When to send a request again, and when not: a policy, a budget that bounds the extra load, a wait that grows and is random. Sends nothing.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::error::Error;
+
+/// What a first attempt costs and a retry takes, in thousandths of a retry.
+const RETRY_COST: i64 = 1_000;
+/// Retries that a budget allows before any success paid for them.
+const BUDGET_START: i64 = 10 * RETRY_COST;
+/// The most that a budget saves up.
+const BUDGET_MAX: i64 = 1_000 * RETRY_COST;
+/// The longest `Retry-After` that is waited for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+
+/// How an attempt ended: what a [`Retry`] policy judges.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Attempt<'a> {
+    /// With a response of this status.
+    Response(StatusCode),
+    /// With an error.
+    Failed(&'a Error),
+}
+
+impl Attempt<'_> {
+    /// The status, where there is a response.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Response(status) => Some(*status),
+            Self::Failed(_) => None,
+        }
+    }
+
+    /// The error, where there is none.
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Response(_) => None,
+            Self::Failed(error) => Some(error),
+        }
+    }
+}
+
+type Judge = dyn Fn(&Attempt<'_>) -> bool + Send + Sync;
+
+/// A policy of retries. It never sends a request again that may have been processed, unless it is idempotent (RFC 9110 9.2.2), and no body that is a stream.
+///
+/// Apart from it, a request that died on a reused connection goes once to a fresh one: see
+/// [`ClientBuilder::retry_stale`](super::ClientBuilder::retry_stale).
+///
+/// ```
+/// use std::time::Duration;
+/// use ringshot::client::Retry;
+///
+/// // At most one retry for ten requests, after 50 ms to 2 s, for 503 and for errors that may pass.
+/// let retry = Retry::budget(0.1)
+///     .backoff(Duration::from_millis(50)..Duration::from_secs(2))
+///     .attempts(4)
+///     .on(|attempt| attempt.status().is_some_and(|status| status == 503));
+/// # let _ = retry;
+/// ```
+#[derive(Clone)]
+pub struct Retry {
+    attempts: u8,
+    backoff: Range<Duration>,
+    share: i64,
+    saved: Arc<AtomicI64>,
+    judge: Option<Arc<Judge>>,
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry")
+            .field("attempts", &self.attempts)
+            .field("backoff", &self.backoff)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+impl Retry {
+    /// No retries, but for those of stale connections.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { attempts: 1, ..Self::budget(0.0) }
+    }
+
+    /// Up to two retries of each request, and over all requests of a client at most `share` retries for each request, 0.0 to 1.0 (after ten that are free).
+    #[must_use]
+    pub fn budget(share: f64) -> Self {
+        Self {
+            attempts: 3,
+            backoff: Duration::from_millis(50)..Duration::from_secs(2),
+            share: (share.clamp(0.0, 1.0) * RETRY_COST as f64) as i64,
+            saved: Arc::new(AtomicI64::new(BUDGET_START)),
+            judge: None,
+        }
+    }
+
+    /// How often a request is sent, the first time included: 1 to 255.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u8) -> Self {
+        self.attempts = attempts.max(1);
+        self
+    }
+
+    /// The wait before a retry: random between nothing and a bound that starts with the first, doubles, and ends with the last ("full jitter"). A
+    /// `Retry-After` in seconds is waited for instead, up to [`RETRY_AFTER_MAX`].
+    #[must_use]
+    pub fn backoff(mut self, bounds: Range<Duration>) -> Self {
+        self.backoff = bounds;
+        self
+    }
+
+    /// Which attempts are worth another, besides those whose error [may pass](Error::is_retryable).
+    #[must_use]
+    pub fn on(mut self, judge: impl Fn(&Attempt<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.judge = Some(Arc::new(judge));
+        self
+    }
+
+    /// A request begins: it pays for a share of a retry.
+    pub(crate) fn deposit(&self) {
+        if self.share > 0 && self.saved.load(Ordering::Relaxed) < BUDGET_MAX {
+            self.saved.fetch_add(self.share, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether attempt `number`, which ended so, is followed by another; it is paid for then.
+    pub(crate) fn wants(&self, number: u8, attempt: &Attempt<'_>) -> bool {
+        if number >= self.attempts {
+            return false;
+        }
+        let passing = attempt.error().is_some_and(Error::is_retryable);
+        let judged = || self.judge.as_ref().is_some_and(|judge| judge(attempt));
+        (passing || judged()) && self.withdraw()
+    }
+
+    fn withdraw(&self) -> bool {
+        let left = |saved: i64| (saved >= RETRY_COST).then_some(saved - RETRY_COST);
+        self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
+    }
+
+    /// How long to wait after attempt `number`.
+    pub(crate) fn wait(&self, number: u8, headers: Option<&HeaderMap>) -> Duration {
+        if let Some(after) = headers.and_then(retry_after) {
+            return after.min(RETRY_AFTER_MAX);
+        }
+        let doublings = u32::from(number.saturating_sub(1)).min(20);
+        let bound = self.backoff.start.saturating_mul(2_u32.pow(doublings)).min(self.backoff.end);
+        let random = RandomState::new().hash_one(number);
+        Duration::from_nanos(random % (bound.as_nanos() as u64).max(1))
+    }
+}
+
+/// The seconds that a `Retry-After` asks for; a date is not read (RFC 9110 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Kind, Phase, TimeoutKind};
+
+    #[test]
+    fn a_budget_bounds_the_retries_of_all_requests() {
+        let retry = Retry::budget(0.1).attempts(3).on(|attempt| attempt.status().is_some());
+        let attempt = Attempt::Response(StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!((0..100).filter(|_| retry.wants(1, &attempt)).count(), 10);
+        (0..100).for_each(|_| retry.deposit());
+        assert_eq!((0..100).filter(|_| retry.wants(1, &attempt)).count(), 10);
+        (0..100).for_each(|_| retry.deposit());
+        assert!(retry.wants(2, &attempt) && !retry.wants(3, &attempt));
+    }
+
+    #[test]
+    fn errors_that_may_pass_are_tried_again_and_others_are_not() {
+        let retry = Retry::budget(1.0);
+        let check = |kind: Kind, wanted: bool| {
+            let error = Error::new(kind, Phase::Connect);
+            assert_eq!(retry.wants(1, &Attempt::Failed(&error)), wanted, "{error}");
+        };
+        check(Kind::Closed, true);
+        check(Kind::Timeout(TimeoutKind::Connect), true);
+        check(Kind::Timeout(TimeoutKind::Total), false);
+        check(Kind::Canceled, false);
+        let error = Error::new(Kind::Closed, Phase::Head);
+        assert!(!Retry::none().wants(1, &Attempt::Failed(&error)));
+    }
+
+    #[test]
+    fn waits_grow_and_are_random() {
+        let retry =
+            Retry::budget(1.0).backoff(Duration::from_millis(10)..Duration::from_millis(35));
+        for (number, most) in [(1, 10), (2, 20), (3, 35), (200, 35)] {
+            let waits: Vec<_> = (0..200).map(|_| retry.wait(number, None)).collect();
+            assert!(waits.iter().all(|wait| *wait < Duration::from_millis(most)));
+            assert!(waits.iter().any(|wait| *wait > Duration::from_millis(most / 2)));
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "2".parse().unwrap());
+        assert_eq!(retry.wait(1, Some(&headers)), Duration::from_secs(2));
+        headers.insert("retry-after", "4000".parse().unwrap());
+        assert_eq!(retry.wait(1, Some(&headers)), RETRY_AFTER_MAX);
+    }
+}

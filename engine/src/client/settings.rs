@@ -1,0 +1,33 @@
+//! What is fixed for a client's life, over all cores. Plain data.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderMap;
+
+use super::Retry;
+use crate::resolve::Resolver;
+use crate::shard::pool::config::Shared;
+
+/// One client, as its cores and its handles share it.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Unique in this process.
+    pub(crate) id: u64,
+    pub(crate) pool: Arc<Shared>,
+    /// Fields of every request that has none of the same name.
+    pub(crate) headers: HeaderMap,
+    pub(crate) retry: Retry,
+    /// Redirects followed; `None`: none by `send`, and [`REDIRECTS_DEFAULT`](super::REDIRECTS_DEFAULT) by the calls of a request builder.
+    pub(crate) redirects: Option<u32>,
+    pub(crate) max_body_bytes: u64,
+    pub(crate) resolver: Resolver,
+}
+
+impl Settings {
+    /// A number that no other client of this process has.
+    pub(crate) fn next_id() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,133 @@
+//! A request's body on its way out, where it is made while it is sent: a stream, or a file read by helper threads. Never holds more than a piece.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::cpu;
+use super::request::{Pieces, Source};
+use crate::error::text_of;
+use crate::proto::h1::BodyLength;
+use crate::shard::pool::desk::InFlight;
+use crate::shard::pool::exchange::{self, Outgoing};
+
+/// Bytes of a file that are read at once.
+const FILE_PIECE_BYTES: usize = 128 << 10;
+
+type Reading = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>>>>;
+
+/// Who makes the pieces of a body.
+pub(crate) enum Upload {
+    Stream(Pieces),
+    File {
+        file: Arc<File>,
+        at: u64,
+        reading: Option<Reading>,
+    },
+    /// All was made, or nobody wants more.
+    Over,
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stream(_) => "Stream",
+            Self::File { .. } => "File",
+            Self::Over => "Over",
+        })
+    }
+}
+
+/// A body as the head announces it, as the pool sends it, and who makes it.
+pub(crate) fn open(source: Source) -> io::Result<(BodyLength, Outgoing, Upload)> {
+    Ok(match source {
+        Source::None => (BodyLength::None, Outgoing::None, Upload::Over),
+        Source::Bytes(bytes) if bytes.is_empty() => {
+            (BodyLength::Known(0), Outgoing::None, Upload::Over)
+        }
+        Source::Bytes(bytes) => {
+            let length = BodyLength::Known(bytes.len() as u64);
+            (length, Outgoing::Whole { bytes, sent: 0 }, Upload::Over)
+        }
+        Source::File(file) => {
+            let length = BodyLength::Known(file.metadata()?.len());
+            (length, pieces(length), Upload::File { file, at: 0, reading: None })
+        }
+        Source::Stream { pieces: made, length } => {
+            let length = length.map_or(BodyLength::Chunked, BodyLength::Known);
+            (length, pieces(length), Upload::Stream(made))
+        }
+    })
+}
+
+fn pieces(length: BodyLength) -> Outgoing {
+    Outgoing::Pieces(exchange::Pieces::new(length))
+}
+
+impl Upload {
+    /// Makes pieces as long as the pool wants them. Never ends a request: the pool tells how it ended.
+    pub(crate) fn poll(&mut self, in_flight: &InFlight, cx: &mut Context<'_>) {
+        while !matches!(self, Self::Over) {
+            match in_flight.poll_room(cx) {
+                Poll::Pending => return,
+                Poll::Ready(false) => {
+                    *self = Self::Over;
+                    return;
+                }
+                Poll::Ready(true) => {}
+            }
+            let Poll::Ready(made) = self.poll_piece(cx) else { return };
+            let outcome = match made {
+                Some(Ok(piece)) => in_flight.push_piece(piece).map_err(|error| error.to_string()),
+                Some(Err(problem)) => Err(problem),
+                None => {
+                    *self = Self::Over;
+                    in_flight.finish_body().map_err(|error| error.to_string())
+                }
+            };
+            if let Err(problem) = outcome {
+                in_flight.abort(problem);
+                *self = Self::Over;
+            }
+        }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, String>>> {
+        match self {
+            Self::Over => Poll::Ready(None),
+            Self::Stream(pieces) => {
+                let piece = pieces.as_mut().poll_next(cx);
+                piece.map(|piece| piece.map(|piece| piece.map_err(|error| text_of(&*error))))
+            }
+            Self::File { file, at, reading } => {
+                let file = Arc::clone(file);
+                let from = *at;
+                let read = move || read_piece(&file, from);
+                let read = reading.get_or_insert_with(|| Box::pin(cpu::offload(read)));
+                let Poll::Ready(outcome) = read.as_mut().poll(cx) else { return Poll::Pending };
+                *reading = None;
+                Poll::Ready(match outcome {
+                    Ok(piece) if piece.is_empty() => None,
+                    Ok(piece) => {
+                        *at += piece.len() as u64;
+                        Some(Ok(piece.into()))
+                    }
+                    Err(error) => Some(Err(format!("reading the file: {error}"))),
+                })
+            }
+        }
+    }
+}
+
+fn read_piece(file: &File, at: u64) -> io::Result<Vec<u8>> {
+    let mut piece = vec![0; FILE_PIECE_BYTES];
+    let read = file.read_at(&mut piece, at)?;
+    piece.truncate(read);
+    Ok(piece)
+}

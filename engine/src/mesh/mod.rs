@@ -1,0 +1,333 @@
+//! All cores: starts them, pins them, brings them their notes, stops them. Knows neither requests nor URLs; what a note means is its attendant's business.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `mailbox` | a core's bounded queue of notes |
+//! | `placement` | which core serves a request |
+//! | `gauges` | a core's figures, for anybody to read |
+
+pub(crate) mod gauges;
+pub(crate) mod mailbox;
+pub(crate) mod placement;
+
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::driver::uring::{Config as RingConfig, Descriptors, Tier};
+use crate::driver::{Alarm, Driver, DriverKind, Epoll, Limits, Uring};
+use crate::host::{Host, Turn};
+use crate::shard::core::{Core, Inbox};
+use crate::shard::doorbell::Doorbell;
+use crate::shard::pool::Pool;
+use crate::shard::pool::desk::Desk;
+use crate::shard::tasks::{Spawner, Tasks, Watch};
+use crate::sys::affinity::Pinned;
+use gauges::{CoreStats, Gauges, Load};
+use mailbox::Mailbox;
+
+/// How a mesh is made.
+#[derive(Debug, Clone)]
+pub(crate) struct MeshConfig {
+    /// Cores, a shard each. Not empty.
+    pub(crate) cores: Vec<usize>,
+    pub(crate) driver: DriverKind,
+    /// The ring's, if the driver is `io_uring`.
+    pub(crate) tier: Tier,
+    pub(crate) host: Host,
+    /// Connections of one core.
+    pub(crate) slots: u32,
+    pub(crate) watch: Watch,
+}
+
+/// One core, seen from others.
+#[derive(Debug)]
+pub(crate) struct Seat<M> {
+    pub(crate) core: usize,
+    pub(crate) mailbox: Mailbox<M>,
+    pub(crate) bell: Arc<Doorbell>,
+    pub(crate) gauges: Gauges,
+    pub(crate) load: Load,
+}
+
+/// What a core's attendant is given when its core begins.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Place among the mesh's cores.
+    pub(crate) index: u32,
+    /// Number on this machine.
+    pub(crate) core: usize,
+    pub(crate) pinned: Pinned,
+    pub(crate) desk: Rc<Desk>,
+    pub(crate) spawner: Spawner,
+}
+
+/// Makes each core's attendant, on its core.
+pub(crate) type Attendants<M> = Arc<dyn Fn(Place) -> Box<dyn FnMut(M)> + Send + Sync>;
+
+/// All cores.
+pub(crate) struct Mesh<M> {
+    pub(crate) seats: Arc<[Seat<M>]>,
+    pub(crate) bells: Arc<[Arc<Doorbell>]>,
+    stop: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
+}
+
+impl<M> fmt::Debug for Mesh<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cores: Vec<_> = self.seats.iter().map(|seat| seat.core).collect();
+        f.debug_struct("Mesh").field("cores", &cores).finish_non_exhaustive()
+    }
+}
+
+impl<M: Send + 'static> Mesh<M> {
+    /// Starts a core each. When this returns they take notes.
+    ///
+    /// # Errors
+    /// The core that could not start, and why; the others were stopped then.
+    pub(crate) fn start(
+        config: &MeshConfig,
+        attendants: &Attendants<M>,
+    ) -> Result<Self, (usize, io::Error)> {
+        let mesh = Self::without_threads(&config.cores)?;
+        for (index, core) in config.cores.iter().copied().enumerate() {
+            let (ready, started) = std::sync::mpsc::channel();
+            let job = mesh.job(index as u32, config, Arc::clone(attendants), ready);
+            let open = move |pinned| job.open(pinned);
+            let thread = config.host.spawn(core, open).map_err(|error| (core, error))?;
+            mesh.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+            let gone = |_| Err(io::Error::other("its thread ended"));
+            started.recv().unwrap_or_else(gone).map_err(|error| (core, error))?;
+        }
+        Ok(mesh)
+    }
+
+    /// The seats alone: somebody else turns the shards.
+    pub(crate) fn without_threads(cores: &[usize]) -> Result<Self, (usize, io::Error)> {
+        let mut seats = Vec::with_capacity(cores.len());
+        for core in cores.iter().copied() {
+            let bell = Doorbell::new().map_err(|error| (core, error))?;
+            seats.push(Seat {
+                core,
+                mailbox: Mailbox::new(),
+                bell: Arc::new(bell),
+                gauges: Gauges::default(),
+                load: Load::default(),
+            });
+        }
+        let bells = seats.iter().map(|seat| Arc::clone(&seat.bell)).collect();
+        Ok(Self { seats: seats.into(), bells, stop: Arc::default(), threads: Mutex::default() })
+    }
+
+    pub(crate) fn job(
+        &self,
+        index: u32,
+        config: &MeshConfig,
+        attendants: Attendants<M>,
+        ready: std::sync::mpsc::Sender<io::Result<()>>,
+    ) -> Job<M> {
+        Job {
+            index,
+            config: config.clone(),
+            seats: Arc::clone(&self.seats),
+            stop: Arc::clone(&self.stop),
+            attendants,
+            ready,
+        }
+    }
+
+    /// Stops every core: what is in flight fails, connections close.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.bells.iter().for_each(|bell| bell.ring());
+    }
+
+    /// Whether [`Mesh::stop`] was called.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every core has ended. Not for a core's own thread.
+    pub(crate) fn join(&self) -> io::Result<()> {
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let own = std::thread::current().id();
+        let mut outcome = Ok(());
+        for thread in threads.into_iter().filter(|thread| thread.thread().id() != own) {
+            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a core panicked")));
+            outcome = outcome.and(ended);
+        }
+        outcome
+    }
+
+    /// How each core stands.
+    pub(crate) fn stats(&self) -> Vec<CoreStats> {
+        self.seats.iter().map(Seat::stats).collect()
+    }
+}
+
+impl<M> Seat<M> {
+    fn stats(&self) -> CoreStats {
+        CoreStats {
+            core: self.core,
+            placed: self.load.placed.load(Ordering::Relaxed),
+            placed_total: self.load.placed_total.load(Ordering::Relaxed),
+            spilled: self.load.spilled.load(Ordering::Relaxed),
+            rings: self.bell.rings(),
+            signals: self.bell.signals(),
+            ..self.gauges.read()
+        }
+    }
+}
+
+/// One core's part, before it begins.
+pub(crate) struct Job<M> {
+    index: u32,
+    config: MeshConfig,
+    seats: Arc<[Seat<M>]>,
+    stop: Arc<AtomicBool>,
+    attendants: Attendants<M>,
+    ready: std::sync::mpsc::Sender<io::Result<()>>,
+}
+
+impl<M: Send + 'static> Job<M> {
+    /// Opens the driver on the calling thread, and tells whoever waits for it.
+    ///
+    /// # Errors
+    /// What the driver could not be opened for.
+    pub(crate) fn open(self, pinned: Pinned) -> io::Result<Box<dyn Turn>> {
+        let ready = self.ready.clone();
+        let opened = self.open_quietly(pinned);
+        let told = match &opened {
+            Ok(_) => Ok(()),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        // Nobody listens any more only if the mesh gave up.
+        let _ = ready.send(told);
+        opened
+    }
+
+    fn open_quietly(self, pinned: Pinned) -> io::Result<Box<dyn Turn>> {
+        let limits = Limits { slots: self.config.slots };
+        match self.config.driver {
+            DriverKind::IoUring => {
+                let tier = self.config.tier;
+                let config = RingConfig { limits, tier, descriptors: Descriptors::Fixed };
+                self.take_place(Uring::open(config)?, pinned)
+            }
+            DriverKind::Epoll => self.take_place(Epoll::open(limits)?, pinned),
+        }
+    }
+
+    fn take_place<D: Driver + 'static>(
+        self,
+        driver: D,
+        pinned: Pinned,
+    ) -> io::Result<Box<dyn Turn>> {
+        let now = Instant::now();
+        let seat = &self.seats[self.index as usize];
+        let bell = Arc::clone(&seat.bell);
+        let pool = Pool::new(driver, self.config.slots, self.index, now);
+        let tasks = Tasks::new(Arc::clone(&bell)).with_watch(self.config.watch);
+        let core = Core::new(pool, tasks, bell, now)?;
+        let attend = (self.attendants)(Place {
+            index: self.index,
+            core: seat.core,
+            pinned,
+            desk: Rc::clone(core.desk()),
+            spawner: core.spawner(),
+        });
+        let post = Post { index: self.index, seats: self.seats, attend };
+        Ok(Box::new(Shift { core, post, stop: self.stop, closing: None }))
+    }
+}
+
+/// A core's mailbox with whoever opens its notes.
+struct Post<M> {
+    index: u32,
+    seats: Arc<[Seat<M>]>,
+    attend: Box<dyn FnMut(M)>,
+}
+
+impl<M> Inbox for Post<M> {
+    #[inline]
+    fn drain(&mut self) -> bool {
+        let mailbox = &self.seats[self.index as usize].mailbox;
+        let mut any = false;
+        // As many as were there: those who push meanwhile wait for the next turn.
+        for _ in 0..mailbox::MAILBOX_NOTES_MAX {
+            let Some(note) = mailbox.pop() else { break };
+            any = true;
+            (self.attend)(note);
+        }
+        if any {
+            mailbox.made_room();
+        }
+        any
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.seats[self.index as usize].mailbox.is_empty()
+    }
+}
+
+/// How long closing connections may take before the driver is closed over them.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// A core at work.
+struct Shift<D: Driver, M> {
+    core: Core<D>,
+    post: Post<M>,
+    stop: Arc<AtomicBool>,
+    /// When closing is given up.
+    closing: Option<Instant>,
+}
+
+impl<D: Driver, M> Turn for Shift<D, M> {
+    #[inline]
+    fn turn(&mut self, max_block: Duration) -> io::Result<bool> {
+        self.core.turn(max_block, &mut self.post, &mut Instant::now)?;
+        let seat = &self.post.seats[self.post.index as usize];
+        let pool = self.core.pool();
+        let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
+        seat.gauges.publish(pool.holding(), pool.counters(), tasks, self.core.turns().longest);
+        match self.closing {
+            None => {
+                if self.stop.load(Ordering::Relaxed) {
+                    self.core.pool_mut().close();
+                    self.closing = Some(Instant::now() + CLOSE_MAX);
+                }
+                Ok(true)
+            }
+            Some(deadline) => Ok(!self.core.pool().is_closed() && Instant::now() < deadline),
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.closing.is_none() && self.core.is_quiet() && self.post.is_empty()
+    }
+
+    fn next_deadline(&self) -> Instant {
+        self.core.pool().next_deadline()
+    }
+
+    fn alarm(&mut self) -> io::Result<Alarm> {
+        self.core.pool_mut().driver_mut().alarm()
+    }
+
+    fn bell(&self) -> &Arc<Doorbell> {
+        self.core.bell()
+    }
+
+    fn kick_with(&self, waker: &Waker) {
+        self.core.desk().kick_with(waker);
+    }
+}
