@@ -1,0 +1,4 @@
+//! The public library: what an application uses from any runtime.
+
+pub mod cpu;
+pub mod queue;
