@@ -381,6 +381,16 @@ impl Kind {
         }
     }
 
+    /// The phase that it can only have happened in.
+    pub(crate) fn phase(&self) -> Option<Phase> {
+        match self {
+            Self::Resolve(_) | Self::Timeout(TimeoutKind::Resolve) => Some(Phase::Resolve),
+            Self::Connect(_) | Self::Timeout(TimeoutKind::Connect) => Some(Phase::Connect),
+            Self::RequestBody(_) => Some(Phase::Send),
+            _ => None,
+        }
+    }
+
     /// A short stable name for counting. It never changes between releases.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -152,11 +152,6 @@ impl Call {
         reader.into_iter().for_each(Waker::wake);
     }
 
-    /// Fails a call that no core will serve.
-    pub(crate) fn fail(&self, error: Error) {
-        self.reply(Reply::Failed(error));
-    }
-
     fn push(&self, piece: Bytes) {
         let mut state = self.lock();
         state.bytes += piece.len();

@@ -194,7 +194,8 @@ pub(crate) fn attendants() -> Attendants<Note> {
     })
 }
 
-fn attend(ctx: &CoreCtx, note: Note) {
+/// Opens a note.
+pub(super) fn attend(ctx: &CoreCtx, note: Note) {
     match note {
         Note::Call(call) => {
             let client = ctx.client_of(&call.settings);

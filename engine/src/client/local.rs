@@ -109,10 +109,6 @@ impl CoreCtx {
         }
     }
 
-    pub(crate) fn desk(&self) -> &Rc<Desk> {
-        &self.0.desk
-    }
-
     fn settings_of(&self, number: u32) -> Option<Arc<Settings>> {
         let members = self.0.members.borrow();
         let member = members.get(number as usize)?.upgrade()?;

@@ -23,6 +23,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `engine` | the cores |
+//! | `solo` | one core that its owner turns |
 //! | `handle` | the client on any thread |
 //! | `local` | the client of one core |
 //! | `builder`, `settings` | a client's limits and habits |
@@ -50,6 +51,7 @@ mod request_builder;
 mod response;
 mod retry;
 mod settings;
+mod solo;
 mod target;
 mod upload;
 
@@ -62,6 +64,7 @@ pub use request::{BoxError, Request, RequestBody};
 pub use request_builder::RequestBuilder;
 pub use response::{ConnInfo, Fetched, Response, StatusError, Timings, Whole};
 pub use retry::{Attempt, RETRY_AFTER_MAX, Retry};
+pub use solo::Solo;
 pub use target::Target;
 
 pub use crate::error::{Error, Fault, Kind, LimitKind, Phase, RedirectKind, Sent, TimeoutKind};

@@ -231,13 +231,24 @@ impl<M: Send + 'static> Job<M> {
         driver: D,
         pinned: Pinned,
     ) -> io::Result<Box<dyn Turn>> {
-        let now = Instant::now();
+        let attendants = Arc::clone(&self.attendants);
+        Ok(Box::new(self.shift(driver, pinned, Instant::now(), &*attendants)?))
+    }
+
+    /// The core at work on a driver that is open already.
+    pub(crate) fn shift<D: Driver>(
+        self,
+        driver: D,
+        pinned: Pinned,
+        now: Instant,
+        attendant: &dyn Fn(Place) -> Box<dyn FnMut(M)>,
+    ) -> io::Result<Shift<D, M>> {
         let seat = &self.seats[self.index as usize];
         let bell = Arc::clone(&seat.bell);
         let pool = Pool::new(driver, self.config.slots, self.index, now);
         let tasks = Tasks::new(Arc::clone(&bell)).with_watch(self.config.watch);
         let core = Core::new(pool, tasks, bell, now)?;
-        let attend = (self.attendants)(Place {
+        let attend = attendant(Place {
             index: self.index,
             core: seat.core,
             pinned,
@@ -245,7 +256,7 @@ impl<M: Send + 'static> Job<M> {
             spawner: core.spawner(),
         });
         let post = Post { index: self.index, seats: self.seats, attend };
-        Ok(Box::new(Shift { core, post, stop: self.stop, closing: None }))
+        Ok(Shift { core, post, stop: self.stop, closing: None })
     }
 }
 
@@ -283,7 +294,7 @@ impl<M> Inbox for Post<M> {
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// A core at work.
-struct Shift<D: Driver, M> {
+pub(crate) struct Shift<D: Driver, M> {
     core: Core<D>,
     post: Post<M>,
     stop: Arc<AtomicBool>,
@@ -291,10 +302,22 @@ struct Shift<D: Driver, M> {
     closing: Option<Instant>,
 }
 
-impl<D: Driver, M> Turn for Shift<D, M> {
+impl<D: Driver, M> Shift<D, M> {
+    pub(crate) fn core(&self) -> &Core<D> {
+        &self.core
+    }
+
+    /// [`Turn::turn`] by a clock of the caller's.
+    ///
+    /// # Errors
+    /// As there.
     #[inline]
-    fn turn(&mut self, max_block: Duration) -> io::Result<bool> {
-        self.core.turn(max_block, &mut self.post, &mut Instant::now)?;
+    pub(crate) fn turn_by(
+        &mut self,
+        max_block: Duration,
+        clock: &mut impl FnMut() -> Instant,
+    ) -> io::Result<bool> {
+        self.core.turn(max_block, &mut self.post, clock)?;
         let seat = &self.post.seats[self.post.index as usize];
         let pool = self.core.pool();
         let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
@@ -303,12 +326,19 @@ impl<D: Driver, M> Turn for Shift<D, M> {
             None => {
                 if self.stop.load(Ordering::Relaxed) {
                     self.core.pool_mut().close();
-                    self.closing = Some(Instant::now() + CLOSE_MAX);
+                    self.closing = Some(clock() + CLOSE_MAX);
                 }
                 Ok(true)
             }
-            Some(deadline) => Ok(!self.core.pool().is_closed() && Instant::now() < deadline),
+            Some(deadline) => Ok(!self.core.pool().is_closed() && clock() < deadline),
         }
+    }
+}
+
+impl<D: Driver, M> Turn for Shift<D, M> {
+    #[inline]
+    fn turn(&mut self, max_block: Duration) -> io::Result<bool> {
+        self.turn_by(max_block, &mut Instant::now)
     }
 
     fn is_quiet(&self) -> bool {

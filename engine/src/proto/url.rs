@@ -148,6 +148,13 @@ fn without_dots(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
+impl From<std::convert::Infallible> for UrlError {
+    /// What can't fail does not.
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 impl std::str::FromStr for Url {
     type Err = UrlError;
 

@@ -25,20 +25,6 @@ pub(crate) trait Inbox {
     fn is_empty(&self) -> bool;
 }
 
-/// A core without a mailbox.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct NoInbox;
-
-impl Inbox for NoInbox {
-    fn drain(&mut self) -> bool {
-        false
-    }
-
-    fn is_empty(&self) -> bool {
-        true
-    }
-}
-
 /// How long turns kept the core, from the end of a wait to the beginning of the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Turns {

@@ -106,11 +106,6 @@ impl Budget {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// The limit.
-    pub(crate) fn limit(&self) -> u32 {
-        self.limit
-    }
-
     fn ring(&self, mask: u64) {
         for (core, bell) in self.bells.iter().enumerate() {
             if mask & bit_of(core as u32) != 0 {
@@ -183,7 +178,8 @@ impl Lease {
     }
 
     /// Permits in use on this core.
-    pub(crate) fn used(&self) -> u32 {
+    #[cfg(test)]
+    fn used(&self) -> u32 {
         self.used
     }
 }

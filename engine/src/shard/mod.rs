@@ -30,7 +30,6 @@ pub(crate) mod pool;
 mod settle;
 pub mod tasks;
 pub mod timers;
-#[cfg_attr(not(test), allow(dead_code, reason = "whoever sets deadlines on a core comes next"))]
 pub(crate) mod wheel;
 
 use std::collections::VecDeque;

@@ -218,7 +218,7 @@ impl Desk {
     ) -> Result<InFlight, E> {
         let mut exchanges = self.exchanges.borrow_mut();
         let id = exchanges.take();
-        let in_flight = InFlight { desk: Rc::clone(self), id, state: State::Live };
+        let in_flight = InFlight { desk: Rc::clone(self), id };
         let Some(exchange) = exchanges.find_mut(id) else { return Ok(in_flight) };
         match encode(&mut exchange.head_bytes) {
             Ok(sent) => exchange.sent = sent,
@@ -318,25 +318,16 @@ impl Drop for Sleep {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Live,
-    Gone,
-}
-
 /// A future's hold on its exchange. Dropping it cancels what is not over.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     desk: Rc<Desk>,
     id: Id,
-    state: State,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.state == State::Live {
-            self.desk.command(Command::Drop(self.id));
-        }
+        self.desk.command(Command::Drop(self.id));
     }
 }
 
@@ -349,10 +340,6 @@ fn shutdown() -> Box<Failed> {
 impl InFlight {
     fn with<R>(&self, read: impl FnOnce(&mut Exchange) -> R) -> Option<R> {
         self.desk.exchanges.borrow_mut().find_mut(self.id).map(read)
-    }
-
-    pub(crate) fn desk(&self) -> &Rc<Desk> {
-        &self.desk
     }
 
     /// The head of the response.

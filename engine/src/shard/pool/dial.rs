@@ -299,7 +299,9 @@ impl<D: Driver> Pool<D> {
         let mut first = true;
         while let Some(waiter) = self.first_waiter(place) {
             let since = self.with(waiter, |exchange| exchange.stamps.queued);
-            if !first && !(hopeless && since.is_some_and(|since| since <= started)) {
+            let waited = since.is_some_and(|since| since <= started);
+            let fails = first || (hopeless && waited);
+            if !fails {
                 break;
             }
             first = false;

@@ -216,7 +216,7 @@ impl Exchange {
         if self.stage == Stage::Ended {
             return;
         }
-        let phase = self.phase();
+        let phase = kind.phase().unwrap_or_else(|| self.phase());
         let progress = Progress {
             peer: self.carrier.peer,
             reused: self.carrier.reused,

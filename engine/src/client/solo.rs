@@ -1,0 +1,137 @@
+//! An engine of one core that its owner turns: for loops of one's own, and for the simulator. Starts no thread.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::engine::{Engine, Note, attend};
+use super::local::CoreCtx;
+use crate::clock::Instant;
+use crate::driver::uring::Tier;
+use crate::driver::{Driver, DriverKind};
+use crate::host::Host;
+use crate::mesh::{Mesh, MeshConfig, Place, Shift};
+use crate::shard::tasks::Watch;
+use crate::shard::{Holding, PoolCounters};
+use crate::sys::affinity::Pinned;
+
+/// One core on a driver of the caller's, turned by the caller: nothing happens between two turns.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringshot::clock::Instant;
+/// use ringshot::client::Solo;
+/// use ringshot::driver::{Epoll, Limits};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let url = format!("http://{}/", origin.address());
+///
+/// let driver = Epoll::open(Limits { slots: 16 })?;
+/// let mut solo = Solo::new(driver, 16, Instant::now())?;
+/// let client = solo.ctx().client(&solo.engine().client().max_conns(16).build()?);
+/// let task = solo.ctx().spawn(async move { client.get(&url).send().await?.bytes().await });
+/// while !task.is_finished() {
+///     solo.turn(Duration::from_secs(1), &mut Instant::now)?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Solo<D: Driver> {
+    shift: Shift<D, Note>,
+    ctx: CoreCtx,
+    engine: Engine,
+}
+
+impl<D: Driver> fmt::Debug for Solo<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Solo").field("holding", &self.holding()).finish_non_exhaustive()
+    }
+}
+
+impl<D: Driver> Solo<D> {
+    /// A core with at most `slots` connections, as many as `driver` was opened for.
+    ///
+    /// # Errors
+    /// What [`Driver::watch`] reports, and `EMFILE`.
+    pub fn new(driver: D, slots: u32, now: Instant) -> io::Result<Self> {
+        let config = MeshConfig {
+            cores: vec![0],
+            driver: DriverKind::Epoll,
+            tier: Tier::SingleShot,
+            host: Host::Thread,
+            slots,
+            watch: Watch::default(),
+        };
+        let mesh = Mesh::without_threads(&config.cores).map_err(|(_, error)| error)?;
+        let (ready, _) = mpsc::channel();
+        let job = mesh.job(0, &config, super::engine::attendants(), ready);
+        let seated = RefCell::new(None);
+        let attendant = |place: Place| {
+            let ctx = CoreCtx::new(place.core, place.desk, place.spawner);
+            *seated.borrow_mut() = Some(ctx.clone());
+            let attend: Box<dyn FnMut(Note)> = Box::new(move |note| attend(&ctx, note));
+            attend
+        };
+        let shift = job.shift(driver, Pinned::No, now, &attendant)?;
+        let unseated = || io::Error::other("the core has no attendant");
+        let ctx = seated.take().ok_or_else(unseated)?;
+        Ok(Self { shift, ctx, engine: Engine::of(mesh, &config) })
+    }
+
+    /// The core, for tasks and core-local clients.
+    #[must_use]
+    pub fn ctx(&self) -> &CoreCtx {
+        &self.ctx
+    }
+
+    /// The engine, for clients.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// One turn: runs tasks, submits, waits for at most `max_block`, takes in what came. `clock` tells the time. `false` once all is closed after
+    /// [`Engine::shutdown`].
+    ///
+    /// # Errors
+    /// Only when the driver is lost.
+    pub fn turn(
+        &mut self,
+        max_block: Duration,
+        clock: &mut impl FnMut() -> Instant,
+    ) -> io::Result<bool> {
+        self.shift.turn_by(max_block, clock)
+    }
+
+    /// What is held at this moment.
+    #[must_use]
+    pub fn holding(&self) -> Holding {
+        self.shift.core().pool().holding()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counters(&self) -> PoolCounters {
+        self.shift.core().pool().counters()
+    }
+
+    /// Tasks alive: one of the core's own, and those that were spawned.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.shift.core().tasks().live()
+    }
+
+    /// Hosts that anything is kept of, and exchanges that are not given back: for tests of leaks.
+    #[must_use]
+    pub fn kept(&self) -> (usize, usize) {
+        let pool = self.shift.core().pool();
+        (pool.hosts(), pool.desk().exchanges())
+    }
+
+    /// The driver, to read its counters.
+    #[must_use]
+    pub fn driver(&self) -> &D {
+        self.shift.core().pool().driver()
+    }
+}
