@@ -30,12 +30,12 @@
 //! Slots are numbered by the caller below [`Limits::slots`]; a slot's index may be used again, with the next generation, after its `Closed`.
 
 mod epoll;
+#[cfg(test)]
+mod loopback;
 mod op;
 mod payload;
 pub mod probe;
 pub mod sim;
-#[cfg(test)]
-mod tests;
 mod token;
 pub mod uring;
 

@@ -188,6 +188,14 @@ pub fn accept(listener: &impl AsFd) -> Result<OwnedFd, Errno> {
     Ok(socket.into())
 }
 
+/// Ends both directions (shutdown(2)): what is sent or received from now on, or waits to be, ends at once.
+///
+/// # Errors
+/// `ENOTCONN`.
+pub fn shut_down(socket: &impl AsFd) -> io::Result<()> {
+    socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both)
+}
+
 /// Makes closing the socket send a reset and keep no state (`SO_LINGER` with zero, socket(7)): for a connection that is given up.
 ///
 /// # Errors

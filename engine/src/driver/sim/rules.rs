@@ -188,7 +188,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::super::*;
-    use crate::driver::{Armed, Confirm, End, Span, Window};
+    use crate::driver::{Armed, Confirm, End, Event, Payload, Span, Window};
     use crate::sys::socket;
 
     const SPAN: Span = Span { template: TemplateId(0), start: 0, bytes: 4 };
@@ -255,6 +255,49 @@ mod tests {
         assert!(sim.audit().is_clean(), "{:?}", sim.audit());
     }
 
+    fn send_bytes(bytes: &'static [u8], confirm: Confirm) -> Op {
+        Op::SendBytes { bytes: Payload::Shared(bytes.into()), confirm }
+    }
+
+    #[test]
+    fn bytes_of_the_callers_are_sent_and_their_buffers_come_back() {
+        let mut sim = echo(Config::calm(2, 1));
+        run(&mut sim, [(ONE, connect())]);
+        let mut buffer = sim.buffer();
+        buffer.extend_from_slice(b"mine");
+        let place = buffer.as_ptr();
+        let send = Op::SendBytes { bytes: Payload::Buffer(buffer), confirm: Confirm::OnFailure };
+        assert_eq!(run(&mut sim, [(ONE, STREAM), (ONE, send)]), ["mine Yes"]);
+        let again = sim.buffer();
+        assert!(again.is_empty() && again.as_ptr() == place);
+        let mut told = run(&mut sim, [(ONE, send_bytes(b"told", Confirm::Always))]);
+        told.sort();
+        assert_eq!(told, ["Sent", "told Yes"]);
+        assert!(sim.alarm().is_err());
+        sim.watch(crate::sys::eventfd::EventFd::new().unwrap().into()).unwrap();
+        assert!(sim.watch(crate::sys::eventfd::EventFd::new().unwrap().into()).is_err());
+        run(&mut sim, [(ONE, Op::Close)]);
+        assert!(sim.audit().is_clean(), "{:?}", sim.audit());
+    }
+
+    /// Over many seeds: what is told as taken is what the peer saw, and a failure may come with none, a part or all of it.
+    #[test]
+    fn a_failed_send_says_what_was_taken() {
+        let mut seen = [false; 3];
+        for seed in 0..64 {
+            let faults = Faults { send_fails: 1.0, ..Faults::default() };
+            let mut sim = echo(Config { faults, ..Config::calm(2, seed) });
+            run(&mut sim, [(ONE, connect())]);
+            let told = run(&mut sim, [(ONE, STREAM), (ONE, send_bytes(b"abcd", Confirm::Always))]);
+            let taken = |text: &String| text.split("taken: ").nth(1).map(|it| it[..1].to_owned());
+            let taken: usize = told.iter().find_map(taken).unwrap().parse().unwrap();
+            let echoed = told.iter().find_map(|text| text.strip_suffix(" Yes")).unwrap_or_default();
+            assert!(echoed.len() <= taken, "{told:?}");
+            seen[usize::from(taken > 0) + usize::from(taken == 4)] = true;
+        }
+        assert_eq!(seen, [true; 3]);
+    }
+
     #[test]
     fn discards_and_stops() {
         let mut sim = echo(Config::calm(2, 1));
@@ -284,6 +327,8 @@ mod tests {
         check(vec![(ONE, STREAM), (ONE, Op::Discard { bytes: 1 })], "two receives in flight");
         check(vec![(ONE, Op::Discard { bytes: 0 })], "a discard of nothing");
         check(vec![(ONE, CONFIRMED), (ONE, SEND)], "a send while a confirmed send is in flight");
+        check(vec![(ONE, CONFIRMED), (ONE, send_bytes(b"x", Confirm::OnFailure))], "a send while");
+        check(vec![(ONE, send_bytes(b"", Confirm::OnFailure))], "a send of nothing");
         check(vec![(ONE, connect())], "a slot that is taken");
         check(vec![(Slot::first(0), SEND)], "a slot that is closed");
         check(vec![(Slot::first(2), connect())], "an index out of range");

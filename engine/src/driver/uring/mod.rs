@@ -4,6 +4,7 @@
 //! its share of one enter. What can go wrong is told by the completion's flags: see [`reap`](Uring::reap) and `docs/kernel-support.md`.
 
 mod buf_ring;
+mod closing;
 mod in_flight;
 mod outbox;
 mod prep;
@@ -62,6 +63,8 @@ pub struct Uring {
     wakes: Option<EventFd>,
     /// The kernel has stopped to tell wakes.
     deaf: bool,
+    /// Slots that are being closed and whose cancellation is over: nothing of them should be pending.
+    lingering: Vec<Slot>,
     alarm: Option<EventFd>,
     /// Something is to be done before the next enter: see [`Uring::attend`].
     attention: bool,
@@ -113,6 +116,7 @@ impl Uring {
             outboxes: Outboxes::new(slots),
             wakes: None,
             deaf: false,
+            lingering: Vec::new(),
             alarm: None,
             attention: false,
             told: Vec::new(),
@@ -227,42 +231,6 @@ impl Uring {
         self.push(&prep::accept(target).user_data(Token { slot, kind: Kind::Accept }.pack()))?;
         self.started(slot, None);
         Ok(())
-    }
-
-    fn close(&mut self, slot: Slot) -> Result<(), ()> {
-        let descriptors = self.descriptors;
-        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
-        if entry.closing() {
-            return Ok(());
-        }
-        if entry.sending {
-            self.outboxes.forget_waiting(slot);
-        }
-        if entry.idle() {
-            entry.set_closing();
-            self.finish_close(slot);
-            return Ok(());
-        }
-        let sqe = prep::cancel_all(Self::target(descriptors, slot, entry));
-        self.push(&sqe.user_data(Token { slot, kind: Kind::Cancel }.pack()))?;
-        if let Some(entry) = self.in_flight.live(slot) {
-            entry.set_closing();
-            entry.started();
-        }
-        Ok(())
-    }
-
-    /// Closes the socket of a slot that nothing is pending for, and remembers to tell it.
-    fn finish_close(&mut self, slot: Slot) {
-        let Some(socket) = self.in_flight.vacate(slot) else { return };
-        if self.descriptors == Descriptors::Fixed {
-            self.counters.system_calls += 1;
-            // A place that can't be emptied is overwritten by the next socket.
-            let _ = self.ring.submitter().register_files_update(slot.index, &[-1]);
-        }
-        self.counters.system_calls += 1;
-        drop(socket);
-        self.closed.push(slot);
     }
 
     /// Connects the socket, or tells at the next reap why it can't.

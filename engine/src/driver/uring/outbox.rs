@@ -166,15 +166,9 @@ impl Outboxes {
         self.executed = 0;
     }
 
-    /// Keeps what the kernel may still read for ever.
-    pub(super) fn leak(&mut self) {
-        for place in &mut self.boxes {
-            std::mem::forget(place.current.take());
-        }
-    }
-
-    /// Whether the kernel may be reading anything.
-    pub(super) fn is_lending(&self) -> bool {
-        self.boxes.iter().any(|place| place.current.is_some())
+    /// Indices of the slots whose bytes the kernel may be reading.
+    pub(super) fn lending(&self) -> impl Iterator<Item = usize> {
+        let boxes = self.boxes.iter().enumerate();
+        boxes.filter(|(_, place)| place.current.is_some()).map(|(index, _)| index)
     }
 }

@@ -98,6 +98,10 @@ impl Uring {
         if kind != Kind::SendQuiet {
             self.ended(slot, kind == Kind::Discard);
         }
+        if kind == Kind::Cancel && self.in_flight.live(slot).is_some_and(|entry| entry.closing()) {
+            self.lingering.push(slot);
+            self.attention = true;
+        }
     }
 
     /// An accepted connection. A listener that stopped by itself is armed again.

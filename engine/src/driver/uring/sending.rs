@@ -1,11 +1,9 @@
 //! Sends. Templates go straight through, with nothing to remember; the caller's own bytes stay in the slot's outbox until the kernel is done with them.
 
-use io_uring::types::CancelBuilder;
-
 use super::outbox::{Current, Stage, Waiting};
 use super::{Uring, prep};
 use crate::driver::{Completion, Confirm, Event, Full, Kind, Op, Payload, Slot, Span, Token};
-use crate::sys::Errno;
+use crate::sys::{Errno, socket};
 
 /// The most that one submission sends, in bytes; the rest follows when it is done.
 const SEND_BYTES_MAX: usize = 1 << 30;
@@ -225,6 +223,7 @@ impl Uring {
         if std::mem::take(&mut self.deaf) && self.listen_for_wakes().is_err() {
             (self.deaf, self.attention) = (true, true);
         }
+        self.end_lingering();
         let mut told = std::mem::take(&mut self.told);
         for slot in std::mem::take(&mut self.outboxes.stalled) {
             self.retry(slot, &mut told);
@@ -255,12 +254,13 @@ impl Uring {
         }
     }
 
-    /// Ends what the kernel does with the caller's bytes, at once; bytes of which that is not sure are never freed.
+    /// Sees to it that the kernel reads no more of the caller's bytes, though sends that wait for room outlive the ring for a moment: a send on a socket that was
+    /// shut down ends before it reads anything (`tcp_sendmsg`, `unix_stream_sendmsg`). All of them run on this thread, so none is under way.
     fn end_lending(&mut self) {
-        if self.outboxes.is_lending() {
-            let all = CancelBuilder::any();
-            if self.ring.submitter().register_sync_cancel(None, all).is_err() {
-                self.outboxes.leak();
+        for index in self.outboxes.lending() {
+            if let Some(socket) = self.in_flight.socket(index) {
+                // ENOTCONN: nothing can be sent either.
+                let _ = socket::shut_down(socket);
             }
         }
     }
