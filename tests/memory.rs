@@ -28,12 +28,10 @@ fn ten_thousand_connections_on_one_core() {
         return measure(driver.expect("a driver that works here"), &url);
     }
     let config = origin::Config {
-        address: "127.0.0.1:0".parse().unwrap(),
         cores: vec![next_core()],
         driver: DriverKind::Epoll,
         body_bytes: 100,
-        delay: Duration::ZERO,
-        close_every: None,
+        ..origin::Config::on_loopback()
     };
     let server = Origin::start(&config).expect("an origin");
     let url = format!("http://{}/", server.address());

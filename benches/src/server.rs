@@ -23,12 +23,10 @@ pub fn serve_if_asked() -> Outcome<bool> {
         return Ok(false);
     }
     let config = Config {
-        address: SocketAddr::from(([127, 0, 0, 1], 0)),
         cores: vec![core.parse()?],
         driver: DriverKind::IoUring,
         body_bytes: body_bytes.parse()?,
-        delay: Duration::ZERO,
-        close_every: None,
+        ..Config::on_loopback()
     };
     let origin = Origin::start(&config).or_else(|_| {
         // No io_uring here: the same origin on epoll.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ringshot::driver::DriverChoice;
+use ringshot::origin::{DIRECTIVES, Directive};
 
 use crate::cores::{CoreList, core_list};
 use crate::exit::{Exit, Failure};
@@ -38,7 +39,15 @@ Examples:
   ringshot serve --port 0 --body-bytes 64KiB --delay 5ms
 
 --cores auto is the first core that this process may use. Sizes: 512, 64KiB,
-64k (of 1000), 1MiB. It listens on 127.0.0.1 and ends with Ctrl-C.";
+64k (of 1000), 1MiB. It listens on 127.0.0.1 and ends with Ctrl-C.
+
+Every path gets the same answer, but for these:
+";
+
+const SERVE_QUERIES: &str = "
+Behind a ? each takes any of delay=MS, status=CODE, close, chunked, trailers,
+and unframed (a body that ends with the connection), like /bytes/99?delay=5&close.
+";
 
 const COMPARE_EXAMPLES: &str = "\
 Examples:
@@ -64,8 +73,8 @@ pub(crate) enum Command {
     /// Send requests to a URL and report rate, latency and cost
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Answer every request with a fixed response
-    #[command(after_help = SERVE_EXAMPLES)]
+    /// Answer every request with a fixed response, or as its path says
+    #[command(after_help = serve_help())]
     Serve(Box<ServeArgs>),
     /// Run the same load on io_uring and on epoll in turn, and compare
     #[command(after_help = COMPARE_EXAMPLES)]
@@ -170,6 +179,9 @@ pub(crate) struct ServeArgs {
     /// Close each connection after this many responses
     #[arg(long, value_name = "COUNT", value_parser = units::positive_count)]
     pub(crate) close_every: Option<u64>,
+    /// Seed of random delays and failures
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    pub(crate) seed: u64,
     /// The system interface that drives the sockets; auto is io_uring where it works
     #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto", value_parser = driver)]
     pub(crate) driver: DriverChoice,
@@ -214,6 +226,16 @@ pub(crate) struct DoctorArgs {
     /// What to print on standard output
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: Format,
+}
+
+/// The examples, and a line for each path that decides what happens.
+fn serve_help() -> String {
+    let line = |directive: &Directive| {
+        let path = format!("/{}{}", directive.name, directive.arguments);
+        format!("  {path:<36} {}\n", directive.does)
+    };
+    let lines: String = DIRECTIVES.iter().map(line).collect();
+    format!("{SERVE_EXAMPLES}{lines}{SERVE_QUERIES}")
 }
 
 /// Reads the command line. `--help` and `--version` print and end the process with 0.
@@ -282,6 +304,13 @@ mod tests {
         assert_eq!(args.load.connect_timeout, Duration::from_secs(5));
         assert_eq!((args.load.method.as_str(), args.output.output), ("GET", Format::Text));
         assert_eq!(args.load.cores, CoreList::Auto);
+    }
+
+    #[test]
+    fn the_help_of_serve_fits_and_names_every_directive() {
+        let help = serve_help();
+        assert!(help.contains("\n  /delay/MS  ") && help.contains("\n  /redirect-to?url=URL  "));
+        assert!(help.lines().all(|line| line.len() <= 90), "{help}");
     }
 
     #[test]

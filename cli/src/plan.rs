@@ -78,6 +78,7 @@ pub(crate) fn for_serve(args: &ServeArgs) -> Result<Prepared<origin::Config>, Fa
         body_bytes: args.body_bytes,
         delay: args.delay,
         close_every: args.close_every,
+        seed: args.seed,
     };
     Ok(Prepared { config, warnings })
 }

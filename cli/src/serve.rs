@@ -88,9 +88,7 @@ mod tests {
             address: ([127, 0, 0, 1], 0).into(),
             cores: vec![0, 1],
             driver: DriverKind::Epoll,
-            body_bytes: 13,
-            delay: std::time::Duration::ZERO,
-            close_every: None,
+            ..Config::on_loopback()
         };
         let line = ready_line("127.0.0.1:4711", &config);
         assert_eq!(

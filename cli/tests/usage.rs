@@ -146,7 +146,7 @@ fn help_is_not_an_error() {
     };
     check_help(&["--help"], &["compare", "Exit codes", "130"]);
     check_help(&["run", "--help"], &["--no-keepalive", "[default: 10s]", "Examples:", "10k"]);
-    check_help(&["serve", "--help"], &["--body-bytes", "[default: 8080]", "KiB"]);
+    check_help(&["serve", "--help"], &["--body-bytes", "[default: 8080]", "KiB", "/delay/MS"]);
     check_help(&["compare", "--help"], &["--rounds", "[default: 7]", "--seed"]);
     check_help(&["doctor", "--help"], &["--output"]);
     check_help(&["--version"], &[env!("CARGO_PKG_VERSION")]);

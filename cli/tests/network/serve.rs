@@ -162,6 +162,30 @@ fn answers_wait_for_their_delay() {
 }
 
 #[test]
+fn paths_decide_what_happens() {
+    check_served(&["--seed", "7"], |server| {
+        let mut client = Client::connect(server);
+        let mut ask = |path: &str| {
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+            client.answer()
+        };
+        let sent = Instant::now();
+        let answer = ask("/bytes/100?delay=50&status=404");
+        assert!(sent.elapsed() >= Duration::from_millis(50), "{:?}", sent.elapsed());
+        assert!(answer.head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{}", answer.head);
+        assert_eq!(answer.body.len(), 100);
+        let refused = ask("/delay/soon");
+        assert!(refused.head.starts_with("HTTP/1.1 400 "), "{}", refused.head);
+        let text = String::from_utf8(refused.body).expect("text");
+        assert_eq!(text, "/delay/MS: MS must be a number from 0 to 3600000, not \"soon\"\n");
+        assert_eq!(ask("/elsewhere").body, b"Hello, world\n");
+        assert_eq!(value(&ask("/close").head, "connection"), Some("close"));
+        client.check_end();
+        4
+    });
+}
+
+#[test]
 fn large_and_empty_bodies() {
     check_served(&["--body-bytes", "1MiB"], |server| {
         let mut client = Client::connect(server);

@@ -408,4 +408,20 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_close_is_a_reset_if_it_is_said_before() {
+        check(|name, driver, mut far| {
+            let mut told = Vec::new();
+            driver.try_submit(SLOT, Op::Receive(Window::Stream)).unwrap();
+            send(driver, Payload::Buffer(b"half".to_vec()), Confirm::Always);
+            assert_eq!(event(driver, &mut told), "Sent", "{name}");
+            driver.try_submit(SLOT, Op::ResetOnClose).unwrap();
+            driver.try_submit(SLOT, Op::Close).unwrap();
+            assert_eq!(event(driver, &mut told), "Closed", "{name}");
+            far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let error = far.read_to_end(&mut Vec::new()).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET), "{name}");
+        });
+    }
 }

@@ -50,6 +50,9 @@ pub enum Op {
     },
     /// Ends a receive or discard that is in flight; its end is told by `ReceiveEnded(Stopped)`, unless it ended by itself first.
     Stop,
+    /// From now on closing the socket resets the connection: the peer sees `ECONNRESET`, and what it was not sent is dropped (socket(7), `SO_LINGER` with
+    /// zero). Has no completion.
+    ResetOnClose,
     /// Cancels what is in flight, closes the socket, and tells `Closed`, the slot's last completion.
     Close,
 }

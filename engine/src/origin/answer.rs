@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use super::delivery::TEXT;
+
 /// Most bytes of repeated answers that go out in one send.
 const COPIES_BYTES_MAX: usize = 64 << 10;
 /// Most answers in one send.
@@ -30,8 +32,7 @@ impl Answer {
         )
         .into_bytes();
         if body == Body::Sent {
-            let text = b"Hello, world\n";
-            one.extend(text.iter().copied().cycle().take(body_bytes as usize));
+            one.extend(TEXT.iter().copied().cycle().take(body_bytes as usize));
         }
         Self::new(&one, if close { 1 } else { COPIES_MAX })
     }

@@ -2,17 +2,26 @@
 
 use std::collections::VecDeque;
 
-use super::request::{Memo, Wish};
+use super::delivery::{Delivery, Occasion, closes};
+use super::incoming::Incoming;
+use super::plan::{Body, Expectation, Plan};
+use super::request::{Bad, Length, Memo, Parsed, Special, Wish};
+use crate::clock::Instant;
 use crate::driver::Slot;
+use crate::driver::sim::Random;
 
 /// Bytes of a request head that comes in pieces.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// The answers, by place.
+/// Bytes kept for the planned answers of a connection; a client that wants more without reading is cut off.
+const HELD_BYTES_MAX: usize = 4 << 20;
+/// The answers made once, by place.
 pub(super) const KEEP: usize = 0;
 pub(super) const CLOSE: usize = 1;
 pub(super) const HEAD: usize = 2;
 pub(super) const HEAD_CLOSE: usize = 3;
 pub(super) const BAD: usize = 4;
+/// Not one of them: the next of the connection's deliveries.
+pub(super) const PLANNED: usize = 5;
 
 /// One connection.
 #[derive(Debug)]
@@ -27,10 +36,30 @@ pub(super) struct Connection {
     pub(super) partial: Vec<u8>,
     /// Answers that wait for their time or for a send to end, oldest first.
     pub(super) owed: VecDeque<usize>,
+    /// Fixed answers whose time has come.
+    pub(super) due: u64,
     pub(super) answered: u64,
+    /// Requests that have begun and are not answered.
+    pub(super) requests: u32,
     pub(super) busy: bool,
+    /// Whether an answer was planned: then every send is confirmed, so that none passes another.
+    pub(super) planned: bool,
+    /// Whether the origin counts it as open.
+    pub(super) counted: bool,
+    /// A special request whose body is coming.
+    incoming: Option<Box<Incoming>>,
+    /// A delivery for each [`PLANNED`] in `owed`.
+    pub(super) deliveries: VecDeque<Box<Delivery>>,
+    /// When the first of them goes on, if that is still to come.
+    pub(super) timer: Option<Instant>,
 }
 
+/// Where a connection is.
+///
+/// ```text
+/// Free ──accepted──> Open ──last answer known, or the client's end──> Ending ──all sent──> Closing ──closed──> Free
+///                     └──────────────────── cut off, reset, nothing owed ────────────────────┘
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Free,
@@ -39,6 +68,19 @@ pub(super) enum State {
     Ending,
     Closing,
 }
+
+/// What every connection of a core reads by.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) memo: Memo,
+    pub(super) close_every: u64,
+    pub(super) fixed_bytes: u64,
+    pub(super) random: Random,
+}
+
+/// A client that is not worth an answer.
+#[derive(Debug)]
+pub(super) struct Hopeless;
 
 impl Connection {
     pub(super) fn new(slot: Slot) -> Self {
@@ -49,45 +91,44 @@ impl Connection {
             wish: None,
             partial: Vec::new(),
             owed: VecDeque::new(),
+            due: 0,
             answered: 0,
+            requests: 0,
             busy: false,
+            planned: false,
+            counted: false,
+            incoming: None,
+            deliveries: VecDeque::new(),
+            timer: None,
         }
     }
 
     pub(super) fn renew(&mut self) {
-        self.slot = self.slot.next();
-        self.state = State::Free;
-        self.skip = 0;
-        self.wish = None;
-        self.partial.clear();
-        self.owed.clear();
-        self.answered = 0;
-        self.busy = false;
+        let (mut partial, mut owed) =
+            (std::mem::take(&mut self.partial), std::mem::take(&mut self.owed));
+        partial.clear();
+        owed.clear();
+        *self = Self { partial, owed, ..Self::new(self.slot.next()) };
     }
 
-    /// Reads requests and notes what they are owed. `Err` for a client that is not worth an answer.
+    /// Reads requests and notes what they are owed.
     #[inline]
-    pub(super) fn read(
-        &mut self,
-        input: &[u8],
-        memo: &mut Memo,
-        close_every: u64,
-    ) -> Result<(), ()> {
+    pub(super) fn read(&mut self, input: &[u8], rules: &mut Rules) -> Result<(), Hopeless> {
         if self.partial.is_empty() {
-            let used = self.read_whole(input, memo, close_every);
+            let used = self.read_whole(input, rules);
             self.partial.extend_from_slice(&input[used..]);
         } else {
             let mut joined = std::mem::take(&mut self.partial);
             joined.extend_from_slice(input);
-            let used = self.read_whole(&joined, memo, close_every);
+            let used = self.read_whole(&joined, rules);
             joined.drain(..used);
             self.partial = joined;
         }
-        if self.partial.len() > HEAD_BYTES_MAX { Err(()) } else { Ok(()) }
+        if self.partial.len() > HEAD_BYTES_MAX { Err(Hopeless) } else { Ok(()) }
     }
 
     /// Reads what is whole and returns how many bytes that was.
-    fn read_whole(&mut self, input: &[u8], memo: &mut Memo, close_every: u64) -> usize {
+    fn read_whole(&mut self, input: &[u8], rules: &mut Rules) -> usize {
         let mut used = 0;
         while self.state == State::Open {
             let rest = &input[used..];
@@ -98,29 +139,39 @@ impl Connection {
                 return used;
             }
             if let Some(wish) = self.wish.take() {
-                self.owe(wish, close_every);
+                self.owe(wish, rules);
                 continue;
             }
-            match memo.read(&input[used..]) {
-                Ok(None) => return used,
-                Ok(Some(request)) => {
+            if self.incoming.is_some() {
+                used += self.read_incoming(&input[used..], rules);
+                if self.incoming.is_some() {
+                    return used;
+                }
+                continue;
+            }
+            match rules.memo.read(&input[used..]) {
+                Ok(Parsed::Partial) => return used,
+                Ok(Parsed::Fixed(request)) => {
                     used += request.head_bytes;
                     self.skip = request.body_bytes;
                     self.wish = Some(request.wish);
+                    self.requests += 1;
                 }
-                Err(_) => {
-                    self.owed.push_back(BAD);
-                    self.state = State::Ending;
+                Ok(Parsed::Special(special)) => {
+                    used += special.head_bytes;
+                    self.requests += 1;
+                    self.begin(*special);
                 }
+                Err(Bad) => self.owe_bad(),
             }
         }
         // What comes after the last request is nobody's.
         input.len()
     }
 
-    fn owe(&mut self, wish: Wish, close_every: u64) {
+    fn owe(&mut self, wish: Wish, rules: &Rules) {
         self.answered += 1;
-        let close = wish.close || self.answered >= close_every;
+        let close = wish.close || self.answered >= rules.close_every;
         if close {
             self.state = State::Ending;
         }
@@ -130,5 +181,152 @@ impl Connection {
             (true, false) => HEAD,
             (true, true) => HEAD_CLOSE,
         });
+    }
+
+    fn owe_bad(&mut self) {
+        self.incoming = None;
+        self.owed.push_back(BAD);
+        self.state = State::Ending;
+    }
+
+    /// The head of a special request is here. A body that is announced with `Expect` is asked for, in its turn.
+    #[cold]
+    fn begin(&mut self, mut special: Special) {
+        let met = Expectation::Met;
+        let expectation = special.plan.as_ref().map_or(met, |plan| plan.expectation);
+        match expectation {
+            Expectation::Refused if special.expects => {
+                // What was announced may come all the same: nothing behind it could be told from it.
+                special.plan = Some(Plan { close: true, ..Plan::with_status(417) });
+                special.length = Length::Known(0);
+            }
+            Expectation::Met if special.expects && special.length != Length::Known(0) => {
+                self.owe_delivery(Delivery::interim());
+            }
+            _ => {}
+        }
+        self.incoming = Some(Box::new(Incoming::new(special)));
+    }
+
+    /// Reads the body of a special request. When it is whole, its answer is owed.
+    #[cold]
+    fn read_incoming(&mut self, input: &[u8], rules: &mut Rules) -> usize {
+        let Some(mut incoming) = self.incoming.take() else { return 0 };
+        let Ok(used) = incoming.read(input) else {
+            self.owe_bad();
+            return input.len();
+        };
+        if incoming.is_whole() {
+            self.owe_special(*incoming, rules);
+        } else {
+            self.incoming = Some(incoming);
+        }
+        used
+    }
+
+    fn owe_special(&mut self, incoming: Incoming, rules: &mut Rules) {
+        let Incoming { special, kept, .. } = incoming;
+        let too_long = special.echoes() && kept.is_none();
+        let Some(mut plan) = special.plan else {
+            return self.owe(special.wish, rules);
+        };
+        if too_long {
+            plan = Plan { body: Body::Reason, ..Plan::with_status(413) };
+        }
+        plan.settle(&mut rules.random);
+        self.answered += 1;
+        let mut occasion = Occasion {
+            head: special.wish.head,
+            http10: special.http10,
+            close: false,
+            fixed_bytes: rules.fixed_bytes,
+        };
+        occasion.close =
+            special.wish.close || self.answered >= rules.close_every || closes(&plan, occasion);
+        if occasion.close {
+            self.state = State::Ending;
+        }
+        self.owe_delivery(Delivery::new(plan, occasion, kept.unwrap_or_default()));
+    }
+
+    fn owe_delivery(&mut self, delivery: Delivery) {
+        self.planned = true;
+        self.owed.push_back(PLANNED);
+        self.deliveries.push_back(Box::new(delivery));
+    }
+
+    /// The time of new deliveries begins.
+    pub(super) fn start_deliveries(&mut self, now: Instant) -> Result<(), Hopeless> {
+        let new = self.deliveries.iter_mut().rev().take_while(|delivery| !delivery.started());
+        new.for_each(|delivery| delivery.start(now));
+        let held: usize = self.deliveries.iter().map(|delivery| delivery.held_bytes()).sum();
+        if held > HELD_BYTES_MAX { Err(Hopeless) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> Rules {
+        Rules {
+            memo: Memo::default(),
+            close_every: u64::MAX,
+            fixed_bytes: 13,
+            random: Random::new(1),
+        }
+    }
+
+    fn check(input: &str, owed: &[usize], deliveries: usize, state: State) {
+        for cut in 0..input.len() {
+            let (mut connection, mut rules) = (Connection::new(Slot::first(1)), rules());
+            connection.state = State::Open;
+            connection.read(&input.as_bytes()[..cut], &mut rules).unwrap();
+            connection.read(&input.as_bytes()[cut..], &mut rules).unwrap();
+            let seen = (connection.owed.make_contiguous().to_vec(), connection.state);
+            assert_eq!(seen, (owed.to_vec(), state), "{input:?} {cut}");
+            assert_eq!(
+                (connection.deliveries.len(), connection.skip),
+                (deliveries, 0),
+                "{input:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn mixed_requests_are_owed_in_their_order() {
+        let fixed = "GET / HTTP/1.1\r\n\r\n";
+        let planned = "GET /delay/5 HTTP/1.1\r\n\r\n";
+        let post = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        check(&[fixed, planned, fixed].concat(), &[KEEP, PLANNED, KEEP], 1, State::Open);
+        check(&[post, fixed].concat(), &[KEEP, KEEP], 0, State::Open);
+        let expecting = "POST / HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\nx";
+        check(&[expecting, fixed].concat(), &[PLANNED, KEEP, KEEP], 1, State::Open);
+        let ignored = expecting.replace("/ ", "/expect/ignore ");
+        check(&[&ignored, fixed].concat(), &[PLANNED, KEEP], 1, State::Open);
+        let refused = expecting.replace("/ ", "/expect/417 ");
+        check(&[fixed, &refused, fixed].concat(), &[KEEP, PLANNED], 1, State::Ending);
+        for last in ["/close", "/abort", "/reset", "/truncate/9", "/bytes/9?unframed"] {
+            let last = planned.replace("/delay/5", last);
+            check(&[&last, fixed].concat(), &[PLANNED], 1, State::Ending);
+        }
+        let broken = post.replace("3\r\n", "x\r\n");
+        check(&[fixed, &broken, fixed].concat(), &[KEEP, BAD], 0, State::Ending);
+    }
+
+    #[test]
+    fn answers_that_are_kept_are_bounded() {
+        let (mut connection, mut rules) = (Connection::new(Slot::first(1)), rules());
+        connection.state = State::Open;
+        let body = vec![b'x'; 1 << 20];
+        let head = "POST /echo?delay=9 HTTP/1.1\r\nContent-Length: 1048576\r\n\r\n";
+        let request = [head.as_bytes(), &body].concat();
+        for _ in 0..3 {
+            connection.read(&request, &mut rules).unwrap();
+            assert!(connection.start_deliveries(Instant::from_nanos(1)).is_ok());
+        }
+        connection.read(&request, &mut rules).unwrap();
+        connection.read(&request, &mut rules).unwrap();
+        assert!(connection.start_deliveries(Instant::from_nanos(1)).is_err());
     }
 }

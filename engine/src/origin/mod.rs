@@ -1,20 +1,57 @@
-//! A fixed-response HTTP/1.1 origin on the same driver, for loopback runs with nothing installed. Not a web server: every path gets the same answer.
+//! An HTTP/1.1 origin on the same driver, for loopback runs with nothing installed. Not a web server: it has no files, and most paths get the same answer.
 //!
-//! It is built to be faster than any client here, so that it is not what is measured: no allocation, no parsing of heads seen before, one send for all
-//! requests of a receive.
+//! The fixed answer is built to be faster than any client here, so that it is not what is measured: no allocation, no parsing of heads seen before, one send
+//! for all requests of a receive. These paths decide what happens instead, for examples and tests of a client:
+//!
+//! | path | what happens |
+//! |---|---|
+//! | `/delay/MS` | the fixed answer after MS milliseconds, at most [`DELAY_MAX`] |
+//! | `/lognormal/MEDIAN_MS/SIGMA_PERCENT` | the fixed answer after a random delay: log-normal, seeded ([`Config::seed`]) |
+//! | `/hang` | no answer, ever; nor to what is pipelined behind it |
+//! | `/status/CODE` | an answer with this status, 200 to 599 |
+//! | `/fail/PERCENT` | 503 for this share of the requests, seeded; else the fixed answer |
+//! | `/retry-after/SECONDS` | 503 with `Retry-After` |
+//! | `/bytes/N` | a body of N bytes, at most [`BODY_BYTES_MAX`] |
+//! | `/chunked/N` | the same, chunked |
+//! | `/stream/N/PIECE_BYTES/EVERY_MS` | N bytes with a known length: a piece at once, and then one every EVERY_MS |
+//! | `/truncate/N` | announces N bytes, sends half of them, closes |
+//! | `/reset` | announces 1000 bytes, sends half of them, resets the connection |
+//! | `/abort` | closes the connection instead of answering |
+//! | `/close` | the fixed answer with `Connection: close` |
+//! | `/echo` | the request's body, up to [`ECHO_BYTES_MAX`]; 413 beyond |
+//! | `/headers` | the request's head as text |
+//! | `/redirect/N` | 302 to `/redirect/N-1`, and so on to the fixed answer; the query goes along |
+//! | `/redirect-to?url=URL` | 302 to URL, which is percent-encoded |
+//! | `/expect` | the fixed answer. As on every path, `Expect: 100-continue` is met with 100 before the body is read |
+//! | `/expect/417` | 417 at once if the request expects 100, and the connection closes; else the fixed answer |
+//! | `/expect/ignore` | the fixed answer once the body is there, and never 100 |
+//! | `/continue/N` | 100 N times, then the fixed answer |
+//!
+//! Behind a `?` each takes any of `delay=MS`, `status=CODE` (where the path does not say one), `close`, `chunked`, `trailers` (chunked, with one), and `unframed` (a body
+//! that ends with the connection); the rest of a query is ignored. A value out of range gets 400, with a text that says what it may be. A delay begins when the
+//! request is whole. Answers keep the order of their requests; `HEAD` gets the head alone; request bodies are read, by length or chunked.
+//!
+//! A client that closes its side is not answered any more, unless the answer is being sent: so the origin's [`Counters`] follow the client's own count.
 
 mod answer;
+mod answering;
+mod config;
 mod connection;
+mod counters;
+mod delivery;
+mod directive;
+mod incoming;
+mod plan;
 mod request;
 mod server;
+mod timers;
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crate::driver::probe;
 use crate::driver::uring::Config as RingConfig;
@@ -22,90 +59,25 @@ use crate::driver::{Driver, DriverKind, Epoll, Limits, Uring};
 use crate::host::thread;
 use crate::sys::process;
 use crate::sys::socket::{self, Blocking, Share};
+use counters::{Open, Published};
 use server::Server;
 
-/// The largest body that an origin serves.
-pub const BODY_BYTES_MAX: u64 = 1 << 30;
-/// Most connections of one core.
-pub const CONNECTIONS_MAX: u32 = 1 << 17;
-/// The longest delay of an answer.
-pub const DELAY_MAX: Duration = Duration::from_secs(3600);
+pub use config::{BODY_BYTES_MAX, CONNECTIONS_MAX, Config, DELAY_MAX, OriginError};
+pub use counters::Counters;
+pub use directive::{DIRECTIVES, Directive};
+pub use incoming::ECHO_BYTES_MAX;
+
 /// Descriptors that are not connections.
 const FILES_BESIDES_CONNECTIONS: u64 = 32;
-
-/// What an origin serves, and where.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Where to listen; port 0 takes any free one.
-    pub address: SocketAddr,
-    /// The cores that serve, a pinned thread each. Not empty.
-    pub cores: Vec<usize>,
-    /// The driver of every core.
-    pub driver: DriverKind,
-    /// Bytes of each body, at most [`BODY_BYTES_MAX`].
-    pub body_bytes: u64,
-    /// How long each answer waits, at most [`DELAY_MAX`].
-    pub delay: Duration,
-    /// Close each connection, with notice, after so many answers; `None` never.
-    pub close_every: Option<u64>,
-}
-
-/// Why an origin could not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OriginError {
-    /// A value outside its range.
-    #[error("{what} must be {range}")]
-    OutOfRange {
-        /// Which value.
-        what: &'static str,
-        /// What it may be.
-        range: String,
-    },
-    /// The address can't be listened on.
-    #[error("can't listen on {address}: {source}")]
-    Listen {
-        /// The address asked for.
-        address: SocketAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// A thread or its driver could not be started.
-    #[error("can't serve on core {core}: {source}")]
-    Core {
-        /// The core.
-        core: usize,
-        /// What the system said.
-        source: io::Error,
-    },
-}
 
 /// A running origin. Stops when it is dropped.
 #[derive(Debug)]
 pub struct Origin {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
-    served: Vec<Arc<AtomicU64>>,
+    open: Arc<Open>,
+    cores: Vec<Arc<Published>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
-}
-
-impl Config {
-    fn check(&self) -> Result<(), OriginError> {
-        let out = |what, range: String| Err(OriginError::OutOfRange { what, range });
-        if self.cores.is_empty() {
-            return out("the number of cores", "at least 1".to_owned());
-        }
-        if self.body_bytes > BODY_BYTES_MAX {
-            return out("the body", format!("at most {BODY_BYTES_MAX} bytes"));
-        }
-        if self.delay > DELAY_MAX {
-            return out("the delay", format!("at most {} s", DELAY_MAX.as_secs()));
-        }
-        if self.close_every == Some(0) {
-            return out("the number of answers a connection", "at least 1".to_owned());
-        }
-        Ok(())
-    }
 }
 
 impl Origin {
@@ -116,19 +88,25 @@ impl Origin {
     pub fn start(config: &Config) -> Result<Self, OriginError> {
         config.check()?;
         let (address, listeners) = listen(config)?;
-        let mut origin =
-            Self { address, stop: Arc::default(), served: Vec::new(), threads: Vec::new() };
-        for (core, listener) in config.cores.iter().copied().zip(listeners) {
-            let served = Arc::<AtomicU64>::default();
+        let mut origin = Self {
+            address,
+            stop: Arc::default(),
+            open: Arc::default(),
+            cores: Vec::new(),
+            threads: Vec::new(),
+        };
+        for ((ordinal, core), listener) in config.cores.iter().copied().enumerate().zip(listeners) {
+            let published = Arc::<Published>::default();
             let job = Job {
-                config: config.clone(),
+                config: Config { seed: config.seed.wrapping_add(ordinal as u64), ..config.clone() },
                 listener,
                 stop: Arc::clone(&origin.stop),
-                served: Arc::clone(&served),
+                published: Arc::clone(&published),
+                open: Arc::clone(&origin.open),
             };
             let (ready, started) = std::sync::mpsc::channel();
             let failed = |source| OriginError::Core { core, source };
-            origin.served.push(served);
+            origin.cores.push(published);
             let thread = thread::spawn(core, move |_| job.run(&ready)).map_err(failed)?;
             origin.threads.push(thread);
             let gone = |_| Err(io::Error::other("its thread ended"));
@@ -143,10 +121,25 @@ impl Origin {
         self.address
     }
 
+    /// The URL of a path, which begins with a slash.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
     /// Answers given so far.
     #[must_use]
     pub fn served(&self) -> u64 {
-        self.served.iter().map(|served| served.load(Ordering::Relaxed)).sum()
+        self.cores.iter().map(|core| core.served()).sum()
+    }
+
+    /// What it counted so far. A core writes its numbers at the end of each turn: an answer that a client has read may be missing for some microseconds.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let (open, most_open) = self.open.read();
+        let mut counters = Counters { open, most_open, ..Counters::default() };
+        self.cores.iter().for_each(|core| core.add_to(&mut counters));
+        counters
     }
 
     /// Closes every connection, ends the threads, and gives the number of all answers.
@@ -195,7 +188,8 @@ struct Job {
     config: Config,
     listener: OwnedFd,
     stop: Arc<AtomicBool>,
-    served: Arc<AtomicU64>,
+    published: Arc<Published>,
+    open: Arc<Open>,
 }
 
 type Ready = std::sync::mpsc::Sender<io::Result<()>>;
@@ -217,7 +211,8 @@ impl Job {
 
     fn serve<D: Driver>(self, driver: io::Result<D>, slots: u32, ready: &Ready) -> io::Result<()> {
         let server = driver.and_then(|driver| {
-            Server::new(driver, slots, &self.config, self.listener, self.served)
+            let accounts = (self.published, self.open);
+            Server::new(driver, slots, &self.config, self.listener, accounts)
         });
         match server {
             Ok(mut server) => {

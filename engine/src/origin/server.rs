@@ -5,17 +5,20 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Config;
 use super::answer::{Answer, Body};
-use super::connection::{Connection, State};
+use super::connection::{Connection, Rules, State};
+use super::counters::{Open, Published, Tally};
+use super::delivery;
 use super::request::Memo;
+use super::timers::Timers;
 use crate::clock::Instant;
+use crate::driver::sim::Random;
 use crate::driver::{
-    Armed, Completion, Confirm, Driver, End, Event, Full, Lent, Op, Slot, Span, TemplateId, Wait,
-    Window,
+    Armed, Completion, Driver, End, Event, Full, Lent, Op, Slot, TemplateId, Wait, Window,
 };
 use crate::sys::socket::{self, Blocking};
 
@@ -25,8 +28,6 @@ const BLOCK_MAX: Duration = Duration::from_millis(20);
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// Answers that a connection may be owed; a client that wants more without reading is cut off.
 const OWED_MAX: usize = 4096;
-/// Answer bytes in one send up to which it is quiet, as in `shard::exchange`.
-const QUIET_BYTES_MAX: u32 = crate::shard::QUIET_BYTES_MAX;
 /// Connections from which turns gather requests: below it each one is answered at once.
 const GATHER_CONNECTIONS: u32 = 8;
 /// How long a turn gathers.
@@ -36,28 +37,33 @@ const LISTENER: Slot = Slot::first(0);
 
 /// An answer registered with the driver.
 #[derive(Debug, Clone, Copy)]
-struct Registered {
-    template: TemplateId,
-    one_bytes: u32,
-    copies: u32,
+pub(super) struct Registered {
+    pub(super) template: TemplateId,
+    pub(super) one_bytes: u32,
+    pub(super) copies: u32,
 }
 
 /// One core of an origin.
 #[derive(Debug)]
 pub(super) struct Server<D: Driver> {
     driver: D,
-    answers: [Registered; 5],
-    connections: Vec<Connection>,
+    pub(super) answers: [Registered; 5],
+    /// What bodies of planned answers are made of, and its name with the driver.
+    pub(super) letters: (TemplateId, Rc<[u8]>),
+    pub(super) connections: Vec<Connection>,
     free: Vec<u32>,
-    memo: Memo,
+    rules: Rules,
     completions: Vec<Completion>,
     backlog: VecDeque<(Slot, Op)>,
-    /// Answers that wait for their time: equal delays keep them in order.
-    delayed: VecDeque<(Instant, Slot)>,
-    delay: Duration,
-    close_every: u64,
-    served: Arc<AtomicU64>,
-    count: u64,
+    /// Fixed answers that wait for their time: equal delays keep them in order.
+    pub(super) delayed: VecDeque<(Instant, Slot)>,
+    pub(super) delay: Duration,
+    pub(super) timers: Timers,
+    pub(super) tally: Tally,
+    told: Tally,
+    published: Arc<Published>,
+    account: Arc<Open>,
+    /// Slots in use, those whose close is under way among them.
     open: u32,
     /// Until the driver has let go of the listener.
     listening: bool,
@@ -69,7 +75,7 @@ impl<D: Driver> Server<D> {
         slots: u32,
         config: &Config,
         listener: OwnedFd,
-        served: Arc<AtomicU64>,
+        (published, account): (Arc<Published>, Arc<Open>),
     ) -> io::Result<Self> {
         let bytes = config.body_bytes;
         let answers = [
@@ -79,22 +85,33 @@ impl<D: Driver> Server<D> {
             register(&mut driver, &Answer::ok(bytes, Body::Announced, true))?,
             register(&mut driver, &Answer::bad_request())?,
         ];
+        let letters: Rc<[u8]> = delivery::letters().into();
+        let letters = (driver.register(Rc::clone(&letters))?, letters);
         socket::set_blocking(&listener, driver.blocking())?;
         // An empty queue takes one operation.
         let _ = driver.try_submit(LISTENER, Op::Listen { socket: listener });
+        let rules = Rules {
+            memo: Memo::default(),
+            close_every: config.close_every.unwrap_or(u64::MAX),
+            fixed_bytes: bytes,
+            random: Random::new(config.seed),
+        };
         Ok(Self {
             driver,
             answers,
+            letters,
             connections: Vec::new(),
             free: (1..slots).rev().collect(),
-            memo: Memo::default(),
+            rules,
             completions: Vec::new(),
             backlog: VecDeque::new(),
             delayed: VecDeque::new(),
             delay: config.delay,
-            close_every: config.close_every.unwrap_or(u64::MAX),
-            served,
-            count: 0,
+            timers: Timers::default(),
+            tally: Tally::default(),
+            told: Tally::default(),
+            published,
+            account,
             open: 0,
             listening: true,
         })
@@ -136,13 +153,15 @@ impl<D: Driver> Server<D> {
             }
         }
         self.send_delayed();
-        self.served.store(self.count, Ordering::Relaxed);
+        self.send_timed();
+        self.tally.publish(&mut self.told, &self.published, &self.account);
         Ok(())
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let timeout = match self.delayed.front() {
-            Some((due, _)) => (*due - Instant::now()).min(BLOCK_MAX),
+        let delayed = self.delayed.front().map(|(due, _)| *due);
+        let timeout = match [delayed, self.timers.next_due()].into_iter().flatten().min() {
+            Some(due) => (due - Instant::now()).min(BLOCK_MAX),
             None => BLOCK_MAX,
         };
         let gather = self.delay.is_zero() && self.open >= GATHER_CONNECTIONS;
@@ -152,7 +171,7 @@ impl<D: Driver> Server<D> {
         self.driver.wait(Wait { completions, settle: GATHER_MAX, timeout })
     }
 
-    fn submit(&mut self, slot: Slot, op: Op) {
+    pub(super) fn submit(&mut self, slot: Slot, op: Op) {
         if !self.backlog.is_empty() {
             self.backlog.push_back((slot, op));
         } else if let Err(Full { op }) = self.driver.try_submit(slot, op) {
@@ -176,7 +195,8 @@ impl<D: Driver> Server<D> {
             Event::Sent => self.handle_sent(slot),
             Event::SendFailed { .. } => self.close(slot),
             Event::ReceiveEnded(End::Starved | End::Stopped) => self.receive(slot),
-            Event::ReceiveEnded(_) => self.handle_end(slot),
+            Event::ReceiveEnded(End::Failed(_)) => self.close(slot),
+            Event::ReceiveEnded(End::Eof) => self.handle_end(slot),
             Event::Closed => self.handle_closed(slot),
             _ => {}
         }
@@ -197,19 +217,25 @@ impl<D: Driver> Server<D> {
         }
         let connection = &mut self.connections[place];
         connection.state = State::Open;
+        connection.counted = true;
+        connection.due = if self.delay.is_zero() { u64::MAX } else { 0 };
         let slot = connection.slot;
         self.open += 1;
+        self.tally.accepted += 1;
+        self.tally.open += 1;
         self.submit(slot, Op::Adopt { socket });
         self.submit(slot, Op::Receive(Window::Stream));
     }
 
+    /// While the last answer is on its way the client's end is still listened for.
     fn receive(&mut self, slot: Slot) {
-        if self.live(slot).is_some_and(|connection| connection.state == State::Open) {
+        let live = self.live(slot).map(|connection| connection.state);
+        if matches!(live, Some(State::Open | State::Ending)) {
             self.submit(slot, Op::Receive(Window::Stream));
         }
     }
 
-    fn live(&mut self, slot: Slot) -> Option<&mut Connection> {
+    pub(super) fn live(&mut self, slot: Slot) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(slot.index as usize - 1)?;
         (connection.slot == slot).then_some(connection)
     }
@@ -220,11 +246,17 @@ impl<D: Driver> Server<D> {
         let Some(connection) = connection.filter(|c| c.slot == slot && c.state == State::Open)
         else {
             self.driver.give_back(lent);
+            if armed == Armed::No {
+                self.receive(slot);
+            }
             return;
         };
-        let requests = connection.owed.len();
-        let read = connection.read(self.driver.bytes(&lent), &mut self.memo, self.close_every);
-        let requests = connection.owed.len() - requests;
+        let (requests, owed) = (connection.requests, connection.owed.len());
+        let deliveries = connection.deliveries.len();
+        let read = connection.read(self.driver.bytes(&lent), &mut self.rules);
+        self.tally.begin(connection.requests - requests);
+        let deliveries = connection.deliveries.len() - deliveries;
+        let fixed = connection.owed.len() - owed - deliveries;
         let too_many = connection.owed.len() > OWED_MAX;
         self.driver.give_back(lent);
         if read.is_err() || too_many {
@@ -234,78 +266,49 @@ impl<D: Driver> Server<D> {
         if armed == Armed::No {
             self.receive(slot);
         }
-        if self.delay.is_zero() {
-            self.answer(slot, usize::MAX);
-        } else if requests > 0 {
-            let due = Instant::now() + self.delay;
-            self.delayed.extend(std::iter::repeat_n((due, slot), requests));
-        }
-    }
-
-    fn send_delayed(&mut self) {
-        if self.delayed.is_empty() {
+        if deliveries > 0 && !self.start_deliveries(slot) {
             return;
         }
-        let now = Instant::now();
-        while let Some((_, slot)) = self.delayed.front().copied().filter(|(due, _)| *due <= now) {
-            self.delayed.pop_front();
-            self.answer(slot, 1);
+        if !self.delay.is_zero() {
+            let due = Instant::now() + self.delay;
+            self.delayed.extend(std::iter::repeat_n((due, slot), fixed));
         }
+        self.answer(slot);
     }
 
-    /// Sends up to `most` of the answers owed: all equal ones at the front in one send.
-    #[inline]
-    fn answer(&mut self, slot: Slot, mut most: usize) {
-        while most > 0 {
-            let Some(connection) = self.connections.get_mut(slot.index as usize - 1) else {
-                return;
-            };
-            if connection.slot != slot || connection.busy || connection.state == State::Closing {
-                return;
-            }
-            let Some(kind) = connection.owed.front().copied() else { return };
-            let answer = self.answers[kind];
-            let limit = most.min(answer.copies as usize);
-            let count =
-                connection.owed.iter().take(limit).take_while(|owed| **owed == kind).count();
-            connection.owed.drain(..count);
-            most -= count;
-            self.count += count as u64;
-            let bytes = count as u32 * answer.one_bytes;
-            let last = connection.state == State::Ending && connection.owed.is_empty();
-            connection.busy = last || bytes > QUIET_BYTES_MAX;
-            let confirm = if connection.busy { Confirm::Always } else { Confirm::OnFailure };
-            let span = Span { template: answer.template, start: 0, bytes };
-            self.submit(slot, Op::Send { span, confirm });
-        }
-    }
-
-    fn handle_sent(&mut self, slot: Slot) {
-        let Some(connection) = self.live(slot) else { return };
-        connection.busy = false;
-        if connection.state == State::Ending && connection.owed.is_empty() {
-            self.close(slot);
-        } else if self.delay.is_zero() {
-            self.answer(slot, usize::MAX);
-        }
-    }
-
-    /// The client closed its side or broke off. What it is owed goes out first, if it still wants it.
+    /// The client closed its side. What is being sent is sent to its end; what waits for its time is not waited for.
     fn handle_end(&mut self, slot: Slot) {
         let Some(connection) = self.live(slot) else { return };
-        if connection.owed.is_empty() && !connection.busy {
+        if !connection.busy {
             self.close(slot);
         } else if connection.state == State::Open {
             connection.state = State::Ending;
         }
+        self.discount(slot);
     }
 
-    fn close(&mut self, slot: Slot) {
+    /// Closes a connection. Nothing of it is owed or counted any more.
+    pub(super) fn close(&mut self, slot: Slot) {
         let Some(connection) = self.live(slot) else { return };
-        if connection.state != State::Closing {
-            connection.state = State::Closing;
-            self.submit(slot, Op::Close);
+        if connection.state == State::Closing {
+            return;
         }
+        connection.state = State::Closing;
+        connection.deliveries.clear();
+        if let Some(due) = connection.timer.take() {
+            self.timers.stop(slot.index, due);
+        }
+        self.discount(slot);
+        self.submit(slot, Op::Close);
+    }
+
+    /// The connection and its requests don't count as open and in progress any more.
+    fn discount(&mut self, slot: Slot) {
+        let Some(connection) = self.live(slot) else { return };
+        let requests = std::mem::take(&mut connection.requests);
+        let counted = std::mem::take(&mut connection.counted);
+        self.tally.open -= u64::from(counted);
+        self.tally.end(requests);
     }
 
     fn handle_closed(&mut self, slot: Slot) {

@@ -153,6 +153,13 @@ impl Epoll {
         }
     }
 
+    fn reset_on_close(&mut self, slot: Slot) {
+        let Some(entry) = Self::live(&mut self.entries, slot) else { return };
+        self.counters.system_calls += 1;
+        // A socket that refuses has been reset already.
+        let _ = socket::reset_on_close(&entry.socket);
+    }
+
     fn close(&mut self, slot: Slot) {
         if Self::live(&mut self.entries, slot).is_none() {
             return;
@@ -233,6 +240,7 @@ impl Driver for Epoll {
             Op::Receive(Window::Once | Window::Bulk) => self.read(slot, Reading::Once),
             Op::Discard { bytes } => self.read(slot, Reading::Discard(bytes)),
             Op::Stop => self.stop(slot),
+            Op::ResetOnClose => self.reset_on_close(slot),
             Op::Close => self.close(slot),
             Op::Connect { socket, peer } => self.connect(slot, socket, peer),
             Op::Adopt { socket } => {

@@ -29,6 +29,8 @@ impl Sim {
             Op::Receive(window) => self.read(slot, Reading::Piece(window)),
             Op::Discard { bytes } => self.read(slot, Reading::Discard(bytes)),
             Op::Stop => self.stop(slot),
+            // Peers of the simulation don't tell one end from the other.
+            Op::ResetOnClose => self.note(slot, "reset on close", 0),
             Op::Close => self.close(slot),
             Op::Adopt { socket } => {
                 self.note(slot, "adopt", 0);

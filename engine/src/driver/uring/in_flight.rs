@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use socket2::SockAddr;
 
 use crate::driver::{Kind, Slot};
+use crate::sys::socket;
 
 /// One slot.
 #[derive(Debug, Default)]
@@ -99,6 +100,13 @@ impl InFlight {
             }
             _ => Err(socket),
         }
+    }
+
+    /// Makes the close of a live slot's socket reset its connection; `false` for a slot that is not live.
+    pub(super) fn reset_on_close(&mut self, slot: Slot) -> bool {
+        let socket = self.live(slot).and_then(|entry| entry.socket.as_ref());
+        // A socket that refuses has been reset already.
+        socket.map(socket::reset_on_close).is_some()
     }
 
     /// Empties a slot whose last completion was reaped; the socket closes when the caller drops it.

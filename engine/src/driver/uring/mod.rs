@@ -286,6 +286,10 @@ impl Driver for Uring {
             Op::Receive(window) => self.receive(slot, window),
             Op::Discard { bytes } => self.discard(slot, bytes),
             Op::Stop => self.stop(slot),
+            Op::ResetOnClose => {
+                self.counters.system_calls += u64::from(self.in_flight.reset_on_close(slot));
+                return Ok(());
+            }
             Op::Close => self.close(slot),
             Op::Connect { socket, peer } => return self.connect(slot, socket, peer),
             Op::Adopt { socket } => {
