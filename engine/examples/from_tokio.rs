@@ -23,11 +23,12 @@ struct Gateway {
 
 /// Hands a request on, and the response back as it comes: the body is not held here.
 async fn forward(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let (parts, _) = request.into_parts();
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let answer = async {
         let target = gateway.upstream.join(path)?;
-        let response = gateway.client.request(request.method().clone(), target).send().await?;
-        Ok::<_, Box<dyn Error>>(response)
+        let response = gateway.client.request(parts.method.clone(), target).send().await?;
+        Ok::<_, Box<dyn Error + Send + Sync>>(response)
     };
     match answer.await {
         Ok(response) => {
