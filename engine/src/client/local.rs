@@ -84,6 +84,11 @@ impl CoreCtx {
         self.0.desk.sleep(duration)
     }
 
+    /// Whether the core takes no more requests.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.desk.is_closed()
+    }
+
     /// The core-local twin of a client: the same limits and settings, without a hop to another core.
     #[must_use]
     pub fn client(&self, client: &Client) -> LocalClient {
