@@ -107,9 +107,8 @@ impl<D: Driver> Pool<D> {
             return;
         }
         if let State::Busy(id) = self.connections[index as usize].state {
-            let reading = self.with(id, |exchange| {
-                (exchange.stage == Stage::Reading).then_some(exchange.client)
-            });
+            let reading = self
+                .with(id, |exchange| (exchange.stage == Stage::Reading).then_some(exchange.client));
             if let Some(client) = reading.flatten() {
                 let read_idle = self.members[client as usize].shared.config.timeouts.read_idle;
                 let deadline = read_idle.map(|idle| self.now + idle);
