@@ -77,7 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (number, outcome) = done?;
         match outcome {
             Ok(response) => {
-                println!("{number}: {}, {} bytes", response.status(), response.bytes().len())
+                println!("{number}: {}, {} bytes", response.status(), response.bytes().len());
             }
             Err(error) => println!("{number}: {error}"),
         }
