@@ -107,19 +107,13 @@ impl<D: Driver> Pool<D> {
             return;
         }
         if let State::Busy(id) = self.connections[index as usize].state {
-            let place = self.connections[index as usize].host;
-            let known = self.with(id, |exchange| {
-                let version = exchange.head.as_ref().map(|head| head.version);
-                (exchange.stage == Stage::Reading, exchange.client, version)
-            });
-            if let Some((true, client, version)) = known {
+            let known =
+                self.with(id, |exchange| (exchange.stage == Stage::Reading, exchange.client));
+            if let Some((true, client)) = known {
                 let read_idle = self.members[client as usize].shared.config.timeouts.read_idle;
                 let deadline = read_idle.map(|idle| self.now + idle);
                 self.with(id, |exchange| exchange.phase_deadline = deadline);
                 self.watch_exchange(id);
-                if let Some((host, version)) = self.hosts.find_mut(place).zip(version) {
-                    host.is_http10 = version == http::Version::HTTP_10;
-                }
             }
         }
         self.receive_next(index);
@@ -351,6 +345,7 @@ fn remembered(last: &mut Option<Arc<Head>>, head: &h1::Head<'_>) -> Option<Arc<H
 
 fn note_keep_alive(connection: &mut Connection, head: &Option<Arc<Head>>) {
     if let Some(head) = head {
+        connection.is_http10 = head.version == http::Version::HTTP_10;
         connection.left = head.keep_alive.max;
         connection.kept = head.keep_alive.idle();
     }
