@@ -288,6 +288,8 @@ impl Exchange {
         self.got_bytes = 0;
         self.inbox.chunks.clear();
         self.inbox.bytes = 0;
+        self.discarded = 0;
+        self.trailers = None;
         self.stamps.first_byte = Instant::default();
     }
 

@@ -107,9 +107,9 @@ impl<D: Driver> Pool<D> {
             return;
         }
         if let State::Busy(id) = self.connections[index as usize].state {
-            let reading = self
-                .with(id, |exchange| (exchange.stage == Stage::Reading).then_some(exchange.client));
-            if let Some(client) = reading.flatten() {
+            let known =
+                self.with(id, |exchange| (exchange.stage == Stage::Reading, exchange.client));
+            if let Some((true, client)) = known {
                 let read_idle = self.members[client as usize].shared.config.timeouts.read_idle;
                 let deadline = read_idle.map(|idle| self.now + idle);
                 self.with(id, |exchange| exchange.phase_deadline = deadline);
