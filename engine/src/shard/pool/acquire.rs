@@ -246,9 +246,8 @@ impl<D: Driver> Pool<D> {
             return false;
         }
         // Of those whose own limit leaves them room: no other could use the unit.
-        let has_room = |place: &u32| {
-            self.hosts.find(*place).is_some_and(|host| host.budget.has_room())
-        };
+        let has_room =
+            |place: &u32| self.hosts.find(*place).is_some_and(|host| host.budget.has_room());
         let Some(blocked) = member.blocked.iter().copied().find(has_room) else { return false };
         if blocked == connection.host {
             return false;
