@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use http::Method;
 
 use super::body::{Body, Origin};
-use super::call::{Call, Reply};
+use super::call::{Call, Delivery, Reply};
 use super::engine::{Engine, Note, Observed};
 use super::request::Request;
 use super::response::{Fetched, Response};
@@ -168,7 +168,7 @@ impl Client {
         if engine.mesh().is_stopped() {
             return Err(());
         }
-        if let Err(note) = engine.try_post(core as usize, Note::Call(call)) {
+        if let Err(note) = engine.try_post(core as usize, Note::Call(Delivery::new(call))) {
             engine.post(core as usize, note).await?;
         }
         Ok(placed)

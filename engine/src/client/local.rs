@@ -270,6 +270,8 @@ impl Job<'_> {
                         return outcome;
                     }
                     let wait = settings.retry.wait(self.attempts, Some(response.headers()));
+                    // Its permit and its connection are others' meanwhile.
+                    drop(outcome);
                     self.again(body, wait).await;
                 }
                 Err(error) => {
