@@ -168,7 +168,8 @@ impl Shared {
     /// How often a core came to starve: a change means that something may have to be shared.
     #[inline]
     pub(super) fn news(&self) -> u64 {
-        self.news.load(Ordering::Relaxed)
+        // What starved is seen after the news of it.
+        self.news.load(Ordering::Acquire)
     }
 
     /// One more request waits; `false` if too many do.
