@@ -144,6 +144,30 @@ async fn resolve_names(ctx: CoreCtx) {
 }
 
 /// A client on one core. Cheap to clone, not `Send`: its futures run on the core that owns the connections.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// let client = engine.client().build()?;
+/// let url = origin.url("/bytes/10");
+/// let bytes = block_on(engine.run_on(0, move |ctx| async move {
+///     let client = ctx.client(&client);
+///     let fetch = || {
+///         let (client, url) = (client.clone(), url.clone());
+///         ctx.spawn(async move { client.get(&url).send().await?.bytes().await })
+///     };
+///     let tasks: Vec<_> = (0..20).map(|_| fetch()).collect();
+///     let mut bytes = 0;
+///     for task in tasks {
+///         bytes += task.await.map_or(0, |body| body.map_or(0, |body| body.len()));
+///     }
+///     bytes
+/// }))?;
+/// assert_eq!(bytes, 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct LocalClient {
     ctx: CoreCtx,
@@ -246,6 +270,8 @@ impl Job<'_> {
                         return outcome;
                     }
                     let wait = settings.retry.wait(self.attempts, Some(response.headers()));
+                    // Its permit and its connection are others' meanwhile.
+                    drop(outcome);
                     self.again(body, wait).await;
                 }
                 Err(error) => {

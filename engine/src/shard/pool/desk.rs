@@ -533,6 +533,7 @@ impl Pieces {
         self.count.handle_end()?;
         if self.chunked && !self.finished {
             self.ready.push_back(Bytes::from_static(h1::LAST_CHUNK));
+            self.touched = true;
         }
         self.finished = true;
         Ok(())

@@ -19,6 +19,9 @@ use crate::sys::{Errno, socket};
 /// How long an attempt is alone before the next address is tried beside it (RFC 8305 section 8).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
+/// How soon a dial that found every slot taken looks again.
+const SLOT_DELAY: Duration = Duration::from_millis(1);
+
 /// One dial: it leads to one connection, or to a failure.
 #[derive(Debug, Default)]
 pub(super) struct Dial {
@@ -133,8 +136,9 @@ impl<D: Driver> Pool<D> {
                 }
                 return;
             };
-            if !self.take_unit(id) {
-                // Without a unit to spare the attempt that is out goes on alone.
+            if !self.has_slot() || !self.take_unit(id) {
+                // Without a slot and a unit to spare the attempt that is out goes on alone.
+                self.attempt_later(id);
                 return;
             }
             let Some(dial) = self.dials.find_mut(id) else { return };
@@ -150,6 +154,15 @@ impl<D: Driver> Pool<D> {
                     dial.last = Some((peer, Kind::Connect(Errno::of(&error))));
                 }
             }
+        }
+    }
+
+    /// The sockets of failed attempts are still being closed: looks again.
+    fn attempt_later(&mut self, id: Id) {
+        let Some(dial) = self.dials.find_mut(id) else { return };
+        if dial.out.is_empty() {
+            dial.next_attempt = Some(self.now + SLOT_DELAY);
+            self.watch_dial(id);
         }
     }
 
@@ -179,14 +192,15 @@ impl<D: Driver> Pool<D> {
             return;
         };
         let Some(dial) = self.dials.find_mut(id) else { return };
-        let timeouts = &self.members[dial.client as usize].shared.config.timeouts;
+        let config = &self.members[dial.client as usize].shared.config;
         let first = dial.next == 1;
-        let limit = if first { None } else { timeouts.connect_attempt };
+        let limit = if first { None } else { config.timeouts.connect_attempt };
         dial.out.push(index);
         dial.next_attempt = (dial.next < dial.addresses.len()).then_some(now + ATTEMPT_DELAY);
         let id_number = self.next_id;
         self.next_id += 1;
         let connection = &mut self.connections[index as usize];
+        connection.machine.reset_to(&config.limits);
         connection.state = State::Dialing(id);
         connection.charge = Charge::Unit;
         (connection.client, connection.host) = (dial.client, dial.host);
@@ -201,6 +215,10 @@ impl<D: Driver> Pool<D> {
         self.submit(slot, Op::Connect { socket, peer });
         self.watch_connection(index);
         self.watch_dial(id);
+    }
+
+    pub(super) fn has_slot(&self) -> bool {
+        !self.free.is_empty() || (self.connections.len() as u32) < self.slots
     }
 
     fn take_slot(&mut self) -> Option<u32> {
@@ -307,7 +325,8 @@ impl<D: Driver> Pool<D> {
             first = false;
             self.fail_waiter(waiter, place, kind.clone(), peer);
         }
-        self.serve(place);
+        // Their dials begin in the next turn: one that fails at once must not lead to the next within itself.
+        self.block_if_waiting(place);
         self.hosts.forget_unused(place, &mut self.members);
     }
 

@@ -226,6 +226,7 @@ impl Exchange {
         self.failed = Some(Box::new(Failed { kind, phase, progress }));
         self.stage = Stage::Ended;
         self.phase_deadline = None;
+        self.total_deadline = None;
         self.wake();
         self.wake_maker();
     }
@@ -287,6 +288,8 @@ impl Exchange {
         self.got_bytes = 0;
         self.inbox.chunks.clear();
         self.inbox.bytes = 0;
+        self.discarded = 0;
+        self.trailers = None;
         self.stamps.first_byte = Instant::default();
     }
 
