@@ -93,10 +93,9 @@ fn check_connections(case: Case, nginx: &Nginx, keepalive_requests: u32) {
     assert!(most <= limit, "{case}: {most} connections");
     let record = record(nginx, &case.to_string(), requests);
     assert_eq!(record.len(), requests, "{case}");
-    let connections = connections(&record) as u32;
-    if keepalive_requests > requests as u32 {
-        assert!(connections <= limit, "{case}: {connections} connections");
-    }
+    // Where the server ends none, a few are made anew when one core gives way to another.
+    let (connections, ends) = (connections(&record), requests / keepalive_requests as usize);
+    assert!((ends.max(1)..=ends + 60).contains(&connections), "{case}: {connections}");
     let observed = rig.client.limits_observed();
     assert!(observed.conns_per_host <= limit && observed.conns <= limit, "{observed:?}");
     rig.check_at_rest();
