@@ -13,7 +13,12 @@ use super::rig::{Case, Rig, SOON, Way, each_at_once, get, post};
 const PAUSES_MILLIS: [u64; 5] = [1000, 900, 1001, 1100, 998];
 
 /// `GET`s, and a `POST` among `posts_each` of them, all at once.
-pub(crate) fn burst(rig: &Rig, url: &str, ids: std::ops::Range<usize>, posts_each: usize) -> Vec<Made> {
+pub(crate) fn burst(
+    rig: &Rig,
+    url: &str,
+    ids: std::ops::Range<usize>,
+    posts_each: usize,
+) -> Vec<Made> {
     let named = |number: usize| (format!("{}.{number}.", rig.case), number % posts_each == 0);
     let request = |number| {
         let (id, is_post) = named(number);
@@ -38,9 +43,8 @@ fn idle_connections_that_the_server_ends_cost_no_request() {
 fn check_pauses(nginx: &Nginx, case: Case) {
     let reuse = if case.way == Way::Local { Reuse::Lifo } else { Reuse::Fifo };
     let timeouts = Timeouts { total: Some(SOON), ..Timeouts::default() };
-    let rig = Rig::new(case, |client| {
-        client.max_conns_per_host(24).reuse(reuse).timeouts(timeouts)
-    });
+    let rig =
+        Rig::new(case, |client| client.max_conns_per_host(24).reuse(reuse).timeouts(timeouts));
     let (url, mut made) = (nginx.url("/early"), Vec::new());
     let mut next = 0..;
     let mut some = |count: usize| {

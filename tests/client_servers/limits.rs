@@ -110,9 +110,8 @@ fn connections_of_a_client() {
         let rig = Rig::new(case, |client| client.max_conns(limit).max_conns_per_host(3));
         let urls: Vec<_> = peers.iter().map(Peer::url).collect();
         let requests = 400;
-        let outcomes = rig.fetch_all(
-            urls.iter().cycle().take(requests).map(|url| get(url)).collect(),
-        );
+        let outcomes =
+            rig.fetch_all(urls.iter().cycle().take(requests).map(|url| get(url)).collect());
         outcomes.into_iter().for_each(|outcome| assert_eq!(outcome.unwrap().bytes().len(), 100));
         assert!(level.most() <= limit, "{case}: {} at a time", level.most());
         assert_eq!(level.total(), requests as u32);
@@ -149,7 +148,9 @@ fn requests_in_flight() {
             let rig = Rig::new(case, |client| client.max_in_flight(limit).max_conns_per_host(30));
             let requests = 250;
             let outcomes = rig.fetch_all((0..requests).map(|_| get(&peer.url())).collect());
-            outcomes.into_iter().for_each(|outcome| assert_eq!(outcome.unwrap().bytes().len(), 100));
+            outcomes
+                .into_iter()
+                .for_each(|outcome| assert_eq!(outcome.unwrap().bytes().len(), 100));
             assert_eq!(level.total(), requests);
             assert_eq!(level.most(), limit, "{case}: as many as allowed, and no more");
             assert!(rig.client.limits_observed().in_flight.unwrap() <= limit);

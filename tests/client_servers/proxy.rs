@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringshot::client::{Error, Kind, Timeouts, TimeoutKind};
+use ringshot::client::{Error, Kind, TimeoutKind, Timeouts};
 use ringshot_tests::servers::{Haproxy, Nginx};
 
 use super::idle::burst;
@@ -56,14 +56,18 @@ fn a_proxy_that_resets_idle_connections() {
 fn a_proxy_that_closes_without_an_answer() {
     // One request in ten, on new connections and used ones alike: only those on used ones are tried again.
     let front = "http-request reject if { rand(10) eq 0 }";
-    let ended = |error: &Error| matches!(error.kind(), Kind::Closed | Kind::Io(_)) && error.may_have_been_processed();
+    let ended = |error: &Error| {
+        matches!(error.kind(), Kind::Closed | Kind::Io(_)) && error.may_have_been_processed()
+    };
     check_proxied(front, &[0; 10], |error| ended(error) && !error.is_reused());
 }
 
 #[test]
 fn a_proxy_that_resets_without_an_answer() {
     let front = "option nolinger\n http-request reject if { rand(10) eq 0 }";
-    let ended = |error: &Error| matches!(error.kind(), Kind::Closed | Kind::Io(_)) && error.may_have_been_processed();
+    let ended = |error: &Error| {
+        matches!(error.kind(), Kind::Closed | Kind::Io(_)) && error.may_have_been_processed()
+    };
     check_proxied(front, &[0; 10], |error| ended(error) && !error.is_reused());
 }
 

@@ -25,7 +25,8 @@ fn millis(millis: u64) -> Option<Duration> {
 #[test]
 fn bytes_that_trickle_keep_a_body_alive() {
     check_slow(|nginx, case| {
-        let timeouts = Timeouts { read_idle: millis(900), total: Some(SOON), ..Timeouts::default() };
+        let timeouts =
+            Timeouts { read_idle: millis(900), total: Some(SOON), ..Timeouts::default() };
         let rig = Rig::new(case, |client| client.timeouts(timeouts));
         let start = Instant::now();
         let outcomes = rig.fetch_all((0..8).map(|_| get(&nginx.url("/trickle"))).collect());
@@ -55,7 +56,11 @@ fn check_timeout(timeouts: Timeouts, kind: TimeoutKind, after: u64) {
 
 #[test]
 fn a_pause_in_a_body_that_is_too_long() {
-    check_timeout(Timeouts { read_idle: millis(300), ..Timeouts::default() }, TimeoutKind::ReadIdle, 300);
+    check_timeout(
+        Timeouts { read_idle: millis(300), ..Timeouts::default() },
+        TimeoutKind::ReadIdle,
+        300,
+    );
 }
 
 #[test]
@@ -108,7 +113,8 @@ fn bodies_that_are_given_up() {
             Way::Cross => block_on(give_up(&rig, &url)),
             Way::Local => {
                 let (client, url) = (rig.client.clone(), url.clone());
-                let work = rig.engine.run_on(0, move |ctx| give_up_locally(ctx.client(&client), url));
+                let work =
+                    rig.engine.run_on(0, move |ctx| give_up_locally(ctx.client(&client), url));
                 block_on(work).unwrap();
             }
         }
