@@ -104,9 +104,8 @@ pub async fn closed_loop(
     let shared = Arc::new(Shared::default());
     let work = |client, shared| tokio::spawn(fetch_on(client, shared));
     let workers: Vec<_> = (0..tasks).map(|_| work(client.clone(), Arc::clone(&shared))).collect();
-    let mark = || {
-        (Instant::now(), shared.responses.load(Ordering::Relaxed), CpuSeconds::of_process())
-    };
+    let mark =
+        || (Instant::now(), shared.responses.load(Ordering::Relaxed), CpuSeconds::of_process());
     tokio::time::sleep(warm_up).await;
     let begin = mark();
     tokio::time::sleep(duration).await;

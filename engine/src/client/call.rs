@@ -23,7 +23,7 @@ use super::local_body::LocalBody;
 use super::parcel::Parcel;
 use super::response::{Meta, Response, Whole};
 use super::settings::Settings;
-use crate::error::Error;
+use crate::error::{Error, Kind, Phase};
 use crate::shard::pool::exchange::Stamps;
 
 /// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
@@ -46,10 +46,21 @@ struct State {
     /// Bytes in `pieces`.
     bytes: usize,
     ended: Option<Result<Ended, Error>>,
+    told: Told,
     /// The handle's.
     reader: Option<Waker>,
     /// The core's task.
     server: Option<Waker>,
+}
+
+/// How much the handle was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Told {
+    #[default]
+    Nothing,
+    Head,
+    /// The end, or why there is none.
+    All,
 }
 
 /// What comes with the end of a body.
@@ -63,7 +74,7 @@ pub(crate) struct Ended {
 
 /// One request on its way.
 pub(crate) struct Call {
-    pub(crate) settings: Arc<Settings>,
+    settings: Arc<Settings>,
     state: Mutex<State>,
     cancelled: AtomicBool,
     discards: AtomicBool,
@@ -72,6 +83,48 @@ pub(crate) struct Call {
 impl std::fmt::Debug for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Call").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+/// A call on its way to its core, and there: dropped before its end, it tells the handle so.
+#[derive(Debug)]
+pub(crate) struct Delivery(Arc<Call>);
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(call: Arc<Call>) -> Self {
+        Self(call)
+    }
+
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.0.settings
+    }
+
+    /// Serves the call, unless its handle is gone before.
+    pub(crate) async fn serve(self, client: LocalClient) {
+        let call = &*self.0;
+        let Some(parcel) = call.lock().parcel.take() else { return };
+        let mut work = pin!(call.work(&client, parcel));
+        poll_fn(|cx| {
+            if call.is_cancelled() {
+                return Poll::Ready(());
+            }
+            let polled = work.as_mut().poll(cx);
+            if polled.is_pending() {
+                note(&mut call.lock().server, cx);
+                // A handle that went before the waker was there.
+                if call.is_cancelled() {
+                    return Poll::Ready(());
+                }
+            }
+            polled
+        })
+        .await;
     }
 }
 
@@ -148,6 +201,7 @@ impl Call {
     /// For the core: tells what came back.
     fn reply(&self, reply: Reply) {
         let mut state = self.lock();
+        state.told = if matches!(reply, Reply::Head(_)) { Told::Head } else { Told::All };
         state.reply = Some(reply);
         let reader = state.reader.take();
         drop(state);
@@ -165,6 +219,7 @@ impl Call {
 
     fn end(&self, ended: Result<Ended, Error>) {
         let mut state = self.lock();
+        state.told = Told::All;
         state.ended = Some(ended);
         let reader = state.reader.take();
         drop(state);
@@ -181,26 +236,14 @@ impl Call {
         Poll::Pending
     }
 
-    /// For the core: serves the call, unless its handle is gone before.
-    pub(crate) async fn serve(self: Arc<Self>, client: LocalClient) {
-        let call = &*self;
-        let Some(parcel) = call.lock().parcel.take() else { return };
-        let mut work = pin!(call.work(&client, parcel));
-        poll_fn(|cx| {
-            if call.is_cancelled() {
-                return Poll::Ready(());
-            }
-            let polled = work.as_mut().poll(cx);
-            if polled.is_pending() {
-                note(&mut call.lock().server, cx);
-                // A handle that went before the waker was there.
-                if call.is_cancelled() {
-                    return Poll::Ready(());
-                }
-            }
-            polled
-        })
-        .await;
+    /// Nobody will tell the rest: the core has ended.
+    fn abandon(&self) {
+        let told = self.lock().told;
+        match told {
+            Told::Nothing => self.reply(Reply::Failed(Error::new(Kind::Shutdown, Phase::Queue))),
+            Told::Head => self.end(Err(Error::new(Kind::Shutdown, Phase::Body))),
+            Told::All => {}
+        }
     }
 
     async fn work(&self, client: &LocalClient, parcel: Box<Parcel>) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::builder::ClientBuilder;
-use super::call::Call;
+use super::call::Delivery;
 use super::local::CoreCtx;
 use crate::driver::probe::{self, Blocked};
 use crate::driver::uring::Tier;
@@ -24,7 +24,7 @@ const CONNS_PER_CORE_DEFAULT: u32 = 8192;
 
 /// What is brought to a core.
 pub(crate) enum Note {
-    Call(Arc<Call>),
+    Call(Delivery),
     /// Something else to do there.
     Run(Box<dyn FnOnce(&CoreCtx) + Send>),
     /// A client is gone.
@@ -216,7 +216,7 @@ pub(crate) fn attendants() -> Attendants<Note> {
 pub(super) fn attend(ctx: &CoreCtx, note: Note) {
     match note {
         Note::Call(call) => {
-            let client = ctx.client_of(&call.settings);
+            let client = ctx.client_of(call.settings());
             ctx.spawn_named("serve a call", call.serve(client)).detach();
         }
         Note::Run(work) => work(ctx),
@@ -361,7 +361,7 @@ impl Engine {
             let mut note = note;
             let Some(seat) = engine.0.mesh.seats.get(index) else { return Err(()) };
             loop {
-                if engine.0.mesh.is_stopped() {
+                if engine.0.mesh.is_stopped() || seat.mailbox.is_closed() {
                     return Err(());
                 }
                 match seat.mailbox.push(note) {

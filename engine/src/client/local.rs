@@ -23,6 +23,7 @@ use crate::proto::url::UrlError;
 use crate::shard::pool::desk::{Desk, InFlight, Lookup, Submission};
 use crate::shard::pool::exchange::{Failed, Outgoing};
 use crate::shard::pool::head::Head;
+use crate::shard::pool::slab::Id;
 use crate::shard::tasks::{Spawner, Task};
 
 /// What the tasks of a core share.
@@ -86,6 +87,11 @@ impl CoreCtx {
         self.0.desk.sleep(duration)
     }
 
+    /// Whether the core takes no more requests.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.desk.is_closed()
+    }
+
     /// The core-local twin of a client: the same limits and settings, without a hop to another core.
     #[must_use]
     pub fn client(&self, client: &Client) -> LocalClient {
@@ -120,6 +126,7 @@ impl CoreCtx {
 /// Answers the lookups of a core's pool, each in a task of its own unless it is ready at once.
 async fn resolve_names(ctx: CoreCtx) {
     let desk = Rc::clone(&ctx.0.desk);
+    let lookups = Rc::<RefCell<HashMap<Id, Task<()>>>>::default();
     loop {
         match poll_fn(|cx| desk.poll_lookup(cx)).await {
             Lookup::Wanted { dial, client, origin } => {
@@ -129,13 +136,17 @@ async fn resolve_names(ctx: CoreCtx) {
                 };
                 let now = desk.now();
                 let resolving = settings.resolver.resolve(&origin.host, origin.port, now);
-                let answer = Rc::clone(&desk);
+                let (answer, all) = (Rc::clone(&desk), Rc::clone(&lookups));
                 let answers = async move {
                     let outcome = resolving.await.map(|addresses| addresses.iter().collect());
                     answer.resolved(dial, outcome.map_err(|error| error.to_string()));
+                    // This task's own: dropping it while it runs would cancel it.
+                    all.borrow_mut().remove(&dial).into_iter().for_each(Task::detach);
                 };
-                ctx.spawn_named("resolve a name", answers).detach();
+                let task = ctx.spawn_named("resolve a name", answers);
+                lookups.borrow_mut().insert(dial, task);
             }
+            Lookup::GivenUp { dial } => drop(lookups.borrow_mut().remove(&dial)),
             Lookup::Unreachable { client, origin } => {
                 if let Some(settings) = ctx.settings_of(client) {
                     settings.resolver.handle_unreachable(&origin.host, desk.now());
@@ -146,6 +157,30 @@ async fn resolve_names(ctx: CoreCtx) {
 }
 
 /// A client on one core. Cheap to clone, not `Send`: its futures run on the core that owns the connections.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// let client = engine.client().build()?;
+/// let url = origin.url("/bytes/10");
+/// let bytes = block_on(engine.run_on(0, move |ctx| async move {
+///     let client = ctx.client(&client);
+///     let fetch = || {
+///         let (client, url) = (client.clone(), url.clone());
+///         ctx.spawn(async move { client.get(&url).send().await?.bytes().await })
+///     };
+///     let tasks: Vec<_> = (0..20).map(|_| fetch()).collect();
+///     let mut bytes = 0;
+///     for task in tasks {
+///         bytes += task.await.map_or(0, |body| body.map_or(0, |body| body.len()));
+///     }
+///     bytes
+/// }))?;
+/// assert_eq!(bytes, 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct LocalClient {
     ctx: CoreCtx,
@@ -253,7 +288,10 @@ impl Job<'_> {
                     {
                         return self.end(outcome);
                     }
-                    let wait = settings.retry.wait(self.parcel.attempts, Some(answer.meta.head.headers()));
+                    let wait =
+                        settings.retry.wait(self.parcel.attempts, Some(answer.meta.head.headers()));
+                    // Its permit and its connection are others' meanwhile.
+                    drop(outcome);
                     self.again(body, wait).await;
                 }
                 Err(error) => {
@@ -264,7 +302,10 @@ impl Job<'_> {
                     }
                     let attempt = Attempt::Failed(error);
                     let safe = self.may_repeat() || !error.may_have_been_processed();
-                    if !safe || body.is_none() || !settings.retry.wants(self.parcel.attempts, &attempt) {
+                    if !safe
+                        || body.is_none()
+                        || !settings.retry.wants(self.parcel.attempts, &attempt)
+                    {
                         return self.end(outcome);
                     }
                     let wait = settings.retry.wait(self.parcel.attempts, None);
@@ -318,7 +359,8 @@ impl Job<'_> {
     /// Turns the request into the one that a redirect asks for; `false` if it asks for none.
     fn follow(&mut self, body: Option<Source>, head: &Head) -> Result<bool, Error> {
         let max = self.redirects_max();
-        let (method, url) = (self.parcel.request.method.clone(), self.parcel.request.target.redacted());
+        let (method, url) =
+            (self.parcel.request.method.clone(), self.parcel.request.target.redacted());
         let outcome = if self.parcel.redirects >= max {
             Err(RedirectKind::TooMany { max })
         } else {

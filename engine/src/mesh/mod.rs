@@ -279,6 +279,12 @@ struct Post<M> {
     attend: Box<dyn FnMut(M)>,
 }
 
+impl<M> Drop for Post<M> {
+    fn drop(&mut self) {
+        self.seats[self.index as usize].mailbox.close();
+    }
+}
+
 impl<M> Inbox for Post<M> {
     #[inline]
     fn drain(&mut self) -> bool {
