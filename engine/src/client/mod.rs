@@ -31,6 +31,7 @@
 //! | `call` | one request between a handle and its core |
 //! | `request`, `request_builder`, `target` | what to send, and where |
 //! | `response`, `body` | what came back |
+//! | `parcel` | a request with what becomes of it |
 //! | `upload` | a request's body on its way |
 //! | `retry`, `redirect` | when to send again, and where |
 //! | [`blocking`] | the same calls, which wait |
@@ -47,6 +48,7 @@ mod engine;
 mod handle;
 mod local;
 mod local_body;
+mod parcel;
 pub mod queue;
 mod redirect;
 mod request;
