@@ -41,6 +41,7 @@ pub fn wrk(
             cpu_us: (user + system) * 1e6 / requests,
             user_us: user * 1e6 / requests,
             bytes_rate: bytes(text.split("Transfer/sec:").nth(1).unwrap_or_default().trim())?,
+            ..Score::default()
         })
     })
 }
@@ -72,6 +73,7 @@ pub fn oha(core: usize, url: &str, connections: u32, duration: Duration) -> Run<
             cpu_us: (user + system) * 1e6 / requests,
             user_us: user * 1e6 / requests,
             bytes_rate: figure("sizePerSec")?,
+            ..Score::default()
         })
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release --example from_tokio [UPSTREAM]`; without an upstream it starts an origin of its own. It serves a few requests to itself, prints what
 //! came, and ends; with `UPSTREAM` it goes on until Ctrl-C.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
 
@@ -23,11 +24,12 @@ struct Gateway {
 
 /// Hands a request on, and the response back as it comes: the body is not held here.
 async fn forward(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let (parts, _) = request.into_parts();
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let answer = async {
         let target = gateway.upstream.join(path)?;
-        let response = gateway.client.request(request.method().clone(), target).send().await?;
-        Ok::<_, Box<dyn Error>>(response)
+        let response = gateway.client.request(parts.method.clone(), target).send().await?;
+        Ok::<_, Box<dyn Error + Send + Sync>>(response)
     };
     match answer.await {
         Ok(response) => {
@@ -75,7 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (number, outcome) = done?;
         match outcome {
             Ok(response) => {
-                println!("{number}: {}, {} bytes", response.status(), response.bytes().len())
+                println!("{number}: {}, {} bytes", response.status(), response.bytes().len());
             }
             Err(error) => println!("{number}: {error}"),
         }

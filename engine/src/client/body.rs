@@ -17,6 +17,28 @@ use crate::error::{Error, Kind, LimitKind, Phase};
 /// A body that is received as it is read: whoever does not read stops the server. Dropping it unread throws away a little, or closes the connection.
 ///
 /// It is a [`Stream`] of its pieces.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// block_on(async {
+///     let mut body = client.get(origin.url("/chunked/100000?trailers")).send().await?.into_body();
+///     let mut bytes = 0;
+///     while let Some(chunk) = body.chunk().await? {
+///         bytes += chunk.len();
+///     }
+///     assert_eq!(bytes, 100_000);
+///     assert!(body.trailers().is_some());
+///
+///     let body = client.get(origin.url("/bytes/1000000")).send().await?.into_body();
+///     assert_eq!(body.discard().await?, 1_000_000);
+///     Ok::<_, ringshot::Error>(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Body {
     source: Source,

@@ -20,6 +20,21 @@ use crate::proto::url::UrlError;
 /// Makes requests from any thread, on any executor. `Send`, `Sync`, cheap to clone.
 ///
 /// A request goes to the core that is its host's home, or, if that is behind, to the least busy one. Its future may be dropped at any time: that cancels it.
+///
+/// ```
+/// use ringshot::client::Request;
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// let client = engine.client().max_in_flight(10).build()?;
+/// let ask = client.clone();
+/// let url = origin.url("/bytes/10");
+/// let other = std::thread::spawn(move || block_on(ask.get(url).fetch()));
+/// let own = block_on(client.fetch(Request::get(origin.url("/bytes/20"))?))?;
+/// assert_eq!((own.bytes().len(), other.join().unwrap()?.bytes().len()), (20, 10));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -65,6 +80,10 @@ impl Client {
 
     pub(crate) fn settings(&self) -> &Arc<Settings> {
         &self.0.settings
+    }
+
+    pub(crate) fn homes(&self) -> Homes {
+        self.0.homes
     }
 
     /// The engine that serves it.

@@ -85,6 +85,11 @@ impl CoreCtx {
         self.0.desk.sleep(duration)
     }
 
+    /// Whether the core takes no more requests.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.desk.is_closed()
+    }
+
     /// The core-local twin of a client: the same limits and settings, without a hop to another core.
     #[must_use]
     pub fn client(&self, client: &Client) -> LocalClient {
@@ -150,6 +155,30 @@ async fn resolve_names(ctx: CoreCtx) {
 }
 
 /// A client on one core. Cheap to clone, not `Send`: its futures run on the core that owns the connections.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// let client = engine.client().build()?;
+/// let url = origin.url("/bytes/10");
+/// let bytes = block_on(engine.run_on(0, move |ctx| async move {
+///     let client = ctx.client(&client);
+///     let fetch = || {
+///         let (client, url) = (client.clone(), url.clone());
+///         ctx.spawn(async move { client.get(&url).send().await?.bytes().await })
+///     };
+///     let tasks: Vec<_> = (0..20).map(|_| fetch()).collect();
+///     let mut bytes = 0;
+///     for task in tasks {
+///         bytes += task.await.map_or(0, |body| body.map_or(0, |body| body.len()));
+///     }
+///     bytes
+/// }))?;
+/// assert_eq!(bytes, 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct LocalClient {
     ctx: CoreCtx,

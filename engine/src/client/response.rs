@@ -83,6 +83,21 @@ pub(crate) struct Meta {
 /// A response: its head, and a body that is still to be read.
 ///
 /// A status of 400 or more is a response like any other: see [`Response::error_for_status`].
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// let response = block_on(client.get(origin.url("/status/404")).send())?;
+/// assert_eq!(response.status(), 404);
+/// assert_eq!(response.connection().peer, Some(origin.address()));
+/// assert!(response.timings().first_byte >= response.timings().sent);
+/// let error = response.error_for_status().unwrap_err();
+/// assert!(error.to_string().ends_with("/status/404 answered 404 Not Found"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Response<B = super::Body> {
     pub(crate) meta: Box<Meta>,
     pub(crate) body: B,

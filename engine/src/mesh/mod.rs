@@ -28,7 +28,7 @@ use crate::shard::core::{Core, Inbox};
 use crate::shard::doorbell::Doorbell;
 use crate::shard::pool::Pool;
 use crate::shard::pool::desk::Desk;
-use crate::shard::tasks::{Spawner, Tasks, Watch};
+use crate::shard::tasks::{Spawner, Stall, Tasks, Watch};
 use crate::sys::affinity::Pinned;
 use gauges::{CoreStats, Gauges, Load};
 use mailbox::Mailbox;
@@ -45,6 +45,17 @@ pub(crate) struct MeshConfig {
     /// Connections of one core.
     pub(crate) slots: u32,
     pub(crate) watch: Watch,
+    pub(crate) on_stall: Option<OnStall>,
+}
+
+/// Who hears of a task that kept a core for too long: the core's number, and the longest stall so far.
+#[derive(Clone)]
+pub(crate) struct OnStall(pub(crate) Arc<dyn Fn(usize, Stall) + Send + Sync>);
+
+impl fmt::Debug for OnStall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnStall")
+    }
 }
 
 /// One core, seen from others.
@@ -256,7 +267,8 @@ impl<M: Send + 'static> Job<M> {
             spawner: core.spawner(),
         });
         let post = Post { index: self.index, seats: self.seats, attend };
-        Ok(Shift { core, post, stop: self.stop, closing: None })
+        let on_stall = self.config.on_stall;
+        Ok(Shift { core, post, stop: self.stop, on_stall, closing: None })
     }
 }
 
@@ -304,6 +316,7 @@ pub(crate) struct Shift<D: Driver, M> {
     core: Core<D>,
     post: Post<M>,
     stop: Arc<AtomicBool>,
+    on_stall: Option<OnStall>,
     /// When closing is given up.
     closing: Option<Instant>,
 }
@@ -333,7 +346,11 @@ impl<D: Driver, M> Shift<D, M> {
         let seat = &self.post.seats[self.post.index as usize];
         let pool = self.core.pool();
         let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
-        seat.gauges.publish(pool.holding(), pool.counters(), tasks, self.core.turns().longest);
+        let kept = self.core.kept();
+        let stall = seat.gauges.publish(pool.holding(), pool.counters(), tasks, kept);
+        if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
+            (tell.0)(seat.core, stall);
+        }
         match self.closing {
             None => {
                 if self.stop.load(Ordering::Relaxed) {

@@ -308,16 +308,13 @@ impl<D: Driver> Pool<D> {
             return Charge::None;
         }
         let spare = member.idle.first().filter(|_| !enough);
-        if has_slot && member.shared.connections.take(1) == 1 {
+        let total = &member.shared.connections;
+        if has_slot && (total.take(1) == 1 || (spare.is_none() && total.take_or_starve(core))) {
             return Charge::Unit;
         }
         host.budget.give(1);
         // An idle connection to another host makes room once it is closed.
-        if spare.is_some() {
-            self.close_spare(spare);
-        } else if has_slot && member.shared.connections.take_or_starve(core) {
-            member.shared.connections.give(1);
-        }
+        self.close_spare(spare);
         self.block(place);
         Charge::None
     }

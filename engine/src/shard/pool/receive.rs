@@ -301,7 +301,7 @@ impl Reader<'_> {
                     let known = remembered(self.last_head, &head);
                     take_head(self.exchange.as_deref_mut(), known, self.now);
                     self.connection.handle_head(framing);
-                    note_keep_alive(self.connection, self.last_head);
+                    note_head(self.connection, self.last_head);
                 }
                 Event::Data(piece) => match self.exchange.as_deref_mut() {
                     Some(exchange) => exchange.take_piece(piece),
@@ -330,7 +330,7 @@ impl Reader<'_> {
             *self.last_head = Some(Arc::new(Head::of_bytes(bytes, whole.status)));
         }
         take_head(self.exchange.as_deref_mut(), self.last_head.clone(), self.now);
-        note_keep_alive(self.connection, self.last_head);
+        note_head(self.connection, self.last_head);
         if let Some(exchange) = self.exchange.as_deref_mut() {
             exchange.take_piece(&input[whole.head_bytes..whole.consumed]);
         }
@@ -345,7 +345,7 @@ fn remembered(last: &mut Option<Arc<Head>>, head: &h1::Head<'_>) -> Option<Arc<H
     last.clone()
 }
 
-fn note_keep_alive(connection: &mut Connection, head: &Option<Arc<Head>>) {
+fn note_head(connection: &mut Connection, head: &Option<Arc<Head>>) {
     if let Some(head) = head {
         connection.is_http10 = head.version == http::Version::HTTP_10;
         let left = connection.left.map(|left| left.saturating_sub(1));
