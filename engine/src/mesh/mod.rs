@@ -336,6 +336,12 @@ impl<D: Driver, M> Shift<D, M> {
         max_block: Duration,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<bool> {
+        // Once it is closed nothing wakes it any more.
+        let max_block = match self.closing {
+            None => max_block,
+            Some(_) if self.core.pool().is_closed() => Duration::ZERO,
+            Some(deadline) => max_block.min(deadline - clock()),
+        };
         self.core.turn(max_block, &mut self.post, clock)?;
         let seat = &self.post.seats[self.post.index as usize];
         let pool = self.core.pool();

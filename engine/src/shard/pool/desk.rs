@@ -344,6 +344,11 @@ impl InFlight {
         self.desk.exchanges.borrow_mut().find_mut(self.id).map(read)
     }
 
+    /// When the present turn of its core began.
+    pub(crate) fn now(&self) -> Instant {
+        self.desk.now()
+    }
+
     /// The head of the response.
     #[inline]
     pub(crate) fn poll_head(&self, cx: &Context<'_>) -> Poll<Result<Arc<Head>, Box<Failed>>> {
