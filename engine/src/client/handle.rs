@@ -82,6 +82,10 @@ impl Client {
         &self.0.settings
     }
 
+    pub(crate) fn homes(&self) -> Homes {
+        self.0.homes
+    }
+
     /// The engine that serves it.
     #[must_use]
     pub fn engine(&self) -> &Engine {

@@ -21,6 +21,7 @@ use crate::proto::h1::{BodyLength, Persistence, RequestHead};
 use crate::proto::url::UrlError;
 use crate::shard::pool::desk::{Desk, InFlight, Lookup, Submission};
 use crate::shard::pool::exchange::{Failed, Outgoing};
+use crate::shard::pool::slab::Id;
 use crate::shard::tasks::{Spawner, Task};
 
 /// What the tasks of a core share.
@@ -84,6 +85,11 @@ impl CoreCtx {
         self.0.desk.sleep(duration)
     }
 
+    /// Whether the core takes no more requests.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.desk.is_closed()
+    }
+
     /// The core-local twin of a client: the same limits and settings, without a hop to another core.
     #[must_use]
     pub fn client(&self, client: &Client) -> LocalClient {
@@ -118,6 +124,7 @@ impl CoreCtx {
 /// Answers the lookups of a core's pool, each in a task of its own unless it is ready at once.
 async fn resolve_names(ctx: CoreCtx) {
     let desk = Rc::clone(&ctx.0.desk);
+    let lookups = Rc::<RefCell<HashMap<Id, Task<()>>>>::default();
     loop {
         match poll_fn(|cx| desk.poll_lookup(cx)).await {
             Lookup::Wanted { dial, client, origin } => {
@@ -127,13 +134,17 @@ async fn resolve_names(ctx: CoreCtx) {
                 };
                 let now = desk.now();
                 let resolving = settings.resolver.resolve(&origin.host, origin.port, now);
-                let answer = Rc::clone(&desk);
+                let (answer, all) = (Rc::clone(&desk), Rc::clone(&lookups));
                 let answers = async move {
                     let outcome = resolving.await.map(|addresses| addresses.iter().collect());
                     answer.resolved(dial, outcome.map_err(|error| error.to_string()));
+                    // This task's own: dropping it while it runs would cancel it.
+                    all.borrow_mut().remove(&dial).into_iter().for_each(Task::detach);
                 };
-                ctx.spawn_named("resolve a name", answers).detach();
+                let task = ctx.spawn_named("resolve a name", answers);
+                lookups.borrow_mut().insert(dial, task);
             }
+            Lookup::GivenUp { dial } => drop(lookups.borrow_mut().remove(&dial)),
             Lookup::Unreachable { client, origin } => {
                 if let Some(settings) = ctx.settings_of(client) {
                     settings.resolver.handle_unreachable(&origin.host, desk.now());

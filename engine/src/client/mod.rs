@@ -27,6 +27,7 @@
 //! | `handle` | the client on any thread |
 //! | `local`, `local_body` | the client of one core |
 //! | `builder`, `settings` | a client's limits and habits |
+//! | [`batch`] | many requests |
 //! | `call` | one request between a handle and its core |
 //! | `request`, `request_builder`, `target` | what to send, and where |
 //! | `response`, `body` | what came back |
@@ -36,6 +37,7 @@
 //! | [`queue`] | a bounded queue between tasks |
 //! | [`cpu`] | yielding, and work off the core |
 
+pub mod batch;
 pub mod blocking;
 mod body;
 mod builder;
@@ -56,6 +58,7 @@ mod solo;
 mod target;
 mod upload;
 
+pub use batch::{BATCH_WINDOW_DEFAULT, Batch, Done};
 pub use body::Body;
 pub use builder::{BODY_BYTES_DEFAULT, ClientBuilder, RetryStale};
 pub use engine::{Cores, Engine, EngineBuilder, EngineError, Observed};

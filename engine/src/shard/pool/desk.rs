@@ -53,6 +53,8 @@ pub(super) enum Command {
 pub(crate) enum Lookup {
     /// A dial waits for the addresses of a name: answer with [`Desk::resolved`].
     Wanted { dial: Id, client: u32, origin: Arc<Origin> },
+    /// The dial waits no longer.
+    GivenUp { dial: Id },
     /// None of a name's addresses could be connected to.
     Unreachable { client: u32, origin: Arc<Origin> },
 }
