@@ -20,7 +20,5 @@ mod record;
 mod rig;
 #[path = "client_servers/slow.rs"]
 mod slow;
-#[path = "client_servers/zz.rs"]
-mod zz;
 #[path = "client_servers/uploads.rs"]
 mod uploads;
