@@ -2,8 +2,11 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `dns` | messages of the DNS, as far as the tests need them |
 //! | `fuzz` | the bodies of the fuzz targets |
 //! | `load` | plans with defaults, run on each driver and within a time; what every report must add up to |
+//! | `names` | dnsmasq and a scripted name server behind it, in a namespace of the test's own |
+//! | `namespace` | a test run again in network and mount namespaces of its own |
 //! | `outcomes` | one peer, both drivers, and how every request must end |
 //! | `peer` | a TCP server that does what a closure says |
 //! | `reading` | a shard whose handler compares every body byte for byte |
@@ -13,8 +16,11 @@
 // All of it is test code: a failure here fails the test that called it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod dns;
 pub mod fuzz;
 pub mod load;
+pub mod names;
+pub mod namespace;
 pub mod outcomes;
 pub mod peer;
 pub mod reading;

@@ -59,10 +59,10 @@ pub fn content(bytes: usize) -> Vec<u8> {
 
 /// A folder that is removed when dropped.
 #[derive(Debug)]
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = format!("ringshot-{name}-{}-{number}", std::process::id());
@@ -71,7 +71,7 @@ impl Folder {
         Self(path)
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -84,17 +84,17 @@ impl Drop for Folder {
 
 /// A child process, killed and waited for when dropped.
 #[derive(Debug)]
-struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // SAFETY: between fork and exec only `die_with_parent` runs: one system call, no allocation, no lock.
         unsafe { command.pre_exec(die_with_parent) };
         Self(command.spawn().expect("the program starts"))
     }
 
-    fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.0.try_wait(), Ok(None))
     }
 }
@@ -107,7 +107,7 @@ impl Drop for Process {
 }
 
 /// Ends this process with the thread that started it, even if that is killed (prctl(2)).
-fn die_with_parent() -> std::io::Result<()> {
+pub(crate) fn die_with_parent() -> std::io::Result<()> {
     // SAFETY: PR_SET_PDEATHSIG takes a number and no pointer.
     match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
         0 => Ok(()),

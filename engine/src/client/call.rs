@@ -18,7 +18,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::local::{LocalBody, LocalClient};
+use super::local::LocalClient;
+use super::local_body::LocalBody;
 use super::request::Request;
 use super::response::{Meta, Response, Timings, Whole};
 use super::settings::Settings;

@@ -5,23 +5,22 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
 
+use super::local_body::{LocalBody, Origin};
 use super::request::{Request, Source};
-use super::response::{ConnInfo, Fetched, Meta, Response, Timings, Whole};
+use super::response::{ConnInfo, Fetched, Meta, Response, Timings};
 use super::settings::Settings;
-use super::upload::{self, Upload};
+use super::upload;
 use super::{Attempt, Client, REDIRECTS_DEFAULT, RequestBuilder, Target, redirect};
 use crate::clock::Instant;
-use crate::error::{Error, Kind, LimitKind, Phase, RedirectKind};
-use crate::proto::h1::{Persistence, RequestHead};
+use crate::error::{Error, Kind, Phase, RedirectKind};
+use crate::proto::h1::{BodyLength, Persistence, RequestHead};
 use crate::proto::url::UrlError;
 use crate::shard::pool::desk::{Desk, InFlight, Lookup, Submission};
-use crate::shard::pool::exchange::Failed;
+use crate::shard::pool::exchange::{Failed, Outgoing};
 use crate::shard::tasks::{Spawner, Task};
 
 /// What the tasks of a core share.
@@ -348,29 +347,20 @@ impl Job<'_> {
         };
         let max_body_bytes =
             self.request.max_body_bytes.unwrap_or(self.client.member.settings.max_body_bytes);
-        let body = LocalBody {
-            in_flight: Some(in_flight),
-            upload,
+        let origin = Origin {
             method: self.request.method.clone(),
             target: self.request.target.clone(),
             attempts: self.attempts,
             submitted: self.submitted,
-            trailers: None,
-            timings: None,
-            max_body_bytes,
         };
+        let body = LocalBody::new(in_flight, upload, origin, max_body_bytes);
         Ok(Response { meta: Box::new(meta), body })
     }
 
-    fn submit(
-        &self,
-        length: crate::proto::h1::BodyLength,
-        body: crate::shard::pool::exchange::Outgoing,
-    ) -> Result<InFlight, Error> {
+    fn submit(&self, length: BodyLength, body: Outgoing) -> Result<InFlight, Error> {
         let request = &self.request;
         let settings = &self.client.member.settings;
-        let expects = request.expects_continue
-            && !matches!(body, crate::shard::pool::exchange::Outgoing::None);
+        let expects = request.expects_continue && !matches!(body, Outgoing::None);
         let submission = Submission {
             client: self.client.member.number,
             origin: Arc::clone(&request.target.origin),
@@ -402,7 +392,7 @@ impl Job<'_> {
     }
 }
 
-pub(crate) fn error_of(failed: &Failed) -> Error {
+pub(super) fn error_of(failed: &Failed) -> Error {
     Error::new(failed.kind.clone(), failed.phase).with_progress(&failed.progress)
 }
 
@@ -418,199 +408,6 @@ fn fields_of<'a>(
         .chain(own.iter())
         .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
         .chain(expect)
-}
-
-/// A body on the core that receives it. Not reading it stops the receiving, and with it the server; dropping it unread throws away a little, or closes the
-/// connection.
-#[derive(Debug)]
-pub struct LocalBody {
-    in_flight: Option<InFlight>,
-    upload: Upload,
-    method: Method,
-    target: Target,
-    attempts: u8,
-    submitted: Instant,
-    trailers: Option<Box<HeaderMap>>,
-    timings: Option<Timings>,
-    max_body_bytes: u64,
-}
-
-impl LocalBody {
-    /// The next piece of the body, as it came; `None` at its end.
-    ///
-    /// # Errors
-    /// Whatever cut the body short; the pieces before it are as they were sent.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        poll_fn(|cx| self.poll_chunk(cx)).await
-    }
-
-    /// [`LocalBody::chunk`], for whoever polls.
-    ///
-    /// # Errors
-    /// As [`LocalBody::chunk`].
-    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
-        let Some(in_flight) = &self.in_flight else { return Poll::Ready(Ok(None)) };
-        self.upload.poll(in_flight, cx);
-        let polled = std::task::ready!(in_flight.poll_chunk(cx));
-        Poll::Ready(match polled {
-            Ok(Some(chunk)) => Ok(Some(chunk)),
-            Ok(None) => {
-                self.finish();
-                Ok(None)
-            }
-            Err(failed) => Err(self.fail(&failed)),
-        })
-    }
-
-    /// All of the body, at most as many bytes as the request or the client allows.
-    ///
-    /// # Errors
-    /// As [`LocalBody::chunk`], and [`Kind::Limit`] for a body that is longer.
-    pub async fn bytes(mut self) -> Result<Bytes, Error> {
-        let max = self.max_body_bytes;
-        self.read_all(max).await
-    }
-
-    /// All of the body, if it has at most `max` bytes.
-    ///
-    /// # Errors
-    /// As [`LocalBody::bytes`].
-    pub async fn bytes_limited(mut self, max: u64) -> Result<Bytes, Error> {
-        self.read_all(max).await
-    }
-
-    /// All of the body as text; what is no UTF-8 is replaced.
-    ///
-    /// # Errors
-    /// As [`LocalBody::bytes`].
-    pub async fn text(self) -> Result<String, Error> {
-        let bytes = self.bytes().await?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// Throws the body away, large ones inside the kernel, and keeps the connection. Gives the bytes thrown away.
-    ///
-    /// # Errors
-    /// As [`LocalBody::chunk`].
-    pub async fn discard(mut self) -> Result<u64, Error> {
-        let Some(in_flight) = &self.in_flight else { return Ok(0) };
-        let upload = &mut self.upload;
-        let discarded = poll_fn(|cx| {
-            upload.poll(in_flight, cx);
-            in_flight.poll_discarded(cx)
-        });
-        match discarded.await {
-            Ok(bytes) => Ok(bytes),
-            Err(failed) => Err(self.fail(&failed)),
-        }
-    }
-
-    /// The fields behind a chunked body, once it has been read to its end. Names that a trailer may not have are left out (RFC 9110 6.5.1).
-    #[must_use]
-    pub fn trailers(&self) -> Option<&HeaderMap> {
-        self.trailers.as_deref()
-    }
-
-    /// How long each phase took, `done` included, once the body has been read to its end.
-    #[must_use]
-    pub fn timings(&self) -> Option<Timings> {
-        self.timings
-    }
-
-    /// All of the body, if it has all come in one piece and is within the limit.
-    pub(crate) fn take_whole(&mut self) -> Option<(Whole, Option<Timings>)> {
-        let bytes = self.in_flight.as_ref()?.take_whole()?;
-        self.finish();
-        Some((Whole { bytes, trailers: self.trailers.take() }, self.timings))
-    }
-
-    /// What came with the end.
-    pub(crate) fn take_end(&mut self) -> (Option<Box<HeaderMap>>, Option<Timings>) {
-        (self.trailers.take(), self.timings)
-    }
-
-    async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
-        if let Some(whole) = self.in_flight.as_ref().and_then(InFlight::take_whole) {
-            let fits = whole.len() as u64 <= max;
-            self.finish();
-            return if fits { Ok(whole) } else { Err(self.too_long(max)) };
-        }
-        let mut first = Bytes::new();
-        let mut all = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            if (first.len() + all.len() + chunk.len()) as u64 > max {
-                return Err(self.too_long(max));
-            }
-            if first.is_empty() && all.is_empty() {
-                first = chunk;
-            } else {
-                if all.is_empty() {
-                    all.extend_from_slice(&std::mem::take(&mut first));
-                }
-                all.extend_from_slice(&chunk);
-            }
-        }
-        Ok(if all.is_empty() { first } else { all.freeze() })
-    }
-
-    fn too_long(&mut self, max_bytes: u64) -> Error {
-        self.in_flight = None;
-        self.describe(Error::new(Kind::Limit(LimitKind::Body { max_bytes }), Phase::Body))
-    }
-
-    /// The end: what comes with it, and the exchange goes back.
-    fn finish(&mut self) {
-        if let Some(in_flight) = self.in_flight.take() {
-            self.trailers = in_flight.take_trailers();
-            self.timings = Some(Timings::of(&in_flight.stamps()));
-        }
-    }
-
-    fn fail(&mut self, failed: &Failed) -> Error {
-        self.in_flight = None;
-        self.describe(error_of(failed))
-    }
-
-    fn describe(&self, error: Error) -> Error {
-        let elapsed = Instant::now() - self.submitted;
-        error
-            .with_request(&self.method, self.target.redacted())
-            .with_attempt(self.attempts, elapsed)
-    }
-}
-
-impl Response<LocalBody> {
-    /// All of the body, at most as many bytes as the request or the client allows.
-    ///
-    /// # Errors
-    /// As [`LocalBody::bytes`].
-    pub async fn bytes(self) -> Result<Bytes, Error> {
-        self.body.bytes().await
-    }
-
-    /// All of the body as text.
-    ///
-    /// # Errors
-    /// As [`LocalBody::bytes`].
-    pub async fn text(self) -> Result<String, Error> {
-        self.body.text().await
-    }
-
-    /// The next piece of the body.
-    ///
-    /// # Errors
-    /// As [`LocalBody::chunk`].
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        self.body.chunk().await
-    }
-
-    pub(crate) async fn fetch(mut self, max: u64) -> Result<Fetched, Error> {
-        let bytes = self.body.read_all(max).await?;
-        if let Some(timings) = self.body.timings {
-            self.meta.timings = timings;
-        }
-        Ok(self.map(|body| Whole { bytes, trailers: body.trailers }))
-    }
 }
 
 impl RequestBuilder<&LocalClient> {

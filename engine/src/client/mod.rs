@@ -26,7 +26,7 @@
 //! | `attach` | one core as a task of a glommio executor of the caller's |
 //! | `solo` | one core that its owner turns |
 //! | `handle` | the client on any thread |
-//! | `local` | the client of one core |
+//! | `local`, `local_body` | the client of one core |
 //! | `builder`, `settings` | a client's limits and habits |
 //! | `call` | one request between a handle and its core |
 //! | `request`, `request_builder`, `target` | what to send, and where |
@@ -47,6 +47,7 @@ pub mod cpu;
 mod engine;
 mod handle;
 mod local;
+mod local_body;
 pub mod queue;
 mod redirect;
 mod request;
@@ -62,7 +63,8 @@ pub use body::Body;
 pub use builder::{BODY_BYTES_DEFAULT, ClientBuilder, RetryStale};
 pub use engine::{Cores, Engine, EngineBuilder, EngineError, Observed};
 pub use handle::Client;
-pub use local::{CoreCtx, LocalBody, LocalClient};
+pub use local::{CoreCtx, LocalClient};
+pub use local_body::LocalBody;
 pub use request::{BoxError, Request, RequestBody};
 pub use request_builder::RequestBuilder;
 pub use response::{ConnInfo, Fetched, Response, StatusError, Timings, Whole};

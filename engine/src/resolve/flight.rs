@@ -1,6 +1,6 @@
 //! One lookup in progress and everybody who waits for it. Nobody owns it: whoever is polled carries it on, so that none who is dropped or idle holds up the others.
 
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -11,16 +11,6 @@ use super::{Answer, Lookup, ResolveError};
 
 /// The age from which on a lookup is not joined any more, but made anew: as long as resolv.conf(5) gives three servers by default, twice 5 s each.
 pub const FLIGHT_AGE_MAX: Duration = Duration::from_secs(30);
-
-/// ```text
-/// Idle ──first poll──> Asked ──ready──> Done
-///                        └──panic──> (poisoned) ──next poll──> Done(Other)
-/// ```
-enum Stage {
-    Idle,
-    Asked(Lookup),
-    Done(Outcome),
-}
 
 /// Wakes everybody who waits.
 struct Bell(Event);
@@ -56,10 +46,17 @@ impl Drop for Ring<'_> {
 }
 
 /// A lookup that is shared.
+///
+/// ```text
+/// idle ──first poll──> asked ──ready──> done
+///                        └────panic───> (poisoned) ──next poll──> done: Other
+/// ```
 pub(super) struct Flight {
     name: Arc<str>,
-    /// Locked while the lookup is polled; never waited for.
-    stage: Mutex<Stage>,
+    /// Its end. Seen without the lock: who meets another at the lock is rung for only if that one goes on to an end.
+    done: OnceLock<Outcome>,
+    /// `None` before it is asked, and when it is done. Locked while it is polled; never waited for.
+    lookup: Mutex<Option<Lookup>>,
     /// Apart from the lookup, which holds it as its waker: no cycle.
     bell: Arc<Bell>,
     waker: Waker,
@@ -69,7 +66,7 @@ impl Flight {
     pub(super) fn new(name: Arc<str>) -> Self {
         let bell = Arc::new(Bell(Event::new()));
         let waker = Waker::from(Arc::clone(&bell));
-        Self { name, stage: Mutex::new(Stage::Idle), bell, waker }
+        Self { name, done: OnceLock::new(), lookup: Mutex::new(None), bell, waker }
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
@@ -89,24 +86,30 @@ impl Flight {
         ask: impl FnOnce(&str) -> Lookup,
         land: impl FnOnce(Result<Answer, ResolveError>) -> Outcome,
     ) -> Poll<Outcome> {
+        match self.done.get() {
+            Some(outcome) => Poll::Ready(outcome.clone()),
+            None => self.carry_on(ask, land),
+        }
+    }
+
+    fn carry_on(
+        &self,
+        ask: impl FnOnce(&str) -> Lookup,
+        land: impl FnOnce(Result<Answer, ResolveError>) -> Outcome,
+    ) -> Poll<Outcome> {
         // Dropped after the lock: who is woken finds it free.
         let mut ring = Ring { bell: &self.bell, landed: false };
-        let Some(mut stage) = self.try_lock() else { return Poll::Pending };
-        if matches!(*stage, Stage::Idle) {
-            *stage = Stage::Asked(ask(&self.name));
+        let Some(mut lookup) = self.try_lock() else { return Poll::Pending };
+        if let Some(outcome) = self.done.get() {
+            return Poll::Ready(outcome.clone());
         }
-        if let Stage::Asked(lookup) = &mut *stage {
-            let Poll::Ready(result) = lookup.as_mut().poll(&mut Context::from_waker(&self.waker))
-            else {
-                return Poll::Pending;
-            };
+        let asked = lookup.get_or_insert_with(|| ask(&self.name));
+        let polled = asked.as_mut().poll(&mut Context::from_waker(&self.waker));
+        polled.map(|result| {
             ring.landed = true;
-            *stage = Stage::Done(land(result));
-        }
-        match &*stage {
-            Stage::Done(outcome) => Poll::Ready(outcome.clone()),
-            Stage::Idle | Stage::Asked(_) => Poll::Pending,
-        }
+            *lookup = None;
+            self.done.get_or_init(|| land(result)).clone()
+        })
     }
 
     /// The bell rang while the lookup was being polled, when others could not: everybody is woken for another look.
@@ -114,21 +117,57 @@ impl Flight {
         self.bell.ring();
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, Stage>> {
-        match self.stage.try_lock() {
-            Ok(stage) => Some(stage),
+    fn try_lock(&self) -> Option<MutexGuard<'_, Option<Lookup>>> {
+        match self.lookup.try_lock() {
+            Ok(lookup) => Some(lookup),
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Poisoned(poisoned)) => {
-                let mut stage = poisoned.into_inner();
-                if !matches!(*stage, Stage::Done(_)) {
-                    *stage = Stage::Done(Err(self.panicked()));
-                }
-                Some(stage)
+                self.done.get_or_init(|| Err(self.panicked()));
+                Some(poisoned.into_inner())
             }
         }
     }
 
     fn panicked(&self) -> ResolveError {
         ResolveError::Other { name: Arc::clone(&self.name), reason: "it panicked".into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll(flight: &Flight, answer: Poll<Answer>) -> Poll<Outcome> {
+        let ask =
+            |_: &str| -> Lookup { Box::pin(std::future::poll_fn(move |_| answer.clone().map(Ok))) };
+        let none = ResolveError::NotFound { name: "a.test".into() };
+        flight.poll(ask, |_| Err(none))
+    }
+
+    #[test]
+    fn an_end_is_seen_while_somebody_else_looks() {
+        let flight = Flight::new("a.test".into());
+        let held = flight.lookup.lock().unwrap();
+        assert!(poll(&flight, Poll::Ready(Answer::default())).is_pending());
+        drop(held);
+        assert!(poll(&flight, Poll::Ready(Answer::default())).is_ready());
+        let _held = flight.lookup.lock().unwrap();
+        assert!(poll(&flight, Poll::Pending).is_ready());
+    }
+
+    #[test]
+    fn an_end_rings_for_everybody_and_nothing_else_does() {
+        let flight = Flight::new("a.test".into());
+        let mut listeners = [flight.listen(), flight.listen()];
+        let mut heard = || {
+            let mut noop = Context::from_waker(Waker::noop());
+            let polled = listeners
+                .each_mut()
+                .map(|listener| Future::poll(std::pin::Pin::new(listener), &mut noop).is_ready());
+            polled.iter().filter(|ready| **ready).count()
+        };
+        assert_eq!(heard(), 0);
+        assert!(poll(&flight, Poll::Ready(Answer::default())).is_ready());
+        assert_eq!(heard(), 2);
     }
 }

@@ -729,6 +729,39 @@ mod tests {
         assert_eq!((stats.lookups, stats.in_flight, stats.hits + stats.shared), (1, 0, 999));
     }
 
+    /// Who looks while another is looking must be told of what that one saw, whatever it was.
+    #[test]
+    fn no_wake_is_lost_between_threads() {
+        let resolver = Resolver::builder().resolve_with(Restless(3)).names_max(0).build().unwrap();
+        // The more wait for one name, the more look at the same time.
+        let (threads, rounds, each) = (8, 1000, 50);
+        let (done, ends) = std::sync::mpsc::channel();
+        let start = Arc::new(std::sync::Barrier::new(threads));
+        let shared: Vec<Vec<_>> = (0..threads)
+            .map(|_| {
+                let names = (0..rounds * each).map(|number| format!("{}.test", number / each));
+                names.map(|name| resolver.resolve(&name, 80, at(0.0))).collect()
+            })
+            .collect();
+        for resolvings in shared {
+            let (done, start) = (done.clone(), Arc::clone(&start));
+            std::thread::spawn(move || {
+                for (number, resolving) in resolvings.into_iter().enumerate() {
+                    if number % each == 0 {
+                        start.wait();
+                    }
+                    assert!(resolving.wait().is_ok());
+                }
+                done.send(())
+            });
+        }
+        for _ in 0..threads {
+            ends.recv_timeout(Duration::from_secs(60)).expect("every thread ends");
+        }
+        let stats = resolver.stats();
+        assert_eq!((stats.lookups, stats.in_flight), (rounds as u64, 0));
+    }
+
     #[test]
     fn it_shows_itself() {
         let bench = Bench::new();
