@@ -52,12 +52,15 @@ fn glommio<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn cores_start_and_stop_many_times() {
-    each(|builder, _| {
+    each(|builder, what| {
+        let start = Instant::now();
         for _ in 0..20 {
             let engine = builder.clone().build().unwrap();
             assert_eq!(block_on(engine.run_on(0, async |_| 5)).unwrap(), 5);
             engine.shutdown().unwrap();
         }
+        // Nobody waits for the longest that a turn may block.
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}: {:?}", start.elapsed());
     });
 }
 

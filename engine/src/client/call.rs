@@ -23,7 +23,7 @@ use super::local_body::LocalBody;
 use super::request::Request;
 use super::response::{Meta, Response, Timings, Whole};
 use super::settings::Settings;
-use crate::error::Error;
+use crate::error::{Error, Kind, Phase};
 
 /// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
 const BETWEEN_BYTES_MAX: usize = 64 << 10;
@@ -45,10 +45,20 @@ struct State {
     /// Bytes in `pieces`.
     bytes: usize,
     ended: Option<Result<Ended, Error>>,
+    told: Told,
     /// The handle's.
     reader: Option<Waker>,
     /// The core's task.
     server: Option<Waker>,
+}
+
+/// How much the handle was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Told {
+    #[default]
+    Nothing,
+    Head,
+    All,
 }
 
 /// What comes with the end of a body.
@@ -68,6 +78,43 @@ pub(crate) struct Call {
     discards: AtomicBool,
 }
 
+/// The core's part of a call. Dropped before its end, be it in a mailbox or with a task, it fails the call: nobody else will serve it.
+pub(crate) struct Service(Arc<Call>);
+
+impl Service {
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.0.settings
+    }
+
+    /// For the core: serves the call, unless its handle is gone before.
+    pub(crate) async fn serve(self, client: LocalClient) {
+        let call = &*self.0;
+        let Some(request) = call.lock().request.take() else { return };
+        let mut work = pin!(call.work(&client, request));
+        poll_fn(|cx| {
+            if call.is_cancelled() {
+                return Poll::Ready(());
+            }
+            let polled = work.as_mut().poll(cx);
+            if polled.is_pending() {
+                note(&mut call.lock().server, cx);
+                // A handle that went before the waker was there.
+                if call.is_cancelled() {
+                    return Poll::Ready(());
+                }
+            }
+            polled
+        })
+        .await;
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 impl std::fmt::Debug for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Call").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
@@ -83,6 +130,11 @@ impl Call {
             cancelled: AtomicBool::new(false),
             discards: AtomicBool::new(false),
         })
+    }
+
+    /// What is to be brought to the core that serves it.
+    pub(crate) fn service(self: &Arc<Self>) -> Service {
+        Service(Arc::clone(self))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -147,6 +199,7 @@ impl Call {
     /// For the core: tells what came back.
     fn reply(&self, reply: Reply) {
         let mut state = self.lock();
+        state.told = if matches!(reply, Reply::Head(_)) { Told::Head } else { Told::All };
         state.reply = Some(reply);
         let reader = state.reader.take();
         drop(state);
@@ -164,10 +217,25 @@ impl Call {
 
     fn end(&self, ended: Result<Ended, Error>) {
         let mut state = self.lock();
+        state.told = Told::All;
         state.ended = Some(ended);
         let reader = state.reader.take();
         drop(state);
         reader.into_iter().for_each(Waker::wake);
+    }
+
+    /// The core stops serving it.
+    fn abandon(&self) {
+        let told = self.lock().told;
+        if told == Told::All || self.is_cancelled() {
+            return;
+        }
+        let shutdown = Error::new(Kind::Shutdown, Phase::Queue);
+        if told == Told::Head {
+            self.end(Err(shutdown));
+        } else {
+            self.reply(Reply::Failed(shutdown));
+        }
     }
 
     /// For the core: room for another piece, or a reader that wants none.
@@ -178,28 +246,6 @@ impl Call {
         }
         note(&mut state.server, cx);
         Poll::Pending
-    }
-
-    /// For the core: serves the call, unless its handle is gone before.
-    pub(crate) async fn serve(self: Arc<Self>, client: LocalClient) {
-        let call = &*self;
-        let Some(request) = call.lock().request.take() else { return };
-        let mut work = pin!(call.work(&client, request));
-        poll_fn(|cx| {
-            if call.is_cancelled() {
-                return Poll::Ready(());
-            }
-            let polled = work.as_mut().poll(cx);
-            if polled.is_pending() {
-                note(&mut call.lock().server, cx);
-                // A handle that went before the waker was there.
-                if call.is_cancelled() {
-                    return Poll::Ready(());
-                }
-            }
-            polled
-        })
-        .await;
     }
 
     async fn work(&self, client: &LocalClient, request: Request) {

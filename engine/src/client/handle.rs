@@ -149,11 +149,12 @@ impl Client {
         load.placed.fetch_add(1, Ordering::Relaxed);
         load.placed_total.fetch_add(1, Ordering::Relaxed);
         load.spilled.fetch_add(u64::from(spilled), Ordering::Relaxed);
-        let placed = Placed { client: self, core, call: Arc::clone(&call), over: false };
+        let service = call.service();
+        let placed = Placed { client: self, core, call, over: false };
         if engine.mesh().is_stopped() {
             return Err(());
         }
-        if let Err(note) = engine.try_post(core as usize, Note::Call(call)) {
+        if let Err(note) = engine.try_post(core as usize, Note::Call(service)) {
             engine.post(core as usize, note).await?;
         }
         Ok(placed)

@@ -12,7 +12,7 @@
 //!
 //! # Wake latency
 //! While requests are in flight the thread is in our driver most of the time, where glommio neither reads its rings nor its timers. A turn blocks for [`BLOCK_MAX`] at most,
-//! and glommio takes the thread from the task every [`LOOK_EVERY`]: its preemption timer, of the executor or of the task queue of an attached shard. So a timer, a channel or a file of
+//! and glommio takes the thread from the task every [`LOOK_EVERY`]: its preemption timer, of the executor or of the task queues of an attached shard. So a timer, a channel or a file of
 //! the same executor is served within [`LOOK_EVERY`] + [`BLOCK_MAX`] + one turn (tens of microseconds), which stays below 1 ms; a task that is ready already waits for [`BLOCK_MAX`] and a turn.
 //! Where others used the thread since the last turn, the next one does not block at all. `benches/` measures it: `wake_latency`.
 //!
@@ -21,13 +21,16 @@
 //! it with its own ring. It has no public poll, but its streams poll before they read, whatever the descriptor is: the read fails (`ENOTSOCK`) as soon as there is something to read. Before it sleeps the
 //! host forgets old edges, takes a turn that does not block, and sleeps if that left nothing to do; what comes after the old edges were forgotten makes new ones.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -41,6 +44,7 @@ use glommio::{
 use super::{Pace, Turn, thread};
 use crate::clock::Instant;
 use crate::driver::{Alarm, probe};
+use crate::sys::Errno;
 use crate::sys::affinity::Pinned;
 use crate::sys::epoll::{Epoll, Event};
 use crate::sys::process;
@@ -109,20 +113,31 @@ fn executor_here() -> io::Result<LocalExecutor> {
 /// # Errors
 /// `NotConnected` outside of an executor, else what `open` and [`Sleeper::new`] report.
 pub(super) fn attach(open: impl FnOnce() -> io::Result<Box<dyn Turn>>) -> io::Result<()> {
-    let queue = queue()?;
-    let mut turn = open()?;
-    let sleeper = Sleeper::new(&mut *turn)?;
+    let [shards, vigils] = queues()?;
     process::prepare_membarrier();
-    // The shard's end is told by whatever its owner opened it with.
-    let task = async move { drop(turn_with(turn, sleeper).await) };
-    let spawned = glommio::spawn_local_into(task, queue);
-    spawned.map(|task| drop(task.detach())).map_err(|error| io::Error::other(error.to_string()))
+    let room = Rc::new(RefCell::new(Some(Guest::new(open()?)?)));
+    let lease = Lease::new(Rc::clone(&room));
+    let vigil = Rc::new(Vigil::default());
+    let shard = {
+        let vigil = Rc::clone(&vigil);
+        async move {
+            // The shard's end is told by whatever its owner opened it with.
+            let _ = run(&room, &vigil).await;
+            drop(room.take());
+            drop(lease);
+            vigil.set(Watch::Over);
+        }
+    };
+    let refused = |error: glommio::GlommioError<()>| io::Error::other(error.to_string());
+    drop(glommio::spawn_local_into(keep(vigil), vigils).map_err(refused)?.detach());
+    drop(glommio::spawn_local_into(shard, shards).map_err(refused)?.detach());
+    Ok(())
 }
 
-/// The task queue of all shards on this thread's executor: it has glommio look at its rings every [`LOOK_EVERY`] while one of them is busy, and rest while none is.
-fn queue() -> io::Result<TaskQueueHandle> {
+/// The task queues of this thread's executor for all shards and all vigils: while one of them is busy glommio looks at its rings every [`LOOK_EVERY`].
+fn queues() -> io::Result<[TaskQueueHandle; 2]> {
     thread_local! {
-        static QUEUE: Cell<Option<(usize, TaskQueueHandle)>> = const { Cell::new(None) };
+        static QUEUES: Cell<Option<(usize, [TaskQueueHandle; 2])>> = const { Cell::new(None) };
     }
     // There is no way to ask but this: it panics on other threads.
     let here = catch_unwind(|| executor().id());
@@ -130,13 +145,55 @@ fn queue() -> io::Result<TaskQueueHandle> {
         let text = "this thread runs no glommio executor: attach inside one";
         io::Error::new(io::ErrorKind::NotConnected, text)
     })?;
-    if let Some((_, queue)) = QUEUE.get().filter(|(of, _)| *of == id) {
-        return Ok(queue);
+    if let Some((_, queues)) = QUEUES.get().filter(|(of, _)| *of == id) {
+        return Ok(queues);
     }
-    let latency = Latency::Matters(LOOK_EVERY);
-    let queue = executor().create_task_queue(Shares::default(), latency, "ringshot");
-    QUEUE.set(Some((id, queue)));
-    Ok(queue)
+    let queue = |shares, name| {
+        executor().create_task_queue(shares, Latency::Matters(LOOK_EVERY), name)
+    };
+    // A vigil takes no time, and with the shares of others would be given all there is.
+    let queues = [queue(Shares::default(), "ringshot"), queue(Shares::Static(1), "ringshot vigil")];
+    QUEUES.set(Some((id, queues)));
+    Ok(queues)
+}
+
+/// What keeps glommio's preemption timer short while an attached shard is busy. glommio sets it by the queues that wait, and forgets the one that runs (0.9, `reevaluate_preempt_timer`): with
+/// the shard's queue alone it would fall back to 100 ms whenever another task is woken by the shard. So a second queue of the same latency is ready all that time.
+#[derive(Debug, Default)]
+struct Vigil {
+    watch: Cell<Watch>,
+    keeper: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Watch {
+    #[default]
+    Asleep,
+    Awake,
+    Over,
+}
+
+impl Vigil {
+    #[inline]
+    fn set(&self, watch: Watch) {
+        if self.watch.replace(watch) != watch {
+            self.keeper.take().into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+async fn keep(vigil: Rc<Vigil>) {
+    while vigil.watch.get() != Watch::Over {
+        executor().yield_task_queue_now().await;
+        poll_fn(|cx| match vigil.watch.get() {
+            Watch::Asleep => {
+                *vigil.keeper.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Watch::Awake | Watch::Over => Poll::Ready(()),
+        })
+        .await;
+    }
 }
 
 /// A loop's place among the tasks of its executor.
@@ -170,29 +227,90 @@ impl Pace for Shared {
 ///
 /// # Errors
 /// What [`Turn::turn`] and [`Sleeper::new`] report.
-pub(super) async fn turn(mut turn: Box<dyn Turn>) -> io::Result<()> {
-    let sleeper = Sleeper::new(&mut *turn)?;
-    turn_with(turn, sleeper).await
+pub(super) async fn turn(turn: Box<dyn Turn>) -> io::Result<()> {
+    // An executor of ours has a short preemption timer whatever runs.
+    run(&RefCell::new(Some(Guest::new(turn)?)), &Vigil::default()).await
 }
 
-async fn turn_with(mut turn: Box<dyn Turn>, mut sleeper: Sleeper) -> io::Result<()> {
+/// A shard in an executor, with what wakes it.
+struct Guest {
+    turn: Box<dyn Turn>,
+    sleeper: Sleeper,
+}
+
+/// What follows a turn.
+enum Next {
+    Over,
+    GiveWay,
+    Sleep,
+}
+
+/// Where a shard lives between two turns: not in its task, see [`Lease`].
+type Room = RefCell<Option<Guest>>;
+
+async fn run(room: &Room, vigil: &Vigil) -> io::Result<()> {
     let mut pace = Shared::new();
+    vigil.set(Watch::Awake);
+    let in_room = |act: &mut dyn FnMut(&mut Guest)| room.borrow_mut().as_mut().map(act);
     loop {
-        turn.resume();
-        let quiet = turn.is_quiet();
+        let next = room.borrow_mut().as_mut().map(|guest| guest.turn(&pace));
+        match next.transpose()?.unwrap_or(Next::Over) {
+            Next::Over => return Ok(()),
+            Next::GiveWay => pace.give_way().await,
+            Next::Sleep => {
+                vigil.set(Watch::Asleep);
+                let mut asleep = false;
+                poll_fn(|cx| {
+                    let woken = std::mem::replace(&mut asleep, true);
+                    let mut polled = Poll::Ready(());
+                    if !woken {
+                        in_room(&mut |guest| polled = guest.fall_asleep(cx));
+                    }
+                    polled
+                })
+                .await;
+                vigil.set(Watch::Awake);
+                in_room(&mut |guest| guest.wake_up());
+            }
+        }
+    }
+}
+
+impl Guest {
+    fn new(mut turn: Box<dyn Turn>) -> io::Result<Self> {
+        let sleeper = Sleeper::new(&mut *turn)?;
+        Ok(Self { turn, sleeper })
+    }
+
+    #[inline]
+    fn turn(&mut self, pace: &Shared) -> io::Result<Next> {
+        self.turn.resume();
+        let quiet = self.turn.is_quiet();
         let block = if quiet { Duration::ZERO } else { pace.block_max(BLOCK_MAX) };
         if quiet {
-            sleeper.forget_edges()?;
+            self.sleeper.forget_edges()?;
         }
-        if !turn.turn(block)? {
-            return Ok(());
+        if !self.turn.turn(block)? {
+            return Ok(Next::Over);
         }
-        turn.pause();
-        if quiet && turn.is_quiet() {
-            sleeper.sleep(&mut *turn).await;
-        } else {
-            pace.give_way().await;
+        self.turn.pause();
+        Ok(if quiet && self.turn.is_quiet() { Next::Sleep } else { Next::GiveWay })
+    }
+
+    /// Has whatever may happen wake the task, unless it has happened.
+    fn fall_asleep(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // In this order: a ring that is not seen here finds the bell asleep, and makes an edge.
+        if !self.turn.bell().prepare_sleep() || !self.turn.is_quiet() {
+            return Poll::Ready(());
         }
+        self.turn.kick_with(cx.waker());
+        let due = self.sleeper.poll_timer(self.turn.next_deadline(), cx).is_ready();
+        if due { Poll::Ready(()) } else { self.sleeper.poll_edges(cx) }
+    }
+
+    fn wake_up(&mut self) {
+        self.turn.bell().awake();
+        self.sleeper.timer = None;
     }
 }
 
@@ -201,6 +319,7 @@ struct Sleeper {
     edges: Epoll,
     /// Polls `edges` by glommio's ring. Kept until it has fired.
     poll: Option<TcpStream>,
+    timer: Option<Timer>,
     /// What `edges` watches: kept open, since a watch ends with its descriptor.
     _watched: [OwnedFd; 2],
 }
@@ -214,32 +333,22 @@ impl Sleeper {
         let bell = turn.bell().wakes()?;
         edges.add_reader(alarm.as_fd(), 0)?;
         edges.add_reader(bell.as_fd(), 1)?;
-        Ok(Self { edges, poll: None, _watched: [alarm, bell] })
+        Ok(Self { edges, poll: None, timer: None, _watched: [alarm, bell] })
     }
 
     fn forget_edges(&mut self) -> io::Result<()> {
-        let forgotten = self.edges.wait(&mut [Event::NONE; 2], 0);
-        forgotten.map(drop).map_err(|errno| io::Error::from_raw_os_error(errno.0))
+        match self.edges.wait(&mut [Event::NONE; 2], 0) {
+            Ok(_) | Err(Errno(libc::EINTR)) => Ok(()),
+            Err(Errno(errno)) => Err(io::Error::from_raw_os_error(errno)),
+        }
     }
 
-    /// Sleeps until something happens, or not at all if it has. May end without a cause.
-    async fn sleep(&mut self, turn: &mut dyn Turn) {
-        // In this order: a ring that is not seen here finds the bell asleep, and makes an edge.
-        if turn.bell().prepare_sleep() && turn.is_quiet() {
-            let due = turn.next_deadline();
-            let mut timer = (due != Instant::NEVER).then(|| Timer::new(due - Instant::now()));
-            let mut asleep = false;
-            poll_fn(|cx| {
-                if std::mem::replace(&mut asleep, true) {
-                    return Poll::Ready(());
-                }
-                turn.kick_with(cx.waker());
-                let due = timer.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready());
-                if due || self.poll_edges(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
+    fn poll_timer(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if due == Instant::NEVER {
+            return Poll::Pending;
         }
-        turn.bell().awake();
+        let timer = self.timer.insert(Timer::new(due - Instant::now()));
+        Pin::new(timer).poll(cx).map(drop)
     }
 
     fn poll_edges(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -255,5 +364,51 @@ impl Sleeper {
         // Its read failed, as it does on what is no socket: it would not poll again.
         self.poll = None;
         Poll::Ready(())
+    }
+}
+
+/// Ends a shard's stay when its executor goes. glommio never drops a task that waits, but it drops the waker of a timer that is not due: that of this one never is.
+struct Lease(#[allow(dead_code, reason = "kept until it is dropped")] Timer);
+
+impl Lease {
+    /// Longer than an executor lives.
+    const TERM: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+    fn new(room: Rc<Room>) -> Self {
+        let eviction = Eviction(NEXT_EVICTION.fetch_add(1, Ordering::Relaxed));
+        ROOMS.with_borrow_mut(|rooms| rooms.push((eviction.0, room)));
+        let waker = Waker::from(Arc::new(eviction));
+        let mut timer = Timer::new(Self::TERM);
+        let _never = Pin::new(&mut timer).poll(&mut Context::from_waker(&waker));
+        Self(timer)
+    }
+}
+
+thread_local! {
+    /// The rooms of this thread's executors.
+    static ROOMS: RefCell<Vec<(u64, Rc<Room>)>> = const { RefCell::new(Vec::new()) };
+}
+
+static NEXT_EVICTION: AtomicU64 = AtomicU64::new(0);
+
+/// Clears a room when it is dropped, which glommio does on the room's thread.
+struct Eviction(u64);
+
+impl Wake for Eviction {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Eviction {
+    fn drop(&mut self) {
+        let room = ROOMS.try_with(|rooms| {
+            let mut rooms = rooms.borrow_mut();
+            let place = rooms.iter().position(|(number, _)| *number == self.0)?;
+            Some(rooms.swap_remove(place).1)
+        });
+        // Outside of the list: what goes with it may drop other shards. A room in use is that of a turn which has just ended the executor: its task goes on.
+        if let Ok(Some(room)) = room {
+            let guest = room.try_borrow_mut().ok().and_then(|mut room| room.take());
+            drop(guest);
+        }
     }
 }

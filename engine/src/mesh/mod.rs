@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::thread::JoinHandle;
@@ -28,7 +28,7 @@ use crate::shard::core::{Core, Inbox};
 use crate::shard::doorbell::Doorbell;
 use crate::shard::pool::Pool;
 use crate::shard::pool::desk::Desk;
-use crate::shard::tasks::{Spawner, Tasks, Watch};
+use crate::shard::tasks::{Spawner, Stall, Tasks, Watch};
 use crate::sys::affinity::Pinned;
 use gauges::{CoreStats, Gauges, Load};
 use mailbox::Mailbox;
@@ -45,6 +45,17 @@ pub(crate) struct MeshConfig {
     /// Connections of one core.
     pub(crate) slots: u32,
     pub(crate) watch: Watch,
+    pub(crate) on_stall: Option<OnStall>,
+}
+
+/// Who hears of a task that kept a core for too long: the core's number, and the longest stall so far.
+#[derive(Clone)]
+pub(crate) struct OnStall(pub(crate) Arc<dyn Fn(usize, Stall) + Send + Sync>);
+
+impl fmt::Debug for OnStall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnStall")
+    }
 }
 
 /// One core, seen from others.
@@ -191,6 +202,15 @@ impl<M: Send + 'static> Mesh<M> {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Drops what is in a mailbox that nobody empties any more. Call it after having brought something: either the core that ends finds it, or this does.
+    #[inline]
+    pub(crate) fn sweep_if_stopped(&self, seat: &Seat<M>) {
+        fence(Ordering::SeqCst);
+        if self.is_stopped() {
+            seat.sweep();
+        }
+    }
+
     /// Waits until every core has ended. Not for a core's own thread.
     pub(crate) fn join(&self) -> io::Result<()> {
         let threads =
@@ -214,6 +234,13 @@ fn ended(thread: JoinHandle<io::Result<()>>) -> io::Result<()> {
 }
 
 impl<M> Seat<M> {
+    fn sweep(&self) {
+        while let Some(note) = self.mailbox.pop() {
+            drop(note);
+        }
+        self.mailbox.made_room();
+    }
+
     fn stats(&self) -> CoreStats {
         CoreStats {
             core: self.core,
@@ -301,7 +328,8 @@ impl<M: Send + 'static> Job<M> {
             spawner: core.spawner(),
         });
         let post = Post { index: self.index, seats: self.seats, attend };
-        Ok(Shift { core, post, stop: self.stop, closing: None })
+        let on_stall = self.config.on_stall;
+        Ok(Shift { core, post, stop: self.stop, on_stall, closing: None })
     }
 }
 
@@ -343,6 +371,7 @@ pub(crate) struct Shift<D: Driver, M> {
     core: Core<D>,
     post: Post<M>,
     stop: Arc<AtomicBool>,
+    on_stall: Option<OnStall>,
     /// When closing is given up.
     closing: Option<Instant>,
 }
@@ -362,11 +391,18 @@ impl<D: Driver, M> Shift<D, M> {
         max_block: Duration,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<bool> {
+        // The last turn is for tasks, which hear of the end: nothing else comes.
+        let over = self.closing.is_some() && self.core.pool().is_closed();
+        let max_block = if over { Duration::ZERO } else { max_block };
         self.core.turn(max_block, &mut self.post, clock)?;
         let seat = &self.post.seats[self.post.index as usize];
         let pool = self.core.pool();
         let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
-        seat.gauges.publish(pool.holding(), pool.counters(), tasks, self.core.turns().longest);
+        let kept = self.core.kept();
+        let stall = seat.gauges.publish(pool.holding(), pool.counters(), tasks, kept);
+        if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
+            (tell.0)(seat.core, stall);
+        }
         match self.closing {
             None => {
                 if self.stop.load(Ordering::Relaxed) {
@@ -384,6 +420,11 @@ impl<D: Driver, M> Drop for Shift<D, M> {
     /// Nobody else serves what was brought here: a core that ends, be it that its driver is lost or its executor gone, ends the engine.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
+        if self.closing.is_none() {
+            self.core.pool_mut().close();
+        }
+        fence(Ordering::SeqCst);
+        self.post.seats[self.post.index as usize].sweep();
         self.post.seats.iter().for_each(|seat| seat.bell.ring());
     }
 }

@@ -287,7 +287,8 @@ impl<D: Driver> Pool<D> {
         let member = &mut self.members[host.client as usize];
         let spare = member.idle.first();
         let has_slot = !self.free.is_empty() || (self.connections.len() as u32) < self.slots;
-        if has_slot && member.shared.connections.take(1) == 1 {
+        let total = &member.shared.connections;
+        if has_slot && (total.take(1) == 1 || (spare.is_none() && total.take_or_starve(core))) {
             return Charge::Unit;
         }
         host.budget.give(1);
@@ -295,8 +296,6 @@ impl<D: Driver> Pool<D> {
         if let Some(index) = spare {
             self.counters.reaped += 1;
             self.close_connection(index);
-        } else if has_slot && member.shared.connections.take_or_starve(core) {
-            member.shared.connections.give(1);
         }
         self.block(place);
         Charge::None

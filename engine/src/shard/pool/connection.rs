@@ -66,6 +66,8 @@ pub(super) struct Connection {
     pub(super) served: u64,
     /// Requests that the server will still take, if it said so.
     pub(super) left: Option<u32>,
+    /// Whether its last response was HTTP/1.0.
+    pub(super) is_http10: bool,
     /// How long the server keeps it when idle, if it said so.
     pub(super) kept: Option<Duration>,
     /// When its attempt began.
@@ -97,6 +99,7 @@ impl Connection {
             peer: None,
             served: 0,
             left: None,
+            is_http10: false,
             kept: None,
             started: Instant::default(),
             connected: Instant::default(),

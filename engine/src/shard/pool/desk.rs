@@ -227,6 +227,11 @@ impl Desk {
     ) -> Result<InFlight, E> {
         let mut exchanges = self.exchanges.borrow_mut();
         let id = exchanges.take();
+        if self.closed.get() {
+            // Nobody acts on commands any more: the future finds no exchange, which says so.
+            exchanges.free(id);
+            return Ok(InFlight { desk: Rc::clone(self), id });
+        }
         let in_flight = InFlight { desk: Rc::clone(self), id };
         let Some(exchange) = exchanges.find_mut(id) else { return Ok(in_flight) };
         match encode(&mut exchange.head_bytes) {

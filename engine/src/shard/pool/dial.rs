@@ -142,6 +142,7 @@ impl<D: Driver> Pool<D> {
             let options = &self.members[dial.client as usize].shared.config.socket;
             match socket::for_peer_with(peer, self.driver.blocking(), options) {
                 Ok(socket) => {
+                    dial.spare_unit = true;
                     self.start_attempt(id, socket, peer);
                     return;
                 }
@@ -175,13 +176,15 @@ impl<D: Driver> Pool<D> {
     fn start_attempt(&mut self, id: Id, socket: OwnedFd, peer: SocketAddr) {
         let now = self.now;
         let Some(index) = self.take_slot() else {
-            debug_assert!(false, "a unit without a slot");
+            // Another client took the last place of this core while the name was resolved.
+            self.dial_failed_at(id, Kind::Connect(Errno(libc::EMFILE)), Some(peer));
             return;
         };
         let Some(dial) = self.dials.find_mut(id) else { return };
         let timeouts = &self.members[dial.client as usize].shared.config.timeouts;
         let first = dial.next == 1;
         let limit = if first { None } else { timeouts.connect_attempt };
+        dial.spare_unit = false;
         dial.out.push(index);
         dial.next_attempt = (dial.next < dial.addresses.len()).then_some(now + ATTEMPT_DELAY);
         let id_number = self.next_id;

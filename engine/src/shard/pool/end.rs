@@ -46,6 +46,9 @@ impl<D: Driver> Pool<D> {
         }
         let connection = &mut self.connections[index as usize];
         connection.served += 1;
+        if let Some(host) = self.hosts.find_mut(connection.host) {
+            host.is_http10 = connection.is_http10;
+        }
         if reusable {
             self.release(index);
         } else {

@@ -226,6 +226,7 @@ impl Exchange {
         self.failed = Some(Box::new(Failed { kind, phase, progress }));
         self.stage = Stage::Ended;
         self.phase_deadline = None;
+        self.total_deadline = None;
         self.wake();
         self.wake_maker();
     }

@@ -107,19 +107,13 @@ impl<D: Driver> Pool<D> {
             return;
         }
         if let State::Busy(id) = self.connections[index as usize].state {
-            let place = self.connections[index as usize].host;
-            let known = self.with(id, |exchange| {
-                let version = exchange.head.as_ref().map(|head| head.version);
-                (exchange.stage == Stage::Reading, exchange.client, version)
-            });
-            if let Some((true, client, version)) = known {
+            let reading = self
+                .with(id, |exchange| (exchange.stage == Stage::Reading).then_some(exchange.client));
+            if let Some(client) = reading.flatten() {
                 let read_idle = self.members[client as usize].shared.config.timeouts.read_idle;
                 let deadline = read_idle.map(|idle| self.now + idle);
                 self.with(id, |exchange| exchange.phase_deadline = deadline);
                 self.watch_exchange(id);
-                if let Some((host, version)) = self.hosts.find_mut(place).zip(version) {
-                    host.is_http10 = version == http::Version::HTTP_10;
-                }
             }
         }
         self.receive_next(index);
@@ -307,7 +301,7 @@ impl Reader<'_> {
                     let known = remembered(self.last_head, &head);
                     take_head(self.exchange.as_deref_mut(), known, self.now);
                     self.connection.handle_head(framing);
-                    note_keep_alive(self.connection, self.last_head);
+                    note_head(self.connection, self.last_head);
                 }
                 Event::Data(piece) => match self.exchange.as_deref_mut() {
                     Some(exchange) => exchange.take_piece(piece),
@@ -334,7 +328,7 @@ impl Reader<'_> {
         let known = self.last_head.as_ref().filter(|head| same(head)).cloned();
         debug_assert!(known.is_some(), "the memo knows a head that the pool does not");
         take_head(self.exchange.as_deref_mut(), known, self.now);
-        note_keep_alive(self.connection, self.last_head);
+        note_head(self.connection, self.last_head);
         if let Some(exchange) = self.exchange.as_deref_mut() {
             exchange.take_piece(&input[whole.head_bytes..whole.consumed]);
         }
@@ -349,8 +343,9 @@ fn remembered(last: &mut Option<Arc<Head>>, head: &h1::Head<'_>) -> Option<Arc<H
     last.clone()
 }
 
-fn note_keep_alive(connection: &mut Connection, head: &Option<Arc<Head>>) {
+fn note_head(connection: &mut Connection, head: &Option<Arc<Head>>) {
     if let Some(head) = head {
+        connection.is_http10 = head.version == http::Version::HTTP_10;
         connection.left = head.keep_alive.max;
         connection.kept = head.keep_alive.idle();
     }
