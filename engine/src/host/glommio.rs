@@ -11,17 +11,18 @@
 //! ```
 //!
 //! # Wake latency
-//! While requests are in flight the thread is in our driver most of the time, where glommio neither reads its rings nor its timers. A turn blocks for [`BLOCK_MAX`] at most,
-//! and glommio takes the thread from the task every [`LOOK_EVERY`]: its preemption timer, of the executor or of the task queues of an attached shard. So a timer, a channel or a file of
-//! the same executor is served within [`LOOK_EVERY`] + [`BLOCK_MAX`] + one turn (tens of microseconds), which stays below 1 ms; a task that is ready already waits for [`BLOCK_MAX`] and a turn.
-//! Where others used the thread since the last turn, the next one does not block at all. `benches/` measures it: `wake_latency`.
+//! While requests are in flight the thread is in our driver most of the time, and glommio reads its rings and timers only when no task is ready or its preemption timer fires, which is
+//! after 100 ms (a shorter one is no way out: glommio 0.9 goes to sleep over tasks that are ready if it fires too soon). So a turn blocks for [`BLOCK_MAX`] at most, and every [`LOOK_EVERY`]
+//! the task waits for a timer that is due at once, which makes glommio look. A timer, a channel or a file of the same executor is served within [`LOOK_EVERY`] + [`BLOCK_MAX`] + one turn (tens of
+//! microseconds), below 1 ms; a task that is ready already waits for [`BLOCK_MAX`] and a turn. Where others used the thread since the last turn, the next one does not block at all. Tasks that
+//! are ready all the time keep glommio from looking, with a shard or without: then the shard only yields to them. `benches/` measures it: `wake_latency`.
 //!
 //! # Sleep
 //! With nothing in flight the task waits for one descriptor: an epoll instance of the driver's alarm and the doorbell, both by edges, so that neither has to be read. glommio polls
 //! it with its own ring. It has no public poll, but its streams poll before they read, whatever the descriptor is: the read fails (`ENOTSOCK`) as soon as there is something to read. Before it sleeps the
 //! host forgets old edges, takes a turn that does not block, and sleeps if that left nothing to do; what comes after the old edges were forgotten makes new ones.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -37,9 +38,7 @@ use std::time::Duration;
 use futures_io::AsyncRead;
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
-use glommio::{
-    Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle, executor,
-};
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, executor};
 
 use super::{Pace, Turn, thread};
 use crate::clock::Instant;
@@ -51,8 +50,12 @@ use crate::sys::process;
 
 /// The longest that a turn blocks in the driver while requests are in flight.
 const BLOCK_MAX: Duration = Duration::from_micros(100);
-/// How often glommio looks at its rings, timers and channels while a shard is busy. A look costs it about five system calls.
+/// How often glommio is made to look at its rings, timers and channels while a shard is busy. A look costs it about five system calls.
 const LOOK_EVERY: Duration = Duration::from_micros(500);
+/// When a timer is due that is due at once: not before it is started, and before glommio has come to look.
+const AT_ONCE: Duration = Duration::from_micros(1);
+/// The part of the time that waiting for looks may take: one of so many.
+const LOOKS_SHARE: u32 = 4;
 /// A pause between two turns in which nobody else can have done much.
 const PAUSE_ALONE: Duration = Duration::from_micros(2);
 /// Locked memory without which glommio 0.9 does not start, in bytes.
@@ -100,8 +103,7 @@ fn check_locked_memory(limit: u64) -> io::Result<()> {
 fn executor_here() -> io::Result<LocalExecutor> {
     let builder = LocalExecutorBuilder::new(Placement::Unbound)
         .name("ringshot")
-        .io_memory(0)
-        .preempt_timer(LOOK_EVERY);
+        .io_memory(0);
     match catch_unwind(AssertUnwindSafe(|| builder.make())) {
         Ok(made) => made.map_err(|error| io::Error::other(format!("glommio: {error}"))),
         Err(_) => Err(io::Error::other("glommio panicked at its start: use the thread host")),
@@ -113,87 +115,22 @@ fn executor_here() -> io::Result<LocalExecutor> {
 /// # Errors
 /// `NotConnected` outside of an executor, else what `open` and [`Sleeper::new`] report.
 pub(super) fn attach(open: impl FnOnce() -> io::Result<Box<dyn Turn>>) -> io::Result<()> {
-    let [shards, vigils] = queues()?;
-    process::prepare_membarrier();
-    let room = Rc::new(RefCell::new(Some(Guest::new(open()?)?)));
-    let lease = Lease::new(Rc::clone(&room));
-    let vigil = Rc::new(Vigil::default());
-    let shard = {
-        let vigil = Rc::clone(&vigil);
-        async move {
-            // The shard's end is told by whatever its owner opened it with.
-            let _ = run(&room, &vigil).await;
-            drop(room.take());
-            drop(lease);
-            vigil.set(Watch::Over);
-        }
-    };
-    let refused = |error: glommio::GlommioError<()>| io::Error::other(error.to_string());
-    drop(glommio::spawn_local_into(keep(vigil), vigils).map_err(refused)?.detach());
-    drop(glommio::spawn_local_into(shard, shards).map_err(refused)?.detach());
-    Ok(())
-}
-
-/// The task queues of this thread's executor for all shards and all vigils: while one of them is busy glommio looks at its rings every [`LOOK_EVERY`].
-fn queues() -> io::Result<[TaskQueueHandle; 2]> {
-    thread_local! {
-        static QUEUES: Cell<Option<(usize, [TaskQueueHandle; 2])>> = const { Cell::new(None) };
-    }
-    // There is no way to ask but this: it panics on other threads.
-    let here = catch_unwind(|| executor().id());
-    let id = here.map_err(|_| {
+    // There is no way to ask whether there is an executor but this: it panics where there is none.
+    catch_unwind(|| executor().id()).map_err(|_| {
         let text = "this thread runs no glommio executor: attach inside one";
         io::Error::new(io::ErrorKind::NotConnected, text)
     })?;
-    if let Some((_, queues)) = QUEUES.get().filter(|(of, _)| *of == id) {
-        return Ok(queues);
-    }
-    let queue = |shares, name| {
-        executor().create_task_queue(shares, Latency::Matters(LOOK_EVERY), name)
+    process::prepare_membarrier();
+    let room = Rc::new(RefCell::new(Some(Guest::new(open()?)?)));
+    let lease = Lease::new(Rc::clone(&room));
+    let task = async move {
+        // The shard's end is told by whatever its owner opened it with.
+        let _ = run(&room).await;
+        drop(room.take());
+        drop(lease);
     };
-    // A vigil takes no time, and with the shares of others would be given all there is.
-    let queues = [queue(Shares::default(), "ringshot"), queue(Shares::Static(1), "ringshot vigil")];
-    QUEUES.set(Some((id, queues)));
-    Ok(queues)
-}
-
-/// What keeps glommio's preemption timer short while an attached shard is busy. glommio sets it by the queues that wait, and forgets the one that runs (0.9, `reevaluate_preempt_timer`): with
-/// the shard's queue alone it would fall back to 100 ms whenever another task is woken by the shard. So a second queue of the same latency is ready all that time.
-#[derive(Debug, Default)]
-struct Vigil {
-    watch: Cell<Watch>,
-    keeper: RefCell<Option<Waker>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Watch {
-    #[default]
-    Asleep,
-    Awake,
-    Over,
-}
-
-impl Vigil {
-    #[inline]
-    fn set(&self, watch: Watch) {
-        if self.watch.replace(watch) != watch {
-            self.keeper.take().into_iter().for_each(Waker::wake);
-        }
-    }
-}
-
-async fn keep(vigil: Rc<Vigil>) {
-    while vigil.watch.get() != Watch::Over {
-        executor().yield_task_queue_now().await;
-        poll_fn(|cx| match vigil.watch.get() {
-            Watch::Asleep => {
-                *vigil.keeper.borrow_mut() = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            Watch::Awake | Watch::Over => Poll::Ready(()),
-        })
-        .await;
-    }
+    drop(glommio::spawn_local(task).detach());
+    Ok(())
 }
 
 /// A loop's place among the tasks of its executor.
@@ -201,11 +138,13 @@ async fn keep(vigil: Rc<Vigil>) {
 pub(super) struct Shared {
     /// Whether others used the thread since the last turn. glommio does not tell whether a task is ready; the time says whether one ran.
     crowded: bool,
+    /// When glommio is to look next.
+    look: Instant,
 }
 
 impl Shared {
     pub(super) fn new() -> Self {
-        Self { crowded: false }
+        Self { crowded: false, look: Instant::now() }
     }
 }
 
@@ -218,8 +157,15 @@ impl Pace for Shared {
     #[inline]
     async fn give_way(&mut self) {
         let left = Instant::now();
-        executor().yield_task_queue_now().await;
-        self.crowded = Instant::now() - left > PAUSE_ALONE;
+        if left < self.look {
+            executor().yield_task_queue_now().await;
+            self.crowded = Instant::now() - left > PAUSE_ALONE;
+        } else {
+            Timer::new(AT_ONCE).await;
+            let back = Instant::now();
+            // Tasks that are always ready make it long: then there are fewer.
+            self.look = back + LOOK_EVERY.max((back - left) * LOOKS_SHARE);
+        }
     }
 }
 
@@ -228,8 +174,7 @@ impl Pace for Shared {
 /// # Errors
 /// What [`Turn::turn`] and [`Sleeper::new`] report.
 pub(super) async fn turn(turn: Box<dyn Turn>) -> io::Result<()> {
-    // An executor of ours has a short preemption timer whatever runs.
-    run(&RefCell::new(Some(Guest::new(turn)?)), &Vigil::default()).await
+    run(&RefCell::new(Some(Guest::new(turn)?))).await
 }
 
 /// A shard in an executor, with what wakes it.
@@ -248,9 +193,8 @@ enum Next {
 /// Where a shard lives between two turns: not in its task, see [`Lease`].
 type Room = RefCell<Option<Guest>>;
 
-async fn run(room: &Room, vigil: &Vigil) -> io::Result<()> {
+async fn run(room: &Room) -> io::Result<()> {
     let mut pace = Shared::new();
-    vigil.set(Watch::Awake);
     let in_room = |act: &mut dyn FnMut(&mut Guest)| room.borrow_mut().as_mut().map(act);
     loop {
         let next = room.borrow_mut().as_mut().map(|guest| guest.turn(&pace));
@@ -258,7 +202,6 @@ async fn run(room: &Room, vigil: &Vigil) -> io::Result<()> {
             Next::Over => return Ok(()),
             Next::GiveWay => pace.give_way().await,
             Next::Sleep => {
-                vigil.set(Watch::Asleep);
                 let mut asleep = false;
                 poll_fn(|cx| {
                     let woken = std::mem::replace(&mut asleep, true);
@@ -269,7 +212,6 @@ async fn run(room: &Room, vigil: &Vigil) -> io::Result<()> {
                     polled
                 })
                 .await;
-                vigil.set(Watch::Awake);
                 in_room(&mut |guest| guest.wake_up());
             }
         }
