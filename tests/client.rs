@@ -1,28 +1,18 @@
 //! The client against the built-in origin and scripted peers, on each driver.
 
-use std::time::Duration;
-
 use ringshot::client::{Cores, Engine, Request, blocking::block_on};
-use ringshot::driver::{DriverChoice, DriverKind};
+use ringshot::driver::DriverChoice;
 use ringshot::origin::{Config, Origin};
 
 fn origin() -> Origin {
-    Origin::start(&Config {
-        address: "127.0.0.1:0".parse().unwrap(),
-        cores: vec![*ringshot::sys::affinity::cores().last().unwrap()],
-        driver: DriverKind::Epoll,
-        body_bytes: 100,
-        delay: Duration::ZERO,
-        close_every: None,
-    })
-    .unwrap()
+    Origin::start(&Config::on_loopback()).unwrap()
 }
 
 #[test]
 fn a_request_has_a_response() {
     for driver in [DriverChoice::Epoll, DriverChoice::IoUring] {
         let origin = origin();
-        let url = format!("http://{}/", origin.address());
+        let url = origin.url("/bytes/100");
         let engine = Engine::builder().cores(Cores::Count(1)).driver(driver).build().unwrap();
         let client = engine.client().build().unwrap();
         for n in 0..20 {

@@ -20,10 +20,11 @@ use http::HeaderMap;
 
 use super::local::LocalClient;
 use super::local_body::LocalBody;
-use super::request::Request;
-use super::response::{Meta, Response, Timings, Whole};
+use super::parcel::Parcel;
+use super::response::{Meta, Response, Whole};
 use super::settings::Settings;
 use crate::error::{Error, Kind, Phase};
+use crate::shard::pool::exchange::Stamps;
 
 /// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
 const BETWEEN_BYTES_MAX: usize = 64 << 10;
@@ -39,7 +40,7 @@ pub(crate) enum Reply {
 
 #[derive(Default)]
 struct State {
-    request: Option<Request>,
+    parcel: Option<Box<Parcel>>,
     reply: Option<Reply>,
     pieces: VecDeque<Bytes>,
     /// Bytes in `pieces`.
@@ -58,6 +59,7 @@ enum Told {
     #[default]
     Nothing,
     Head,
+    /// The end, or why there is none.
     All,
 }
 
@@ -65,32 +67,49 @@ enum Told {
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
     pub(crate) trailers: Option<Box<HeaderMap>>,
-    pub(crate) timings: Option<Timings>,
+    pub(crate) stamps: Option<Stamps>,
     /// Bytes thrown away, if that was asked for.
     pub(crate) discarded: u64,
 }
 
 /// One request on its way.
 pub(crate) struct Call {
-    pub(crate) settings: Arc<Settings>,
+    settings: Arc<Settings>,
     state: Mutex<State>,
     cancelled: AtomicBool,
     discards: AtomicBool,
 }
 
-/// The core's part of a call. Dropped before its end, be it in a mailbox or with a task, it fails the call: nobody else will serve it.
-pub(crate) struct Service(Arc<Call>);
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
+    }
+}
 
-impl Service {
+/// A call on its way to its core, and there: dropped before its end, it tells the handle so.
+#[derive(Debug)]
+pub(crate) struct Delivery(Arc<Call>);
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(call: Arc<Call>) -> Self {
+        Self(call)
+    }
+
     pub(crate) fn settings(&self) -> &Arc<Settings> {
         &self.0.settings
     }
 
-    /// For the core: serves the call, unless its handle is gone before.
+    /// Serves the call, unless its handle is gone before.
     pub(crate) async fn serve(self, client: LocalClient) {
         let call = &*self.0;
-        let Some(request) = call.lock().request.take() else { return };
-        let mut work = pin!(call.work(&client, request));
+        let Some(parcel) = call.lock().parcel.take() else { return };
+        let mut work = pin!(call.work(&client, parcel));
         poll_fn(|cx| {
             if call.is_cancelled() {
                 return Poll::Ready(());
@@ -109,32 +128,15 @@ impl Service {
     }
 }
 
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
-}
-
-impl std::fmt::Debug for Call {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Call").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
-    }
-}
-
 impl Call {
-    pub(crate) fn new(settings: Arc<Settings>, request: Request) -> Arc<Self> {
-        let state = State { request: Some(request), ..State::default() };
+    pub(crate) fn new(settings: Arc<Settings>, parcel: Box<Parcel>) -> Arc<Self> {
+        let state = State { parcel: Some(parcel), ..State::default() };
         Arc::new(Self {
             settings,
             state: Mutex::new(state),
             cancelled: AtomicBool::new(false),
             discards: AtomicBool::new(false),
         })
-    }
-
-    /// What is to be brought to the core that serves it.
-    pub(crate) fn service(self: &Arc<Self>) -> Service {
-        Service(Arc::clone(self))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -224,20 +226,6 @@ impl Call {
         reader.into_iter().for_each(Waker::wake);
     }
 
-    /// The core stops serving it.
-    fn abandon(&self) {
-        let told = self.lock().told;
-        if told == Told::All || self.is_cancelled() {
-            return;
-        }
-        let shutdown = Error::new(Kind::Shutdown, Phase::Queue);
-        if told == Told::Head {
-            self.end(Err(shutdown));
-        } else {
-            self.reply(Reply::Failed(shutdown));
-        }
-    }
-
     /// For the core: room for another piece, or a reader that wants none.
     fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
@@ -248,8 +236,18 @@ impl Call {
         Poll::Pending
     }
 
-    async fn work(&self, client: &LocalClient, request: Request) {
-        match client.send(request).await {
+    /// Nobody will tell the rest: the core has ended.
+    fn abandon(&self) {
+        let told = self.lock().told;
+        match told {
+            Told::Nothing => self.reply(Reply::Failed(Error::new(Kind::Shutdown, Phase::Queue))),
+            Told::Head => self.end(Err(Error::new(Kind::Shutdown, Phase::Body))),
+            Told::All => {}
+        }
+    }
+
+    async fn work(&self, client: &LocalClient, parcel: Box<Parcel>) {
+        match client.send_parcel(parcel).await {
             Err(error) => self.reply(Reply::Failed(error)),
             Ok(response) => self.deliver(response).await,
         }
@@ -257,9 +255,9 @@ impl Call {
 
     async fn deliver(&self, response: Response<LocalBody>) {
         let Response { meta, mut body } = response;
-        if let Some((whole, timings)) = body.take_whole() {
+        if let Some((whole, stamps)) = body.take_whole() {
             let mut meta = meta;
-            meta.timings = timings.unwrap_or(meta.timings);
+            meta.stamps = stamps.unwrap_or(meta.stamps);
             self.reply(Reply::Whole(meta, whole));
             return;
         }
@@ -275,8 +273,8 @@ impl Call {
                 None => {}
                 Some(Ok(Some(piece))) => self.push(piece),
                 Some(Ok(None)) => {
-                    let (trailers, timings) = body.take_end();
-                    self.end(Ok(Ended { trailers, timings, discarded: 0 }));
+                    let (trailers, stamps) = body.take_end();
+                    self.end(Ok(Ended { trailers, stamps, discarded: 0 }));
                     return;
                 }
                 Some(Err(error)) => return self.end(Err(error)),

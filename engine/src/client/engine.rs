@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::builder::ClientBuilder;
-use super::call::Service;
+use super::call::Delivery;
 use super::local::CoreCtx;
 use crate::driver::probe::{self, Blocked};
 use crate::driver::uring::Tier;
@@ -24,7 +24,7 @@ const CONNS_PER_CORE_DEFAULT: u32 = 8192;
 
 /// What is brought to a core.
 pub(crate) enum Note {
-    Call(Service),
+    Call(Delivery),
     /// Something else to do there.
     Run(Box<dyn FnOnce(&CoreCtx) + Send>),
     /// A client is gone.
@@ -361,13 +361,12 @@ impl Engine {
             let mut note = note;
             let Some(seat) = engine.0.mesh.seats.get(index) else { return Err(()) };
             loop {
-                if engine.0.mesh.is_stopped() {
+                if engine.0.mesh.is_stopped() || seat.mailbox.is_closed() {
                     return Err(());
                 }
                 match seat.mailbox.push(note) {
                     Ok(()) => {
                         seat.bell.ring();
-                        engine.0.mesh.sweep_if_stopped(seat);
                         return Ok(());
                     }
                     Err(back) => note = back,
@@ -386,7 +385,6 @@ impl Engine {
         let Some(seat) = self.0.mesh.seats.get(index) else { return Err(note) };
         seat.mailbox.push(note)?;
         seat.bell.ring();
-        self.0.mesh.sweep_if_stopped(seat);
         Ok(())
     }
 

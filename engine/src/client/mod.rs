@@ -28,9 +28,11 @@
 //! | `handle` | the client on any thread |
 //! | `local`, `local_body` | the client of one core |
 //! | `builder`, `settings` | a client's limits and habits |
+//! | [`batch`] | many requests |
 //! | `call` | one request between a handle and its core |
 //! | `request`, `request_builder`, `target` | what to send, and where |
 //! | `response`, `body` | what came back |
+//! | `parcel` | a request with what becomes of it |
 //! | `upload` | a request's body on its way |
 //! | `retry`, `redirect` | when to send again, and where |
 //! | [`blocking`] | the same calls, which wait |
@@ -39,6 +41,7 @@
 
 #[cfg(feature = "glommio")]
 mod attach;
+pub mod batch;
 pub mod blocking;
 mod body;
 mod builder;
@@ -48,6 +51,7 @@ mod engine;
 mod handle;
 mod local;
 mod local_body;
+mod parcel;
 pub mod queue;
 mod redirect;
 mod request;
@@ -59,6 +63,7 @@ mod solo;
 mod target;
 mod upload;
 
+pub use batch::{BATCH_WINDOW_DEFAULT, Batch, Done};
 pub use body::Body;
 pub use builder::{BODY_BYTES_DEFAULT, ClientBuilder, RetryStale};
 pub use engine::{Cores, Engine, EngineBuilder, EngineError, Observed};

@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::thread::JoinHandle;
@@ -202,15 +202,6 @@ impl<M: Send + 'static> Mesh<M> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Drops what is in a mailbox that nobody empties any more. Call it after having brought something: either the core that ends finds it, or this does.
-    #[inline]
-    pub(crate) fn sweep_if_stopped(&self, seat: &Seat<M>) {
-        fence(Ordering::SeqCst);
-        if self.is_stopped() {
-            seat.sweep();
-        }
-    }
-
     /// Waits until every core has ended. Not for a core's own thread.
     pub(crate) fn join(&self) -> io::Result<()> {
         let threads =
@@ -234,13 +225,6 @@ fn ended(thread: JoinHandle<io::Result<()>>) -> io::Result<()> {
 }
 
 impl<M> Seat<M> {
-    fn sweep(&self) {
-        while let Some(note) = self.mailbox.pop() {
-            drop(note);
-        }
-        self.mailbox.made_room();
-    }
-
     fn stats(&self) -> CoreStats {
         CoreStats {
             core: self.core,
@@ -340,6 +324,12 @@ struct Post<M> {
     attend: Box<dyn FnMut(M)>,
 }
 
+impl<M> Drop for Post<M> {
+    fn drop(&mut self) {
+        self.seats[self.index as usize].mailbox.close();
+    }
+}
+
 impl<M> Inbox for Post<M> {
     #[inline]
     fn drain(&mut self) -> bool {
@@ -391,9 +381,12 @@ impl<D: Driver, M> Shift<D, M> {
         max_block: Duration,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<bool> {
-        // The last turn is for tasks, which hear of the end: nothing else comes.
-        let over = self.closing.is_some() && self.core.pool().is_closed();
-        let max_block = if over { Duration::ZERO } else { max_block };
+        // Once it is closed nothing wakes it any more.
+        let max_block = match self.closing {
+            None => max_block,
+            Some(_) if self.core.pool().is_closed() => Duration::ZERO,
+            Some(deadline) => max_block.min(deadline - clock()),
+        };
         self.core.turn(max_block, &mut self.post, clock)?;
         let seat = &self.post.seats[self.post.index as usize];
         let pool = self.core.pool();
@@ -423,8 +416,6 @@ impl<D: Driver, M> Drop for Shift<D, M> {
         if self.closing.is_none() {
             self.core.pool_mut().close();
         }
-        fence(Ordering::SeqCst);
-        self.post.seats[self.post.index as usize].sweep();
         self.post.seats.iter().for_each(|seat| seat.bell.ring());
     }
 }

@@ -64,10 +64,12 @@ pub(super) struct Connection {
     pub(super) peer: Option<SocketAddr>,
     /// Responses that it carried.
     pub(super) served: u64,
+    /// Whether it has been idle: the server may have given it up.
+    pub(super) rested: bool,
+    /// Whether the server spoke HTTP/1.0 last.
+    pub(super) is_http10: bool,
     /// Requests that the server will still take, if it said so.
     pub(super) left: Option<u32>,
-    /// Whether its last response was HTTP/1.0.
-    pub(super) is_http10: bool,
     /// How long the server keeps it when idle, if it said so.
     pub(super) kept: Option<Duration>,
     /// When its attempt began.
@@ -98,8 +100,9 @@ impl Connection {
             id: 0,
             peer: None,
             served: 0,
-            left: None,
+            rested: false,
             is_http10: false,
+            left: None,
             kept: None,
             started: Instant::default(),
             connected: Instant::default(),
@@ -110,9 +113,13 @@ impl Connection {
         }
     }
 
+    /// Whether it may have died before the present request: that request may go to a fresh one.
+    pub(super) fn may_be_stale(&self) -> bool {
+        self.served > 0 || self.rested
+    }
+
     /// For the next socket: what a connection must not inherit from the one before.
     pub(super) fn renew(&mut self, limits: &Limits) {
-        self.machine.reset();
         let machine = std::mem::replace(&mut self.machine, Machine::new(limits));
         let fresh = Self::new(self.slot.index, limits);
         *self = Self { slot: self.slot.next(), machine, timer: self.timer, ..fresh };

@@ -19,6 +19,9 @@ use crate::sys::{Errno, socket};
 /// How long an attempt is alone before the next address is tried beside it (RFC 8305 section 8).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
+/// How soon a dial that found every slot taken looks again.
+const SLOT_DELAY: Duration = Duration::from_millis(1);
+
 /// One dial: it leads to one connection, or to a failure.
 #[derive(Debug, Default)]
 pub(super) struct Dial {
@@ -133,8 +136,9 @@ impl<D: Driver> Pool<D> {
                 }
                 return;
             };
-            if !self.take_unit(id) {
-                // Without a unit to spare the attempt that is out goes on alone.
+            if !self.has_slot() || !self.take_unit(id) {
+                // Without a slot and a unit to spare the attempt that is out goes on alone.
+                self.attempt_later(id);
                 return;
             }
             let Some(dial) = self.dials.find_mut(id) else { return };
@@ -142,7 +146,6 @@ impl<D: Driver> Pool<D> {
             let options = &self.members[dial.client as usize].shared.config.socket;
             match socket::for_peer_with(peer, self.driver.blocking(), options) {
                 Ok(socket) => {
-                    dial.spare_unit = true;
                     self.start_attempt(id, socket, peer);
                     return;
                 }
@@ -151,6 +154,15 @@ impl<D: Driver> Pool<D> {
                     dial.last = Some((peer, Kind::Connect(Errno::of(&error))));
                 }
             }
+        }
+    }
+
+    /// The sockets of failed attempts are still being closed: looks again.
+    fn attempt_later(&mut self, id: Id) {
+        let Some(dial) = self.dials.find_mut(id) else { return };
+        if dial.out.is_empty() {
+            dial.next_attempt = Some(self.now + SLOT_DELAY);
+            self.watch_dial(id);
         }
     }
 
@@ -176,20 +188,19 @@ impl<D: Driver> Pool<D> {
     fn start_attempt(&mut self, id: Id, socket: OwnedFd, peer: SocketAddr) {
         let now = self.now;
         let Some(index) = self.take_slot() else {
-            // Another client took the last place of this core while the name was resolved.
-            self.dial_failed_at(id, Kind::Connect(Errno(libc::EMFILE)), Some(peer));
+            debug_assert!(false, "a unit without a slot");
             return;
         };
         let Some(dial) = self.dials.find_mut(id) else { return };
-        let timeouts = &self.members[dial.client as usize].shared.config.timeouts;
+        let config = &self.members[dial.client as usize].shared.config;
         let first = dial.next == 1;
-        let limit = if first { None } else { timeouts.connect_attempt };
-        dial.spare_unit = false;
+        let limit = if first { None } else { config.timeouts.connect_attempt };
         dial.out.push(index);
         dial.next_attempt = (dial.next < dial.addresses.len()).then_some(now + ATTEMPT_DELAY);
         let id_number = self.next_id;
         self.next_id += 1;
         let connection = &mut self.connections[index as usize];
+        connection.machine.reset_to(&config.limits);
         connection.state = State::Dialing(id);
         connection.charge = Charge::Unit;
         (connection.client, connection.host) = (dial.client, dial.host);
@@ -204,6 +215,10 @@ impl<D: Driver> Pool<D> {
         self.submit(slot, Op::Connect { socket, peer });
         self.watch_connection(index);
         self.watch_dial(id);
+    }
+
+    pub(super) fn has_slot(&self) -> bool {
+        !self.free.is_empty() || (self.connections.len() as u32) < self.slots
     }
 
     fn take_slot(&mut self) -> Option<u32> {
@@ -310,7 +325,8 @@ impl<D: Driver> Pool<D> {
             first = false;
             self.fail_waiter(waiter, place, kind.clone(), peer);
         }
-        self.serve(place);
+        // Their dials begin in the next turn: one that fails at once must not lead to the next within itself.
+        self.block_if_waiting(place);
         self.hosts.forget_unused(place, &mut self.members);
     }
 
@@ -346,6 +362,9 @@ impl<D: Driver> Pool<D> {
         let Some(dial) = self.dials.find_mut(id) else { return };
         let (place, spare) = (dial.host, std::mem::take(&mut dial.spare_unit));
         let out = std::mem::take(&mut dial.out);
+        if dial.is_resolving() {
+            self.desk.want_lookup(Lookup::GivenUp { dial: id });
+        }
         if let Some(host) = self.hosts.find_mut(place) {
             self.dialing.remove(&mut host.dials, id.index);
         }

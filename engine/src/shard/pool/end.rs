@@ -59,8 +59,10 @@ impl<D: Driver> Pool<D> {
 
     /// A 408 to a request on a reused connection was meant for its idleness.
     fn is_stale_408(&self, index: u32, id: Id) -> bool {
-        let reused = self.connections[index as usize].served > 0;
-        reused
+        let connection = &self.connections[index as usize];
+        let retries = self.members[connection.client as usize].shared.config.retry_stale;
+        retries
+            && connection.may_be_stale()
             && self.with(id, |exchange| {
                 let status = exchange.head.as_ref().map(|head| head.status.as_u16());
                 status == Some(REQUEST_TIMEOUT)
@@ -73,7 +75,7 @@ impl<D: Driver> Pool<D> {
     /// The connection broke with its request, which fails, or goes once to a fresh one.
     pub(super) fn fail_connection(&mut self, index: u32, kind: Kind) {
         let connection = &self.connections[index as usize];
-        let (state, reused) = (connection.state, connection.served > 0);
+        let (state, reused) = (connection.state, connection.may_be_stale());
         let place = connection.host;
         if matches!(state, State::Busy(_) | State::Draining) {
             self.retire_active(index);
@@ -224,6 +226,9 @@ impl<D: Driver> Pool<D> {
         connection.state = State::Closing;
         connection.receiving = Receiving::Nothing;
         connection.deadline = crate::clock::Instant::NEVER;
+        if connection.charge == Charge::Unit {
+            self.members[connection.client as usize].returning += 1;
+        }
         self.holding.closing += 1;
         let slot = connection.slot;
         self.submit(slot, Op::Close);
@@ -242,6 +247,7 @@ impl<D: Driver> Pool<D> {
             host.open -= 1;
         }
         if charge == Charge::Unit {
+            self.member(client).returning -= 1;
             self.discharge(place);
         }
         if self.members[client as usize].blocked.is_empty() {

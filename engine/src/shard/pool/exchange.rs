@@ -288,6 +288,8 @@ impl Exchange {
         self.got_bytes = 0;
         self.inbox.chunks.clear();
         self.inbox.bytes = 0;
+        self.discarded = 0;
+        self.trailers = None;
         self.stamps.first_byte = Instant::default();
     }
 
@@ -300,6 +302,7 @@ impl Exchange {
             Reader::Reads => {
                 self.inbox.bytes += piece.len();
                 self.inbox.chunks.push_back(Bytes::copy_from_slice(piece));
+                self.wake();
             }
             Reader::Discards => self.discarded += piece.len() as u64,
         }

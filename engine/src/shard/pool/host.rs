@@ -58,6 +58,8 @@ pub(super) struct Member {
     pub(super) idle: List,
     /// Hosts that wait for a unit of a budget, in turn.
     pub(super) blocked: Vec<u32>,
+    /// Connections being closed whose units come back.
+    pub(super) returning: u32,
     /// The news that was acted on.
     pub(super) seen: u64,
 }
@@ -72,6 +74,7 @@ impl Member {
             queue: List::default(),
             idle: List::default(),
             blocked: Vec::new(),
+            returning: 0,
             seen: 0,
         }
     }

@@ -47,7 +47,7 @@ use crate::driver::{Completion, Driver, Event, Full, Op, Slot, Wait};
 use crate::error::Kind;
 use crate::proto::h1;
 use config::Shared;
-use connection::Connection;
+use connection::{Connection, State};
 use desk::{Command, Desk};
 use dial::Dial;
 use head::Head;
@@ -122,6 +122,8 @@ pub(crate) struct Pool<D: Driver> {
     /// Idle connections in their host's list, and in their client's.
     idle_of_host: Links,
     idle_of_member: Links,
+    /// Memory for [`Member::blocked`] while it is gone through.
+    unblocking: Vec<u32>,
     memo: h1::HeadMemo,
     /// The head that came last: most are the same.
     last_head: Option<Arc<Head>>,
@@ -151,6 +153,7 @@ impl<D: Driver> Pool<D> {
             dialing: Links::default(),
             idle_of_host: Links::default(),
             idle_of_member: Links::default(),
+            unblocking: Vec::new(),
             memo: h1::HeadMemo::new(),
             last_head: None,
             backlog: VecDeque::new(),
@@ -299,6 +302,9 @@ impl<D: Driver> Pool<D> {
         exchanges.into_iter().for_each(|exchange| self.abort(exchange, Kind::Shutdown));
         self.dials.ids().into_iter().for_each(|dial| self.cancel_dial(dial));
         for index in 0..self.connections.len() as u32 {
+            if self.connections[index as usize].state == State::Draining {
+                self.retire_active(index);
+            }
             self.close_connection(index);
         }
         self.desk.wake_sleepers();
