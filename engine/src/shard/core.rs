@@ -49,6 +49,8 @@ pub(crate) struct Core<D: Driver> {
     bell: Arc<Doorbell>,
     /// When the last wait ended.
     now: Instant,
+    /// Whether the last turn had completions: what they led to may not have been handed to the kernel.
+    stirred: bool,
     kept: Kept,
 }
 
@@ -64,7 +66,7 @@ impl<D: Driver> Core<D> {
         now: Instant,
     ) -> io::Result<Self> {
         pool.driver_mut().watch(bell.wakes()?)?;
-        Ok(Self { tasks, pool, bell, now, kept: Kept::default() })
+        Ok(Self { tasks, pool, bell, now, stirred: false, kept: Kept::default() })
     }
 
     pub(crate) fn pool(&self) -> &Pool<D> {
@@ -125,12 +127,23 @@ impl<D: Driver> Core<D> {
         self.bell.awake();
         waited?;
         self.now = clock();
-        self.pool.reap(self.now);
+        self.stirred = self.pool.reap(self.now) > 0;
         Ok(())
     }
 
-    /// Whether a turn would only wait for the end of idle connections, timers or a ring of the bell.
+    /// Others have the thread until [`Core::resume`]: what is asked for meanwhile is dated by the clock.
+    pub(crate) fn pause(&self) {
+        self.desk().pause();
+    }
+
+    /// Goes on at `now`: the time since the last turn was not spent here.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        self.now = now;
+        self.pool.set_now(now);
+    }
+
+    /// Whether all was handed to the kernel and a turn would only wait for the end of idle connections, timers or a ring of the bell.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.pool.is_quiet() && !self.tasks.has_ready() && !self.pool.desk().has_commands()
+        !self.stirred && self.pool.is_quiet() && !self.tasks.has_ready() && !self.pool.desk().has_commands()
     }
 }
