@@ -99,7 +99,7 @@ impl<T: Send + 'static> Shared<T> {
             return;
         };
         let allowed = |job: &Job<T>| match &job.request {
-            Ok(request) => self.plan.homes.may_serve(request.target.origin.number(), core),
+            Ok(request) => self.plan.homes.may_serve(request.target.origin().number(), core),
             Err(_) => true,
         };
         for _ in 0..state.lanes[behind].handed.len().div_ceil(2) {

@@ -343,7 +343,7 @@ impl<T: Send + 'static> Shared<T> {
 
     fn place(&self, job: &Job<T>, own: u32) -> (u32, bool) {
         let Ok(request) = &job.request else { return (own, false) };
-        let host = request.target.origin.number();
+        let host = request.target.origin().number();
         match self.plan.keeps {
             true => self.plan.homes.keep(host, own, |core| self.load(core)),
             false => self.plan.homes.place(host, |core| self.load(core)),

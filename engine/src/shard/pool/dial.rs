@@ -362,6 +362,9 @@ impl<D: Driver> Pool<D> {
         let Some(dial) = self.dials.find_mut(id) else { return };
         let (place, spare) = (dial.host, std::mem::take(&mut dial.spare_unit));
         let out = std::mem::take(&mut dial.out);
+        if dial.is_resolving() {
+            self.desk.want_lookup(Lookup::GivenUp { dial: id });
+        }
         if let Some(host) = self.hosts.find_mut(place) {
             self.dialing.remove(&mut host.dials, id.index);
         }

@@ -302,6 +302,7 @@ impl Exchange {
             Reader::Reads => {
                 self.inbox.bytes += piece.len();
                 self.inbox.chunks.push_back(Bytes::copy_from_slice(piece));
+                self.wake();
             }
             Reader::Discards => self.discarded += piece.len() as u64,
         }

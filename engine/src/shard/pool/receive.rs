@@ -324,10 +324,12 @@ impl Reader<'_> {
     /// A response whose head is the last one again, whole in this input.
     #[inline]
     fn take_whole(&mut self, whole: h1::Whole, input: &[u8]) {
-        let same = |head: &Arc<Head>| *head.bytes == input[..whole.head_bytes];
-        let known = self.last_head.as_ref().filter(|head| same(head)).cloned();
-        debug_assert!(known.is_some(), "the memo knows a head that the pool does not");
-        take_head(self.exchange.as_deref_mut(), known, self.now);
+        let bytes = &input[..whole.head_bytes];
+        // Another head may have come last, in pieces: the memo does not know that one.
+        if self.last_head.as_ref().is_none_or(|known| *known.bytes != *bytes) {
+            *self.last_head = Some(Arc::new(Head::of_bytes(bytes, whole.status)));
+        }
+        take_head(self.exchange.as_deref_mut(), self.last_head.clone(), self.now);
         note_head(self.connection, self.last_head);
         if let Some(exchange) = self.exchange.as_deref_mut() {
             exchange.take_piece(&input[whole.head_bytes..whole.consumed]);
@@ -346,8 +348,9 @@ fn remembered(last: &mut Option<Arc<Head>>, head: &h1::Head<'_>) -> Option<Arc<H
 fn note_head(connection: &mut Connection, head: &Option<Arc<Head>>) {
     if let Some(head) = head {
         connection.is_http10 = head.version == http::Version::HTTP_10;
-        connection.left = head.keep_alive.max;
-        connection.kept = head.keep_alive.idle();
+        let left = connection.left.map(|left| left.saturating_sub(1));
+        connection.left = head.keep_alive.max.or(left);
+        connection.kept = head.keep_alive.idle().or(connection.kept);
     }
 }
 
