@@ -255,8 +255,8 @@ impl<M: Send + 'static> Job<M> {
             desk: Rc::clone(core.desk()),
             spawner: core.spawner(),
         });
-        let post = Post { index: self.index, seats: self.seats, attend };
-        Ok(Shift { core, post, stop: self.stop, closing: None })
+        let post = Post { index: self.index, seats: Arc::clone(&self.seats), attend };
+        Ok(Shift { core, seats: self.seats, post, stop: self.stop, closing: None })
     }
 }
 
@@ -296,6 +296,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// A core at work.
 pub(crate) struct Shift<D: Driver, M> {
     core: Core<D>,
+    seats: Arc<[Seat<M>]>,
     post: Post<M>,
     stop: Arc<AtomicBool>,
     /// When closing is given up.
@@ -317,11 +318,12 @@ impl<D: Driver, M> Shift<D, M> {
         max_block: Duration,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<bool> {
-        self.core.turn(max_block, &mut self.post, clock)?;
-        let seat = &self.post.seats[self.post.index as usize];
-        let pool = self.core.pool();
-        let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
-        seat.gauges.publish(pool.holding(), pool.counters(), tasks, self.core.turns().longest);
+        let seat = &self.seats[self.post.index as usize];
+        self.core.turn(max_block, &mut self.post, clock, |core| {
+            let (pool, tasks) = (core.pool(), core.tasks());
+            let tasks = (tasks.stalls(), tasks.live());
+            seat.gauges.publish(pool.holding(), pool.counters(), tasks, core.turns().longest);
+        })?;
         match self.closing {
             None => {
                 if self.stop.load(Ordering::Relaxed) {

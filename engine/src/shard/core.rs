@@ -100,7 +100,8 @@ impl<D: Driver> Core<D> {
         self.turns
     }
 
-    /// One turn: tasks, then their wishes, then one wait of at most `max_block`, then what came. `clock` is read before and after the wait.
+    /// One turn: tasks, then their wishes, then one wait of at most `max_block`, then what came. `clock` is read before and after the wait,
+    /// and `publish` is called before it: a core may sleep for long, and its figures must not be older than its sleep.
     ///
     /// # Errors
     /// Only when the driver is lost.
@@ -110,10 +111,12 @@ impl<D: Driver> Core<D> {
         max_block: Duration,
         inbox: &mut impl Inbox,
         clock: &mut impl FnMut() -> Instant,
+        publish: impl FnOnce(&Self),
     ) -> io::Result<()> {
         inbox.drain();
         self.tasks.run(POLLS_PER_TURN);
         self.pool.act();
+        publish(self);
         let busy = self.tasks.has_ready() || self.pool.desk().has_commands();
         // A bell that rings from here on is heard; one that rang before left something behind.
         let sleeps = !busy && !max_block.is_zero() && self.bell.prepare_sleep();

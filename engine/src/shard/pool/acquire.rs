@@ -24,15 +24,10 @@ impl<D: Driver> Pool<D> {
             return;
         }
         let now = self.now;
-        let members = &mut self.members;
-        let hosts = &mut self.hosts;
         let mut exchanges = self.desk.exchanges.borrow_mut();
         let Some(exchange) = exchanges.find_mut(id) else { return };
-        let Some(origin) = exchange.origin.take() else { return };
         let client = exchange.client;
-        let member = &mut members[client as usize];
-        exchange.host = hosts.place(client, member, &origin);
-        exchange.origin = Some(origin);
+        let member = &mut self.members[client as usize];
         let timeouts = &member.shared.config.timeouts;
         exchange.total = exchange.total.or(timeouts.total);
         if timeouts.total_from == config::TotalFrom::Submit {
@@ -62,8 +57,12 @@ impl<D: Driver> Pool<D> {
         let now = self.now;
         let mut exchanges = self.desk.exchanges.borrow_mut();
         let Some(exchange) = exchanges.find_mut(id) else { return };
-        let (client, place) = (exchange.client, exchange.host);
-        let member = &self.members[client as usize];
+        let client = exchange.client;
+        let member = &mut self.members[client as usize];
+        let Some(origin) = exchange.origin.as_ref() else { return };
+        // Not before: a host that nobody waits at is forgotten, and its place given to another.
+        let place = self.hosts.place(client, member, origin);
+        exchange.host = place;
         exchange.has_permit = member.lease.is_some();
         exchange.stamps.queued = now;
         exchange.stage = Stage::Acquiring;
@@ -80,11 +79,6 @@ impl<D: Driver> Pool<D> {
             self.assign(index, id);
             return;
         }
-        if !self.members[client as usize].shared.join_waiters() {
-            let max_waiters = self.members[client as usize].shared.config.max_waiters;
-            self.abort(id, Kind::PoolFull { max_waiters: max_waiters.unwrap_or_default() });
-            return;
-        }
         if let Some(host) = self.hosts.find_mut(place) {
             let list = if fresh { &mut host.fresh } else { &mut host.waiters };
             self.waiting.push_back(list, id.index);
@@ -92,6 +86,23 @@ impl<D: Driver> Pool<D> {
         }
         self.watch_exchange(id);
         self.serve(place);
+        self.count_waiter(id, place);
+    }
+
+    /// A request without a connection in the making waits: one too many fails.
+    fn count_waiter(&mut self, id: Id, place: u32) {
+        let Some(host) = self.hosts.find(place).filter(|host| host.undialed() > 0) else { return };
+        let shared = &self.members[host.client as usize].shared;
+        let Some(max_waiters) = shared.config.max_waiters else { return };
+        let waits = |exchange: &mut Exchange| exchange.stage == Stage::Acquiring;
+        if self.with(id, waits) != Some(true) {
+            return;
+        }
+        if shared.join_waiters(max_waiters) {
+            self.with(id, |exchange| exchange.counts_as_waiter = true);
+        } else {
+            self.abort(id, Kind::PoolFull { max_waiters });
+        }
     }
 
     /// Gives idle connections to those who wait, and dials for the others.
@@ -112,21 +123,23 @@ impl<D: Driver> Pool<D> {
         let first = if fresh { self.waiting.pop_front(&mut host.fresh) } else { None };
         let first = first.or_else(|| self.waiting.pop_front(&mut host.waiters));
         let Some(waiter) = first else { return false };
-        self.leave_waiters(place);
         let id = self.desk.exchanges.borrow().id_of(waiter);
         debug_assert!(id.is_some(), "a waiter that is gone");
-        match id {
-            Some(id) => self.assign(index, id),
-            None => return false,
-        }
+        let Some(id) = id else { return false };
+        self.leave_waiters(id);
+        self.assign(index, id);
         true
     }
 
-    /// One request fewer waits for a connection of this host.
-    pub(super) fn leave_waiters(&mut self, place: u32) {
+    /// A request was taken from among those that wait for a connection.
+    pub(super) fn leave_waiters(&mut self, id: Id) {
         self.holding.waiting -= 1;
-        if let Some(host) = self.hosts.find(place) {
-            self.members[host.client as usize].shared.leave_waiters();
+        let counted = self.with(id, |exchange| {
+            let counted = std::mem::take(&mut exchange.counts_as_waiter);
+            counted.then_some(exchange.client)
+        });
+        if let Some(client) = counted.flatten() {
+            self.members[client as usize].shared.leave_waiters();
         }
     }
 
@@ -278,7 +291,7 @@ impl<D: Driver> Pool<D> {
 
     /// Takes a unit of both budgets for a new connection, or notes that the host has to wait for one.
     pub(super) fn charge(&mut self, place: u32) -> Charge {
-        let core = self.core;
+        let (core, has_slot) = (self.core, self.has_slot());
         let Some(host) = self.hosts.find_mut(place) else { return Charge::None };
         if !host.budget.take_or_starve(core) {
             self.block(place);
@@ -286,8 +299,10 @@ impl<D: Driver> Pool<D> {
         }
         let member = &mut self.members[host.client as usize];
         let spare = member.idle.first();
-        let has_slot = !self.free.is_empty() || (self.connections.len() as u32) < self.slots;
         if has_slot && member.shared.connections.take(1) == 1 {
+            return Charge::Unit;
+        }
+        if spare.is_none() && has_slot && member.shared.connections.take_or_starve(core) {
             return Charge::Unit;
         }
         host.budget.give(1);
@@ -295,8 +310,6 @@ impl<D: Driver> Pool<D> {
         if let Some(index) = spare {
             self.counters.reaped += 1;
             self.close_connection(index);
-        } else if has_slot && member.shared.connections.take_or_starve(core) {
-            member.shared.connections.give(1);
         }
         self.block(place);
         Charge::None
@@ -371,10 +384,16 @@ impl<D: Driver> Pool<D> {
 
     /// Tries those again that wait for a unit, in their turn.
     fn unblock(&mut self, client: u32) {
+        let core = self.core;
         let member = self.member(client);
         if !member.shared.connections.has_room() && member.idle.is_empty() {
-            return;
+            // Whoever waits for a unit of a host may be woken before there is one of the client: then for the latter.
+            if !member.shared.connections.take_or_starve(core) {
+                return;
+            }
+            member.shared.connections.give(1);
         }
+        let member = self.member(client);
         let blocked = std::mem::take(&mut member.blocked);
         for place in blocked {
             let Some(host) = self.hosts.find_mut(place) else { continue };

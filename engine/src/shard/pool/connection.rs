@@ -59,11 +59,15 @@ pub(super) struct Connection {
     pub(super) client: u32,
     pub(super) host: u32,
     pub(super) machine: Machine,
+    /// The machine's.
+    limits: Limits,
     /// Unique on its core.
     pub(super) id: u64,
     pub(super) peer: Option<SocketAddr>,
     /// Responses that it carried.
     pub(super) served: u64,
+    /// The server answered in HTTP/1.0 last; until it answers, what its host is known to speak.
+    pub(super) is_http10: bool,
     /// Requests that the server will still take, if it said so.
     pub(super) left: Option<u32>,
     /// How long the server keeps it when idle, if it said so.
@@ -93,9 +97,11 @@ impl Connection {
             client: 0,
             host: 0,
             machine: Machine::new(limits),
+            limits: *limits,
             id: 0,
             peer: None,
             served: 0,
+            is_http10: false,
             left: None,
             kept: None,
             started: Instant::default(),
@@ -108,11 +114,20 @@ impl Connection {
     }
 
     /// For the next socket: what a connection must not inherit from the one before.
-    pub(super) fn renew(&mut self, limits: &Limits) {
+    pub(super) fn renew(&mut self) {
         self.machine.reset();
-        let machine = std::mem::replace(&mut self.machine, Machine::new(limits));
-        let fresh = Self::new(self.slot.index, limits);
+        let limits = self.limits;
+        let machine = std::mem::replace(&mut self.machine, Machine::new(&limits));
+        let fresh = Self::new(self.slot.index, &limits);
         *self = Self { slot: self.slot.next(), machine, timer: self.timer, ..fresh };
+    }
+
+    /// For a client with these limits: the place may have been another's before.
+    pub(super) fn fit(&mut self, limits: &Limits) {
+        if self.limits != *limits {
+            self.limits = *limits;
+            self.machine = Machine::new(limits);
+        }
     }
 
     /// Takes from a head what receiving the rest of the response needs.

@@ -19,6 +19,9 @@ use crate::sys::{Errno, socket};
 /// How long an attempt is alone before the next address is tried beside it (RFC 8305 section 8).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
+/// How soon a dial looks again whether its core has room for another socket.
+const SLOT_DELAY: Duration = Duration::from_millis(5);
+
 /// One dial: it leads to one connection, or to a failure.
 #[derive(Debug, Default)]
 pub(super) struct Dial {
@@ -133,6 +136,10 @@ impl<D: Driver> Pool<D> {
                 }
                 return;
             };
+            if !self.has_slot() {
+                self.wait_for_slot(id);
+                return;
+            }
             if !self.take_unit(id) {
                 // Without a unit to spare the attempt that is out goes on alone.
                 return;
@@ -150,6 +157,24 @@ impl<D: Driver> Pool<D> {
                     dial.last = Some((peer, Kind::Connect(Errno::of(&error))));
                 }
             }
+        }
+    }
+
+    /// Whether the driver has room for another socket.
+    pub(super) fn has_slot(&self) -> bool {
+        !self.free.is_empty() || (self.connections.len() as u32) < self.slots
+    }
+
+    /// Others took the places that were free when the dial began: it tries again soon, and an idle connection of its client makes room.
+    fn wait_for_slot(&mut self, id: Id) {
+        let again = self.now + SLOT_DELAY;
+        let Some(dial) = self.dials.find_mut(id) else { return };
+        dial.next_attempt = Some(again);
+        let idle = self.members[dial.client as usize].idle.first();
+        self.watch_dial(id);
+        if let Some(index) = idle {
+            self.counters.reaped += 1;
+            self.close_connection(index);
         }
     }
 
@@ -186,7 +211,9 @@ impl<D: Driver> Pool<D> {
         dial.next_attempt = (dial.next < dial.addresses.len()).then_some(now + ATTEMPT_DELAY);
         let id_number = self.next_id;
         self.next_id += 1;
+        let limits = self.members[dial.client as usize].shared.config.limits;
         let connection = &mut self.connections[index as usize];
+        connection.fit(&limits);
         connection.state = State::Dialing(id);
         connection.charge = Charge::Unit;
         (connection.client, connection.host) = (dial.client, dial.host);
@@ -196,6 +223,7 @@ impl<D: Driver> Pool<D> {
         let slot = connection.slot;
         if let Some(host) = self.hosts.find_mut(dial.host) {
             host.open += 1;
+            connection.is_http10 = host.is_http10;
         }
         self.holding.connecting += 1;
         self.submit(slot, Op::Connect { socket, peer });
@@ -333,7 +361,7 @@ impl<D: Driver> Pool<D> {
             let left = self.waiting.remove(list, id.index);
             debug_assert!(left, "a waiter in no list");
         }
-        self.leave_waiters(place);
+        self.leave_waiters(id);
         self.with(id, |exchange| exchange.carrier.peer = peer);
         self.fail_exchange(id, kind);
     }

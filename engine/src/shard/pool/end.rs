@@ -56,8 +56,10 @@ impl<D: Driver> Pool<D> {
 
     /// A 408 to a request on a reused connection was meant for its idleness.
     fn is_stale_408(&self, index: u32, id: Id) -> bool {
-        let reused = self.connections[index as usize].served > 0;
-        reused
+        let connection = &self.connections[index as usize];
+        let retries = self.members[connection.client as usize].shared.config.retry_stale;
+        retries
+            && connection.served > 0
             && self.with(id, |exchange| {
                 let status = exchange.head.as_ref().map(|head| head.status.as_u16());
                 status == Some(REQUEST_TIMEOUT)
@@ -101,7 +103,6 @@ impl<D: Driver> Pool<D> {
         let shared = &self.members[exchange.client as usize].shared;
         exchange.phase_deadline = shared.config.timeouts.acquire.map(|acquire| now + acquire);
         // It has waited before: the limit on waiters does not turn it away.
-        shared.rejoin_waiters();
         drop(exchanges);
         if let Some(host) = self.hosts.find_mut(place) {
             self.waiting.push_front(&mut host.fresh, id.index);
@@ -150,7 +151,7 @@ impl<D: Driver> Pool<D> {
         let Some(host) = self.hosts.find_mut(place) else { return };
         let list = if fresh { &mut host.fresh } else { &mut host.waiters };
         self.waiting.remove(list, id.index);
-        self.leave_waiters(place);
+        self.leave_waiters(id);
         self.cancel_surplus_dial(place);
         self.hosts.forget_unused(place, &mut self.members);
     }
@@ -231,8 +232,7 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         debug_assert_eq!(connection.state, State::Closing);
         let (client, place, charge) = (connection.client, connection.host, connection.charge);
-        let limits = self.members[client as usize].shared.config.limits;
-        connection.renew(&limits);
+        connection.renew();
         self.free.push(index);
         self.holding.closing -= 1;
         if let Some(host) = self.hosts.find_mut(place) {

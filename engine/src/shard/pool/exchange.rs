@@ -128,7 +128,7 @@ pub(super) struct Exchange {
     /// Which client's.
     pub(super) client: u32,
     pub(super) origin: Option<Arc<Origin>>,
-    /// Place of its host, from the submission on.
+    /// Place of its host, from [`Stage::Acquiring`] until its connection is gone: a place that nothing holds may become another host's.
     pub(super) host: u32,
     /// The encoded head.
     pub(super) head_bytes: Vec<u8>,
@@ -144,6 +144,8 @@ pub(super) struct Exchange {
     /// Only a fresh connection will do: it died on a reused one.
     pub(super) needs_fresh: bool,
     pub(super) has_permit: bool,
+    /// Counted against `max_waiters`.
+    pub(super) counts_as_waiter: bool,
     pub(super) connection: Option<u32>,
     pub(super) carrier: Carrier,
     /// How much of it the kernel took.
@@ -226,6 +228,7 @@ impl Exchange {
         self.failed = Some(Box::new(Failed { kind, phase, progress }));
         self.stage = Stage::Ended;
         self.phase_deadline = None;
+        self.total_deadline = None;
         self.wake();
         self.wake_maker();
     }

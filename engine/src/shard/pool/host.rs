@@ -27,7 +27,7 @@ pub(super) struct Host {
     pub(super) active: u32,
     /// Sockets, from the attempt to the close.
     pub(super) open: u32,
-    /// It answered in HTTP/1.0 last: it can't take a chunked body (RFC 9112 6.1).
+    /// It answered in HTTP/1.0 last, as far as this core knows.
     pub(super) is_http10: bool,
     /// In the list of those that wait for a unit.
     pub(super) is_blocked: bool,
@@ -101,7 +101,7 @@ impl Hosts {
             dials: List::default(),
             active: 0,
             open: 0,
-            is_http10: false,
+            is_http10: member.shared.is_http10(origin),
             is_blocked: false,
         };
         let place = self.free.pop().unwrap_or(self.hosts.len() as u32);

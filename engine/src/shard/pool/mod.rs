@@ -47,7 +47,7 @@ use crate::driver::{Completion, Driver, Event, Full, Op, Slot, Wait};
 use crate::error::Kind;
 use crate::proto::h1;
 use config::Shared;
-use connection::Connection;
+use connection::{Connection, State};
 use desk::{Command, Desk};
 use dial::Dial;
 use head::Head;
@@ -292,6 +292,9 @@ impl<D: Driver> Pool<D> {
         exchanges.into_iter().for_each(|exchange| self.abort(exchange, Kind::Shutdown));
         self.dials.ids().into_iter().for_each(|dial| self.cancel_dial(dial));
         for index in 0..self.connections.len() as u32 {
+            if self.connections[index as usize].state == State::Draining {
+                self.retire_active(index);
+            }
             self.close_connection(index);
         }
         self.desk.wake_sleepers();
