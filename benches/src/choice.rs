@@ -143,5 +143,6 @@ fn measure(
         cpu_us: cpu.total().as_secs_f64() * 1e6 / requests,
         user_us: cpu.user.as_secs_f64() * 1e6 / requests,
         bytes_rate: received / seconds,
+        ..Score::default()
     })
 }

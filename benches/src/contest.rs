@@ -15,6 +15,10 @@ pub struct Score {
     pub user_us: f64,
     /// Bytes received a second; zero if unknown.
     pub bytes_rate: f64,
+    /// Allocations a request; zero if unknown.
+    pub allocations: f64,
+    /// The median latency with one request in flight, in microseconds; zero if unknown.
+    pub p50_us: f64,
 }
 
 /// Something that can be run for a round.

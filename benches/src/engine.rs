@@ -112,6 +112,7 @@ impl Engine {
             cpu_us: report.cpu_us_per_request,
             user_us: report.cpu_user_us_per_request,
             bytes_rate: report.bytes_per_second,
+            ..Score::default()
         })
     }
 }
@@ -130,6 +131,7 @@ pub fn bare(core: usize, load: &Load, body: fn(&Load) -> Outcome<Figures>) -> Ru
             cpu_us: figures.cpu.total().as_secs_f64() * 1e6 / requests,
             user_us: figures.cpu.user.as_secs_f64() * 1e6 / requests,
             bytes_rate: requests * bytes / figures.seconds,
+            ..Score::default()
         })
     })
 }

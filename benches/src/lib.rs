@@ -6,7 +6,12 @@
 pub mod bare;
 pub mod choice;
 pub mod contest;
+pub mod cpu;
+pub mod echo;
 pub mod engine;
+pub mod heap;
+pub mod local;
 pub mod nginx;
 pub mod peers;
 pub mod server;
+pub mod tokio_side;

@@ -1,6 +1,7 @@
 //! No runtime at all: ten threads share a client, and each call waits for its outcome.
 //!
 //! `cargo run --release --example blocking [URL]`; without a URL it starts an origin of its own.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
 use std::time::Instant;
@@ -36,7 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rate = (THREADS * REQUESTS) as f64 / seconds;
     println!("{THREADS} threads: {bytes} bytes in {seconds:.2} s, {rate:.0} requests/s");
 
-    let error = client.get("http://127.0.0.1:1/").send().expect_err("nothing listens on port 1");
-    println!("an error in one line: {error}");
+    if let Err(error) = client.get("http://127.0.0.1:1/").send() {
+        println!("an error in one line: {error}");
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! A crawler: follows links from page to page, bounded everywhere: pages, depth, requests in flight, connections to a host, bytes of a page, time.
 //!
 //! `cargo run --release --example crawler [URL]`; without a URL it starts a site of its own, with dead links, redirects and a page that never comes.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::{HashSet, VecDeque};
 use std::error::Error;

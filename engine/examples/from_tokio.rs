@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release --example from_tokio [UPSTREAM]`; without an upstream it starts an origin of its own. It serves a few requests to itself, prints what
 //! came, and ends; with `UPSTREAM` it goes on until Ctrl-C.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
 
@@ -76,7 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (number, outcome) = done?;
         match outcome {
             Ok(response) => {
-                println!("{number}: {}, {} bytes", response.status(), response.bytes().len())
+                println!("{number}: {}, {} bytes", response.status(), response.bytes().len());
             }
             Err(error) => println!("{number}: {error}"),
         }

@@ -16,6 +16,21 @@ use crate::sys::Errno;
 ///
 /// Shown with `{}` it is the whole chain in one line:
 /// `GET http://127.0.0.1:9/: connect to 127.0.0.1:9: ECONNREFUSED (Connection refused): nothing listens there, or its backlog is full (attempt 1, 0.3 ms)`.
+///
+/// ```
+/// use ringshot::client::{Fault, Kind, Phase, Sent};
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// let error = block_on(client.get("http://127.0.0.1:1/?token=secret").send()).unwrap_err();
+/// assert!(error.to_string().starts_with("GET http://127.0.0.1:1/?...: connect to 127.0.0.1:1: ECONNREFUSED"));
+/// assert!(matches!(error.kind(), Kind::Connect(_)));
+/// assert_eq!((error.phase(), error.fault(), error.sent()), (Phase::Connect, Fault::Network, Sent::None));
+/// assert!(error.is_retryable() && !error.may_have_been_processed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Error(Box<Inner>);
 

@@ -16,3 +16,9 @@ pub mod sys;
 
 pub use client::{Client, Engine, cpu, queue};
 pub use error::Error;
+
+/// The README's own code.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

@@ -36,7 +36,19 @@ impl Peer {
     /// Without a free port or thread.
     #[must_use]
     pub fn start(script: impl Fn(Conversation) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_at("127.0.0.1:0".parse().expect("an address"), script)
+    }
+
+    /// [`Peer::start`] at an address of this machine.
+    ///
+    /// # Panics
+    /// When it is taken, and without a thread.
+    #[must_use]
+    pub fn start_at(
+        address: SocketAddr,
+        script: impl Fn(Conversation) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared::default());
         let (ours, script) = (Arc::clone(&shared), Arc::new(script));

@@ -145,11 +145,20 @@ pub struct Settings {
     pub keepalive_requests: u32,
     /// Connections that it takes at a time.
     pub connections: u32,
+    /// How long it keeps an idle connection, as nginx writes it.
+    pub keepalive_timeout: &'static str,
+    /// More of the server's block, as nginx writes it.
+    pub server: &'static str,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { keepalive_requests: 1_000_000, connections: 1024 }
+        Self {
+            keepalive_requests: 1_000_000,
+            connections: 1024,
+            keepalive_timeout: "60s",
+            server: "",
+        }
     }
 }
 
@@ -227,7 +236,7 @@ impl Nginx {
     }
 
     fn configuration(&self) -> String {
-        let Settings { keepalive_requests, connections } = self.settings;
+        let Settings { keepalive_requests, connections, keepalive_timeout, server } = self.settings;
         let (port, token) = (self.port, &self.token);
         // Its own user, since the folder is ours alone; only root may name one.
         let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
@@ -242,8 +251,10 @@ impl Nginx {
                 uwsgi_temp_path uwsgi; scgi_temp_path scgi;
                 log_format line '$status $request_method $uri $request_length';
                 access_log access.log line;
+                log_format detail '$arg_id $request_method $status $connection $connection_requests';
+                access_log detail.log detail;
                 sendfile on; if_modified_since before; default_type application/octet-stream;
-                keepalive_requests {keepalive_requests}; keepalive_timeout 60s;
+                keepalive_requests {keepalive_requests}; keepalive_timeout {keepalive_timeout};
                 client_max_body_size 10m; client_body_buffer_size 1m;
                 server {{
                     listen 127.0.0.1:{port} backlog=65535; {ipv6}
@@ -254,6 +265,7 @@ impl Nginx {
                     location = /post {{ proxy_pass http://127.0.0.1:{port}/204-quiet; }}
                     location = /204-quiet {{ access_log off; return 204; }}
                     location /chunked/ {{ alias www/; {chunked} }}
+                    {server}
                 }}
             }}"
         )
@@ -292,6 +304,12 @@ impl Nginx {
         self.log().len()
     }
 
+    /// A file in its folder: `detail.log` has a line for each request with its query's `id`, method, status, and the number of its connection and in it.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     fn errors(&self) -> String {
         fs::read_to_string(self.folder.path().join("error.log")).unwrap_or_default()
     }
@@ -312,12 +330,21 @@ impl Haproxy {
     /// When it is there and does not start.
     #[must_use]
     pub fn start(nginx: &Nginx) -> Option<Self> {
+        Self::start_with(nginx, "")
+    }
+
+    /// Starts it with more lines in its frontend, or skips (see [`find`]).
+    ///
+    /// # Panics
+    /// When it is there and does not start.
+    #[must_use]
+    pub fn start_with(nginx: &Nginx, front: &str) -> Option<Self> {
         let program = find("haproxy")?;
         let folder = Folder::new("haproxy");
         let path = folder.path().join("haproxy.cfg");
         for _ in 0..STARTS_MAX {
             let port = free_port();
-            fs::write(&path, configuration(port, nginx.port)).expect("a configuration");
+            fs::write(&path, configuration(port, nginx.port, front)).expect("a configuration");
             let mut process =
                 Process::start(Command::new(&program).arg("-db").arg("-f").arg(&path));
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -347,9 +374,9 @@ impl Haproxy {
 }
 
 /// Plain HTTP mode, one thread, nothing of the system's configuration.
-fn configuration(port: u16, backend: u16) -> String {
+fn configuration(port: u16, backend: u16, front: &str) -> String {
     format!(
         "global\n  maxconn 1024\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\n\
-         frontend front\n  bind 127.0.0.1:{port}\n  default_backend back\nbackend back\n  server nginx 127.0.0.1:{backend}\n"
+         frontend front\n  bind 127.0.0.1:{port}\n{front}\n  default_backend back\nbackend back\n  server nginx 127.0.0.1:{backend}\n"
     )
 }

@@ -13,15 +13,38 @@ use super::Target;
 use super::call::Call;
 use super::response::{Fetched, Response, Timings, Whole};
 use crate::error::{Error, Kind, LimitKind, Phase};
+use crate::shard::pool::exchange::Stamps;
 
 /// A body that is received as it is read: whoever does not read stops the server. Dropping it unread throws away a little, or closes the connection.
 ///
 /// It is a [`Stream`] of its pieces.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// block_on(async {
+///     let mut body = client.get(origin.url("/chunked/100000?trailers")).send().await?.into_body();
+///     let mut bytes = 0;
+///     while let Some(chunk) = body.chunk().await? {
+///         bytes += chunk.len();
+///     }
+///     assert_eq!(bytes, 100_000);
+///     assert!(body.trailers().is_some());
+///
+///     let body = client.get(origin.url("/bytes/1000000")).send().await?.into_body();
+///     assert_eq!(body.discard().await?, 1_000_000);
+///     Ok::<_, ringshot::Error>(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Body {
     source: Source,
     trailers: Option<Box<HeaderMap>>,
-    timings: Option<Timings>,
+    stamps: Option<Stamps>,
     max_body_bytes: u64,
     method: Method,
     target: Target,
@@ -53,8 +76,8 @@ pub(crate) struct Origin {
 }
 
 impl Body {
-    pub(crate) fn whole(whole: Whole, timings: Timings, origin: Origin) -> Self {
-        Self::new(Source::Whole(whole.bytes), whole.trailers, Some(timings), origin)
+    pub(crate) fn whole(whole: Whole, stamps: Stamps, origin: Origin) -> Self {
+        Self::new(Source::Whole(whole.bytes), whole.trailers, Some(stamps), origin)
     }
 
     pub(crate) fn of_call(call: Arc<Call>, origin: Origin) -> Self {
@@ -64,11 +87,11 @@ impl Body {
     fn new(
         source: Source,
         trailers: Option<Box<HeaderMap>>,
-        timings: Option<Timings>,
+        stamps: Option<Stamps>,
         origin: Origin,
     ) -> Self {
         let Origin { method, target, max_body_bytes } = origin;
-        Self { source, trailers, timings, max_body_bytes, method, target }
+        Self { source, trailers, stamps, max_body_bytes, method, target }
     }
 
     /// The next piece, as it came; `None` at the end.
@@ -98,7 +121,7 @@ impl Body {
             Ok(Err(ended)) => {
                 self.source = Source::Over;
                 self.trailers = ended.trailers;
-                self.timings = ended.timings;
+                self.stamps = ended.stamps;
                 Ok(None)
             }
             Err(error) => {
@@ -170,7 +193,7 @@ impl Body {
     /// How long each phase took, `done` included, once the body has been read to its end.
     #[must_use]
     pub fn timings(&self) -> Option<Timings> {
-        self.timings
+        self.stamps.as_ref().map(Timings::of)
     }
 
     async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
@@ -235,7 +258,7 @@ impl Response<Body> {
     pub async fn fetch(mut self) -> Result<Fetched, Error> {
         let max = self.body.max_body_bytes;
         let bytes = self.body.read_all(max).await?;
-        self.meta.timings = self.body.timings.unwrap_or(self.meta.timings);
+        self.meta.stamps = self.body.stamps.unwrap_or(self.meta.stamps);
         Ok(self.map(|mut body| Whole { bytes, trailers: body.trailers.take() }))
     }
 }

@@ -38,6 +38,29 @@ const USER_AGENT_DEFAULT: &str = concat!("ringshot/", env!("CARGO_PKG_VERSION"))
 /// | timeouts | see [`Timeouts`] |
 /// | body held in memory | 64 MiB |
 /// | retries | a request that died on a reused connection, once |
+///
+/// ```
+/// use std::time::Duration;
+/// use ringshot::client::{Engine, Retry, Reuse, Timeouts};
+///
+/// let engine = Engine::builder().build()?;
+/// let client = engine
+///     .client()
+///     .max_in_flight(1000)
+///     .max_conns(200)
+///     .max_conns_per_host(30)
+///     .max_waiters(10_000)
+///     .idle_timeout(Duration::from_secs(15))
+///     .max_lifetime(Duration::from_secs(300))
+///     .reuse(Reuse::Fifo)
+///     .timeouts(Timeouts { total: Some(Duration::from_secs(10)), ..Timeouts::default() })
+///     .retry(Retry::budget(0.1))
+///     .header("accept", "application/json")
+///     .build()?;
+/// assert_eq!(client.limits_observed().conns_now, 0);
+/// assert!(engine.client().max_conns(0).build().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct ClientBuilder {
@@ -253,6 +276,7 @@ impl ClientBuilder {
         let settings = Settings {
             id,
             pool: Arc::clone(&pool),
+            plain: h1::PlainFields::of(bytes_of(&self.headers)),
             headers: self.headers,
             retry: self.retry,
             redirects: self.redirects,
@@ -287,6 +311,10 @@ impl ClientBuilder {
             format!("max_conns is {wanted}, but the engine has room for {slots} connections a core: raise `conns_per_core`")
         })
     }
+}
+
+fn bytes_of(fields: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
 }
 
 /// Connections that the file limit leaves room for.

@@ -20,10 +20,11 @@ use http::HeaderMap;
 
 use super::local::LocalClient;
 use super::local_body::LocalBody;
-use super::request::Request;
-use super::response::{Meta, Response, Timings, Whole};
+use super::parcel::Parcel;
+use super::response::{Meta, Response, Whole};
 use super::settings::Settings;
-use crate::error::Error;
+use crate::error::{Error, Kind, Phase};
+use crate::shard::pool::exchange::Stamps;
 
 /// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
 const BETWEEN_BYTES_MAX: usize = 64 << 10;
@@ -39,30 +40,41 @@ pub(crate) enum Reply {
 
 #[derive(Default)]
 struct State {
-    request: Option<Request>,
+    parcel: Option<Box<Parcel>>,
     reply: Option<Reply>,
     pieces: VecDeque<Bytes>,
     /// Bytes in `pieces`.
     bytes: usize,
     ended: Option<Result<Ended, Error>>,
+    told: Told,
     /// The handle's.
     reader: Option<Waker>,
     /// The core's task.
     server: Option<Waker>,
 }
 
+/// How much the handle was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Told {
+    #[default]
+    Nothing,
+    Head,
+    /// The end, or why there is none.
+    All,
+}
+
 /// What comes with the end of a body.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
     pub(crate) trailers: Option<Box<HeaderMap>>,
-    pub(crate) timings: Option<Timings>,
+    pub(crate) stamps: Option<Stamps>,
     /// Bytes thrown away, if that was asked for.
     pub(crate) discarded: u64,
 }
 
 /// One request on its way.
 pub(crate) struct Call {
-    pub(crate) settings: Arc<Settings>,
+    settings: Arc<Settings>,
     state: Mutex<State>,
     cancelled: AtomicBool,
     discards: AtomicBool,
@@ -74,9 +86,51 @@ impl std::fmt::Debug for Call {
     }
 }
 
+/// A call on its way to its core, and there: dropped before its end, it tells the handle so.
+#[derive(Debug)]
+pub(crate) struct Delivery(Arc<Call>);
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(call: Arc<Call>) -> Self {
+        Self(call)
+    }
+
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.0.settings
+    }
+
+    /// Serves the call, unless its handle is gone before.
+    pub(crate) async fn serve(self, client: LocalClient) {
+        let call = &*self.0;
+        let Some(parcel) = call.lock().parcel.take() else { return };
+        let mut work = pin!(call.work(&client, parcel));
+        poll_fn(|cx| {
+            if call.is_cancelled() {
+                return Poll::Ready(());
+            }
+            let polled = work.as_mut().poll(cx);
+            if polled.is_pending() {
+                note(&mut call.lock().server, cx);
+                // A handle that went before the waker was there.
+                if call.is_cancelled() {
+                    return Poll::Ready(());
+                }
+            }
+            polled
+        })
+        .await;
+    }
+}
+
 impl Call {
-    pub(crate) fn new(settings: Arc<Settings>, request: Request) -> Arc<Self> {
-        let state = State { request: Some(request), ..State::default() };
+    pub(crate) fn new(settings: Arc<Settings>, parcel: Box<Parcel>) -> Arc<Self> {
+        let state = State { parcel: Some(parcel), ..State::default() };
         Arc::new(Self {
             settings,
             state: Mutex::new(state),
@@ -147,6 +201,7 @@ impl Call {
     /// For the core: tells what came back.
     fn reply(&self, reply: Reply) {
         let mut state = self.lock();
+        state.told = if matches!(reply, Reply::Head(_)) { Told::Head } else { Told::All };
         state.reply = Some(reply);
         let reader = state.reader.take();
         drop(state);
@@ -164,6 +219,7 @@ impl Call {
 
     fn end(&self, ended: Result<Ended, Error>) {
         let mut state = self.lock();
+        state.told = Told::All;
         state.ended = Some(ended);
         let reader = state.reader.take();
         drop(state);
@@ -180,30 +236,18 @@ impl Call {
         Poll::Pending
     }
 
-    /// For the core: serves the call, unless its handle is gone before.
-    pub(crate) async fn serve(self: Arc<Self>, client: LocalClient) {
-        let call = &*self;
-        let Some(request) = call.lock().request.take() else { return };
-        let mut work = pin!(call.work(&client, request));
-        poll_fn(|cx| {
-            if call.is_cancelled() {
-                return Poll::Ready(());
-            }
-            let polled = work.as_mut().poll(cx);
-            if polled.is_pending() {
-                note(&mut call.lock().server, cx);
-                // A handle that went before the waker was there.
-                if call.is_cancelled() {
-                    return Poll::Ready(());
-                }
-            }
-            polled
-        })
-        .await;
+    /// Nobody will tell the rest: the core has ended.
+    fn abandon(&self) {
+        let told = self.lock().told;
+        match told {
+            Told::Nothing => self.reply(Reply::Failed(Error::new(Kind::Shutdown, Phase::Queue))),
+            Told::Head => self.end(Err(Error::new(Kind::Shutdown, Phase::Body))),
+            Told::All => {}
+        }
     }
 
-    async fn work(&self, client: &LocalClient, request: Request) {
-        match client.send(request).await {
+    async fn work(&self, client: &LocalClient, parcel: Box<Parcel>) {
+        match client.send_parcel(parcel).await {
             Err(error) => self.reply(Reply::Failed(error)),
             Ok(response) => self.deliver(response).await,
         }
@@ -211,9 +255,9 @@ impl Call {
 
     async fn deliver(&self, response: Response<LocalBody>) {
         let Response { meta, mut body } = response;
-        if let Some((whole, timings)) = body.take_whole() {
+        if let Some((whole, stamps)) = body.take_whole() {
             let mut meta = meta;
-            meta.timings = timings.unwrap_or(meta.timings);
+            meta.stamps = stamps.unwrap_or(meta.stamps);
             self.reply(Reply::Whole(meta, whole));
             return;
         }
@@ -229,8 +273,8 @@ impl Call {
                 None => {}
                 Some(Ok(Some(piece))) => self.push(piece),
                 Some(Ok(None)) => {
-                    let (trailers, timings) = body.take_end();
-                    self.end(Ok(Ended { trailers, timings, discarded: 0 }));
+                    let (trailers, stamps) = body.take_end();
+                    self.end(Ok(Ended { trailers, stamps, discarded: 0 }));
                     return;
                 }
                 Some(Err(error)) => return self.end(Err(error)),

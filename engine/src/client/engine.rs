@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::builder::ClientBuilder;
-use super::call::Call;
+use super::call::Delivery;
 use super::local::CoreCtx;
 use crate::driver::probe::{self, Blocked};
 use crate::driver::uring::Tier;
@@ -14,9 +14,9 @@ use crate::driver::{DriverChoice, DriverKind, SLOTS_MAX};
 use crate::error::{Error, Kind, Phase};
 use crate::host::Host;
 use crate::mesh::gauges::CoreStats;
-use crate::mesh::{Attendants, Mesh, MeshConfig, Place};
+use crate::mesh::{Attendants, Mesh, MeshConfig, OnStall, Place};
 use crate::shard::doorbell::Doorbell;
-use crate::shard::tasks::Watch;
+use crate::shard::tasks::{Stall, Watch};
 use crate::sys::{affinity, process};
 
 /// Connections that a core has room for where nothing else was set.
@@ -24,7 +24,7 @@ const CONNS_PER_CORE_DEFAULT: u32 = 8192;
 
 /// What is brought to a core.
 pub(crate) enum Note {
-    Call(Arc<Call>),
+    Call(Delivery),
     /// Something else to do there.
     Run(Box<dyn FnOnce(&CoreCtx) + Send>),
     /// A client is gone.
@@ -118,6 +118,7 @@ pub struct EngineBuilder {
     host: Host,
     conns_per_core: Option<u32>,
     watch: Watch,
+    on_stall: Option<OnStall>,
 }
 
 impl EngineBuilder {
@@ -151,6 +152,22 @@ impl EngineBuilder {
         self
     }
 
+    /// Tells of each task that kept a core for longer than the stall limit: the core's number, and the longest stall so far, with the task's name. Called on
+    /// that core.
+    ///
+    /// ```
+    /// use ringshot::client::Engine;
+    ///
+    /// let engine = Engine::builder()
+    ///     .on_stall(|core, stall| eprintln!("core {core}: {} kept it for {:?}", stall.name, stall.lasted))
+    ///     .build()?;
+    /// # Ok::<(), ringshot::client::EngineError>(())
+    /// ```
+    pub fn on_stall(mut self, tell: impl Fn(usize, Stall) + Send + Sync + 'static) -> Self {
+        self.on_stall = Some(OnStall(Arc::new(tell)));
+        self
+    }
+
     /// What the mesh is made with, on these cores.
     pub(crate) fn config(&self, cores: Vec<usize>) -> Result<MeshConfig, EngineError> {
         let (driver, tier) = match self.driver {
@@ -171,7 +188,8 @@ impl EngineBuilder {
                 CONNS_PER_CORE_DEFAULT.min(files).max(1)
             }
         };
-        Ok(MeshConfig { cores, driver, tier, host: self.host, slots, watch: self.watch })
+        let on_stall = self.on_stall.clone();
+        Ok(MeshConfig { cores, driver, tier, host: self.host, slots, watch: self.watch, on_stall })
     }
 
     /// Starts the cores. When this returns, they take requests.
@@ -198,7 +216,7 @@ pub(crate) fn attendants() -> Attendants<Note> {
 pub(super) fn attend(ctx: &CoreCtx, note: Note) {
     match note {
         Note::Call(call) => {
-            let client = ctx.client_of(&call.settings);
+            let client = ctx.client_of(call.settings());
             ctx.spawn_named("serve a call", call.serve(client)).detach();
         }
         Note::Run(work) => work(ctx),
@@ -343,7 +361,7 @@ impl Engine {
             let mut note = note;
             let Some(seat) = engine.0.mesh.seats.get(index) else { return Err(()) };
             loop {
-                if engine.0.mesh.is_stopped() {
+                if engine.0.mesh.is_stopped() || seat.mailbox.is_closed() {
                     return Err(());
                 }
                 match seat.mailbox.push(note) {

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use http::Method;
 
 use super::body::{Body, Origin};
-use super::call::{Call, Reply};
+use super::call::{Call, Delivery, Reply};
 use super::engine::{Engine, Note, Observed};
+use super::parcel::Parcel;
 use super::request::Request;
 use super::response::{Fetched, Response};
 use super::settings::Settings;
@@ -20,6 +21,21 @@ use crate::proto::url::UrlError;
 /// Makes requests from any thread, on any executor. `Send`, `Sync`, cheap to clone.
 ///
 /// A request goes to the core that is its host's home, or, if that is behind, to the least busy one. Its future may be dropped at any time: that cancels it.
+///
+/// ```
+/// use ringshot::client::Request;
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// let client = engine.client().max_in_flight(10).build()?;
+/// let ask = client.clone();
+/// let url = origin.url("/bytes/10");
+/// let other = std::thread::spawn(move || block_on(ask.get(url).fetch()));
+/// let own = block_on(client.fetch(Request::get(origin.url("/bytes/20"))?))?;
+/// assert_eq!((own.bytes().len(), other.join().unwrap()?.bytes().len()), (20, 10));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -67,6 +83,10 @@ impl Client {
         &self.0.settings
     }
 
+    pub(crate) fn homes(&self) -> Homes {
+        self.0.homes
+    }
+
     /// The engine that serves it.
     #[must_use]
     pub fn engine(&self) -> &Engine {
@@ -107,13 +127,18 @@ impl Client {
     /// # Errors
     /// [`Error`] says what happened, in which phase, and whether it may be tried again.
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
+        self.send_parcel(request.into()).await
+    }
+
+    async fn send_parcel(&self, parcel: Box<Parcel>) -> Result<Response, Error> {
+        let request = &parcel.request;
         let origin = Origin {
             method: request.method.clone(),
             target: request.target.clone(),
             max_body_bytes: request.max_body_bytes.unwrap_or(self.0.settings.max_body_bytes),
         };
-        let host = request.target.origin.number();
-        let call = Call::new(Arc::clone(&self.0.settings), request);
+        let host = request.target.origin().number();
+        let call = Call::new(Arc::clone(&self.0.settings), parcel);
         let mut placed = self.place(host, call).await.map_err(|()| {
             let error = Error::new(Kind::Shutdown, Phase::Queue);
             error.with_request(&origin.method, origin.target.redacted())
@@ -123,8 +148,8 @@ impl Client {
         match reply {
             Reply::Failed(error) => Err(error),
             Reply::Whole(meta, whole) => {
-                let timings = meta.timings;
-                Ok(Response { meta, body: Body::whole(whole, timings, origin) })
+                let stamps = meta.stamps;
+                Ok(Response { meta, body: Body::whole(whole, stamps, origin) })
             }
             Reply::Head(meta) => {
                 let body = Body::of_call(Arc::clone(&placed.call), origin);
@@ -153,7 +178,7 @@ impl Client {
         if engine.mesh().is_stopped() {
             return Err(());
         }
-        if let Err(note) = engine.try_post(core as usize, Note::Call(call)) {
+        if let Err(note) = engine.try_post(core as usize, Note::Call(Delivery::new(call))) {
             engine.post(core as usize, note).await?;
         }
         Ok(placed)
@@ -178,10 +203,10 @@ impl RequestBuilder<&Client> {
     /// # Errors
     /// As [`Client::send`], and what was wrong with the request.
     pub async fn send(self) -> Result<Response, Error> {
-        let (client, mut request) = self.into_parts()?;
+        let (client, mut parcel) = self.into_parts()?;
         let default = client.0.settings.redirects.unwrap_or(REDIRECTS_DEFAULT);
-        request.redirects.get_or_insert(default);
-        client.send(request).await
+        parcel.request.redirects.get_or_insert(default);
+        client.send_parcel(parcel).await
     }
 
     /// Sends it, follows redirects likewise, and reads all of the body.

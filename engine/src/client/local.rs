@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 
-use super::local_body::{LocalBody, Origin};
+use super::local_body::LocalBody;
+use super::parcel::Parcel;
 use super::request::{Request, Source};
-use super::response::{ConnInfo, Fetched, Meta, Response, Timings};
+use super::response::{ConnInfo, Fetched, Meta, Response};
 use super::settings::Settings;
 use super::upload;
 use super::{Attempt, Client, REDIRECTS_DEFAULT, RequestBuilder, Target, redirect};
@@ -21,6 +22,8 @@ use crate::proto::h1::{BodyLength, Persistence, RequestHead};
 use crate::proto::url::UrlError;
 use crate::shard::pool::desk::{Desk, InFlight, Lookup, Submission};
 use crate::shard::pool::exchange::{Failed, Outgoing};
+use crate::shard::pool::head::Head;
+use crate::shard::pool::slab::Id;
 use crate::shard::tasks::{Spawner, Task};
 
 /// What the tasks of a core share.
@@ -84,6 +87,11 @@ impl CoreCtx {
         self.0.desk.sleep(duration)
     }
 
+    /// Whether the core takes no more requests.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.desk.is_closed()
+    }
+
     /// The core-local twin of a client: the same limits and settings, without a hop to another core.
     #[must_use]
     pub fn client(&self, client: &Client) -> LocalClient {
@@ -118,6 +126,7 @@ impl CoreCtx {
 /// Answers the lookups of a core's pool, each in a task of its own unless it is ready at once.
 async fn resolve_names(ctx: CoreCtx) {
     let desk = Rc::clone(&ctx.0.desk);
+    let lookups = Rc::<RefCell<HashMap<Id, Task<()>>>>::default();
     loop {
         match poll_fn(|cx| desk.poll_lookup(cx)).await {
             Lookup::Wanted { dial, client, origin } => {
@@ -127,13 +136,17 @@ async fn resolve_names(ctx: CoreCtx) {
                 };
                 let now = desk.now();
                 let resolving = settings.resolver.resolve(&origin.host, origin.port, now);
-                let answer = Rc::clone(&desk);
+                let (answer, all) = (Rc::clone(&desk), Rc::clone(&lookups));
                 let answers = async move {
                     let outcome = resolving.await.map(|addresses| addresses.iter().collect());
                     answer.resolved(dial, outcome.map_err(|error| error.to_string()));
+                    // This task's own: dropping it while it runs would cancel it.
+                    all.borrow_mut().remove(&dial).into_iter().for_each(Task::detach);
                 };
-                ctx.spawn_named("resolve a name", answers).detach();
+                let task = ctx.spawn_named("resolve a name", answers);
+                lookups.borrow_mut().insert(dial, task);
             }
+            Lookup::GivenUp { dial } => drop(lookups.borrow_mut().remove(&dial)),
             Lookup::Unreachable { client, origin } => {
                 if let Some(settings) = ctx.settings_of(client) {
                     settings.resolver.handle_unreachable(&origin.host, desk.now());
@@ -144,6 +157,30 @@ async fn resolve_names(ctx: CoreCtx) {
 }
 
 /// A client on one core. Cheap to clone, not `Send`: its futures run on the core that owns the connections.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// let client = engine.client().build()?;
+/// let url = origin.url("/bytes/10");
+/// let bytes = block_on(engine.run_on(0, move |ctx| async move {
+///     let client = ctx.client(&client);
+///     let fetch = || {
+///         let (client, url) = (client.clone(), url.clone());
+///         ctx.spawn(async move { client.get(&url).send().await?.bytes().await })
+///     };
+///     let tasks: Vec<_> = (0..20).map(|_| fetch()).collect();
+///     let mut bytes = 0;
+///     for task in tasks {
+///         bytes += task.await.map_or(0, |body| body.map_or(0, |body| body.len()));
+///     }
+///     bytes
+/// }))?;
+/// assert_eq!(bytes, 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct LocalClient {
     ctx: CoreCtx,
@@ -153,12 +190,13 @@ pub struct LocalClient {
 /// A request that is on its way: what has to be known to try it again.
 struct Job<'a> {
     client: &'a LocalClient,
-    request: Request,
-    submitted: Instant,
-    attempts: u8,
-    redirects: u32,
-    /// The next attempt needs a fresh connection.
-    fresh: bool,
+    parcel: Box<Parcel>,
+}
+
+/// The head of a response, and the hold on what is still to come.
+struct Answer {
+    meta: Box<Meta>,
+    in_flight: InFlight,
 }
 
 impl LocalClient {
@@ -193,12 +231,17 @@ impl LocalClient {
     /// # Errors
     /// [`Error`] says what happened, in which phase, and whether it may be tried again.
     pub async fn send(&self, request: Request) -> Result<Response<LocalBody>, Error> {
-        let submitted = self.now();
+        self.send_parcel(request.into()).await
+    }
+
+    pub(super) fn send_parcel(
+        &self,
+        mut parcel: Box<Parcel>,
+    ) -> impl Future<Output = Result<Response<LocalBody>, Error>> {
+        parcel.submitted = self.now();
         let settings = &self.member.settings;
         settings.retry.deposit();
-        Job { client: self, request, submitted, attempts: 0, redirects: 0, fresh: false }
-            .run()
-            .await
+        Job { client: self, parcel }.run()
     }
 
     /// Sends a request and reads all of its body, at most as many bytes as the request or the client allows.
@@ -218,56 +261,70 @@ impl LocalClient {
 impl Job<'_> {
     async fn run(mut self) -> Result<Response<LocalBody>, Error> {
         loop {
-            self.attempts = self.attempts.saturating_add(1);
-            let body = self.request.body.0.try_clone();
+            self.parcel.attempts = self.parcel.attempts.saturating_add(1);
+            let body = self.parcel.request.body.0.try_clone();
             let outcome = self.attempt().await;
             let settings = &self.client.member.settings;
             match &outcome {
-                Ok(response) => {
-                    let status = response.status();
+                Ok(answer) => {
+                    let status = answer.meta.head.status;
                     // 417: the server does not do what was expected (RFC 9110 15.5.18).
-                    if status.as_u16() == 417 && self.request.expects_continue {
-                        let Some(body) = body else { return outcome };
-                        self.request.expects_continue = false;
-                        self.request.body.0 = body;
+                    if status.as_u16() == 417 && self.parcel.request.expects_continue {
+                        let Some(body) = body else { return self.end(outcome) };
+                        self.parcel.request.expects_continue = false;
+                        self.parcel.request.body.0 = body;
                         continue;
                     }
                     if redirect::is_redirect(status) && self.follows() {
-                        if !self.follow(body, response)? {
-                            return outcome;
+                        if !self.follow(body, &answer.meta.head)? {
+                            return self.end(outcome);
                         }
                         continue;
                     }
                     let attempt = Attempt::Response(status);
                     if !self.may_repeat()
                         || body.is_none()
-                        || !settings.retry.wants(self.attempts, &attempt)
+                        || !settings.retry.wants(self.parcel.attempts, &attempt)
                     {
-                        return outcome;
+                        return self.end(outcome);
                     }
-                    let wait = settings.retry.wait(self.attempts, Some(response.headers()));
+                    let wait =
+                        settings.retry.wait(self.parcel.attempts, Some(answer.meta.head.headers()));
+                    // Its permit and its connection are others' meanwhile.
+                    drop(outcome);
                     self.again(body, wait).await;
                 }
                 Err(error) => {
                     if body.is_some() && self.is_stale(error) {
-                        self.fresh = true;
+                        self.parcel.fresh = true;
                         self.again(body, Duration::ZERO).await;
                         continue;
                     }
                     let attempt = Attempt::Failed(error);
                     let safe = self.may_repeat() || !error.may_have_been_processed();
-                    if !safe || body.is_none() || !settings.retry.wants(self.attempts, &attempt) {
-                        return outcome;
+                    if !safe
+                        || body.is_none()
+                        || !settings.retry.wants(self.parcel.attempts, &attempt)
+                    {
+                        return self.end(outcome);
                     }
-                    let wait = settings.retry.wait(self.attempts, None);
+                    let wait = settings.retry.wait(self.parcel.attempts, None);
                     self.again(body, wait).await;
                 }
             }
         }
     }
 
+    /// What is known of the request goes with the body that is still to come.
+    fn end(mut self, outcome: Result<Answer, Error>) -> Result<Response<LocalBody>, Error> {
+        let Answer { meta, in_flight } = outcome?;
+        let default = self.client.member.settings.max_body_bytes;
+        self.parcel.request.max_body_bytes.get_or_insert(default);
+        Ok(Response { meta, body: LocalBody::new(in_flight, self.parcel) })
+    }
+
     fn may_repeat(&self) -> bool {
-        self.request.is_idempotent()
+        self.parcel.request.is_idempotent()
     }
 
     /// A body that was partly made when a reused connection died: the pool could not repeat it, but whoever can make it again may.
@@ -278,13 +335,13 @@ impl Job<'_> {
         retries
             && stale
             && harmless
-            && !self.fresh
+            && !self.parcel.fresh
             && matches!(error.kind(), Kind::Closed | Kind::Io(_))
-            && matches!(self.request.body.0, Source::File(_))
+            && matches!(self.parcel.request.body.0, Source::File(_))
     }
 
     async fn again(&mut self, body: Option<Source>, wait: Duration) {
-        self.request.body.0 = body.unwrap_or_default();
+        self.parcel.request.body.0 = body.unwrap_or_default();
         if !wait.is_zero() {
             self.client.ctx.sleep(wait).await;
         }
@@ -296,80 +353,69 @@ impl Job<'_> {
 
     fn redirects_max(&self) -> u32 {
         let settings = &self.client.member.settings;
-        self.request.redirects.or(settings.redirects).unwrap_or_default()
+        self.parcel.request.redirects.or(settings.redirects).unwrap_or_default()
     }
 
     /// Turns the request into the one that a redirect asks for; `false` if it asks for none.
-    fn follow(
-        &mut self,
-        body: Option<Source>,
-        response: &Response<LocalBody>,
-    ) -> Result<bool, Error> {
+    fn follow(&mut self, body: Option<Source>, head: &Head) -> Result<bool, Error> {
         let max = self.redirects_max();
-        let (method, url) = (self.request.method.clone(), self.request.target.redacted());
-        let outcome = if self.redirects >= max {
+        let (method, url) =
+            (self.parcel.request.method.clone(), self.parcel.request.target.redacted());
+        let outcome = if self.parcel.redirects >= max {
             Err(RedirectKind::TooMany { max })
         } else {
-            redirect::follow(&mut self.request, body, response.status(), response.headers())
+            redirect::follow(&mut self.parcel.request, body, head.status, head.headers())
         };
-        self.redirects += 1;
+        self.parcel.redirects += 1;
         outcome.map_err(|kind| {
-            let elapsed = self.client.now() - self.submitted;
+            let elapsed = self.client.now() - self.parcel.submitted;
             Error::new(Kind::Redirect(kind), Phase::Redirect)
                 .with_request(&method, url)
-                .with_attempt(self.attempts, elapsed)
+                .with_attempt(self.parcel.attempts, elapsed)
         })
     }
 
     /// Sends the request once, and waits for the head.
-    async fn attempt(&mut self) -> Result<Response<LocalBody>, Error> {
-        let source = std::mem::take(&mut self.request.body.0);
+    async fn attempt(&mut self) -> Result<Answer, Error> {
+        let source = std::mem::take(&mut self.parcel.request.body.0);
         let opened = upload::open(source);
         let opened = opened.map_err(|error| {
             self.error(Error::new(Kind::RequestBody(error.to_string()), Phase::Build))
         });
-        let (length, body, mut upload) = opened?;
+        let (length, body, upload) = opened?;
+        self.parcel.upload = upload;
         let in_flight = self.submit(length, body)?;
+        let upload = &mut self.parcel.upload;
         let head = poll_fn(|cx| {
             upload.poll(&in_flight, cx);
             in_flight.poll_head(cx)
         });
         let head = head.await.map_err(|failed| self.error(error_of(&failed)))?;
-        let stamps = in_flight.stamps();
-        let retried = u8::from(in_flight.was_retried() && !self.fresh);
+        let retried = u8::from(in_flight.was_retried() && !self.parcel.fresh);
         let meta = Meta {
             head,
-            timings: Timings::of(&stamps),
+            stamps: in_flight.stamps(),
             connection: ConnInfo::of(in_flight.carrier(), self.client.ctx.core()),
-            target: self.request.target.clone(),
-            attempts: self.attempts.saturating_add(retried),
-            redirects: self.redirects,
+            target: self.parcel.request.target.clone(),
+            attempts: self.parcel.attempts.saturating_add(retried),
+            redirects: self.parcel.redirects,
         };
-        let max_body_bytes =
-            self.request.max_body_bytes.unwrap_or(self.client.member.settings.max_body_bytes);
-        let origin = Origin {
-            method: self.request.method.clone(),
-            target: self.request.target.clone(),
-            attempts: self.attempts,
-            submitted: self.submitted,
-        };
-        let body = LocalBody::new(in_flight, upload, origin, max_body_bytes);
-        Ok(Response { meta: Box::new(meta), body })
+        Ok(Answer { meta: Box::new(meta), in_flight })
     }
 
     fn submit(&self, length: BodyLength, body: Outgoing) -> Result<InFlight, Error> {
-        let request = &self.request;
+        let request = &self.parcel.request;
         let settings = &self.client.member.settings;
         let expects = request.expects_continue && !matches!(body, Outgoing::None);
         let submission = Submission {
             client: self.client.member.number,
-            origin: Arc::clone(&request.target.origin),
+            origin: Arc::clone(request.target.origin()),
             body,
             expects,
             idempotent: request.is_idempotent(),
-            needs_fresh: self.fresh,
+            needs_fresh: self.parcel.fresh,
             total: request.timeout,
-            submitted: self.submitted,
+            submitted: self.parcel.submitted,
         };
         let head = RequestHead {
             method: &request.method,
@@ -380,15 +426,18 @@ impl Job<'_> {
         };
         let fields = || fields_of(&settings.headers, &request.headers, expects);
         let desk = &self.client.ctx.0.desk;
-        let submitted = desk.submit(submission, |out| head.encode(fields, out));
+        let submitted = desk.submit(submission, |out| match &settings.plain {
+            Some(plain) if request.headers.is_empty() && !expects => head.encode_plain(plain, out),
+            _ => head.encode(fields, out),
+        });
         submitted.map_err(|error| self.error(Error::new(Kind::Request(error), Phase::Build)))
     }
 
     fn error(&self, error: Error) -> Error {
         error
-            .with_request(&self.request.method, self.request.target.redacted())
-            .idempotent(self.request.is_idempotent())
-            .with_attempt(self.attempts, self.client.now() - self.submitted)
+            .with_request(&self.parcel.request.method, self.parcel.request.target.redacted())
+            .idempotent(self.parcel.request.is_idempotent())
+            .with_attempt(self.parcel.attempts, self.client.now() - self.parcel.submitted)
     }
 }
 
@@ -416,10 +465,10 @@ impl RequestBuilder<&LocalClient> {
     /// # Errors
     /// As [`LocalClient::send`], and what was wrong with the request.
     pub async fn send(self) -> Result<Response<LocalBody>, Error> {
-        let (client, mut request) = self.into_parts()?;
+        let (client, mut parcel) = self.into_parts()?;
         let default = client.member.settings.redirects.unwrap_or(REDIRECTS_DEFAULT);
-        request.redirects.get_or_insert(default);
-        client.send(request).await
+        parcel.request.redirects.get_or_insert(default);
+        client.send_parcel(parcel).await
     }
 }
 

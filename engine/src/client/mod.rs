@@ -27,15 +27,18 @@
 //! | `handle` | the client on any thread |
 //! | `local`, `local_body` | the client of one core |
 //! | `builder`, `settings` | a client's limits and habits |
+//! | [`batch`] | many requests |
 //! | `call` | one request between a handle and its core |
 //! | `request`, `request_builder`, `target` | what to send, and where |
 //! | `response`, `body` | what came back |
+//! | `parcel` | a request with what becomes of it |
 //! | `upload` | a request's body on its way |
 //! | `retry`, `redirect` | when to send again, and where |
 //! | [`blocking`] | the same calls, which wait |
 //! | [`queue`] | a bounded queue between tasks |
 //! | [`cpu`] | yielding, and work off the core |
 
+pub mod batch;
 pub mod blocking;
 mod body;
 mod builder;
@@ -45,6 +48,7 @@ mod engine;
 mod handle;
 mod local;
 mod local_body;
+mod parcel;
 pub mod queue;
 mod redirect;
 mod request;
@@ -56,6 +60,7 @@ mod solo;
 mod target;
 mod upload;
 
+pub use batch::{BATCH_WINDOW_DEFAULT, Batch, Done};
 pub use body::Body;
 pub use builder::{BODY_BYTES_DEFAULT, ClientBuilder, RetryStale};
 pub use engine::{Cores, Engine, EngineBuilder, EngineError, Observed};

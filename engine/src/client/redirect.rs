@@ -46,7 +46,7 @@ pub(crate) fn follow(
     } else {
         request.body.0 = body.ok_or(RedirectKind::BodyGone)?;
     }
-    if target.origin != request.target.origin {
+    if target.origin() != request.target.origin() {
         SECRETS.iter().for_each(|name| drop(request.headers.remove(name)));
     }
     // A `Host` of the caller's own was for the first server.

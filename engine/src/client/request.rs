@@ -22,6 +22,28 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
 
 /// The body of a request.
+///
+/// ```
+/// use ringshot::client::RequestBody;
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// # let path = std::env::temp_dir().join(format!("ringshot-doc-{}", std::process::id()));
+/// # std::fs::write(&path, b"from a file")?;
+/// block_on(async {
+///     let echo = client.post(origin.url("/echo")).body("bytes or text").fetch().await?;
+///     assert_eq!(echo.bytes(), "bytes or text");
+///
+///     let file = RequestBody::file(std::fs::File::open(&path)?);
+///     let echo = client.post(origin.url("/echo")).body(file).fetch().await?;
+///     assert_eq!(echo.bytes(), "from a file");
+///     Ok::<_, Box<dyn std::error::Error>>(())
+/// })?;
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Default)]
 pub struct RequestBody(pub(crate) Source);
 

@@ -73,7 +73,7 @@ impl ConnInfo {
 #[derive(Clone)]
 pub(crate) struct Meta {
     pub(crate) head: Arc<Head>,
-    pub(crate) timings: Timings,
+    pub(crate) stamps: Stamps,
     pub(crate) connection: ConnInfo,
     pub(crate) target: Target,
     pub(crate) attempts: u8,
@@ -83,6 +83,21 @@ pub(crate) struct Meta {
 /// A response: its head, and a body that is still to be read.
 ///
 /// A status of 400 or more is a response like any other: see [`Response::error_for_status`].
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// let response = block_on(client.get(origin.url("/status/404")).send())?;
+/// assert_eq!(response.status(), 404);
+/// assert_eq!(response.connection().peer, Some(origin.address()));
+/// assert!(response.timings().first_byte >= response.timings().sent);
+/// let error = response.error_for_status().unwrap_err();
+/// assert!(error.to_string().ends_with("/status/404 answered 404 Not Found"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Response<B = super::Body> {
     pub(crate) meta: Box<Meta>,
     pub(crate) body: B,
@@ -110,7 +125,7 @@ impl<B> Response<B> {
     /// How long each phase took until now; `done` is known once the body has ended.
     #[must_use]
     pub fn timings(&self) -> Timings {
-        self.meta.timings
+        Timings::of(&self.meta.stamps)
     }
 
     /// Which connection carried it.
@@ -177,7 +192,7 @@ impl<B> Response<B> {
         let mut response = http::Response::new(self.body);
         *response.status_mut() = self.meta.head.status;
         *response.version_mut() = self.meta.head.version;
-        response.extensions_mut().insert(self.meta.timings);
+        response.extensions_mut().insert(Timings::of(&self.meta.stamps));
         response.extensions_mut().insert(self.meta.connection);
         *response.headers_mut() = Head::into_headers(self.meta.head);
         response

@@ -62,6 +62,7 @@ impl<D: Driver> Solo<D> {
             host: Host::Thread,
             slots,
             watch: Watch::default(),
+            on_stall: None,
         };
         let mesh = Mesh::without_threads(&config.cores).map_err(|(_, error)| error)?;
         let (ready, _) = mpsc::channel();

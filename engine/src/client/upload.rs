@@ -20,7 +20,7 @@ use crate::shard::pool::exchange::{self, Outgoing};
 /// Bytes of a file that are read at once.
 const FILE_PIECE_BYTES: usize = 128 << 10;
 
-type Reading = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>>>>;
+type Reading = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send>>;
 
 /// Who makes the pieces of a body.
 pub(crate) enum Upload {

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::shard::core::Kept;
 use crate::shard::tasks::{Stall, Stalls};
-use crate::shard::{Holding, PoolCounters};
+use crate::shard::{Holding, PoolCounters, TURN_BUCKETS};
 
 /// How a core stands. Read at one moment, but not all at the very same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,8 +33,10 @@ pub struct CoreStats {
     pub longest_stall: Option<Stall>,
     /// Tasks alive.
     pub tasks: u64,
-    /// The longest turn.
+    /// The longest time that a turn kept the core: from the end of a wait to the beginning of the next.
     pub longest_turn: Duration,
+    /// Turns by that time: bucket `n` counts those of 2^n to 2^(n+1) microseconds, bucket 0 those below 2.
+    pub turns: [u64; TURN_BUCKETS],
 }
 
 /// What a core writes.
@@ -45,6 +48,7 @@ pub(crate) struct Gauges {
     stalls: AtomicU64,
     tasks: AtomicU64,
     longest_turn: AtomicU64,
+    turns: [AtomicU64; TURN_BUCKETS],
     longest_stall: std::sync::Mutex<Option<Stall>>,
 }
 
@@ -59,14 +63,14 @@ pub(crate) struct Load {
 }
 
 impl Gauges {
-    /// Publishes a core's figures.
+    /// Publishes a core's figures. Gives the longest stall if there was another.
     pub(crate) fn publish(
         &self,
         holding: Holding,
         counters: PoolCounters,
         (stalls, tasks): (Stalls, usize),
-        longest_turn: Duration,
-    ) {
+        kept: Kept,
+    ) -> Option<Stall> {
         for (gauge, value) in self.holding.iter().zip(of_holding(&holding)) {
             gauge.store(value, Ordering::Relaxed);
         }
@@ -74,11 +78,19 @@ impl Gauges {
             gauge.store(value, Ordering::Relaxed);
         }
         self.tasks.store(tasks as u64, Ordering::Relaxed);
-        self.longest_turn.store(longest_turn.as_nanos() as u64, Ordering::Relaxed);
-        if self.stalls.swap(stalls.count, Ordering::Relaxed) != stalls.count {
-            let mut longest = lock(&self.longest_stall);
-            *longest = stalls.longest;
+        let length = kept.length.as_nanos() as u64;
+        if length > self.longest_turn.load(Ordering::Relaxed) {
+            self.longest_turn.store(length, Ordering::Relaxed);
         }
+        let turns = &self.turns[kept.bucket];
+        // Only this core writes: no need for an operation that is atomic as a whole.
+        turns.store(turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if self.stalls.load(Ordering::Relaxed) == stalls.count {
+            return None;
+        }
+        self.stalls.store(stalls.count, Ordering::Relaxed);
+        *lock(&self.longest_stall) = stalls.longest;
+        stalls.longest
     }
 
     /// Reads what was published.
@@ -92,6 +104,7 @@ impl Gauges {
             longest_stall: *lock(&self.longest_stall),
             tasks: self.tasks.load(Ordering::Relaxed),
             longest_turn: Duration::from_nanos(self.longest_turn.load(Ordering::Relaxed)),
+            turns: std::array::from_fn(|place| self.turns[place].load(Ordering::Relaxed)),
             ..CoreStats::default()
         }
     }
@@ -184,13 +197,16 @@ mod tests {
         let counters = to_counters(std::array::from_fn(|place| place as u64 + 10));
         let stall = Stall { name: "slow", lasted: Duration::from_secs(1) };
         let stalls = Stalls { count: 1, longest: Some(stall) };
-        gauges.publish(holding, counters, (stalls, 9), Duration::from_micros(5));
+        let kept = Kept { length: Duration::from_micros(5), bucket: 2 };
+        let told = gauges.publish(holding, counters, (stalls, 9), kept);
+        assert_eq!(told.map(|stall| stall.name), Some("slow"));
+        assert_eq!(gauges.publish(holding, counters, (stalls, 9), kept), None);
         let read = gauges.read();
         assert_eq!(
             (read.holding, read.counters, read.stalls, read.tasks),
             (holding, counters, 1, 9)
         );
         assert_eq!(read.longest_stall.map(|stall| stall.name), Some("slow"));
-        assert_eq!(read.longest_turn, Duration::from_micros(5));
+        assert_eq!((read.longest_turn, read.turns[2]), (Duration::from_micros(5), 2));
     }
 }

@@ -28,7 +28,7 @@ use crate::shard::core::{Core, Inbox};
 use crate::shard::doorbell::Doorbell;
 use crate::shard::pool::Pool;
 use crate::shard::pool::desk::Desk;
-use crate::shard::tasks::{Spawner, Tasks, Watch};
+use crate::shard::tasks::{Spawner, Stall, Tasks, Watch};
 use crate::sys::affinity::Pinned;
 use gauges::{CoreStats, Gauges, Load};
 use mailbox::Mailbox;
@@ -45,6 +45,17 @@ pub(crate) struct MeshConfig {
     /// Connections of one core.
     pub(crate) slots: u32,
     pub(crate) watch: Watch,
+    pub(crate) on_stall: Option<OnStall>,
+}
+
+/// Who hears of a task that kept a core for too long: the core's number, and the longest stall so far.
+#[derive(Clone)]
+pub(crate) struct OnStall(pub(crate) Arc<dyn Fn(usize, Stall) + Send + Sync>);
+
+impl fmt::Debug for OnStall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnStall")
+    }
 }
 
 /// One core, seen from others.
@@ -255,8 +266,9 @@ impl<M: Send + 'static> Job<M> {
             desk: Rc::clone(core.desk()),
             spawner: core.spawner(),
         });
-        let post = Post { index: self.index, seats: Arc::clone(&self.seats), attend };
-        Ok(Shift { core, seats: self.seats, post, stop: self.stop, closing: None })
+        let post = Post { index: self.index, seats: self.seats, attend };
+        let on_stall = self.config.on_stall;
+        Ok(Shift { core, post, stop: self.stop, on_stall, closing: None })
     }
 }
 
@@ -265,6 +277,12 @@ struct Post<M> {
     index: u32,
     seats: Arc<[Seat<M>]>,
     attend: Box<dyn FnMut(M)>,
+}
+
+impl<M> Drop for Post<M> {
+    fn drop(&mut self) {
+        self.seats[self.index as usize].mailbox.close();
+    }
 }
 
 impl<M> Inbox for Post<M> {
@@ -296,9 +314,9 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// A core at work.
 pub(crate) struct Shift<D: Driver, M> {
     core: Core<D>,
-    seats: Arc<[Seat<M>]>,
     post: Post<M>,
     stop: Arc<AtomicBool>,
+    on_stall: Option<OnStall>,
     /// When closing is given up.
     closing: Option<Instant>,
 }
@@ -318,12 +336,21 @@ impl<D: Driver, M> Shift<D, M> {
         max_block: Duration,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<bool> {
-        let seat = &self.seats[self.post.index as usize];
-        self.core.turn(max_block, &mut self.post, clock, |core| {
-            let (pool, tasks) = (core.pool(), core.tasks());
-            let tasks = (tasks.stalls(), tasks.live());
-            seat.gauges.publish(pool.holding(), pool.counters(), tasks, core.turns().longest);
-        })?;
+        // Once it is closed nothing wakes it any more.
+        let max_block = match self.closing {
+            None => max_block,
+            Some(_) if self.core.pool().is_closed() => Duration::ZERO,
+            Some(deadline) => max_block.min(deadline - clock()),
+        };
+        self.core.turn(max_block, &mut self.post, clock)?;
+        let seat = &self.post.seats[self.post.index as usize];
+        let pool = self.core.pool();
+        let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
+        let kept = self.core.kept();
+        let stall = seat.gauges.publish(pool.holding(), pool.counters(), tasks, kept);
+        if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
+            (tell.0)(seat.core, stall);
+        }
         match self.closing {
             None => {
                 if self.stop.load(Ordering::Relaxed) {

@@ -32,6 +32,34 @@ impl Homes {
         (self.first + (home + nth) % self.of_client) % self.cores
     }
 
+    /// The cores that the client uses.
+    pub(crate) fn of_client(&self) -> impl Iterator<Item = u32> + use<> {
+        let Self { first, cores, of_client, .. } = *self;
+        (0..of_client).map(move |nth| (first + nth) % cores)
+    }
+
+    /// Whether a core may serve a host.
+    pub(crate) fn may_serve(&self, host: u64, core: u32) -> bool {
+        (0..self.of_host).any(|nth| self.nth(host, nth) == core)
+    }
+
+    /// [`Homes::place`] for a core that has the request in its hands already: it keeps it, if it may, unless it is ahead of the least busy one.
+    #[inline]
+    pub(crate) fn keep(&self, host: u64, own: u32, load: impl Fn(u32) -> u32) -> (u32, bool) {
+        if !self.may_serve(host, own) {
+            return self.place(host, load);
+        }
+        let (mut best, mut least) = (own, load(own).saturating_sub(SPILL_AHEAD));
+        for nth in 0..self.of_host {
+            let core = self.nth(host, nth);
+            let there = load(core);
+            if there < least {
+                (best, least) = (core, there);
+            }
+        }
+        (best, best != self.nth(host, 0))
+    }
+
     /// The core for a request to a host, and whether it is another than its home, where `load` tells how much each core has to do.
     #[inline]
     pub(crate) fn place(&self, host: u64, load: impl Fn(u32) -> u32) -> (u32, bool) {
@@ -60,6 +88,19 @@ mod tests {
         assert_eq!(homes.place(1, |core| if core == 1 { 8 } else { 0 }), (1, false));
         assert_eq!(homes.place(1, |core| if core == 1 { 9 } else { 4 - core }), (1, false));
         assert_eq!(homes.place(1, |core| if core == 1 { 13 } else { 4 - core }), (3, true));
+    }
+
+    #[test]
+    fn a_core_keeps_what_it_has_unless_it_is_ahead() {
+        let homes = Homes::new(4, 0, [None, None], 128);
+        assert_eq!(homes.keep(1, 3, |_| 5), (3, true));
+        assert_eq!(homes.keep(1, 1, |_| 5), (1, false));
+        assert_eq!(homes.keep(1, 3, |core| if core == 3 { 8 } else { 0 }), (3, true));
+        assert_eq!(homes.keep(1, 3, |core| if core == 3 { 9 } else { core }), (0, true));
+        let one = Homes::new(4, 0, [None, None], 1);
+        assert_eq!(one.keep(1, 3, |_| 5), (1, false));
+        assert!(one.may_serve(1, 1) && !one.may_serve(1, 3));
+        assert_eq!(Homes::new(4, 3, [Some(2), None], 1).of_client().collect::<Vec<_>>(), [3, 0]);
     }
 
     #[test]

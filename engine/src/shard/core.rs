@@ -14,7 +14,7 @@ use crate::driver::Driver;
 
 /// Most polls of tasks in one turn: what comes for sockets must not wait for ever.
 const POLLS_PER_TURN: usize = 256;
-/// Buckets of [`Turns`]: powers of two of microseconds.
+/// Buckets that turns are counted in by their length: powers of two of microseconds.
 pub const TURN_BUCKETS: usize = 24;
 
 /// What else a core has to see to in each turn: its mailbox.
@@ -25,23 +25,19 @@ pub(crate) trait Inbox {
     fn is_empty(&self) -> bool;
 }
 
-/// How long turns kept the core, from the end of a wait to the beginning of the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Turns {
-    /// Turns by length: bucket `n` counts those of 2^n to 2^(n+1) microseconds, bucket 0 those below 2.
-    pub buckets: [u64; TURN_BUCKETS],
-    /// The longest.
-    pub longest: Duration,
+/// Which bucket a turn belongs to that kept its core so long: `n` for 2^n to 2^(n+1) microseconds, 0 for less than 2.
+#[inline]
+fn bucket_of(length: Duration) -> usize {
+    let micros = length.as_nanos() as u64 / 1_000;
+    let bucket = micros.checked_ilog2().unwrap_or_default() as usize;
+    bucket.min(TURN_BUCKETS - 1)
 }
 
-impl Turns {
-    #[inline]
-    fn note(&mut self, length: Duration) {
-        let micros = length.as_nanos() as u64 / 1_000;
-        let bucket = micros.checked_ilog2().unwrap_or_default() as usize;
-        self.buckets[bucket.min(TURN_BUCKETS - 1)] += 1;
-        self.longest = self.longest.max(length);
-    }
+/// How long a turn kept the core, from the end of a wait to the beginning of the next.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Kept {
+    pub(crate) length: Duration,
+    pub(crate) bucket: usize,
 }
 
 /// One core.
@@ -53,7 +49,7 @@ pub(crate) struct Core<D: Driver> {
     bell: Arc<Doorbell>,
     /// When the last wait ended.
     now: Instant,
-    turns: Turns,
+    kept: Kept,
 }
 
 impl<D: Driver> Core<D> {
@@ -68,7 +64,7 @@ impl<D: Driver> Core<D> {
         now: Instant,
     ) -> io::Result<Self> {
         pool.driver_mut().watch(bell.wakes()?)?;
-        Ok(Self { tasks, pool, bell, now, turns: Turns::default() })
+        Ok(Self { tasks, pool, bell, now, kept: Kept::default() })
     }
 
     pub(crate) fn pool(&self) -> &Pool<D> {
@@ -95,13 +91,12 @@ impl<D: Driver> Core<D> {
         &self.bell
     }
 
-    /// How long turns kept the core.
-    pub(crate) fn turns(&self) -> Turns {
-        self.turns
+    /// How long the last turn kept the core.
+    pub(crate) fn kept(&self) -> Kept {
+        self.kept
     }
 
-    /// One turn: tasks, then their wishes, then one wait of at most `max_block`, then what came. `clock` is read before and after the wait,
-    /// and `publish` is called before it: a core may sleep for long, and its figures must not be older than its sleep.
+    /// One turn: tasks, then their wishes, then one wait of at most `max_block`, then what came. `clock` is read before and after the wait.
     ///
     /// # Errors
     /// Only when the driver is lost.
@@ -111,17 +106,16 @@ impl<D: Driver> Core<D> {
         max_block: Duration,
         inbox: &mut impl Inbox,
         clock: &mut impl FnMut() -> Instant,
-        publish: impl FnOnce(&Self),
     ) -> io::Result<()> {
         inbox.drain();
         self.tasks.run(POLLS_PER_TURN);
         self.pool.act();
-        publish(self);
         let busy = self.tasks.has_ready() || self.pool.desk().has_commands();
         // A bell that rings from here on is heard; one that rang before left something behind.
         let sleeps = !busy && !max_block.is_zero() && self.bell.prepare_sleep();
         let idle = sleeps && inbox.is_empty() && !self.tasks.has_ready();
-        self.turns.note(clock() - self.now);
+        let length = clock() - self.now;
+        self.kept = Kept { length, bucket: bucket_of(length) };
         let waited = self.pool.wait(if idle { max_block } else { Duration::ZERO });
         self.bell.awake();
         waited?;

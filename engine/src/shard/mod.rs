@@ -43,7 +43,7 @@ use crate::proto::h1;
 use crate::sys::cache;
 pub use config::{Body, Config};
 use connection::{Connection, State};
-pub use core::{TURN_BUCKETS, Turns};
+pub use core::TURN_BUCKETS;
 pub use dial::{BACKOFF_FIRST, BACKOFF_MAX};
 pub use exchange::{LARGE_BODY_BYTES, QUIET_BYTES_MAX};
 pub use failure::Failure;

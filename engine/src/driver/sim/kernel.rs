@@ -52,9 +52,12 @@ impl Sim {
         }
     }
 
-    fn connect(&mut self, slot: Slot, descriptor: OwnedFd, _peer: SocketAddr) {
+    fn connect(&mut self, slot: Slot, descriptor: OwnedFd, peer: SocketAddr) {
         self.note(slot, "connect", 0);
         self.occupy(slot, descriptor);
+        if let Some(socket) = self.socket(slot) {
+            socket.address = Some(peer);
+        }
         let faults = self.faults();
         let mut at = self.now() + self.latency();
         if self.random.chance(faults.unanswered) {

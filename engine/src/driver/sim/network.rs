@@ -59,7 +59,8 @@ impl Sim {
         let (now, random) = (Instant::from_nanos(self.now()), self.random.fork());
         let number = self.connections;
         self.connections += 1;
-        let mut peer = (self.world)(Visit { number, index: slot.index, random });
+        let address = self.socket(slot).and_then(|socket| socket.address);
+        let mut peer = (self.world)(Visit { number, index: slot.index, address, random });
         let mut acts = Vec::new();
         peer.handle_connected(now, &mut acts);
         if let Some(socket) = self.socket(slot) {

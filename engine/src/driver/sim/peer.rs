@@ -1,5 +1,6 @@
 //! Who answers behind a simulated connection: scripts that the test supplies. Knows no HTTP.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Random;
@@ -12,6 +13,8 @@ pub struct Visit {
     pub number: u64,
     /// The slot that the client uses for it.
     pub index: u32,
+    /// The address that was connected to; `None` for an adopted socket.
+    pub address: Option<SocketAddr>,
     /// Chance of the peer's own.
     pub random: Random,
 }

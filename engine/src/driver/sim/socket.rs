@@ -1,6 +1,7 @@
 //! One simulated socket: what has arrived, what is being read, and how it ends. Decides nothing by chance.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use super::super::Window;
@@ -51,6 +52,8 @@ pub(super) struct Socket {
     /// Held so that a descriptor that is closed early or never shows.
     pub(super) descriptor: Option<OwnedFd>,
     pub(super) phase: Phase,
+    /// Where it connects to.
+    pub(super) address: Option<SocketAddr>,
     pub(super) peer: Option<Box<dyn Peer>>,
     /// Arrived and not received.
     pub(super) inbound: VecDeque<u8>,
@@ -75,6 +78,7 @@ impl Socket {
             generation,
             descriptor: Some(descriptor),
             phase: Phase::Connecting,
+            address: None,
             peer: None,
             inbound: VecDeque::new(),
             ending: None,

@@ -89,9 +89,15 @@ impl Machine {
 
     /// Makes it a machine for a fresh connection, keeping limits and memory.
     pub fn reset(&mut self) {
+        let limits = self.limits;
+        self.reset_to(&limits);
+    }
+
+    /// Makes it a machine for a fresh connection with other limits, keeping memory.
+    pub fn reset_to(&mut self, limits: &Limits) {
         let mut spill = std::mem::take(&mut self.spill);
         spill.clear();
-        *self = Machine { spill, ..Machine::new(&self.limits).with_leniency(self.leniency) };
+        *self = Machine { spill, ..Machine::new(limits).with_leniency(self.leniency) };
     }
 
     /// Takes note of a request handed to the transport.

@@ -58,9 +58,9 @@ impl<D: Driver> Pool<D> {
         let mut exchanges = self.desk.exchanges.borrow_mut();
         let Some(exchange) = exchanges.find_mut(id) else { return };
         let client = exchange.client;
+        let Some(origin) = &exchange.origin else { return };
         let member = &mut self.members[client as usize];
-        let Some(origin) = exchange.origin.as_ref() else { return };
-        // Not before: a host that nobody waits at is forgotten, and its place given to another.
+        // Not before: a host is forgotten when nothing is left of it, though requests for it wait for a permit.
         let place = self.hosts.place(client, member, origin);
         exchange.host = place;
         exchange.has_permit = member.lease.is_some();
@@ -73,10 +73,19 @@ impl<D: Driver> Pool<D> {
             exchange.total_deadline = exchange.total.map(|total| now + total);
         }
         drop(exchanges);
+        if self.refuses_chunked(place, id) {
+            self.refuse_chunked(id);
+            return;
+        }
         let none_waits =
             !fresh && self.hosts.find(place).is_some_and(|host| host.waiters.is_empty());
         if none_waits && let Some(index) = self.pick_idle(place) {
             self.assign(index, id);
+            return;
+        }
+        if !self.members[client as usize].shared.join_waiters() {
+            let max_waiters = self.members[client as usize].shared.config.max_waiters;
+            self.abort(id, Kind::PoolFull { max_waiters: max_waiters.unwrap_or_default() });
             return;
         }
         if let Some(host) = self.hosts.find_mut(place) {
@@ -86,23 +95,6 @@ impl<D: Driver> Pool<D> {
         }
         self.watch_exchange(id);
         self.serve(place);
-        self.count_waiter(id, place);
-    }
-
-    /// A request without a connection in the making waits: one too many fails.
-    fn count_waiter(&mut self, id: Id, place: u32) {
-        let Some(host) = self.hosts.find(place).filter(|host| host.undialed() > 0) else { return };
-        let shared = &self.members[host.client as usize].shared;
-        let Some(max_waiters) = shared.config.max_waiters else { return };
-        let waits = |exchange: &mut Exchange| exchange.stage == Stage::Acquiring;
-        if self.with(id, waits) != Some(true) {
-            return;
-        }
-        if shared.join_waiters(max_waiters) {
-            self.with(id, |exchange| exchange.counts_as_waiter = true);
-        } else {
-            self.abort(id, Kind::PoolFull { max_waiters });
-        }
     }
 
     /// Gives idle connections to those who wait, and dials for the others.
@@ -110,6 +102,7 @@ impl<D: Driver> Pool<D> {
         while self.hosts.find(place).is_some_and(|host| !host.waiters.is_empty()) {
             let Some(index) = self.pick_idle(place) else { break };
             if !self.serve_with(index, place) {
+                self.go_idle(index);
                 break;
             }
         }
@@ -118,28 +111,33 @@ impl<D: Driver> Pool<D> {
 
     /// Gives a connection that is free to the first who waits for one; `false` if nobody does.
     pub(super) fn serve_with(&mut self, index: u32, place: u32) -> bool {
-        let fresh = self.connections[index as usize].served == 0;
-        let Some(host) = self.hosts.find_mut(place) else { return false };
-        let first = if fresh { self.waiting.pop_front(&mut host.fresh) } else { None };
-        let first = first.or_else(|| self.waiting.pop_front(&mut host.waiters));
-        let Some(waiter) = first else { return false };
-        let id = self.desk.exchanges.borrow().id_of(waiter);
-        debug_assert!(id.is_some(), "a waiter that is gone");
-        let Some(id) = id else { return false };
-        self.leave_waiters(id);
-        self.assign(index, id);
-        true
+        let fresh = !self.connections[index as usize].may_be_stale();
+        while let Some(id) = self.next_waiter(place, fresh) {
+            if !self.refuses_chunked(place, id) {
+                self.assign(index, id);
+                return true;
+            }
+            self.refuse_chunked(id);
+        }
+        false
     }
 
-    /// A request was taken from among those that wait for a connection.
-    pub(super) fn leave_waiters(&mut self, id: Id) {
+    /// Takes the first who waits out of its list; those who need a fresh connection go first where there is one.
+    fn next_waiter(&mut self, place: u32, fresh: bool) -> Option<Id> {
+        let host = self.hosts.find_mut(place)?;
+        let first = if fresh { self.waiting.pop_front(&mut host.fresh) } else { None };
+        let waiter = first.or_else(|| self.waiting.pop_front(&mut host.waiters))?;
+        self.leave_waiters(place);
+        let id = self.desk.exchanges.borrow().id_of(waiter);
+        debug_assert!(id.is_some(), "a waiter that is gone");
+        id
+    }
+
+    /// One request fewer waits for a connection of this host.
+    pub(super) fn leave_waiters(&mut self, place: u32) {
         self.holding.waiting -= 1;
-        let counted = self.with(id, |exchange| {
-            let counted = std::mem::take(&mut exchange.counts_as_waiter);
-            counted.then_some(exchange.client)
-        });
-        if let Some(client) = counted.flatten() {
-            self.members[client as usize].shared.leave_waiters();
+        if let Some(host) = self.hosts.find(place) {
+            self.members[host.client as usize].shared.leave_waiters();
         }
     }
 
@@ -178,13 +176,6 @@ impl<D: Driver> Pool<D> {
     #[inline]
     pub(super) fn assign(&mut self, index: u32, id: Id) {
         let now = self.now;
-        if self.refuses_chunked(index, id) {
-            let problem = "the server speaks HTTP/1.0 and can't take a body of unknown length";
-            self.abort(id, Kind::RequestBody(problem.to_owned()));
-            self.mark_active(index);
-            self.release(index);
-            return;
-        }
         let connection = &mut self.connections[index as usize];
         connection.state = State::Busy(id);
         connection.deadline = Instant::NEVER;
@@ -206,10 +197,14 @@ impl<D: Driver> Pool<D> {
     }
 
     /// A server of HTTP/1.0 takes a chunked body for the next request (RFC 9112 6.1).
-    fn refuses_chunked(&self, index: u32, id: Id) -> bool {
-        let host = self.hosts.find(self.connections[index as usize].host);
-        host.is_some_and(|host| host.is_http10)
+    fn refuses_chunked(&self, place: u32, id: Id) -> bool {
+        self.hosts.find(place).is_some_and(|host| host.is_http10)
             && self.with(id, |exchange| exchange.body.is_chunked()) == Some(true)
+    }
+
+    fn refuse_chunked(&mut self, id: Id) {
+        let problem = "the server speaks HTTP/1.0 and can't take a body of unknown length";
+        self.abort(id, Kind::RequestBody(problem.to_owned()));
     }
 
     pub(super) fn mark_active(&mut self, index: u32) {
@@ -247,11 +242,19 @@ impl<D: Driver> Pool<D> {
     fn must_yield(&self, index: u32) -> bool {
         let connection = &self.connections[index as usize];
         let member = &self.members[connection.client as usize];
-        let Some(blocked) = member.blocked.first() else { return false };
-        if *blocked == connection.host || member.shared.connections.has_room() {
+        // Whoever got the unit in its turn uses it once.
+        let used = connection.may_be_stale();
+        if !used || member.blocked.is_empty() || member.shared.connections.has_room() {
             return false;
         }
-        match (self.waits_since(*blocked), self.waits_since(connection.host)) {
+        // Of those whose own limit leaves them room: no other could use the unit.
+        let has_room =
+            |place: &u32| self.hosts.find(*place).is_some_and(|host| host.budget.has_room());
+        let Some(blocked) = member.blocked.iter().copied().find(has_room) else { return false };
+        if blocked == connection.host {
+            return false;
+        }
+        match (self.waits_since(blocked), self.waits_since(connection.host)) {
             (Some(theirs), Some(ours)) => theirs < ours,
             (theirs, _) => theirs.is_some(),
         }
@@ -279,6 +282,7 @@ impl<D: Driver> Pool<D> {
             return;
         }
         connection.state = State::Idle;
+        connection.rested = true;
         let idle = member.shared.config.idle_timeout;
         let idle = connection.kept.map_or(idle, |kept| idle.min(kept));
         connection.deadline = (self.now + idle).min(connection.retires);
@@ -293,26 +297,33 @@ impl<D: Driver> Pool<D> {
     pub(super) fn charge(&mut self, place: u32) -> Charge {
         let (core, has_slot) = (self.core, self.has_slot());
         let Some(host) = self.hosts.find_mut(place) else { return Charge::None };
+        let member = &mut self.members[host.client as usize];
+        // Units that are on their way back are for those who wait already.
+        let enough = member.returning > member.blocked.len() as u32;
         if !host.budget.take_or_starve(core) {
+            // Where a fresh connection is needed, an idle one is in the way.
+            let spare = host.idle.first().filter(|_| !host.fresh.is_empty() && !enough);
+            self.close_spare(spare);
             self.block(place);
             return Charge::None;
         }
-        let member = &mut self.members[host.client as usize];
-        let spare = member.idle.first();
-        if has_slot && member.shared.connections.take(1) == 1 {
-            return Charge::Unit;
-        }
-        if spare.is_none() && has_slot && member.shared.connections.take_or_starve(core) {
+        let spare = member.idle.first().filter(|_| !enough);
+        let total = &member.shared.connections;
+        if has_slot && (total.take(1) == 1 || (spare.is_none() && total.take_or_starve(core))) {
             return Charge::Unit;
         }
         host.budget.give(1);
         // An idle connection to another host makes room once it is closed.
+        self.close_spare(spare);
+        self.block(place);
+        Charge::None
+    }
+
+    fn close_spare(&mut self, spare: Option<u32>) {
         if let Some(index) = spare {
             self.counters.reaped += 1;
             self.close_connection(index);
         }
-        self.block(place);
-        Charge::None
     }
 
     pub(super) fn block_if_waiting(&mut self, place: u32) {
@@ -384,23 +395,31 @@ impl<D: Driver> Pool<D> {
 
     /// Tries those again that wait for a unit, in their turn.
     fn unblock(&mut self, client: u32) {
-        let core = self.core;
         let member = self.member(client);
         if !member.shared.connections.has_room() && member.idle.is_empty() {
-            // Whoever waits for a unit of a host may be woken before there is one of the client: then for the latter.
-            if !member.shared.connections.take_or_starve(core) {
-                return;
-            }
-            member.shared.connections.give(1);
+            return;
         }
-        let member = self.member(client);
-        let blocked = std::mem::take(&mut member.blocked);
-        for place in blocked {
+        let mut blocked = std::mem::take(&mut self.unblocking);
+        std::mem::swap(&mut blocked, &mut self.member(client).blocked);
+        let mut served = 0;
+        for at in 0..blocked.len() {
+            let place = blocked[at];
             let Some(host) = self.hosts.find_mut(place) else { continue };
             host.is_blocked = false;
+            let dials = host.dials.len();
             self.serve(place);
+            let got = self.hosts.find(place).is_some_and(|host| host.dials.len() > dials);
+            if got && self.member(client).blocked.last() == Some(&place) {
+                // It wants more: behind those that got nothing.
+                self.member(client).blocked.pop();
+                blocked[served] = place;
+                served += 1;
+            }
             self.hosts.forget_unused(place, &mut self.members);
         }
+        self.member(client).blocked.extend_from_slice(&blocked[..served]);
+        blocked.clear();
+        self.unblocking = blocked;
     }
 
     /// Closes an idle connection, or gives up permits, where another core starves.

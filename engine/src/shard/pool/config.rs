@@ -1,7 +1,7 @@
 //! What is fixed for a client's life, and what the cores of a client share. Plain data and counters.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,9 +11,6 @@ use crate::proto::h1;
 use crate::shard::doorbell::Doorbell;
 use crate::shard::limits::Budget;
 use crate::sys::socket;
-
-/// Origins of HTTP/1.0 that are remembered.
-const HTTP10_MAX: usize = 4096;
 
 /// How an idle connection is picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,7 +32,23 @@ pub enum TotalFrom {
     Acquire,
 }
 
-/// How long each phase of a request may take. `None` is no limit.
+/// How long each phase of a request may take. `None` is no limit. Each that passes is an error of its own
+/// ([`TimeoutKind`](crate::error::TimeoutKind)); none fires early, nor more than 2 ms late on a core that keeps up.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringshot::client::{Kind, TimeoutKind, Timeouts};
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// let timeouts = Timeouts { head: Some(Duration::from_millis(20)), ..Timeouts::default() };
+/// let client = engine.client().timeouts(timeouts).build()?;
+/// let error = block_on(client.get(origin.url("/hang")).send()).unwrap_err();
+/// assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::Head)));
+/// assert!(error.elapsed() >= Duration::from_millis(20));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// Waiting for a permit of `max_in_flight`. Default: none.
@@ -111,11 +124,9 @@ pub(crate) struct Shared {
     pub(crate) config: PoolConfig,
     pub(crate) connections: Budget,
     pub(crate) permits: Option<Arc<Budget>>,
-    /// Requests that wait for a connection and had none in the making when they came.
+    /// Requests that wait for a connection.
     waiters: AtomicU32,
     hosts: Mutex<HashMap<Arc<Origin>, Arc<Budget>>>,
-    /// Origins that answered in HTTP/1.0: they can't take a chunked body (RFC 9112 6.1). Kept beyond their connections, which such servers close.
-    http10: Mutex<HashSet<Arc<Origin>>>,
     bells: Arc<[Arc<Doorbell>]>,
     /// How often a core came to starve.
     news: Arc<AtomicU64>,
@@ -133,7 +144,6 @@ impl Shared {
             permits,
             waiters: AtomicU32::new(0),
             hosts: Mutex::default(),
-            http10: Mutex::default(),
             news,
             bells,
             most_per_host: AtomicU32::new(0),
@@ -174,31 +184,27 @@ impl Shared {
     /// How often a core came to starve: a change means that something may have to be shared.
     #[inline]
     pub(super) fn news(&self) -> u64 {
-        self.news.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn is_http10(&self, origin: &Arc<Origin>) -> bool {
-        let known = self.http10.lock().unwrap_or_else(PoisonError::into_inner);
-        known.contains(origin)
-    }
-
-    /// Remembers in which version an origin answered.
-    pub(super) fn note_version(&self, origin: &Arc<Origin>, is_http10: bool) {
-        let mut known = self.http10.lock().unwrap_or_else(PoisonError::into_inner);
-        if !is_http10 {
-            known.remove(origin);
-        } else if known.len() < HTTP10_MAX {
-            known.insert(Arc::clone(origin));
-        }
+        // What starved is seen after the news of it.
+        self.news.load(Ordering::Acquire)
     }
 
     /// One more request waits; `false` if too many do.
-    pub(super) fn join_waiters(&self, max: u32) -> bool {
+    pub(super) fn join_waiters(&self) -> bool {
+        let Some(max) = self.config.max_waiters else { return true };
         let room = |waiters| (waiters < max).then_some(waiters + 1);
         self.waiters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
     }
 
+    /// One that has waited before, whatever the limit says.
+    pub(super) fn rejoin_waiters(&self) {
+        if self.config.max_waiters.is_some() {
+            self.waiters.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn leave_waiters(&self) {
-        self.waiters.fetch_sub(1, Ordering::Relaxed);
+        if self.config.max_waiters.is_some() {
+            self.waiters.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -59,14 +59,14 @@ pub(super) struct Connection {
     pub(super) client: u32,
     pub(super) host: u32,
     pub(super) machine: Machine,
-    /// The machine's.
-    limits: Limits,
     /// Unique on its core.
     pub(super) id: u64,
     pub(super) peer: Option<SocketAddr>,
     /// Responses that it carried.
     pub(super) served: u64,
-    /// The server answered in HTTP/1.0 last; until it answers, what its host is known to speak.
+    /// Whether it has been idle: the server may have given it up.
+    pub(super) rested: bool,
+    /// Whether the server spoke HTTP/1.0 last.
     pub(super) is_http10: bool,
     /// Requests that the server will still take, if it said so.
     pub(super) left: Option<u32>,
@@ -97,10 +97,10 @@ impl Connection {
             client: 0,
             host: 0,
             machine: Machine::new(limits),
-            limits: *limits,
             id: 0,
             peer: None,
             served: 0,
+            rested: false,
             is_http10: false,
             left: None,
             kept: None,
@@ -113,21 +113,16 @@ impl Connection {
         }
     }
 
-    /// For the next socket: what a connection must not inherit from the one before.
-    pub(super) fn renew(&mut self) {
-        self.machine.reset();
-        let limits = self.limits;
-        let machine = std::mem::replace(&mut self.machine, Machine::new(&limits));
-        let fresh = Self::new(self.slot.index, &limits);
-        *self = Self { slot: self.slot.next(), machine, timer: self.timer, ..fresh };
+    /// Whether it may have died before the present request: that request may go to a fresh one.
+    pub(super) fn may_be_stale(&self) -> bool {
+        self.served > 0 || self.rested
     }
 
-    /// For a client with these limits: the place may have been another's before.
-    pub(super) fn fit(&mut self, limits: &Limits) {
-        if self.limits != *limits {
-            self.limits = *limits;
-            self.machine = Machine::new(limits);
-        }
+    /// For the next socket: what a connection must not inherit from the one before.
+    pub(super) fn renew(&mut self, limits: &Limits) {
+        let machine = std::mem::replace(&mut self.machine, Machine::new(limits));
+        let fresh = Self::new(self.slot.index, limits);
+        *self = Self { slot: self.slot.next(), machine, timer: self.timer, ..fresh };
     }
 
     /// Takes from a head what receiving the rest of the response needs.

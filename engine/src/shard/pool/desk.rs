@@ -53,6 +53,8 @@ pub(super) enum Command {
 pub(crate) enum Lookup {
     /// A dial waits for the addresses of a name: answer with [`Desk::resolved`].
     Wanted { dial: Id, client: u32, origin: Arc<Origin> },
+    /// The dial waits no longer.
+    GivenUp { dial: Id },
     /// None of a name's addresses could be connected to.
     Unreachable { client: u32, origin: Arc<Origin> },
 }
@@ -342,6 +344,11 @@ impl InFlight {
         self.desk.exchanges.borrow_mut().find_mut(self.id).map(read)
     }
 
+    /// When the present turn of its core began.
+    pub(crate) fn now(&self) -> Instant {
+        self.desk.now()
+    }
+
     /// The head of the response.
     #[inline]
     pub(crate) fn poll_head(&self, cx: &Context<'_>) -> Poll<Result<Arc<Head>, Box<Failed>>> {
@@ -533,6 +540,7 @@ impl Pieces {
         self.count.handle_end()?;
         if self.chunked && !self.finished {
             self.ready.push_back(Bytes::from_static(h1::LAST_CHUNK));
+            self.touched = true;
         }
         self.finished = true;
         Ok(())

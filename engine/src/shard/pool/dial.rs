@@ -19,8 +19,8 @@ use crate::sys::{Errno, socket};
 /// How long an attempt is alone before the next address is tried beside it (RFC 8305 section 8).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// How soon a dial looks again whether its core has room for another socket.
-const SLOT_DELAY: Duration = Duration::from_millis(5);
+/// How soon a dial that found every slot taken looks again.
+const SLOT_DELAY: Duration = Duration::from_millis(1);
 
 /// One dial: it leads to one connection, or to a failure.
 #[derive(Debug, Default)]
@@ -136,12 +136,9 @@ impl<D: Driver> Pool<D> {
                 }
                 return;
             };
-            if !self.has_slot() {
-                self.wait_for_slot(id);
-                return;
-            }
-            if !self.take_unit(id) {
-                // Without a unit to spare the attempt that is out goes on alone.
+            if !self.has_slot() || !self.take_unit(id) {
+                // Without a slot and a unit to spare the attempt that is out goes on alone.
+                self.attempt_later(id);
                 return;
             }
             let Some(dial) = self.dials.find_mut(id) else { return };
@@ -160,21 +157,12 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// Whether the driver has room for another socket.
-    pub(super) fn has_slot(&self) -> bool {
-        !self.free.is_empty() || (self.connections.len() as u32) < self.slots
-    }
-
-    /// Others took the places that were free when the dial began: it tries again soon, and an idle connection of its client makes room.
-    fn wait_for_slot(&mut self, id: Id) {
-        let again = self.now + SLOT_DELAY;
+    /// The sockets of failed attempts are still being closed: looks again.
+    fn attempt_later(&mut self, id: Id) {
         let Some(dial) = self.dials.find_mut(id) else { return };
-        dial.next_attempt = Some(again);
-        let idle = self.members[dial.client as usize].idle.first();
-        self.watch_dial(id);
-        if let Some(index) = idle {
-            self.counters.reaped += 1;
-            self.close_connection(index);
+        if dial.out.is_empty() {
+            dial.next_attempt = Some(self.now + SLOT_DELAY);
+            self.watch_dial(id);
         }
     }
 
@@ -204,16 +192,15 @@ impl<D: Driver> Pool<D> {
             return;
         };
         let Some(dial) = self.dials.find_mut(id) else { return };
-        let timeouts = &self.members[dial.client as usize].shared.config.timeouts;
+        let config = &self.members[dial.client as usize].shared.config;
         let first = dial.next == 1;
-        let limit = if first { None } else { timeouts.connect_attempt };
+        let limit = if first { None } else { config.timeouts.connect_attempt };
         dial.out.push(index);
         dial.next_attempt = (dial.next < dial.addresses.len()).then_some(now + ATTEMPT_DELAY);
         let id_number = self.next_id;
         self.next_id += 1;
-        let limits = self.members[dial.client as usize].shared.config.limits;
         let connection = &mut self.connections[index as usize];
-        connection.fit(&limits);
+        connection.machine.reset_to(&config.limits);
         connection.state = State::Dialing(id);
         connection.charge = Charge::Unit;
         (connection.client, connection.host) = (dial.client, dial.host);
@@ -223,12 +210,15 @@ impl<D: Driver> Pool<D> {
         let slot = connection.slot;
         if let Some(host) = self.hosts.find_mut(dial.host) {
             host.open += 1;
-            connection.is_http10 = host.is_http10;
         }
         self.holding.connecting += 1;
         self.submit(slot, Op::Connect { socket, peer });
         self.watch_connection(index);
         self.watch_dial(id);
+    }
+
+    pub(super) fn has_slot(&self) -> bool {
+        !self.free.is_empty() || (self.connections.len() as u32) < self.slots
     }
 
     fn take_slot(&mut self) -> Option<u32> {
@@ -335,7 +325,8 @@ impl<D: Driver> Pool<D> {
             first = false;
             self.fail_waiter(waiter, place, kind.clone(), peer);
         }
-        self.serve(place);
+        // Their dials begin in the next turn: one that fails at once must not lead to the next within itself.
+        self.block_if_waiting(place);
         self.hosts.forget_unused(place, &mut self.members);
     }
 
@@ -361,7 +352,7 @@ impl<D: Driver> Pool<D> {
             let left = self.waiting.remove(list, id.index);
             debug_assert!(left, "a waiter in no list");
         }
-        self.leave_waiters(id);
+        self.leave_waiters(place);
         self.with(id, |exchange| exchange.carrier.peer = peer);
         self.fail_exchange(id, kind);
     }
@@ -371,6 +362,9 @@ impl<D: Driver> Pool<D> {
         let Some(dial) = self.dials.find_mut(id) else { return };
         let (place, spare) = (dial.host, std::mem::take(&mut dial.spare_unit));
         let out = std::mem::take(&mut dial.out);
+        if dial.is_resolving() {
+            self.desk.want_lookup(Lookup::GivenUp { dial: id });
+        }
         if let Some(host) = self.hosts.find_mut(place) {
             self.dialing.remove(&mut host.dials, id.index);
         }

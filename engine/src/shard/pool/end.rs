@@ -46,6 +46,9 @@ impl<D: Driver> Pool<D> {
         }
         let connection = &mut self.connections[index as usize];
         connection.served += 1;
+        if let Some(host) = self.hosts.find_mut(connection.host) {
+            host.is_http10 = connection.is_http10;
+        }
         if reusable {
             self.release(index);
         } else {
@@ -59,7 +62,7 @@ impl<D: Driver> Pool<D> {
         let connection = &self.connections[index as usize];
         let retries = self.members[connection.client as usize].shared.config.retry_stale;
         retries
-            && connection.served > 0
+            && connection.may_be_stale()
             && self.with(id, |exchange| {
                 let status = exchange.head.as_ref().map(|head| head.status.as_u16());
                 status == Some(REQUEST_TIMEOUT)
@@ -72,7 +75,7 @@ impl<D: Driver> Pool<D> {
     /// The connection broke with its request, which fails, or goes once to a fresh one.
     pub(super) fn fail_connection(&mut self, index: u32, kind: Kind) {
         let connection = &self.connections[index as usize];
-        let (state, reused) = (connection.state, connection.served > 0);
+        let (state, reused) = (connection.state, connection.may_be_stale());
         let place = connection.host;
         if matches!(state, State::Busy(_) | State::Draining) {
             self.retire_active(index);
@@ -103,6 +106,7 @@ impl<D: Driver> Pool<D> {
         let shared = &self.members[exchange.client as usize].shared;
         exchange.phase_deadline = shared.config.timeouts.acquire.map(|acquire| now + acquire);
         // It has waited before: the limit on waiters does not turn it away.
+        shared.rejoin_waiters();
         drop(exchanges);
         if let Some(host) = self.hosts.find_mut(place) {
             self.waiting.push_front(&mut host.fresh, id.index);
@@ -151,7 +155,7 @@ impl<D: Driver> Pool<D> {
         let Some(host) = self.hosts.find_mut(place) else { return };
         let list = if fresh { &mut host.fresh } else { &mut host.waiters };
         self.waiting.remove(list, id.index);
-        self.leave_waiters(id);
+        self.leave_waiters(place);
         self.cancel_surplus_dial(place);
         self.hosts.forget_unused(place, &mut self.members);
     }
@@ -222,6 +226,9 @@ impl<D: Driver> Pool<D> {
         connection.state = State::Closing;
         connection.receiving = Receiving::Nothing;
         connection.deadline = crate::clock::Instant::NEVER;
+        if connection.charge == Charge::Unit {
+            self.members[connection.client as usize].returning += 1;
+        }
         self.holding.closing += 1;
         let slot = connection.slot;
         self.submit(slot, Op::Close);
@@ -232,13 +239,15 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         debug_assert_eq!(connection.state, State::Closing);
         let (client, place, charge) = (connection.client, connection.host, connection.charge);
-        connection.renew();
+        let limits = self.members[client as usize].shared.config.limits;
+        connection.renew(&limits);
         self.free.push(index);
         self.holding.closing -= 1;
         if let Some(host) = self.hosts.find_mut(place) {
             host.open -= 1;
         }
         if charge == Charge::Unit {
+            self.member(client).returning -= 1;
             self.discharge(place);
         }
         if self.members[client as usize].blocked.is_empty() {

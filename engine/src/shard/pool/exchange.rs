@@ -128,7 +128,7 @@ pub(super) struct Exchange {
     /// Which client's.
     pub(super) client: u32,
     pub(super) origin: Option<Arc<Origin>>,
-    /// Place of its host, from [`Stage::Acquiring`] until its connection is gone: a place that nothing holds may become another host's.
+    /// Place of its host, from the submission on.
     pub(super) host: u32,
     /// The encoded head.
     pub(super) head_bytes: Vec<u8>,
@@ -144,8 +144,6 @@ pub(super) struct Exchange {
     /// Only a fresh connection will do: it died on a reused one.
     pub(super) needs_fresh: bool,
     pub(super) has_permit: bool,
-    /// Counted against `max_waiters`.
-    pub(super) counts_as_waiter: bool,
     pub(super) connection: Option<u32>,
     pub(super) carrier: Carrier,
     /// How much of it the kernel took.
@@ -290,6 +288,8 @@ impl Exchange {
         self.got_bytes = 0;
         self.inbox.chunks.clear();
         self.inbox.bytes = 0;
+        self.discarded = 0;
+        self.trailers = None;
         self.stamps.first_byte = Instant::default();
     }
 
@@ -302,6 +302,7 @@ impl Exchange {
             Reader::Reads => {
                 self.inbox.bytes += piece.len();
                 self.inbox.chunks.push_back(Bytes::copy_from_slice(piece));
+                self.wake();
             }
             Reader::Discards => self.discarded += piece.len() as u64,
         }

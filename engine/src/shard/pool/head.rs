@@ -30,14 +30,18 @@ pub(super) struct KeepAliveHint {
 
 impl Head {
     pub(super) fn of(head: &h1::Head<'_>) -> Self {
-        let hint = head.fields().value_of("keep-alive").map(KeepAliveHint::of);
+        Self::of_bytes(head.bytes(), head.status())
+    }
+
+    /// A head that was validated.
+    pub(super) fn of_bytes(bytes: &[u8], status: u16) -> Self {
+        let hint = h1::Fields::of(bytes).find(|(name, _)| name.eq_ignore_ascii_case(b"keep-alive"));
+        let hint = hint.map(|(_, value)| KeepAliveHint::of(value));
+        let old = bytes.trim_ascii_start().starts_with(b"HTTP/1.0");
         Self {
-            status: StatusCode::from_u16(head.status()).unwrap_or_default(),
-            version: match head.summary.version {
-                h1::Version::Http10 => Version::HTTP_10,
-                h1::Version::Http11 => Version::HTTP_11,
-            },
-            bytes: head.bytes().into(),
+            status: StatusCode::from_u16(status).unwrap_or_default(),
+            version: if old { Version::HTTP_10 } else { Version::HTTP_11 },
+            bytes: bytes.into(),
             headers: OnceLock::new(),
             keep_alive: hint.unwrap_or_default(),
         }

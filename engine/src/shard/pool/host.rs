@@ -27,7 +27,7 @@ pub(super) struct Host {
     pub(super) active: u32,
     /// Sockets, from the attempt to the close.
     pub(super) open: u32,
-    /// It answered in HTTP/1.0 last, as far as this core knows.
+    /// It answered in HTTP/1.0 last: it can't take a chunked body (RFC 9112 6.1).
     pub(super) is_http10: bool,
     /// In the list of those that wait for a unit.
     pub(super) is_blocked: bool,
@@ -58,6 +58,8 @@ pub(super) struct Member {
     pub(super) idle: List,
     /// Hosts that wait for a unit of a budget, in turn.
     pub(super) blocked: Vec<u32>,
+    /// Connections being closed whose units come back.
+    pub(super) returning: u32,
     /// The news that was acted on.
     pub(super) seen: u64,
 }
@@ -72,6 +74,7 @@ impl Member {
             queue: List::default(),
             idle: List::default(),
             blocked: Vec::new(),
+            returning: 0,
             seen: 0,
         }
     }
@@ -101,7 +104,7 @@ impl Hosts {
             dials: List::default(),
             active: 0,
             open: 0,
-            is_http10: member.shared.is_http10(origin),
+            is_http10: false,
             is_blocked: false,
         };
         let place = self.free.pop().unwrap_or(self.hosts.len() as u32);

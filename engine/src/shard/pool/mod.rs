@@ -122,6 +122,8 @@ pub(crate) struct Pool<D: Driver> {
     /// Idle connections in their host's list, and in their client's.
     idle_of_host: Links,
     idle_of_member: Links,
+    /// Memory for [`Member::blocked`] while it is gone through.
+    unblocking: Vec<u32>,
     memo: h1::HeadMemo,
     /// The head that came last: most are the same.
     last_head: Option<Arc<Head>>,
@@ -151,6 +153,7 @@ impl<D: Driver> Pool<D> {
             dialing: Links::default(),
             idle_of_host: Links::default(),
             idle_of_member: Links::default(),
+            unblocking: Vec::new(),
             memo: h1::HeadMemo::new(),
             last_head: None,
             backlog: VecDeque::new(),

@@ -55,20 +55,7 @@ impl<D: Driver> Pool<D> {
         if bytes >= SMALL_BUFFER_BYTES as usize {
             self.note_full_buffer(index);
         }
-        self.note_version(index);
         self.go_on(index, outcome);
-    }
-
-    /// Takes note of the version that a server speaks, where it is another than before.
-    #[inline]
-    fn note_version(&mut self, index: u32) {
-        let connection = &self.connections[index as usize];
-        let Some(host) = self.hosts.find_mut(connection.host) else { return };
-        if host.is_http10 != connection.is_http10 {
-            host.is_http10 = connection.is_http10;
-            let shared = &self.members[host.client as usize].shared;
-            shared.note_version(&host.origin, host.is_http10);
-        }
     }
 
     /// A chunked body that fills a small buffer and goes on is a large one: its length can't be known.
@@ -120,10 +107,9 @@ impl<D: Driver> Pool<D> {
             return;
         }
         if let State::Busy(id) = self.connections[index as usize].state {
-            let reading = |exchange: &mut Exchange| {
-                (exchange.stage == Stage::Reading).then_some(exchange.client)
-            };
-            if let Some(client) = self.with(id, reading).flatten() {
+            let known =
+                self.with(id, |exchange| (exchange.stage == Stage::Reading, exchange.client));
+            if let Some((true, client)) = known {
                 let read_idle = self.members[client as usize].shared.config.timeouts.read_idle;
                 let deadline = read_idle.map(|idle| self.now + idle);
                 self.with(id, |exchange| exchange.phase_deadline = deadline);
@@ -296,8 +282,9 @@ impl Reader<'_> {
         if let Some(exchange) = self.exchange.as_deref_mut() {
             exchange.got_bytes += input.len() as u64;
         }
-        if let Some(end) = self.read_whole(input) {
-            return Outcome::Done(end);
+        if let Some(whole) = self.connection.machine.try_whole(input, self.memo) {
+            self.take_whole(whole, input);
+            return Outcome::Done(whole.end);
         }
         let mut outcome = Outcome::Open;
         loop {
@@ -314,7 +301,7 @@ impl Reader<'_> {
                     let known = remembered(self.last_head, &head);
                     take_head(self.exchange.as_deref_mut(), known, self.now);
                     self.connection.handle_head(framing);
-                    note_server(self.connection, self.last_head);
+                    note_head(self.connection, self.last_head);
                 }
                 Event::Data(piece) => match self.exchange.as_deref_mut() {
                     Some(exchange) => exchange.take_piece(piece),
@@ -334,18 +321,19 @@ impl Reader<'_> {
         }
     }
 
-    /// A response whose head is the last one again, whole in this input. The memo may know another head: it does not remember every one.
+    /// A response whose head is the last one again, whole in this input.
     #[inline]
-    fn read_whole(&mut self, input: &[u8]) -> Option<h1::End> {
-        let known = self.last_head.as_ref().filter(|head| input.starts_with(&head.bytes))?;
-        let whole = self.connection.machine.try_whole(input, self.memo)?;
-        debug_assert_eq!(whole.head_bytes, known.bytes.len(), "two heads in one place");
-        take_head(self.exchange.as_deref_mut(), Some(Arc::clone(known)), self.now);
-        note_server(self.connection, self.last_head);
+    fn take_whole(&mut self, whole: h1::Whole, input: &[u8]) {
+        let bytes = &input[..whole.head_bytes];
+        // Another head may have come last, in pieces: the memo does not know that one.
+        if self.last_head.as_ref().is_none_or(|known| *known.bytes != *bytes) {
+            *self.last_head = Some(Arc::new(Head::of_bytes(bytes, whole.status)));
+        }
+        take_head(self.exchange.as_deref_mut(), self.last_head.clone(), self.now);
+        note_head(self.connection, self.last_head);
         if let Some(exchange) = self.exchange.as_deref_mut() {
             exchange.take_piece(&input[whole.head_bytes..whole.consumed]);
         }
-        Some(whole.end)
     }
 }
 
@@ -357,12 +345,12 @@ fn remembered(last: &mut Option<Arc<Head>>, head: &h1::Head<'_>) -> Option<Arc<H
     last.clone()
 }
 
-/// What a head says of its connection and its server.
-fn note_server(connection: &mut Connection, head: &Option<Arc<Head>>) {
+fn note_head(connection: &mut Connection, head: &Option<Arc<Head>>) {
     if let Some(head) = head {
         connection.is_http10 = head.version == http::Version::HTTP_10;
-        connection.left = head.keep_alive.max;
-        connection.kept = head.keep_alive.idle();
+        let left = connection.left.map(|left| left.saturating_sub(1));
+        connection.left = head.keep_alive.max.or(left);
+        connection.kept = head.keep_alive.idle().or(connection.kept);
     }
 }
 

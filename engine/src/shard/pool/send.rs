@@ -62,16 +62,21 @@ impl<D: Driver> Pool<D> {
 
     /// More of a body may go out: the server said `100 Continue`, or has had its time to.
     pub(super) fn go_on_sending(&mut self, index: u32, id: Id) {
+        let now = self.now;
+        let client = self.connections[index as usize].client;
+        let send = self.members[client as usize].shared.config.timeouts.send;
         let expecting = self.with(id, |exchange| {
             let expecting = exchange.stage == Stage::Expecting;
             if expecting {
                 exchange.stage = Stage::Sending;
+                exchange.phase_deadline = send.map(|send| now + send);
                 exchange.sends_body = true;
                 exchange.wake_maker();
             }
             expecting
         });
         if expecting == Some(true) {
+            self.watch_exchange(id);
             self.send_body(index, id);
         }
     }
@@ -138,14 +143,20 @@ impl<D: Driver> Pool<D> {
     pub(super) fn handle_send_failed(&mut self, index: u32, errno: Errno, taken: u64) {
         let connection = &mut self.connections[index as usize];
         connection.sending = Sending::Busy;
-        let receiving = connection.receiving != Receiving::Nothing;
+        let stopped = connection.receiving == Receiving::Nothing;
+        if connection.state == State::Idle {
+            self.evict(index);
+            return;
+        }
         let State::Busy(id) = connection.state else { return };
-        self.with(id, |exchange| {
+        let reading = self.with(id, |exchange| {
             exchange.sends_body = false;
             let first = exchange.sends == 1 && taken == 0;
             exchange.progress = if first { Sent::None } else { Sent::Partial };
+            exchange.stage == Stage::Reading
         });
-        if !receiving {
+        // A reader that is behind still finds the rest of a response that came before all was sent.
+        if stopped && reading != Some(true) {
             self.fail_connection(index, Kind::Io(errno));
         }
     }
@@ -161,12 +172,6 @@ fn next_piece(body: &mut Outgoing) -> Option<Bytes> {
             *sent = end;
             piece
         }
-        Outgoing::Pieces(pieces) => {
-            let first = pieces.ready.front_mut()?;
-            if first.len() > PIECE_BYTES_MAX {
-                return Some(first.split_to(PIECE_BYTES_MAX));
-            }
-            pieces.ready.pop_front()
-        }
+        Outgoing::Pieces(pieces) => pieces.ready.pop_front(),
     }
 }

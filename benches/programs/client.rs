@@ -1,0 +1,108 @@
+//! The core-local client beside the load generator's own loop: same driver, same core, same origin. `cargo run --release -p ringshot-benches --bin client`
+//!
+//! Arguments: rounds (9), seconds a round and contestant (0.5), connections (64), parts (`user,io_uring,epoll`).
+//!
+//! The load generator sends bytes that were encoded once, and looks at as little of a response as it can: it is what the driver and the parser cost. What a task
+//! of `client.get(&target).send().await?.bytes().await` costs above that is the client's: building, limits, timers, stamps, waking. The part `user` measures
+//! just that, on a driver without a kernel.
+
+use std::io::Write;
+use std::time::Duration;
+
+use ringshot::driver::DriverKind;
+use ringshot_benches::bare::Outcome;
+use ringshot_benches::contest::{Contest, Run, Score};
+use ringshot_benches::echo::Loop;
+use ringshot_benches::engine::{self, Engine};
+use ringshot_benches::heap::{Counting, allocations};
+use ringshot_benches::local::Local;
+use ringshot_benches::server::{Server, serve_if_asked};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const WARM_UP: Duration = Duration::from_millis(200);
+const BODY_BYTES: u64 = 13;
+/// Rounds of the part `user`, and requests of each: so short that most are not interrupted.
+const USER_ROUNDS: u32 = 200;
+const USER_REQUESTS: u64 = 6400;
+/// What the client may cost above the load generator, in nanoseconds a request.
+const USER_NANOS_MAX: f64 = 400.0;
+
+struct Setting {
+    rounds: usize,
+    duration: Duration,
+    connections: u32,
+    core: usize,
+}
+
+fn main() -> Outcome<()> {
+    if serve_if_asked()? {
+        return Ok(());
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (core, server) = engine::two_cores();
+    let setting = Setting {
+        rounds: arguments.first().map_or(Ok(9), |text| text.parse())?,
+        duration: Duration::from_secs_f64(arguments.get(1).map_or(Ok(0.5), |text| text.parse())?),
+        connections: arguments.get(2).map_or(Ok(64), |text| text.parse())?,
+        core,
+    };
+    let Setting { rounds, duration, connections, .. } = setting;
+    writeln!(
+        std::io::stdout(),
+        "client core {core}, {rounds} rounds of {duration:?}, {connections} connections, {BODY_BYTES} byte body"
+    )?;
+    for part in arguments.get(3).map_or("user,io_uring,epoll", String::as_str).split(',') {
+        match part {
+            "user" => user(connections)?,
+            "io_uring" => contest(&setting, server, DriverKind::IoUring)?,
+            "epoll" => contest(&setting, server, DriverKind::Epoll)?,
+            _ => return Err(format!("there is no part {part:?}").into()),
+        }
+    }
+    Ok(())
+}
+
+fn user(connections: u32) -> Outcome<()> {
+    let mut loops = [Loop::load(connections)?, Loop::client(connections)?];
+    let (mut least, mut counted) = ([f64::INFINITY; 2], [0; 2]);
+    for _ in 0..USER_ROUNDS {
+        for ((work, least), counted) in loops.iter_mut().zip(&mut least).zip(&mut counted) {
+            let before = allocations();
+            *least = work.run(USER_REQUESTS)?.min(*least);
+            *counted = allocations() - before;
+        }
+    }
+    let [load, client] = least;
+    let above = client - load;
+    let verdict = if above <= USER_NANOS_MAX { "reached" } else { "BEHIND" };
+    writeln!(
+        std::io::stdout(),
+        "without a kernel: load {load:.0} ns a request, client {client:.0} ns: {above:.0} ns above it (to reach {USER_NANOS_MAX} or less: {verdict}); allocations a request {:.2}",
+        counted[1] as f64 / USER_REQUESTS as f64
+    )?;
+    Ok(())
+}
+
+fn contest(setting: &Setting, server: usize, driver: DriverKind) -> Outcome<()> {
+    let Setting { rounds, duration, connections, core } = *setting;
+    let server = Server::start(server, BODY_BYTES)?;
+    let url = format!("http://{}/", server.address);
+    let engine = Engine::new(&url, core)?;
+    let target = url.parse()?;
+    let local = Local { core, driver, target, tasks: connections, warm_up: WARM_UP, duration };
+    let load: Run<'_> = Box::new(|| engine.run(driver, connections, 1, WARM_UP, duration));
+    let client: Run<'_> = Box::new(|| local.run());
+    let mut contestants = [("load generator".to_owned(), load), ("client".to_owned(), client)];
+    let contest = Contest::hold(rounds, &mut contestants)?;
+    writeln!(std::io::stdout(), "on {driver}")?;
+    contest.print()?;
+    let rate = |score: &Score| score.rate;
+    contest.print_ratio("requests a second, client / load generator", 1, 0, rate, 0.90)?;
+    let cpu = |score: &Score| score.cpu_us;
+    contest.print_plain_ratio("CPU a request, client / load generator", 1, 0, cpu)?;
+    let allocations = contest.median(1, |score| score.allocations);
+    writeln!(std::io::stdout(), "  allocations a request of the client: {allocations:.2}")?;
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! A batch's results as they come, and in the order of its inputs. Never drives a request: the cores do.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+
+use super::Done;
+use super::reorder::Reorder;
+use super::state::{End, Shared};
+use super::summary::Summary;
+use crate::client::Client;
+use crate::client::blocking::block_on;
+use crate::clock::Instant;
+
+/// The consumer's hold on a batch. Dropping it abandons the batch.
+pub(super) struct Handle<T: Send + 'static> {
+    shared: Arc<Shared<T>>,
+    /// Brings the batch to those cores whose mailboxes were full.
+    starting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Keeps the engine.
+    _client: Client,
+}
+
+impl<T: Send + 'static> Drop for Handle<T> {
+    fn drop(&mut self) {
+        self.shared.end(End::Abandoned);
+    }
+}
+
+impl<T: Send + 'static> Handle<T> {
+    pub(super) fn new(
+        shared: Arc<Shared<T>>,
+        starting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        client: Client,
+    ) -> Self {
+        Self { shared, starting, _client: client }
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        if let Some(starting) = &mut self.starting
+            && starting.as_mut().poll(cx).is_ready()
+        {
+            self.starting = None;
+        }
+    }
+
+    /// The next result. Its credit is the caller's to give back.
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<T>>> {
+        self.start(cx);
+        let taken = ready!(self.shared.poll_take(cx));
+        if taken.is_none() {
+            self.raise();
+        }
+        Poll::Ready(taken)
+    }
+
+    /// Goes on with a panic of the caller's own inputs or closures.
+    fn raise(&self) {
+        let thrown = self.shared.lock().thrown.take();
+        if let Some(payload) = thrown {
+            resume_unwind(payload);
+        }
+    }
+
+    /// Waits until every core is done with the batch, and gives those results that no core could consume.
+    pub(super) async fn closed(&mut self) -> Vec<Done<T>> {
+        poll_fn(|cx| {
+            self.start(cx);
+            self.shared.poll_closed(cx)
+        })
+        .await;
+        self.raise();
+        std::mem::take(&mut self.shared.lock().results).into()
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        let state = self.shared.lock();
+        let ended = state.ended.unwrap_or_else(Instant::now);
+        state.tally.summary(ended - state.started)
+    }
+}
+
+/// A batch's results as they come, from [`Batch::completed`](super::Batch::completed). A [`Stream`], and with [`Completed::into_blocking`] an iterator.
+///
+/// Whoever reads it slowly, or awaits something else, holds up nothing that is on its way; inputs are not pulled then, once the window is full of results.
+/// Dropping it cancels what is in flight, at once.
+#[must_use = "dropping it cancels the batch"]
+pub struct Completed<T: Send + 'static> {
+    handle: Handle<T>,
+}
+
+impl<T: Send + 'static> Completed<T> {
+    pub(super) fn new(handle: Handle<T>) -> Self {
+        Self { handle }
+    }
+
+    /// The next result; `None` when every input that was pulled has had its own. A future that is dropped has taken nothing.
+    ///
+    /// # Panics
+    /// When the batch's iterator or stream did, with what it threw, after the results of what it gave before.
+    pub async fn next(&mut self) -> Option<Done<T>> {
+        poll_fn(|cx| self.poll_done(cx)).await
+    }
+
+    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<T>>> {
+        let taken = ready!(self.handle.poll_take(cx));
+        if taken.is_some() {
+            self.handle.shared.consumed();
+        }
+        Poll::Ready(taken)
+    }
+
+    /// Pulls no more inputs until [`Completed::resume`]. What is in flight goes on.
+    pub fn pause(&self) {
+        self.handle.shared.pause(true);
+    }
+
+    /// Pulls inputs again.
+    pub fn resume(&self) {
+        self.handle.shared.pause(false);
+    }
+
+    /// Pulls no more inputs, waits until what is in flight has ended or `longest` has passed, cancels the rest, and tells what the whole batch came to. The
+    /// results that nobody took are dropped.
+    ///
+    /// # Panics
+    /// As [`Completed::next`].
+    pub async fn drain(mut self, longest: Duration) -> Summary {
+        self.handle.shared.stop(longest);
+        while self.next().await.is_some() {}
+        self.handle.closed().await;
+        self.handle.summary()
+    }
+
+    /// Cancels what is in flight, and drops what nobody took: what dropping it does.
+    pub fn abort(self) {}
+
+    /// The results as an iterator that waits. Not for a core, or an executor's thread.
+    pub fn into_blocking(self) -> Blocking<T> {
+        Blocking(self)
+    }
+}
+
+impl<T: Send + 'static> Stream for Completed<T> {
+    type Item = Done<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Done<T>>> {
+        self.poll_done(cx)
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Completed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.handle.shared.lock();
+        f.debug_struct("Completed")
+            .field("pulled", &state.pulled)
+            .field("finished", &state.finished)
+            .field("waiting", &state.results.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// [`Completed`], for a thread that waits for each result.
+#[derive(Debug)]
+#[must_use = "dropping it cancels the batch"]
+pub struct Blocking<T: Send + 'static>(Completed<T>);
+
+impl<T: Send + 'static> Iterator for Blocking<T> {
+    type Item = Done<T>;
+
+    fn next(&mut self) -> Option<Done<T>> {
+        block_on(self.0.next())
+    }
+}
+
+/// A batch's results in the order of its inputs, from [`Batch::ordered`](super::Batch::ordered). A [`Stream`].
+///
+/// Results that wait for an earlier one keep their credits, but for as many as the reorder buffer has room for: so at most that many more than the window are
+/// pulled and not yet given. Dropping it cancels what is in flight, at once.
+#[must_use = "dropping it cancels the batch"]
+pub struct Ordered<T: Send + 'static> {
+    handle: Handle<T>,
+    early: Reorder<Done<T>>,
+    /// Early results that have given their credits back at most.
+    room: usize,
+    /// Early results that keep them.
+    withheld: usize,
+}
+
+impl<T: Send + 'static> Ordered<T> {
+    pub(super) fn new(handle: Handle<T>, room: NonZeroUsize) -> Self {
+        Self { handle, early: Reorder::new(), room: room.get(), withheld: 0 }
+    }
+
+    /// The next result; `None` when every input that was pulled has had its own. A future that is dropped has taken nothing.
+    ///
+    /// # Panics
+    /// As [`Completed::next`].
+    pub async fn next(&mut self) -> Option<Done<T>> {
+        poll_fn(|cx| self.poll_done(cx)).await
+    }
+
+    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<T>>> {
+        loop {
+            if let Some(done) = self.early.pop() {
+                if self.withheld > 0 {
+                    self.withheld -= 1;
+                    self.handle.shared.consumed();
+                }
+                return Poll::Ready(Some(done));
+            }
+            let Some(done) = ready!(self.handle.poll_take(cx)) else { return Poll::Ready(None) };
+            self.early.insert(done.index, done);
+            if self.early.waiting() > self.room {
+                self.withheld += 1;
+            } else {
+                self.handle.shared.consumed();
+            }
+        }
+    }
+}
+
+// Nothing is pinned in it.
+impl<T: Send + 'static> Unpin for Ordered<T> {}
+
+impl<T: Send + 'static> Stream for Ordered<T> {
+    type Item = Done<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Done<T>>> {
+        self.poll_done(cx)
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Ordered<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ordered").field("early", &self.early.waiting()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,318 @@
+//! A core's part in a batch: a driver that pulls inputs and starts them, a task for each that is on its way, and what becomes of its result. Never leaves the core.
+
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Method;
+
+use super::Done;
+use super::input::{Input, Pull};
+use super::progress::{Standing, Step};
+use super::state::{End, Job, PULL_BLOCK, Pulled, Shared, drop_quietly};
+use super::summary::{Outcome, Tally};
+use crate::client::engine::Note;
+use crate::client::local::{CoreCtx, LocalClient};
+use crate::client::request::Request;
+use crate::client::response::Fetched;
+use crate::client::{REDIRECTS_DEFAULT, Target};
+use crate::clock::Instant;
+use crate::error::{Error, Kind, Phase};
+use crate::shard::tasks::Task;
+
+/// Steps of a driver before it lets the core's other tasks go on.
+const STEPS_MAX: usize = 64;
+
+/// What consumes results on the core that got them.
+pub(super) type Consume<T> = Box<dyn FnMut(&CoreCtx, Done<T>)>;
+/// Makes one, on its core.
+pub(super) type MakeConsume<T> = Box<dyn FnOnce() -> Consume<T> + Send>;
+
+/// Tells the batch that a core's part is over, wherever that happens.
+pub(super) struct Lane<T: Send + 'static> {
+    core: u32,
+    shared: Arc<Shared<T>>,
+    tally: RefCell<Tally>,
+}
+
+impl<T: Send + 'static> Lane<T> {
+    pub(super) fn open(core: u32, shared: &Arc<Shared<T>>) -> Self {
+        shared.lock().lanes_open += 1;
+        Self { core, shared: Arc::clone(shared), tally: RefCell::default() }
+    }
+
+    /// The note that begins the part on its core.
+    pub(super) fn begin(self, make: Option<MakeConsume<T>>) -> Note {
+        Note::Run(Box::new(move |ctx| {
+            let sink = match make.map(|make| catch_unwind(AssertUnwindSafe(make))) {
+                None => Sink::Queue,
+                Some(Ok(consume)) => Sink::Call(consume),
+                Some(Err(payload)) => return self.shared.throw(payload),
+            };
+            let part = Rc::new(Part::new(ctx.clone(), sink, self));
+            ctx.spawn_named("drive a batch", part.drive()).detach();
+        }))
+    }
+}
+
+impl<T: Send + 'static> Drop for Lane<T> {
+    fn drop(&mut self) {
+        self.shared.close_lane(self.core, self.tally.take());
+    }
+}
+
+/// Where results go.
+enum Sink<T> {
+    /// To the consumer.
+    Queue,
+    Call(Consume<T>),
+    /// The call is being made.
+    Busy,
+}
+
+/// The tasks of what is on its way; each leaves when it ends.
+#[derive(Default)]
+struct Flights {
+    tasks: Vec<Option<Task<()>>>,
+    free: Vec<usize>,
+    count: usize,
+}
+
+impl Flights {
+    fn reserve(&mut self) -> usize {
+        self.count += 1;
+        self.free.pop().unwrap_or_else(|| {
+            self.tasks.push(None);
+            self.tasks.len() - 1
+        })
+    }
+
+    /// The task of a place is over, and goes without being cancelled.
+    fn leave(&mut self, place: usize) {
+        self.count -= 1;
+        self.free.push(place);
+        self.tasks[place].take().into_iter().for_each(Task::detach);
+    }
+}
+
+struct Part<T: Send + 'static> {
+    ctx: CoreCtx,
+    client: OnceCell<LocalClient>,
+    sink: RefCell<Sink<T>>,
+    flights: RefCell<Flights>,
+    timers: RefCell<Vec<Task<()>>>,
+    inputs: RefCell<Vec<Input<T>>>,
+    cancelled: Cell<bool>,
+    dry: Cell<bool>,
+    // Dropped last: it tells that the others are gone.
+    lane: Lane<T>,
+}
+
+impl<T: Send + 'static> Part<T> {
+    fn new(ctx: CoreCtx, sink: Sink<T>, lane: Lane<T>) -> Self {
+        Self {
+            ctx,
+            client: OnceCell::new(),
+            sink: RefCell::new(sink),
+            flights: RefCell::default(),
+            timers: RefCell::default(),
+            inputs: RefCell::new(Vec::with_capacity(PULL_BLOCK)),
+            cancelled: Cell::new(false),
+            dry: Cell::new(false),
+            lane,
+        }
+    }
+
+    fn shared(&self) -> &Arc<Shared<T>> {
+        &self.lane.shared
+    }
+
+    async fn drive(self: Rc<Self>) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.dry.set(false);
+        for _ in 0..STEPS_MAX {
+            let standing = Standing {
+                cancelled: self.cancelled.get(),
+                idle: self.flights.borrow().count == 0,
+                dry: self.dry.get(),
+            };
+            match self.shared().next_step(self.lane.core, standing, cx) {
+                Step::Wait => return Poll::Pending,
+                Step::Over => return Poll::Ready(()),
+                Step::Cancel => self.cancel(),
+                Step::Start(job) => self.start(job),
+                Step::Fail(job, end) => self.deliver(job.failed(end)),
+                Step::Pull(source, credits) => self.pull(source, credits, cx),
+                Step::Arm(after, end) => self.arm(after, end),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Cancels what is on its way: the core drops it in its next turn, and each flight tells its end then.
+    fn cancel(&self) {
+        self.cancelled.set(true);
+        let tasks: Vec<_> =
+            self.flights.borrow_mut().tasks.iter_mut().filter_map(Option::take).collect();
+        drop(tasks);
+    }
+
+    fn arm(&self, after: Duration, end: End) {
+        let (shared, ctx) = (Arc::clone(self.shared()), self.ctx.clone());
+        let timer = async move {
+            ctx.sleep(after).await;
+            // A core that closes lets nobody sleep.
+            shared.end(if ctx.is_closing() { End::Shutdown } else { end });
+        };
+        self.timers.borrow_mut().push(self.ctx.spawn_named("end a batch", timer));
+    }
+
+    fn pull(&self, mut source: Box<dyn Pull<T>>, credits: usize, cx: &mut Context<'_>) {
+        let mut inputs = self.inputs.take();
+        let mut pulled = Pulled::More;
+        while inputs.len() < credits && matches!(pulled, Pulled::More) {
+            match catch_unwind(AssertUnwindSafe(|| source.poll_pull(cx))) {
+                Ok(Poll::Ready(Some(input))) => inputs.push(input),
+                Ok(Poll::Ready(None)) => pulled = Pulled::Ended,
+                Ok(Poll::Pending) => pulled = Pulled::Dry,
+                Err(payload) => pulled = Pulled::Panicked(payload),
+            }
+        }
+        self.dry.set(matches!(pulled, Pulled::Dry));
+        let unused = credits - inputs.len();
+        self.shared().put_back(self.lane.core, source, (&mut inputs, unused), pulled);
+        inputs.drain(..).for_each(drop_quietly);
+        self.inputs.replace(inputs);
+    }
+
+    fn start(self: &Rc<Self>, job: Job<T>) {
+        let Job { index, tag, request } = job;
+        let request = match request {
+            Ok(request) => self.with_wishes(request),
+            Err(error) => return self.deliver(Done { index, tag, result: Err(error) }),
+        };
+        let place = self.flights.borrow_mut().reserve();
+        let flight = Flight {
+            part: Rc::clone(self),
+            place,
+            waiting: Some((index, tag)),
+            method: request.method.clone(),
+            target: request.target.clone(),
+            submitted: Instant::now(),
+        };
+        let client = self.client.get_or_init(|| self.ctx.client_of(&self.shared().plan.settings));
+        let task = self.ctx.spawn_named("fetch for a batch", fly(client.clone(), request, flight));
+        if let Some(entry) = self.flights.borrow_mut().tasks.get_mut(place) {
+            *entry = Some(task);
+        }
+    }
+
+    /// What the batch and its client wish for every request that does not say otherwise.
+    fn with_wishes(&self, mut request: Request) -> Request {
+        let plan = &self.shared().plan;
+        request.max_body_bytes = request.max_body_bytes.or(plan.max_body_bytes);
+        request.redirects.get_or_insert(plan.settings.redirects.unwrap_or(REDIRECTS_DEFAULT));
+        request
+    }
+
+    /// What becomes of a result.
+    fn deliver(&self, done: Done<T>) {
+        let shared = self.shared();
+        let idle = self.flights.borrow().count == 0;
+        if shared.is_abandoned() {
+            drop_quietly(done);
+            return shared.settle(self.lane.core, None, idle);
+        }
+        let gone = matches!(&done.result, Err(error) if matches!(error.kind(), Kind::Shutdown));
+        let (outcome, left) = self.consume(done);
+        if gone {
+            shared.end(End::Shutdown);
+        } else if shared.plan.fails_fast && outcome.is_failed() {
+            shared.end(End::FailFast);
+        }
+        self.lane.tally.borrow_mut().record(outcome);
+        shared.settle(self.lane.core, left, idle);
+    }
+
+    /// Gives a result to the closure that wants it here, if there is one.
+    fn consume(&self, done: Done<T>) -> (Outcome, Option<Done<T>>) {
+        let outcome = Outcome::of(&done.result);
+        let mut sink = self.sink.replace(Sink::Busy);
+        let (outcome, left) = match &mut sink {
+            Sink::Queue => (outcome, Some(done)),
+            Sink::Call(consume) => {
+                let called = catch_unwind(AssertUnwindSafe(|| consume(&self.ctx, done)));
+                (if called.is_ok() { outcome } else { outcome.panicked() }, None)
+            }
+            // A result that comes while a closure of the same batch runs: only a flight that is dropped there could.
+            Sink::Busy => (outcome, None),
+        };
+        self.sink.replace(sink);
+        (outcome, left)
+    }
+}
+
+/// A request on its way. Dropped before its end, it tells why.
+struct Flight<T: Send + 'static> {
+    part: Rc<Part<T>>,
+    place: usize,
+    /// Index and tag, until the end is told.
+    waiting: Option<(u64, T)>,
+    method: Method,
+    target: Target,
+    submitted: Instant,
+}
+
+impl<T: Send + 'static> Flight<T> {
+    fn land(&mut self, result: Result<Fetched, Error>) {
+        if let Some((index, tag)) = self.waiting.take() {
+            self.part.flights.borrow_mut().leave(self.place);
+            self.part.deliver(Done { index, tag, result });
+        }
+    }
+
+    fn describe(&self, error: Error) -> Error {
+        error
+            .with_request(&self.method, self.target.redacted())
+            .with_attempt(1, Instant::now() - self.submitted)
+    }
+}
+
+impl<T: Send + 'static> Drop for Flight<T> {
+    fn drop(&mut self) {
+        if self.waiting.is_some() {
+            let end = self.part.shared().lock().end.unwrap_or(End::Shutdown);
+            self.land(Err(self.describe(end.error_midway())));
+        }
+    }
+}
+
+async fn fly<T: Send + 'static>(client: LocalClient, request: Request, mut flight: Flight<T>) {
+    let mut fetch = pin!(client.fetch(request));
+    // A request's body may be a stream of the caller's.
+    let fetched = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| fetch.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(payload) => Poll::Ready(Err(message_of(&*payload))),
+    });
+    let result = match fetched.await {
+        Ok(result) => result,
+        Err(message) => Err(flight.describe(Error::new(Kind::User(message), Phase::Send))),
+    };
+    flight.land(result);
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("not a text").to_owned()
+}

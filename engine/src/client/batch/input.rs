@@ -1,0 +1,204 @@
+//! What goes into a batch: anything that is a request, alone or with a tag, from an iterator or a stream. Pulled one at a time, never collected.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use crate::client::queue::{Item, Ticket};
+use crate::client::request::{Request, RequestBody};
+use crate::client::{RequestBuilder, Target};
+use crate::error::Error;
+use crate::proto::url::Url;
+
+/// What is a request, or a URL to `GET`. An error among a batch's inputs becomes the result of its place.
+pub trait IntoRequest {
+    /// The request.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn into_request(self) -> Result<Request, Error>;
+}
+
+impl IntoRequest for Request {
+    fn into_request(self) -> Result<Request, Error> {
+        Ok(self)
+    }
+}
+
+impl<R: IntoRequest> IntoRequest for Result<R, Error> {
+    fn into_request(self) -> Result<Request, Error> {
+        self?.into_request()
+    }
+}
+
+impl<C> IntoRequest for RequestBuilder<C> {
+    fn into_request(self) -> Result<Request, Error> {
+        self.build()
+    }
+}
+
+impl<B: Into<RequestBody>> IntoRequest for http::Request<B> {
+    fn into_request(self) -> Result<Request, Error> {
+        self.try_into()
+    }
+}
+
+macro_rules! get {
+    ($($url:ty),*) => {$(
+        impl IntoRequest for $url {
+            fn into_request(self) -> Result<Request, Error> {
+                Request::get(self)
+            }
+        }
+    )*};
+}
+
+get!(Target, &Target, &str, String, &String, Url, http::Uri, &http::Uri);
+
+/// An input of a batch: a request, a request with a tag, or either out of a [`queue`](crate::queue).
+///
+/// | input | tag |
+/// |---|---|
+/// | whatever is [`IntoRequest`] | `()` |
+/// | `(tag, request)` | `tag` |
+/// | an [`Item`] of a queue with a request | its [`Ticket`]: the item is done when its result's tag is dropped |
+/// | an [`Item`] with `(tag, request)` | `(tag, ticket)` |
+pub trait BatchItem {
+    /// What comes back with the result.
+    type Tag: Send + 'static;
+
+    /// The tag, and the request.
+    fn into_parts(self) -> (Self::Tag, Result<Request, Error>);
+}
+
+impl<R: IntoRequest> BatchItem for R {
+    type Tag = ();
+
+    fn into_parts(self) -> ((), Result<Request, Error>) {
+        ((), self.into_request())
+    }
+}
+
+impl<T: Send + 'static, R: IntoRequest> BatchItem for (T, R) {
+    type Tag = T;
+
+    fn into_parts(self) -> (T, Result<Request, Error>) {
+        (self.0, self.1.into_request())
+    }
+}
+
+impl<R: IntoRequest> BatchItem for Item<R> {
+    type Tag = Ticket;
+
+    fn into_parts(self) -> (Ticket, Result<Request, Error>) {
+        let (request, ticket) = self.into_parts();
+        (ticket, request.into_request())
+    }
+}
+
+impl<T: Send + 'static, R: IntoRequest> BatchItem for Item<(T, R)> {
+    type Tag = (T, Ticket);
+
+    fn into_parts(self) -> ((T, Ticket), Result<Request, Error>) {
+        let ((tag, request), ticket) = self.into_parts();
+        ((tag, ticket), request.into_request())
+    }
+}
+
+/// One input.
+pub(super) type Input<T> = (T, Result<Request, Error>);
+
+/// Where inputs are pulled from. Polled by one core at a time.
+pub(super) trait Pull<T>: Send {
+    fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Input<T>>>;
+}
+
+/// Where a batch's inputs come from.
+pub struct Source<T>(pub(super) Box<dyn Pull<T>>);
+
+impl<T> fmt::Debug for Source<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Source")
+    }
+}
+
+struct Iterated<I>(I);
+
+impl<I> Pull<<I::Item as BatchItem>::Tag> for Iterated<I>
+where
+    I: Iterator<Item: BatchItem> + Send,
+{
+    fn poll_pull(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Input<<I::Item as BatchItem>::Tag>>> {
+        Poll::Ready(self.0.next().map(BatchItem::into_parts))
+    }
+}
+
+struct Streamed<S>(Pin<Box<S>>);
+
+impl<S> Pull<<S::Item as BatchItem>::Tag> for Streamed<S>
+where
+    S: Stream<Item: BatchItem> + Send,
+{
+    fn poll_pull(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Input<<S::Item as BatchItem>::Tag>>> {
+        self.0.as_mut().poll_next(cx).map(|item| item.map(BatchItem::into_parts))
+    }
+}
+
+/// Tells [`BatchSource`] that its inputs come from an iterator. Never named by hand.
+#[derive(Debug)]
+pub enum FromIterator {}
+
+/// Tells [`BatchSource`] that its inputs come from a stream. Never named by hand.
+#[derive(Debug)]
+pub enum FromStream {}
+
+/// What [`Client::batch`](crate::Client::batch) takes: an iterator, or a [`Stream`], of [`BatchItem`]s. `Kind` is inferred.
+pub trait BatchSource<Kind>: sealed::Sealed<Kind> {
+    /// What comes back with each result.
+    type Tag: Send + 'static;
+
+    /// The inputs.
+    fn into_source(self) -> Source<Self::Tag>;
+}
+
+mod sealed {
+    /// Nobody else's trait to implement.
+    pub trait Sealed<Kind> {}
+}
+
+impl<I> sealed::Sealed<FromIterator> for I where
+    I: IntoIterator<Item: BatchItem, IntoIter: Send + 'static>
+{
+}
+
+impl<I> BatchSource<FromIterator> for I
+where
+    I: IntoIterator<Item: BatchItem, IntoIter: Send + 'static>,
+{
+    type Tag = <I::Item as BatchItem>::Tag;
+
+    fn into_source(self) -> Source<Self::Tag> {
+        Source(Box::new(Iterated(self.into_iter())))
+    }
+}
+
+impl<S> sealed::Sealed<FromStream> for S where S: Stream<Item: BatchItem> + Send + 'static {}
+
+impl<S> BatchSource<FromStream> for S
+where
+    S: Stream<Item: BatchItem> + Send + 'static,
+{
+    type Tag = <S::Item as BatchItem>::Tag;
+
+    fn into_source(self) -> Source<Self::Tag> {
+        Source(Box::new(Streamed(Box::pin(self))))
+    }
+}

@@ -1,0 +1,207 @@
+//! How a batch goes on: what a core does next, what becomes of a result, and who is woken for it.
+
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::Done;
+use super::input::Pull;
+use super::state::{End, Job, PULL_BLOCK, Shared, State, Supply, drop_quietly, note, wake};
+use super::summary::{Outcome, Tally};
+
+/// What a core's driver has to do.
+pub(super) enum Step<T> {
+    /// Nothing, until it is woken.
+    Wait,
+    /// Nothing any more.
+    Over,
+    /// Cancel all that is on its way here.
+    Cancel,
+    Start(Job<T>),
+    /// The batch has ended before this was begun.
+    Fail(Job<T>, End),
+    /// Pull so many.
+    Pull(Box<dyn Pull<T>>, usize),
+    /// End the batch so after a time.
+    Arm(Duration, End),
+}
+
+/// How a driver stands when it asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    /// What was on its way has been cancelled.
+    pub(super) cancelled: bool,
+    /// Nothing is on its way.
+    pub(super) idle: bool,
+    /// The stream had nothing since the driver was woken.
+    pub(super) dry: bool,
+}
+
+impl<T> State<T> {
+    /// A driver to be woken for free credits: the one that a stream wakes, else `own`, else the least busy that sleeps.
+    fn driver_to_pull(
+        &mut self,
+        own: Option<u32>,
+        load: impl Fn(u32) -> u32,
+        homes: impl Iterator<Item = u32>,
+    ) -> Option<Waker> {
+        if let Some(core) = self.puller {
+            return self.lanes.get_mut(core as usize)?.driver.take();
+        }
+        let sleeps =
+            |core: &u32| self.lanes.get(*core as usize).is_some_and(|lane| lane.driver.is_some());
+        let core =
+            own.filter(sleeps).or_else(|| homes.filter(sleeps).min_by_key(|core| load(*core)));
+        self.lanes.get_mut(core? as usize)?.driver.take()
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    /// The next thing for a core's driver to do; it is woken when there is more, if there is nothing.
+    pub(super) fn next_step(&self, core: u32, standing: Standing, cx: &Context<'_>) -> Step<T> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.end.is_some() && !standing.cancelled {
+            return Step::Cancel;
+        }
+        if let Some((after, end)) = state.alarms.pop() {
+            return Step::Arm(after, end);
+        }
+        if standing.idle && state.end.is_none() {
+            self.steal(state, core);
+        }
+        let lane = &mut state.lanes[core as usize];
+        if let Some(job) = lane.handed.pop_front() {
+            return match state.end {
+                None => Step::Start(job),
+                Some(end) => Step::Fail(job, end),
+            };
+        }
+        if state.is_over() {
+            return Step::Over;
+        }
+        if state.may_pull(core) && !standing.dry {
+            match std::mem::replace(&mut state.supply, Supply::Away) {
+                Supply::Here(source) => return Step::Pull(source, state.credits.take(PULL_BLOCK)),
+                other => state.supply = other,
+            }
+        }
+        note(&mut state.lanes[core as usize].driver, cx);
+        Step::Wait
+    }
+
+    /// A core without anything to do takes half of what was handed to the one that is furthest behind, as far as the hosts' homes allow.
+    fn steal(&self, state: &mut State<T>, core: u32) {
+        let own = &state.lanes[core as usize].handed;
+        let behind = (0..state.lanes.len()).max_by_key(|lane| state.lanes[*lane].handed.len());
+        let Some(behind) = behind.filter(|behind| *behind != core as usize && own.is_empty())
+        else {
+            return;
+        };
+        let allowed = |job: &Job<T>| match &job.request {
+            Ok(request) => self.plan.homes.may_serve(request.target.origin().number(), core),
+            Err(_) => true,
+        };
+        for _ in 0..state.lanes[behind].handed.len().div_ceil(2) {
+            if !state.lanes[behind].handed.back().is_some_and(allowed) {
+                break;
+            }
+            let job = state.lanes[behind].handed.pop_back();
+            state.lanes[core as usize].handed.extend(job);
+            self.plan.seats[behind].load.placed.fetch_sub(1, Ordering::Relaxed);
+            self.plan.seats[core as usize].load.placed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts an input of `core` as finished. What is `left` of it waits for the consumer; else it was consumed. `idle`: it was the last one there.
+    pub(super) fn settle(&self, core: u32, left: Option<Done<T>>, idle: bool) {
+        self.plan.seats[core as usize].load.placed.fetch_sub(1, Ordering::Relaxed);
+        let mut state = self.lock();
+        state.finished += 1;
+        let (mut consumer, mut driver, mut garbage) = (None, None, None);
+        match left {
+            Some(done) if state.end != Some(End::Abandoned) => {
+                state.results.push_back(done);
+                consumer = state.consumer.take();
+            }
+            left => {
+                garbage = left;
+                driver = self.give_back(&mut state, Some(core));
+            }
+        }
+        let behind = idle && state.lanes.iter().any(|lane| !lane.handed.is_empty());
+        if behind && driver.is_none() {
+            driver = state.lanes[core as usize].driver.take();
+        }
+        let everybody = state.tell_over();
+        drop(state);
+        wake(consumer.into_iter().chain(driver));
+        wake(everybody);
+        drop_quietly(garbage);
+    }
+
+    /// Gives a consumed input's credit back, and finds a driver that is to use it.
+    fn give_back(&self, state: &mut State<T>, own: Option<u32>) -> Option<Waker> {
+        state.credits.give_back();
+        let free = state.credits.free();
+        // A consumer that has more to take collects a block of credits first.
+        let waits = own.is_none() && free < PULL_BLOCK && !state.results.is_empty();
+        let pulls = !waits && free > 0 && matches!(state.supply, Supply::Here(_));
+        if !pulls || state.paused || state.end.is_some() {
+            return None;
+        }
+        state.driver_to_pull(own, |core| self.load(core), self.plan.homes.of_client())
+    }
+
+    /// A core has nothing to do with the batch any more, or is gone before its time.
+    pub(super) fn close_lane(&self, core: u32, tally: Tally) {
+        let mut state = self.lock();
+        state.tally.add(tally);
+        state.lanes_open -= 1;
+        let lane = &mut state.lanes[core as usize];
+        let (handed, driver) = (std::mem::take(&mut lane.handed), lane.driver.take());
+        let (over, consumer) = (state.is_over(), state.consumer.take());
+        drop(state);
+        drop(driver);
+        if !over {
+            self.end(End::Shutdown);
+        }
+        for job in handed {
+            let done = job.failed(End::Shutdown);
+            self.lock().tally.record(Outcome::of(&done.result));
+            self.settle(core, Some(done), false);
+        }
+        wake(consumer);
+    }
+
+    /// The next result, for the consumer. `None` when there are no more.
+    pub(super) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Done<T>>> {
+        let mut state = self.lock();
+        if let Some(done) = state.results.pop_front() {
+            return Poll::Ready(Some(done));
+        }
+        if state.is_over() {
+            return Poll::Ready(None);
+        }
+        note(&mut state.consumer, cx);
+        Poll::Pending
+    }
+
+    /// The consumer has taken a result for good.
+    pub(super) fn consumed(&self) {
+        let mut state = self.lock();
+        let driver = self.give_back(&mut state, None);
+        drop(state);
+        wake(driver);
+    }
+
+    /// The end of all of it: every core has told its figures.
+    pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.is_over() && state.lanes_open == 0 {
+            return Poll::Ready(());
+        }
+        note(&mut state.consumer, cx);
+        Poll::Pending
+    }
+}
