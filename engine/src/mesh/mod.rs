@@ -266,9 +266,9 @@ impl<M: Send + 'static> Job<M> {
             desk: Rc::clone(core.desk()),
             spawner: core.spawner(),
         });
-        let post = Post { index: self.index, seats: self.seats, attend };
+        let post = Post { index: self.index, seats: Arc::clone(&self.seats), attend };
         let on_stall = self.config.on_stall;
-        Ok(Shift { core, post, stop: self.stop, on_stall, closing: None })
+        Ok(Shift { core, seats: self.seats, post, stop: self.stop, on_stall, closing: None })
     }
 }
 
@@ -314,6 +314,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// A core at work.
 pub(crate) struct Shift<D: Driver, M> {
     core: Core<D>,
+    seats: Arc<[Seat<M>]>,
     post: Post<M>,
     stop: Arc<AtomicBool>,
     on_stall: Option<OnStall>,
@@ -342,15 +343,16 @@ impl<D: Driver, M> Shift<D, M> {
             Some(_) if self.core.pool().is_closed() => Duration::ZERO,
             Some(deadline) => max_block.min(deadline - clock()),
         };
-        self.core.turn(max_block, &mut self.post, clock)?;
-        let seat = &self.post.seats[self.post.index as usize];
-        let pool = self.core.pool();
-        let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
-        let kept = self.core.kept();
-        let stall = seat.gauges.publish(pool.holding(), pool.counters(), tasks, kept);
-        if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
-            (tell.0)(seat.core, stall);
-        }
+        let (seat, on_stall) = (&self.seats[self.post.index as usize], &self.on_stall);
+        self.core.turn(max_block, &mut self.post, clock, |core| {
+            let (pool, tasks) = (core.pool(), core.tasks());
+            let (held, counted) = (pool.holding(), pool.counters());
+            let stall =
+                seat.gauges.publish(held, counted, (tasks.stalls(), tasks.live()), core.kept());
+            if let Some((stall, tell)) = stall.zip(on_stall.as_ref()) {
+                (tell.0)(seat.core, stall);
+            }
+        })?;
         match self.closing {
             None => {
                 if self.stop.load(Ordering::Relaxed) {

@@ -97,6 +97,7 @@ impl<D: Driver> Core<D> {
     }
 
     /// One turn: tasks, then their wishes, then one wait of at most `max_block`, then what came. `clock` is read before and after the wait.
+    /// `publish` is called before it: a core may sleep for long, and its figures must not be older than that sleep.
     ///
     /// # Errors
     /// Only when the driver is lost.
@@ -106,6 +107,7 @@ impl<D: Driver> Core<D> {
         max_block: Duration,
         inbox: &mut impl Inbox,
         clock: &mut impl FnMut() -> Instant,
+        publish: impl FnOnce(&Self),
     ) -> io::Result<()> {
         inbox.drain();
         self.tasks.run(POLLS_PER_TURN);
@@ -116,6 +118,7 @@ impl<D: Driver> Core<D> {
         let idle = sleeps && inbox.is_empty() && !self.tasks.has_ready();
         let length = clock() - self.now;
         self.kept = Kept { length, bucket: bucket_of(length) };
+        publish(self);
         let waited = self.pool.wait(if idle { max_block } else { Duration::ZERO });
         self.bell.awake();
         waited?;
