@@ -46,8 +46,12 @@ impl<D: Driver> Pool<D> {
         }
         let connection = &mut self.connections[index as usize];
         connection.served += 1;
-        if let Some(host) = self.hosts.find_mut(connection.host) {
+        if let Some(host) = self.hosts.find_mut(connection.host)
+            && host.is_http10 != connection.is_http10
+        {
             host.is_http10 = connection.is_http10;
+            let shared = &self.members[host.client as usize].shared;
+            shared.note_version(&host.origin, host.is_http10);
         }
         if reusable {
             self.release(index);
@@ -106,7 +110,6 @@ impl<D: Driver> Pool<D> {
         let shared = &self.members[exchange.client as usize].shared;
         exchange.phase_deadline = shared.config.timeouts.acquire.map(|acquire| now + acquire);
         // It has waited before: the limit on waiters does not turn it away.
-        shared.rejoin_waiters();
         drop(exchanges);
         if let Some(host) = self.hosts.find_mut(place) {
             self.waiting.push_front(&mut host.fresh, id.index);
@@ -155,7 +158,7 @@ impl<D: Driver> Pool<D> {
         let Some(host) = self.hosts.find_mut(place) else { return };
         let list = if fresh { &mut host.fresh } else { &mut host.waiters };
         self.waiting.remove(list, id.index);
-        self.leave_waiters(place);
+        self.leave_waiters(id);
         self.cancel_surplus_dial(place);
         self.hosts.forget_unused(place, &mut self.members);
     }
