@@ -23,6 +23,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `engine` | the cores |
+//! | `attach` | one core as a task of a glommio executor of the caller's |
 //! | `solo` | one core that its owner turns |
 //! | `handle` | the client on any thread |
 //! | `local`, `local_body` | the client of one core |
@@ -38,6 +39,8 @@
 //! | [`queue`] | a bounded queue between tasks |
 //! | [`cpu`] | yielding, and work off the core |
 
+#[cfg(feature = "glommio")]
+mod attach;
 pub mod batch;
 pub mod blocking;
 mod body;
