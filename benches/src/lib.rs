@@ -14,4 +14,5 @@ pub mod local;
 pub mod nginx;
 pub mod peers;
 pub mod server;
+pub mod tasks;
 pub mod tokio_side;

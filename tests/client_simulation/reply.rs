@@ -53,7 +53,10 @@ impl<'a> Maker<'a> {
                     line.push_str(&format!("Keep-Alive: max={left}\r\n"));
                     self.left = Some(left);
                 }
-                _ => line.push_str("Keep-Alive: timeout=5, max=1000\r\n"),
+                _ => {
+                    line.push_str("Keep-Alive: timeout=5, max=1000\r\n");
+                    self.left = Some(1000);
+                }
             }
         }
         line

@@ -145,8 +145,7 @@ impl LocalBody {
     }
 
     fn too_long(&mut self, max_bytes: u64) -> Error {
-        self.in_flight = None;
-        self.describe(Error::new(Kind::Limit(LimitKind::Body { max_bytes }), Phase::Body))
+        self.give_up(Error::new(Kind::Limit(LimitKind::Body { max_bytes }), Phase::Body))
     }
 
     /// The end: what comes with it, and the exchange goes back.
@@ -158,15 +157,16 @@ impl LocalBody {
     }
 
     fn fail(&mut self, failed: &Failed) -> Error {
-        self.in_flight = None;
-        self.describe(error_of(failed))
+        self.give_up(error_of(failed))
     }
 
-    fn describe(&self, error: Error) -> Error {
+    fn give_up(&mut self, error: Error) -> Error {
+        // By the core's own clock, as long as it is at hand.
+        let now = self.in_flight.take().map_or_else(Instant::now, |in_flight| in_flight.now());
         let Parcel { request, attempts, submitted, .. } = &*self.parcel;
         error
             .with_request(&request.method, request.target.redacted())
-            .with_attempt(*attempts, Instant::now() - *submitted)
+            .with_attempt(*attempts, now - *submitted)
     }
 
     fn max_body_bytes(&self) -> u64 {

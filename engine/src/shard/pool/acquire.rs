@@ -242,7 +242,9 @@ impl<D: Driver> Pool<D> {
     fn must_yield(&self, index: u32) -> bool {
         let connection = &self.connections[index as usize];
         let member = &self.members[connection.client as usize];
-        if member.blocked.is_empty() || member.shared.connections.has_room() {
+        // Whoever got the unit in its turn uses it once.
+        let used = connection.may_be_stale();
+        if !used || member.blocked.is_empty() || member.shared.connections.has_room() {
             return false;
         }
         // Of those whose own limit leaves them room: no other could use the unit.
@@ -399,12 +401,24 @@ impl<D: Driver> Pool<D> {
         }
         let mut blocked = std::mem::take(&mut self.unblocking);
         std::mem::swap(&mut blocked, &mut self.member(client).blocked);
-        for place in blocked.drain(..) {
+        let mut served = 0;
+        for at in 0..blocked.len() {
+            let place = blocked[at];
             let Some(host) = self.hosts.find_mut(place) else { continue };
             host.is_blocked = false;
+            let dials = host.dials.len();
             self.serve(place);
+            let got = self.hosts.find(place).is_some_and(|host| host.dials.len() > dials);
+            if got && self.member(client).blocked.last() == Some(&place) {
+                // It wants more: behind those that got nothing.
+                self.member(client).blocked.pop();
+                blocked[served] = place;
+                served += 1;
+            }
             self.hosts.forget_unused(place, &mut self.members);
         }
+        self.member(client).blocked.extend_from_slice(&blocked[..served]);
+        blocked.clear();
         self.unblocking = blocked;
     }
 

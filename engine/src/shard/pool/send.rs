@@ -143,18 +143,20 @@ impl<D: Driver> Pool<D> {
     pub(super) fn handle_send_failed(&mut self, index: u32, errno: Errno, taken: u64) {
         let connection = &mut self.connections[index as usize];
         connection.sending = Sending::Busy;
-        let receiving = connection.receiving != Receiving::Nothing;
+        let stopped = connection.receiving == Receiving::Nothing;
         if connection.state == State::Idle {
             self.evict(index);
             return;
         }
         let State::Busy(id) = connection.state else { return };
-        self.with(id, |exchange| {
+        let reading = self.with(id, |exchange| {
             exchange.sends_body = false;
             let first = exchange.sends == 1 && taken == 0;
             exchange.progress = if first { Sent::None } else { Sent::Partial };
+            exchange.stage == Stage::Reading
         });
-        if !receiving {
+        // A reader that is behind still finds the rest of a response that came before all was sent.
+        if stopped && reading != Some(true) {
             self.fail_connection(index, Kind::Io(errno));
         }
     }
