@@ -69,7 +69,13 @@ fn main() -> Outcome<()> {
             Ok(engine) => {
                 let started = (Instant::now() - begin).as_secs_f64() * 1e3;
                 show(name, time(rounds, || tasks(&url, requests, &engine))?, first)?;
-                writeln!(out, "    its engine started in {started:.1} ms")?;
+                let end = Instant::now();
+                engine.shutdown()?;
+                let stopped = (Instant::now() - end).as_secs_f64() * 1e3;
+                writeln!(
+                    out,
+                    "    its engine started in {started:.1} ms, stopped in {stopped:.1} ms"
+                )?;
             }
             Err(problem) => writeln!(out, "  {name:<22} not built: {problem}")?,
         }

@@ -100,7 +100,7 @@ impl<D: Driver> Pool<D> {
         if again { self.try_fresh(id, place) } else { self.fail_exchange(id, kind) }
     }
 
-    /// Puts a request in front of those that wait for a fresh connection.
+    /// Puts a request in front of those that wait for a fresh connection. It has waited before: the limit on waiters does not turn it away.
     fn try_fresh(&mut self, id: Id, place: u32) {
         self.counters.stale_retries += 1;
         let now = self.now;
@@ -109,7 +109,6 @@ impl<D: Driver> Pool<D> {
         exchange.rewind();
         let shared = &self.members[exchange.client as usize].shared;
         exchange.phase_deadline = shared.config.timeouts.acquire.map(|acquire| now + acquire);
-        // It has waited before: the limit on waiters does not turn it away.
         drop(exchanges);
         if let Some(host) = self.hosts.find_mut(place) {
             self.waiting.push_front(&mut host.fresh, id.index);
