@@ -101,9 +101,7 @@ fn check_locked_memory(limit: u64) -> io::Result<()> {
 
 /// An executor on the calling thread, which is pinned already: glommio's own pinning reads more of /sys than containers show.
 fn executor_here() -> io::Result<LocalExecutor> {
-    let builder = LocalExecutorBuilder::new(Placement::Unbound)
-        .name("ringshot")
-        .io_memory(0);
+    let builder = LocalExecutorBuilder::new(Placement::Unbound).name("ringshot").io_memory(0);
     match catch_unwind(AssertUnwindSafe(|| builder.make())) {
         Ok(made) => made.map_err(|error| io::Error::other(format!("glommio: {error}"))),
         Err(_) => Err(io::Error::other("glommio panicked at its start: use the thread host")),
