@@ -352,7 +352,7 @@ impl<D: Driver> Pool<D> {
             let left = self.waiting.remove(list, id.index);
             debug_assert!(left, "a waiter in no list");
         }
-        self.leave_waiters(place);
+        self.leave_waiters(id);
         self.with(id, |exchange| exchange.carrier.peer = peer);
         self.fail_exchange(id, kind);
     }
