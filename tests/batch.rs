@@ -44,7 +44,7 @@ fn on_each_with(limits: fn(ClientBuilder) -> ClientBuilder, check: fn(&Bench)) {
             let ended = told.recv_timeout(RUN_MAX);
             assert!(ended.is_ok(), "{driver} on {cores} cores takes too long");
             if let Err(payload) = run.join().unwrap() {
-                eprintln!("on {driver}, {cores} cores");
+                ringshot_tests::watch::announce(&format!("failed on {driver}, {cores} cores"));
                 std::panic::resume_unwind(payload);
             }
         }
