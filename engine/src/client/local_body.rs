@@ -166,6 +166,7 @@ impl LocalBody {
         let Parcel { request, attempts, submitted, .. } = &*self.parcel;
         error
             .with_request(&request.method, request.target.redacted())
+            .idempotent(request.is_idempotent())
             .with_attempt(*attempts, now - *submitted)
     }
 

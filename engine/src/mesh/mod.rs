@@ -71,11 +71,8 @@ pub(crate) struct Seat<M> {
 /// What a core's attendant is given when its core begins.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Place among the mesh's cores.
-    pub(crate) index: u32,
     /// Number on this machine.
     pub(crate) core: usize,
-    pub(crate) pinned: Pinned,
     pub(crate) desk: Rc<Desk>,
     pub(crate) spawner: Spawner,
 }
@@ -304,10 +301,9 @@ impl<M: Send + 'static> Job<M> {
         let pool = Pool::new(driver, self.config.slots, self.index, now);
         let tasks = Tasks::new(Arc::clone(&bell)).with_watch(self.config.watch);
         let core = Core::new(pool, tasks, bell, now)?;
+        seat.gauges.set_pinned(pinned);
         let attend = attendant(Place {
-            index: self.index,
             core: seat.core,
-            pinned,
             desk: Rc::clone(core.desk()),
             spawner: core.spawner(),
         });
