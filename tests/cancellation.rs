@@ -24,7 +24,7 @@ use places::Places;
 const CANCELLED: u64 = 100_000;
 /// Futures and tasks dropped for that: about half of them before their request has come to its pool.
 const DROPPED: u64 = 280_000;
-const HOSTS: [Host; 1] = [Host::Thread];
+const HOSTS: [Host; 2] = [Host::Thread, Host::Glommio];
 /// Longer than anything takes to come back: a full backlog keeps a connect for its timeout.
 const SETTLE_MAX: Duration = Duration::from_secs(20);
 /// Engines that are ended in the midst of their work, for each driver and host.
@@ -123,7 +123,8 @@ fn a_hundred_thousand_cancelled_requests_leave_nothing() {
             cancelled += cancel_on(host, driver, &places, count);
             let same = || descriptors() == before && threads() == threads_before;
             let settled = wait_until(SETTLE_MAX, same);
-            assert!(settled, "on {host}, {driver}: {:#?}, {} threads", descriptors(), threads());
+            let (seen, files) = (places.origin.counters(), descriptors());
+            assert!(settled, "on {host}, {driver}: {files:#?}, {} threads, {seen:?}", threads());
         }
     }
     let counters = || places.origin.counters();

@@ -11,7 +11,7 @@ use ringshot::client::blocking::block_on;
 use ringshot::client::{Client, ClientBuilder, CoreStats, Cores, Engine, Error, Fetched, Request};
 use ringshot::driver::{DriverChoice, probe};
 use ringshot::origin::{Config, Origin};
-use ringshot_tests::peer::{Conversation, Peer};
+use ringshot_tests::peer::Peer;
 use ringshot_tests::watch::wait_until;
 
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -250,13 +250,4 @@ pub(crate) fn origin() -> Origin {
 /// A peer that answers everything with 200.
 pub(crate) fn friendly() -> Peer {
     Peer::start(|mut peer| peer.answer_all(OK))
-}
-
-/// A peer whose nth connection is the nth script's, and the last one's from then on.
-pub(crate) fn in_turn(scripts: Vec<fn(Conversation)>) -> Peer {
-    let turn = std::sync::atomic::AtomicUsize::new(0);
-    Peer::start(move |conversation| {
-        let turn = turn.fetch_add(1, Ordering::SeqCst).min(scripts.len() - 1);
-        scripts[turn](conversation);
-    })
 }
