@@ -2,6 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `client` | a plain blocking client |
 //! | `fuzz` | the bodies of the fuzz targets |
 //! | `load` | plans with defaults, run on each driver and within a time; what every report must add up to |
 //! | `outcomes` | one peer, both drivers, and how every request must end |
@@ -13,6 +14,7 @@
 // All of it is test code: a failure here fails the test that called it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod client;
 pub mod fuzz;
 pub mod load;
 pub mod outcomes;
