@@ -32,7 +32,7 @@ impl Uring {
     ///
     /// A send or receive that finds the socket ready while it arms its poll is queued as task work, and a cancellation of the same enter misses it (6.18).
     pub(super) fn end_lingering(&mut self) {
-        for slot in std::mem::take(&mut self.lingering) {
+        while let Some(slot) = self.lingering.pop() {
             let socket = self.in_flight.live(slot).and_then(|entry| entry.socket.as_ref());
             if let Some(socket) = socket {
                 self.counters.system_calls += 1;
