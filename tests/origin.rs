@@ -1,11 +1,12 @@
 //! The origin's paths, each on both drivers, as a plain blocking client sees them; and what the origin counts meanwhile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{ErrorKind, Read};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use ringshot::origin::{Config, Counters, Origin};
+use ringshot_tests::client::Client;
 use ringshot_tests::load::{RUN_MAX, drivers, next_core};
 use ringshot_tests::watch::wait_until;
 
@@ -29,113 +30,6 @@ fn check_counters(origin: &Origin, expected: impl Fn(&Counters) -> bool) {
     assert!(reached, "{:?}", origin.counters());
 }
 
-struct Client(BufReader<TcpStream>);
-
-/// One response; the body decoded.
-#[derive(Debug)]
-struct Answer {
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn status(&self) -> u16 {
-        self.head.split(' ').nth(1).expect("a status").parse().expect("a number")
-    }
-
-    fn field(&self, name: &str) -> Option<&str> {
-        let mut fields = self.head.lines().filter_map(|line| line.split_once(':'));
-        fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
-    }
-
-    fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("text")
-    }
-
-    fn check(&self, status: u16, body: &str) {
-        assert_eq!((self.status(), self.text()), (status, body), "{self:?}");
-    }
-
-    fn check_letters(&self, bytes: usize) {
-        let letters = b"Hello, world\n".iter().cycle().take(bytes);
-        assert!(
-            self.body.iter().eq(letters),
-            "{} bytes, not {bytes}: {}",
-            self.body.len(),
-            self.head
-        );
-    }
-}
-
-impl Client {
-    fn connect(origin: &Origin) -> Self {
-        let stream = TcpStream::connect(origin.address()).expect("a connection");
-        stream.set_read_timeout(Some(RUN_MAX)).expect("a socket");
-        stream.set_nodelay(true).expect("a socket");
-        Self(BufReader::new(stream))
-    }
-
-    fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.get_mut().write_all(bytes.as_ref()).expect("the origin reads");
-    }
-
-    fn ask(&mut self, method: &str, path: &str, rest: &str) {
-        self.send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{rest}"));
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        assert!(self.0.read_line(&mut line).expect("a line") > 0, "closed");
-        line
-    }
-
-    fn head(&mut self) -> Answer {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            head += &self.line();
-        }
-        Answer { head, body: Vec::new() }
-    }
-
-    fn answer(&mut self) -> Answer {
-        let mut answer = self.head();
-        if answer.field("transfer-encoding").is_some() {
-            answer.body = self.chunks();
-            while self.line() != "\r\n" {}
-        } else if let Some(length) = answer.field("content-length") {
-            answer.body = vec![0; length.parse().expect("a number")];
-            self.0.read_exact(&mut answer.body).expect("a body");
-        } else if answer.field("connection") == Some("close") && answer.status() != 204 {
-            self.0.read_to_end(&mut answer.body).expect("an end");
-        }
-        answer
-    }
-
-    /// The data of all chunks, up to the line of the last.
-    fn chunks(&mut self) -> Vec<u8> {
-        let mut body = Vec::new();
-        loop {
-            let bytes = usize::from_str_radix(self.line().trim(), 16).expect("a size");
-            if bytes == 0 {
-                return body;
-            }
-            let start = body.len();
-            body.resize(start + bytes, 0);
-            self.0.read_exact(&mut body[start..]).expect("a chunk");
-            assert_eq!(self.line(), "\r\n");
-        }
-    }
-
-    fn get(&mut self, path: &str) -> Answer {
-        self.ask("GET", path, "\r\n");
-        self.answer()
-    }
-
-    fn check_end(&mut self) {
-        assert_eq!(self.0.read(&mut [0]).expect("an end, no reset"), 0);
-    }
-}
-
 fn elapsed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let start = Instant::now();
     let done = work();
@@ -146,13 +40,13 @@ fn elapsed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
 fn two_lines_make_an_origin() {
     let origin = Origin::start(&Config::on_loopback()).expect("an origin");
     assert!(origin.url("/delay/5").starts_with("http://127.0.0.1:"));
-    Client::connect(&origin).get("/").check(200, "Hello, world\n");
+    Client::connect(origin.address()).get("/").check(200, "Hello, world\n");
 }
 
 #[test]
 fn statuses_and_texts() {
     on_each(plain, |origin| {
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         client.get("/status/404").check(404, "404 Not Found\n");
         client.get("/status/204").check(204, "");
         client.get("/status/304").check(304, "");
@@ -172,7 +66,7 @@ fn statuses_and_texts() {
 #[test]
 fn bodies_of_every_framing() {
     on_each(plain, |origin| {
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         for bytes in [0, 1, 13, 16_384, 16_385, 300_000, 5_000_000] {
             client.get(&format!("/bytes/{bytes}")).check_letters(bytes);
             client.get(&format!("/chunked/{bytes}")).check_letters(bytes);
@@ -183,7 +77,7 @@ fn bodies_of_every_framing() {
         let unframed = client.get("/bytes/300000?unframed");
         assert_eq!(unframed.field("content-length"), None);
         unframed.check_letters(300_000);
-        let mut old = Client::connect(origin);
+        let mut old = Client::connect(origin.address());
         old.send("GET /chunked/20000 HTTP/1.0\r\n\r\n");
         old.answer().check_letters(20_000);
     });
@@ -192,7 +86,7 @@ fn bodies_of_every_framing() {
 #[test]
 fn delays_and_streams_take_their_time() {
     on_each(plain, |origin| {
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         let least = |millis, path: &str| {
             let (time, answer) = elapsed(|| client.get(path));
             assert!(time >= Duration::from_millis(millis), "{path}: {time:?}");
@@ -212,7 +106,7 @@ fn delays_and_streams_take_their_time() {
 fn random_numbers_follow_the_seed() {
     let statuses = |seed: u64| {
         let origin = Origin::start(&Config { seed, ..Config::on_loopback() }).expect("an origin");
-        let mut client = Client::connect(&origin);
+        let mut client = Client::connect(origin.address());
         let failed: Vec<bool> = (0..64).map(|_| client.get("/fail/50").status() == 503).collect();
         failed
     };
@@ -225,24 +119,24 @@ fn random_numbers_follow_the_seed() {
 #[test]
 fn connections_end_as_told() {
     on_each(plain, |origin| {
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         let answer = client.get("/close?delay=5");
         assert_eq!((answer.status(), answer.field("connection")), (200, Some("close")));
         client.check_end();
 
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         client.get("/").check_letters(13);
         client.ask("GET", "/abort", "\r\n");
         client.check_end();
 
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         client.ask("GET", "/truncate/1000", "\r\n");
         assert_eq!(client.head().field("content-length"), Some("1000"));
         let mut half = Vec::new();
         client.0.read_to_end(&mut half).expect("an end, no reset");
         assert_eq!(half.len(), 500);
 
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         client.ask("GET", "/reset", "\r\n");
         assert_eq!(client.head().field("content-length"), Some("1000"));
         let error = client.0.read_to_end(&mut Vec::new()).expect_err("a reset");
@@ -254,7 +148,7 @@ fn connections_end_as_told() {
 #[test]
 fn redirects_lead_to_an_answer() {
     on_each(plain, |origin| {
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         let (mut path, mut hops) = ("/redirect/3?status=307".to_owned(), 0);
         let last = loop {
             let answer = client.get(&path);
@@ -272,7 +166,7 @@ fn redirects_lead_to_an_answer() {
 #[test]
 fn request_bodies_of_both_lengths_are_read() {
     on_each(plain, |origin| {
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         let chunked =
             "Transfer-Encoding: chunked\r\n\r\n5;x=1\r\nhello\r\n1\r\n!\r\n0\r\nA: b\r\n\r\n";
         client.ask("POST", "/echo", chunked);
@@ -298,7 +192,7 @@ fn request_bodies_of_both_lengths_are_read() {
 fn expectations_are_met_refused_or_ignored() {
     on_each(plain, |origin| {
         let expecting = "Expect: 100-continue\r\nContent-Length: 5\r\n\r\n";
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         for path in ["/expect", "/", "/echo"] {
             client.ask("POST", path, expecting);
             assert_eq!(client.head().status(), 100, "{path}");
@@ -313,7 +207,7 @@ fn expectations_are_met_refused_or_ignored() {
         client.ask("POST", "/expect/417", expecting);
         client.answer().check(417, "417 Expectation Failed\n");
         client.check_end();
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         client.ask("GET", "/continue/3", "\r\n");
         let statuses: Vec<u16> = (0..3).map(|_| client.head().status()).collect();
         assert_eq!(statuses, [100; 3]);
@@ -324,7 +218,7 @@ fn expectations_are_met_refused_or_ignored() {
 #[test]
 fn head_gets_the_head_of_every_answer() {
     on_each(plain, |origin| {
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         let paths = [
             "/delay/1",
             "/lognormal/1/10",
@@ -351,7 +245,7 @@ fn head_gets_the_head_of_every_answer() {
         }
         client.get("/bytes/5").check(200, "Hello");
         for path in ["/close", "/truncate/9", "/bytes/9?unframed"] {
-            let mut client = Client::connect(origin);
+            let mut client = Client::connect(origin.address());
             client.ask("HEAD", path, "\r\n");
             client.head();
             client.check_end();
@@ -377,7 +271,7 @@ fn pipelined_answers_keep_the_order_of_their_requests() {
         ("/", 13),
     ];
     let check = |origin: &Origin| {
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         for _ in 0..3 {
             let requests: String = paths
                 .iter()
@@ -399,7 +293,7 @@ fn pipelined_answers_keep_the_order_of_their_requests() {
 fn delayed_answers_that_meet_a_busy_connection_are_not_lost() {
     let change = |config| Config { delay: Duration::from_millis(3), body_bytes: 200_000, ..config };
     on_each(change, |origin| {
-        let mut client = Client::connect(origin);
+        let mut client = Client::connect(origin.address());
         client.send("GET / HTTP/1.1\r\n\r\n".repeat(20));
         for _ in 0..20 {
             client.answer().check_letters(200_000);
@@ -412,7 +306,7 @@ fn close_every_counts_planned_answers() {
     on_each(
         |config| Config { close_every: Some(3), ..config },
         |origin| {
-            let mut client = Client::connect(origin);
+            let mut client = Client::connect(origin.address());
             for path in ["/bytes/5", "/"] {
                 assert_eq!(client.get(path).field("connection"), None);
             }
@@ -426,7 +320,8 @@ fn close_every_counts_planned_answers() {
 fn counters_follow_the_client() {
     on_each(plain, |origin| {
         for round in 1..=20 {
-            let mut clients: Vec<Client> = (0..5).map(|_| Client::connect(origin)).collect();
+            let mut clients: Vec<Client> =
+                (0..5).map(|_| Client::connect(origin.address())).collect();
             clients.iter_mut().for_each(|client| client.ask("GET", "/hang", "\r\n"));
             let hanging = Counters::default();
             check_counters(origin, |now| {
@@ -451,7 +346,7 @@ fn nothing_is_kept_for_a_client_that_has_gone() {
             "/close?delay=3600000",
             "/bytes/1000000000",
         ] {
-            let mut client = Client::connect(origin);
+            let mut client = Client::connect(origin.address());
             client.ask("GET", path, "\r\nGET /hang HTTP/1.1\r\n\r\n");
             check_counters(origin, |now| now.open == 1);
             client.0.get_ref().shutdown(Shutdown::Write).expect("a socket");
@@ -466,12 +361,13 @@ fn a_thousand_hang_and_the_origin_stops_at_once() {
     for driver in drivers() {
         let config = Config { driver, cores: vec![next_core()], ..Config::on_loopback() };
         let origin = Origin::start(&config).expect("an origin");
-        let mut clients: Vec<Client> = (0..1000).map(|_| Client::connect(&origin)).collect();
+        let mut clients: Vec<Client> =
+            (0..1000).map(|_| Client::connect(origin.address())).collect();
         for (index, client) in clients.iter_mut().enumerate() {
             client.ask("GET", if index % 2 == 0 { "/hang" } else { "/delay/3600000" }, "\r\n");
         }
         check_counters(&origin, |now| now.open == 1000 && now.in_progress == 1000);
-        Client::connect(&origin).get("/").check_letters(13);
+        Client::connect(origin.address()).get("/").check_letters(13);
         let (time, served) = elapsed(|| origin.stop());
         assert_eq!(served.expect("it ends"), 1);
         assert!(time < Duration::from_secs(1), "{driver}: {time:?}");

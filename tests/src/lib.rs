@@ -2,6 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `client` | a plain blocking client |
 //! | `dns` | messages of the DNS, as far as the tests need them |
 //! | `fuzz` | the bodies of the fuzz targets |
 //! | `load` | plans with defaults, run on each driver and within a time; what every report must add up to |
@@ -16,6 +17,7 @@
 // All of it is test code: a failure here fails the test that called it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod client;
 pub mod dns;
 pub mod fuzz;
 pub mod load;

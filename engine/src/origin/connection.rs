@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::delivery::{Delivery, Occasion, closes};
 use super::incoming::Incoming;
 use super::plan::{Body, Expectation, Plan};
-use super::request::{Bad, Length, Memo, Parsed, Special, Wish};
+use super::request::{Bad, Length, Memo, Parsed, Request, Special, Wish};
 use crate::clock::Instant;
 use crate::driver::Slot;
 use crate::driver::sim::Random;
@@ -129,46 +129,76 @@ impl Connection {
 
     /// Reads what is whole and returns how many bytes that was.
     fn read_whole(&mut self, input: &[u8], rules: &mut Rules) -> usize {
-        let mut used = 0;
-        while self.state == State::Open {
+        let mut used = self.read_body(input, rules);
+        while self.state == State::Open && !self.in_body() {
             let rest = &input[used..];
-            let skipped = self.skip.min(rest.len() as u64);
-            self.skip -= skipped;
-            used += skipped as usize;
-            if self.skip > 0 {
-                return used;
-            }
-            if let Some(wish) = self.wish.take() {
-                self.owe(wish, rules);
-                continue;
-            }
-            if self.incoming.is_some() {
-                used += self.read_incoming(&input[used..], rules);
-                if self.incoming.is_some() {
-                    return used;
+            let Some(request) = rules.memo.hit(rest) else {
+                match self.read_new(rest, rules) {
+                    0 => return used,
+                    bytes => used += bytes,
                 }
                 continue;
-            }
-            match rules.memo.read(&input[used..]) {
-                Ok(Parsed::Partial) => return used,
-                Ok(Parsed::Fixed(request)) => {
-                    used += request.head_bytes;
-                    self.skip = request.body_bytes;
-                    self.wish = Some(request.wish);
-                    self.requests += 1;
-                }
-                Ok(Parsed::Special(special)) => {
-                    used += special.head_bytes;
-                    self.requests += 1;
-                    self.begin(*special);
-                }
-                Err(Bad) => self.owe_bad(),
+            };
+            used += request.head_bytes;
+            self.requests += 1;
+            if request.body_bytes == 0 {
+                self.owe(request.wish, rules);
+            } else {
+                self.expect_body(request);
+                used += self.read_body(&input[used..], rules);
             }
         }
         // What comes after the last request is nobody's.
-        input.len()
+        if self.state == State::Open { used } else { input.len() }
     }
 
+    fn in_body(&self) -> bool {
+        self.wish.is_some() || self.incoming.is_some()
+    }
+
+    fn expect_body(&mut self, request: Request) {
+        self.skip = request.body_bytes;
+        self.wish = Some(request.wish);
+    }
+
+    /// Reads on in the body of the request that has begun; how many bytes were its.
+    fn read_body(&mut self, input: &[u8], rules: &mut Rules) -> usize {
+        if self.incoming.is_some() {
+            return self.read_incoming(input, rules);
+        }
+        let skipped = self.skip.min(input.len() as u64);
+        self.skip -= skipped;
+        if self.skip == 0
+            && let Some(wish) = self.wish.take()
+        {
+            self.owe(wish, rules);
+        }
+        skipped as usize
+    }
+
+    /// Reads a head that is not the one remembered, and what is there of its body; how many bytes that was, 0 for a head that is not whole.
+    fn read_new(&mut self, input: &[u8], rules: &mut Rules) -> usize {
+        let head_bytes = match rules.memo.read(input) {
+            Ok(Parsed::Partial) => return 0,
+            Ok(Parsed::Fixed(request)) => {
+                self.expect_body(request);
+                request.head_bytes
+            }
+            Ok(Parsed::Special(special)) => {
+                let head_bytes = special.head_bytes;
+                self.begin(*special);
+                head_bytes
+            }
+            Err(Bad) => {
+                self.owe_bad();
+                return input.len();
+            }
+        };
+        self.requests += 1;
+        head_bytes + self.read_body(&input[head_bytes..], rules)
+    }
+
+    #[inline]
     fn owe(&mut self, wish: Wish, rules: &Rules) {
         self.answered += 1;
         let close = wish.close || self.answered >= rules.close_every;

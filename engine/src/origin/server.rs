@@ -60,7 +60,8 @@ pub(super) struct Server<D: Driver> {
     pub(super) delay: Duration,
     pub(super) timers: Timers,
     pub(super) tally: Tally,
-    told: Tally,
+    /// Connections that were open when the account was last written.
+    told: u64,
     published: Arc<Published>,
     account: Arc<Open>,
     /// Slots in use, those whose close is under way among them.
@@ -109,7 +110,7 @@ impl<D: Driver> Server<D> {
             delay: config.delay,
             timers: Timers::default(),
             tally: Tally::default(),
-            told: Tally::default(),
+            told: 0,
             published,
             account,
             open: 0,
@@ -159,16 +160,23 @@ impl<D: Driver> Server<D> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let delayed = self.delayed.front().map(|(due, _)| *due);
-        let timeout = match [delayed, self.timers.next_due()].into_iter().flatten().min() {
-            Some(due) => (due - Instant::now()).min(BLOCK_MAX),
-            None => BLOCK_MAX,
-        };
+        let timeout =
+            self.next_due().map_or(BLOCK_MAX, |due| (due - Instant::now()).min(BLOCK_MAX));
         let gather = self.delay.is_zero() && self.open >= GATHER_CONNECTIONS;
         let completions = if gather { (self.open / 4).clamp(1, 32) } else { 1 };
         let completions =
             if self.backlog.is_empty() && !timeout.is_zero() { completions } else { 0 };
         self.driver.wait(Wait { completions, settle: GATHER_MAX, timeout })
+    }
+
+    /// When the next answer goes out that waits for its time.
+    #[inline]
+    fn next_due(&self) -> Option<Instant> {
+        let delayed = self.delayed.front().map(|(due, _)| *due);
+        if self.timers.is_empty() {
+            return delayed;
+        }
+        delayed.into_iter().chain(self.timers.next_due()).min()
     }
 
     pub(super) fn submit(&mut self, slot: Slot, op: Op) {
