@@ -123,7 +123,8 @@ fn a_hundred_thousand_cancelled_requests_leave_nothing() {
             cancelled += cancel_on(host, driver, &places, count);
             let same = || descriptors() == before && threads() == threads_before;
             let settled = wait_until(SETTLE_MAX, same);
-            assert!(settled, "on {host}, {driver}: {:#?}, {} threads", descriptors(), threads());
+            let (seen, files) = (places.origin.counters(), descriptors());
+            assert!(settled, "on {host}, {driver}: {files:#?}, {} threads, {seen:?}", threads());
         }
     }
     let counters = || places.origin.counters();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use ringshot::client::{Request, RequestBody, Resolver, Target};
+use ringshot::driver::DriverKind;
 use ringshot::driver::sim::Random;
 use ringshot::origin::{Config, Origin};
 use ringshot::resolve::{Answer, Lookup, Resolve, ResolveError};
@@ -62,7 +63,8 @@ impl Places {
     pub(super) fn open() -> Arc<Self> {
         let (listener, fillers) = full_listener();
         let full = listener.local_addr().unwrap();
-        let origin = Origin::start(&Config::on_loopback()).unwrap();
+        let driver = DriverKind::Epoll;
+        let origin = Origin::start(&Config { driver, ..Config::on_loopback() }).unwrap();
         Arc::new(Self { origin, _full: listener, _fillers: fillers, full })
     }
 
