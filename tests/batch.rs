@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ringshot::client::batch::{Completed, Ordered};
 use ringshot::client::{
     Client, ClientBuilder, Cores, Done, Engine, Error, Fetched, Kind, Request, Target, TimeoutKind,
-    blocking::block_on,
+    Timeouts, TotalFrom, blocking::block_on,
 };
 use ringshot::driver::{DriverChoice, DriverKind};
 use ringshot::origin::{Config, Origin};
@@ -44,7 +44,7 @@ fn on_each_with(limits: fn(ClientBuilder) -> ClientBuilder, check: fn(&Bench)) {
             let ended = told.recv_timeout(RUN_MAX);
             assert!(ended.is_ok(), "{driver} on {cores} cores takes too long");
             if let Err(payload) = run.join().unwrap() {
-                eprintln!("on {driver}, {cores} cores");
+                ringshot_tests::watch::announce(&format!("failed on {driver}, {cores} cores"));
                 std::panic::resume_unwind(payload);
             }
         }
@@ -57,7 +57,10 @@ fn run(
     limits: fn(ClientBuilder) -> ClientBuilder,
     check: fn(&Bench),
 ) {
-    let config = Config { driver, cores: vec![next_core()], ..Config::on_loopback() };
+    // On epoll it hears the end of a connection before it accepts the next: what it counts is the client's own count.
+    let origin_driver = DriverKind::Epoll;
+    let config =
+        Config { driver: origin_driver, cores: vec![next_core()], ..Config::on_loopback() };
     let origin = Arc::new(Origin::start(&config).unwrap());
     let choice = match driver {
         DriverKind::IoUring => DriverChoice::IoUring,
@@ -133,35 +136,45 @@ fn results_are_in_the_order_of_the_inputs() {
 }
 
 #[test]
-fn one_in_twenty_hangs_and_holds_nothing_up_for_longer_than_its_timeout() {
+fn one_in_twenty_hangs_and_the_others_get_through_within_the_limits() {
+    // 50 hang and 30 may at a time: whoever waits for a permit is not timed.
     let limits = |builder: ClientBuilder| {
-        builder.max_conns_per_host(30).timeout(Duration::from_secs(1)).max_in_flight(100)
+        let total = Some(Duration::from_secs(1));
+        let timeouts = Timeouts { total, total_from: TotalFrom::Acquire, ..Timeouts::default() };
+        builder.max_conns_per_host(30).max_in_flight(30).timeouts(timeouts)
     };
     on_each_with(limits, |bench| {
-        let path = |n: u32| if n % 20 == 7 { "/hang".into() } else { format!("/status/200?n={n}") };
+        let path = |n: u32| if n % 20 == 7 { "/hang".into() } else { format!("/bytes/{n}") };
         let urls: Vec<_> = (0..1000).map(|n| bench.url(&path(n))).collect();
         let began = Instant::now();
-        // The window is wider than what may hang at once, and the hosts' connections are not: so those that hang take turns.
-        let results = block_on(bench.client.batch(urls.clone()).window(count(1000)).collect());
+        let results = block_on(bench.client.batch(urls).window(count(500)).collect());
         let took = began.elapsed();
-        let hung = |n: usize| n % 20 == 7;
-        let mut ok = 0;
-        for (n, result) in results.iter().enumerate() {
-            match result {
-                Ok(_) => ok += 1,
-                Err(error) => {
-                    assert!(error.is_timeout(), "{error}");
-                    let path = if hung(n) { "/hang" } else { "/status/200?..." };
-                    assert_eq!(error.url(), Some(&*bench.url(path)), "{error}");
-                }
+        check_one_in_twenty(bench, &results, |n, response| response.bytes().len() == n);
+        assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(9), "{took:?}");
+        assert!(bench.client.limits_observed().conns_per_host <= 30);
+        let counters = bench.origin.counters();
+        assert!(counters.most_open <= 30 && counters.most_in_progress <= 30, "{counters:?}");
+    });
+}
+
+/// Every twentieth timed out and says which it was; the others are as they should.
+fn check_one_in_twenty(
+    bench: &Bench,
+    results: &[Result<Fetched, Error>],
+    good: impl Fn(usize, &Fetched) -> bool,
+) {
+    assert_eq!(results.len(), 1000);
+    for (n, result) in results.iter().enumerate() {
+        match result {
+            Ok(response) => assert!(n % 20 != 7 && good(n, response), "{n}: {response:?}"),
+            Err(error) => {
+                assert_eq!(n % 20, 7, "{error}");
+                assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::Total)), "{error}");
+                assert_eq!(error.url(), Some(&*bench.url("/hang")));
             }
         }
-        assert_eq!(results.len(), 1000);
-        // With 30 connections for 50 that hang, all hang at once; how many others got through before depends on nothing but order.
-        assert!(ok >= 500, "{ok}");
-        assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(8), "{took:?}");
-        assert!(bench.client.limits_observed().conns_per_host <= 30);
-    });
+    }
+    assert_eq!(results.iter().filter(|result| is_ok(result)).count(), 950);
 }
 
 #[test]
@@ -173,17 +186,7 @@ fn with_room_for_all_that_hang_950_of_1000_are_ok() {
         let began = Instant::now();
         let results = block_on(bench.client.batch(urls).collect());
         let took = began.elapsed();
-        for (n, result) in results.iter().enumerate() {
-            match result {
-                Ok(_) => assert_ne!(n % 20, 7),
-                Err(error) => {
-                    assert_eq!(n % 20, 7, "{error}");
-                    assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::Total)));
-                    assert_eq!(error.url(), Some(&*bench.url("/hang")));
-                }
-            }
-        }
-        assert_eq!(results.iter().filter(|result| is_ok(result)).count(), 950);
+        check_one_in_twenty(bench, &results, |_, response| response.bytes().len() == 13);
         assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(6), "{took:?}");
     });
 }
@@ -257,7 +260,8 @@ fn a_closure_that_panics_concerns_its_own_input() {
 #[test]
 fn folding_keeps_to_the_cores() {
     on_each(|bench| {
-        let urls = std::iter::repeat_n(bench.url("/bytes/10"), 500);
+        // Slow enough that a core which comes late finds something to do.
+        let urls = std::iter::repeat_n(bench.url("/bytes/10?delay=50"), 200);
         let f = |sum: &mut (u64, Vec<usize>), done: Done| {
             let response = done.result.unwrap();
             sum.0 += response.bytes().len() as u64;
@@ -270,7 +274,7 @@ fn folding_keeps_to_the_cores() {
         };
         let fold = bench.client.batch(urls).fold_per_core(|| (0, Vec::new()), f, merge);
         let (bytes, cores) = block_on(fold);
-        assert_eq!((bytes, cores.len()), (5000, 500));
+        assert_eq!((bytes, cores.len()), (2000, 200));
         let mut used = cores.clone();
         used.sort_unstable();
         used.dedup();
@@ -412,7 +416,7 @@ fn a_pause_stops_the_pulling_alone() {
 #[test]
 fn draining_finishes_what_is_in_flight_or_cancels_it() {
     on_each(|bench| {
-        let (pulled, urls) = counted(std::iter::repeat(bench.url("/delay/50")));
+        let (pulled, urls) = counted(std::iter::repeat(bench.url("/delay/500")));
         let completed = bench.client.batch(urls).window(count(10)).completed();
         assert!(wait_until(RUN_MAX / 4, || bench.origin.counters().in_progress == 10));
         let summary = block_on(completed.drain(RUN_MAX));

@@ -24,7 +24,7 @@ use places::Places;
 const CANCELLED: u64 = 100_000;
 /// Futures and tasks dropped for that: about half of them before their request has come to its pool.
 const DROPPED: u64 = 280_000;
-const HOSTS: [Host; 1] = [Host::Thread];
+const HOSTS: [Host; 2] = [Host::Thread, Host::Glommio];
 /// Longer than anything takes to come back: a full backlog keeps a connect for its timeout.
 const SETTLE_MAX: Duration = Duration::from_secs(20);
 /// Engines that are ended in the midst of their work, for each driver and host.

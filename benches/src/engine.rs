@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use ringshot::driver::DriverKind;
+use ringshot::host::Host;
 use ringshot::load::{Control, KeepAlive, Plan, Report, Request, Stop, Template, Timeouts, run};
 use ringshot::proto::url::Url;
 use ringshot::sys::affinity;
@@ -68,6 +69,7 @@ impl Engine {
     /// What [`run`] reports, and a run with any failed request: it is not what was to be measured.
     pub fn report(
         &self,
+        host: Host,
         driver: DriverKind,
         connections: u32,
         pipeline: u32,
@@ -81,6 +83,7 @@ impl Engine {
             pipeline,
             cores: vec![self.core],
             driver,
+            host,
             keep_alive: self.keep_alive,
             stop: Stop::After(duration),
             warm_up,
@@ -106,12 +109,29 @@ impl Engine {
         warm_up: Duration,
         duration: Duration,
     ) -> Outcome<Score> {
-        let report = self.report(driver, connections, pipeline, warm_up, duration)?;
+        self.run_on(Host::Thread, driver, connections, pipeline, warm_up, duration)
+    }
+
+    /// One run on a host, as a score.
+    ///
+    /// # Errors
+    /// As [`Engine::report`].
+    pub fn run_on(
+        &self,
+        host: Host,
+        driver: DriverKind,
+        connections: u32,
+        pipeline: u32,
+        warm_up: Duration,
+        duration: Duration,
+    ) -> Outcome<Score> {
+        let report = self.report(host, driver, connections, pipeline, warm_up, duration)?;
         Ok(Score {
             rate: report.requests_per_second,
             cpu_us: report.cpu_us_per_request,
             user_us: report.cpu_user_us_per_request,
             bytes_rate: report.bytes_per_second,
+            company: report.completions_per_turn,
             ..Score::default()
         })
     }

@@ -6,6 +6,7 @@
 pub mod bare;
 pub mod choice;
 pub mod contest;
+pub mod cpu;
 pub mod echo;
 pub mod engine;
 pub mod heap;
@@ -13,3 +14,4 @@ pub mod local;
 pub mod nginx;
 pub mod peers;
 pub mod server;
+pub mod tokio_side;

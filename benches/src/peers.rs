@@ -8,6 +8,7 @@ use ringshot::sys::affinity;
 
 use crate::bare::Outcome;
 use crate::contest::{Run, Score};
+use crate::cpu::CpuSeconds;
 
 /// Whether a program is installed.
 #[must_use]
@@ -85,7 +86,7 @@ fn run_on(
     arguments: &[String],
     environment: &[(&str, &str)],
 ) -> Outcome<(String, f64, f64)> {
-    let before = children();
+    let before = CpuSeconds::of_children();
     let mut command = Command::new(program);
     command.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null());
     // SAFETY: between fork and exec the closure only calls sched_setaffinity(2), by way of a function that allocates nothing it needs to free.
@@ -96,22 +97,11 @@ fn run_on(
         })
     };
     let output = command.output()?;
-    let after = children();
+    let spent = CpuSeconds::of_children().since(before);
     if !output.status.success() {
         return Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
-    Ok((String::from_utf8(output.stdout)?, after.0 - before.0, after.1 - before.1))
-}
-
-/// CPU seconds of the children that have ended (getrusage(2), `RUSAGE_CHILDREN`).
-fn children() -> (f64, f64) {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the pointer is to a rusage of ours that the call fills.
-    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) };
-    // SAFETY: rusage is plain integers, for which zeroes are valid.
-    let usage = unsafe { usage.assume_init() };
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    (seconds(usage.ru_utime), seconds(usage.ru_stime))
+    Ok((String::from_utf8(output.stdout)?, spent.user, spent.system))
 }
 
 fn number_after(text: &str, label: &str) -> Outcome<f64> {

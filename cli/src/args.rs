@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ringshot::driver::DriverChoice;
+use ringshot::host::{Host, UnknownHost};
 use ringshot::origin::{DIRECTIVES, Directive};
 
 use crate::cores::{CoreList, core_list};
@@ -53,6 +54,7 @@ const COMPARE_EXAMPLES: &str = "\
 Examples:
   ringshot compare
   ringshot compare --body-bytes 64KiB -c 256
+  ringshot compare --hosts thread,glommio
   ringshot compare http://10.0.0.7/ --cores 2 --rounds 15 -o json
 
 Without a URL an origin is started on cores of its own. --cores auto gives the
@@ -76,7 +78,7 @@ pub(crate) enum Command {
     /// Answer every request with a fixed response, or as its path says
     #[command(after_help = serve_help())]
     Serve(Box<ServeArgs>),
-    /// Run the same load on io_uring and on epoll in turn, and compare
+    /// Run the same load on two drivers or two hosts in turn, and compare
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(Box<CompareArgs>),
     /// Say what this machine allows, and what to change for a serious run
@@ -102,6 +104,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto")]
     #[arg(help_heading = "Placement", value_parser = driver)]
     pub(crate) driver: DriverChoice,
+    /// Who turns the loop of each core: a bare thread, or a glommio executor
+    #[arg(long, value_name = "thread|glommio", default_value = "thread")]
+    #[arg(help_heading = "Placement", value_parser = host)]
+    pub(crate) host: Host,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -210,6 +216,14 @@ pub(crate) struct CompareArgs {
     /// Seed of the bootstrap
     #[arg(long, value_name = "NUMBER", default_value = "1", help_heading = "Rounds")]
     pub(crate) seed: u64,
+    /// One host, on which io_uring is set against epoll; or two, which are set against each other
+    #[arg(long, value_name = "HOST[,HOST]", default_value = "thread", value_delimiter = ',')]
+    #[arg(help_heading = "Contestants", value_parser = host)]
+    pub(crate) hosts: Vec<Host>,
+    /// The driver on which two hosts are set against each other
+    #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto")]
+    #[arg(help_heading = "Contestants", value_parser = driver)]
+    pub(crate) driver: DriverChoice,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
     /// Length of each response body of the origin that is started
@@ -282,6 +296,10 @@ fn driver(text: &str) -> Result<DriverChoice, String> {
     text.parse().map_err(|_| format!("{text:?} is not one of auto, io_uring, epoll"))
 }
 
+fn host(text: &str) -> Result<Host, UnknownHost> {
+    text.parse()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,7 +321,7 @@ mod tests {
         assert_eq!(args.load.timeout, Duration::from_secs(30));
         assert_eq!(args.load.connect_timeout, Duration::from_secs(5));
         assert_eq!((args.load.method.as_str(), args.output.output), ("GET", Format::Text));
-        assert_eq!(args.load.cores, CoreList::Auto);
+        assert_eq!((args.load.cores, args.host), (CoreList::Auto, Host::Thread));
     }
 
     #[test]
@@ -318,7 +336,7 @@ mod tests {
         let Ok(Command::Compare(args)) = command("ringshot compare") else { panic!("compare") };
         assert_eq!((args.rounds, args.duration), (7, Duration::from_secs(2)));
         assert_eq!((args.warmup, args.body_bytes), (Duration::from_secs(1), 13));
-        assert_eq!(args.url, None);
+        assert_eq!((args.url, args.hosts), (None, vec![Host::Thread]));
     }
 
     #[test]
@@ -345,6 +363,8 @@ mod tests {
         check("ringshot run u -n 1 -d 1s", &["cannot be used with"]);
         check("ringshot serve --port 70000", &["70000"]);
         check("ringshot compare u --body-bytes 1", &["--body-bytes", "cannot be used with"]);
+        check("ringshot run u --host tokio", &["no host is called \"tokio\"", "use thread"]);
+        check("ringshot compare --hosts thread,x", &["no host is called \"x\""]);
         check("ringshot dance", &["dance", "see `ringshot --help`"]);
     }
 }

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ringshot::driver::{DriverChoice, DriverKind, probe};
+use ringshot::host::Host;
 use ringshot::load::{KeepAlive, Plan, Request, Stop, Template, Timeouts};
 use ringshot::origin;
 use ringshot::proto::url::Url;
@@ -37,11 +38,11 @@ pub(crate) fn for_run(args: &RunArgs, target: &Target) -> Result<Prepared<Plan>,
         warnings.push(Warning::SharedWithServer { cores: cores.len() });
     }
     let stop = args.requests.map_or(Stop::After(args.duration), Stop::Requests);
-    let config = load(&args.load, target, cores, driver, stop)?;
+    let config = Plan { host: args.host, ..load(&args.load, target, cores, driver, stop)? };
     Ok(Prepared { config, warnings })
 }
 
-/// The plan of a load: what `run` sends, and `compare` in each of its rounds. Its figures are for the caller to check,
+/// The plan of a load on the thread host: what `run` sends, and `compare` in each of its rounds. Its figures are for the caller to check,
 /// once all files are open that count against the limit.
 pub(crate) fn load(
     args: &LoadArgs,
@@ -58,6 +59,7 @@ pub(crate) fn load(
         pipeline: args.pipeline,
         cores,
         driver,
+        host: Host::Thread,
         keep_alive,
         stop,
         warm_up: Duration::ZERO,

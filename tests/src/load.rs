@@ -105,6 +105,7 @@ pub fn plan(url: &str, driver: DriverKind, asked: &Asked) -> Plan {
         pipeline: 1,
         cores: vec![next_core()],
         driver,
+        host: ringshot::host::Host::Thread,
         keep_alive: asked.keep_alive,
         stop: Stop::Requests(64),
         warm_up: Duration::ZERO,

@@ -1,4 +1,4 @@
-//! `ringshot compare`: the same load on `io_uring` and on epoll in turn, round by round.
+//! `ringshot compare`: the same load on two drivers, or two hosts, in turn, round by round.
 //!
 //! ```text
 //! warm up io_uring, warm up epoll, then rounds:  I E | E I | I E | E I | ...
@@ -6,11 +6,11 @@
 //! The order alternates, so that a drift of the machine favours neither. A round counts when both have run.
 
 mod origin;
+mod sides;
 
 use std::io::Write;
 use std::time::Duration;
 
-use ringshot::driver::{DriverChoice, DriverKind, probe};
 use ringshot::load::compare::Series;
 use ringshot::load::{Comparison, Plan, Report, Stop, statistics};
 use ringshot::sys::affinity;
@@ -25,19 +25,17 @@ use crate::target::Target;
 use crate::warnings::{self, Warning};
 use crate::{plan, topology, watch};
 use origin::OriginProcess;
+use sides::{Side, Sides};
 
 /// Version of the JSON layout.
 const SCHEMA_VERSION: u32 = 1;
 /// The unmeasured start of each run is a tenth of it, but no longer than this.
 const ROUND_WARM_UP_MAX: Duration = Duration::from_millis(200);
 
-/// The contestants, in the order of the report.
-const DRIVERS: [DriverKind; 2] = [DriverKind::IoUring, DriverKind::Epoll];
-
 /// Runs the rounds and prints what they show.
 pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
     check_rounds(args.rounds)?;
-    require_io_uring()?;
+    let sides = Sides::choose(args)?;
     let interrupts = Interrupts::install()?;
     let placement = place(args)?;
     let origin = match args.url {
@@ -46,11 +44,11 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
     };
     let url = origin.as_ref().map(OriginProcess::url).or(args.url.as_deref()).unwrap_or_default();
     let target = Target::find(url)?;
-    let plan = round_plan(args, &target, &placement)?;
+    let plan = round_plan(args, sides, &target, &placement)?;
     plan.check().map_err(Failure::unusable)?;
     warnings::print(&Warning::of_placement(&placement));
     let mut session =
-        Session { plan, args, interrupts: &interrupts, rounds: [Vec::new(), Vec::new()] };
+        Session { plan, sides, args, interrupts: &interrupts, rounds: [Vec::new(), Vec::new()] };
     session.say(&format!("{}: {}", target.text, placement.describe()));
     session.warm_up()?;
     session.run_rounds()?;
@@ -59,11 +57,12 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
 
 /// The rounds as they go on.
 struct Session<'a> {
-    /// The run of a round; its driver is set for each.
+    /// The run of a round; its driver and host are set for each.
     plan: Plan,
+    sides: Sides,
     args: &'a CompareArgs,
     interrupts: &'a Interrupts,
-    /// The reports of each driver; after each round both have as many.
+    /// The reports of each side; after each round both have as many.
     rounds: [Vec<Report>; 2],
 }
 
@@ -73,19 +72,19 @@ impl Session<'_> {
             return Ok(());
         }
         self.say(&format!("warming up, {} each", length(self.args.warmup)));
-        for driver in DRIVERS {
+        for side in self.sides.0 {
             let stop = Stop::After(self.args.warmup);
             if self.interrupts.seen() {
                 return Ok(());
             }
-            self.drive(Plan { driver, stop, ..self.plan.clone() })?;
+            self.drive(side, Plan { stop, ..side.of(&self.plan) })?;
         }
         Ok(())
     }
 
     fn run_rounds(&mut self) -> Result<(), Failure> {
         for round in 0..self.args.rounds {
-            let Some(pair) = self.round(order(round))? else { break };
+            let Some(pair) = self.round(self.sides.order(round))? else { break };
             self.say(&round_line(round, self.args.rounds, &pair));
             for (reports, report) in self.rounds.iter_mut().zip(pair) {
                 reports.push(report);
@@ -94,28 +93,27 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Both drivers once, in this order; the reports are in the order of [`DRIVERS`].
+    /// Both sides once, in this order; the reports are in the order of [`Sides`].
     /// `None` if it was interrupted.
-    fn round(&self, order: [DriverKind; 2]) -> Result<Option<[Report; 2]>, Failure> {
-        let [first, second] = order.map(|driver| Plan { driver, ..self.plan.clone() });
-        let first = self.drive(first)?;
+    fn round(&self, order: [Side; 2]) -> Result<Option<[Report; 2]>, Failure> {
+        let [first, second] = order;
+        let first = self.drive(first, first.of(&self.plan))?;
         if self.interrupts.seen() {
             return Ok(None);
         }
-        let second = self.drive(second)?;
+        let second = self.drive(second, second.of(&self.plan))?;
         if self.interrupts.seen() {
             return Ok(None);
         }
-        let in_order = order == DRIVERS;
+        let in_order = order == self.sides.0;
         Ok(Some(if in_order { [first, second] } else { [second, first] }))
     }
 
-    fn drive(&self, plan: Plan) -> Result<Report, Failure> {
+    fn drive(&self, side: Side, plan: Plan) -> Result<Report, Failure> {
         let report = watch::drive(&plan, self.interrupts, None)?;
         if report.requests == 0 && !self.interrupts.seen() {
             return Err(Failure::nothing_succeeded(format_args!(
-                "nothing succeeded on {}: {}",
-                plan.driver,
+                "nothing succeeded with {side}: {}",
                 reason(&report)
             )));
         }
@@ -131,7 +129,7 @@ impl Session<'_> {
 
     fn comparison(&self) -> Comparison {
         let [of, to] = &self.rounds;
-        let name = DRIVERS.map(|driver| driver.to_string());
+        let name = self.sides.names();
         Comparison::new(
             Series { name: &name[0], reports: of },
             Series { name: &name[1], reports: to },
@@ -176,13 +174,6 @@ fn check_rounds(rounds: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-fn require_io_uring() -> Result<(), Failure> {
-    let choice = probe::choose(DriverChoice::IoUring);
-    choice.map(|_| ()).map_err(|blocked| {
-        Failure::unusable(format_args!("nothing to compare without io_uring: {blocked}"))
-    })
-}
-
 fn place(args: &CompareArgs) -> Result<Placement, Failure> {
     let server = if args.url.is_some() { Server::Theirs } else { Server::Ours };
     let siblings = |core| topology::siblings(core).unwrap_or_else(|| vec![core]);
@@ -195,10 +186,15 @@ fn place(args: &CompareArgs) -> Result<Placement, Failure> {
     Ok(placement)
 }
 
-fn round_plan(args: &CompareArgs, target: &Target, at: &Placement) -> Result<Plan, Failure> {
+fn round_plan(
+    args: &CompareArgs,
+    sides: Sides,
+    target: &Target,
+    at: &Placement,
+) -> Result<Plan, Failure> {
     let stop = Stop::After(args.duration);
-    let [driver, _] = DRIVERS;
-    let plan = plan::load(&args.load, target, at.client_cores.clone(), driver, stop)?;
+    let [side, _] = sides.0;
+    let plan = plan::load(&args.load, target, at.client_cores.clone(), side.driver, stop)?;
     Ok(Plan { warm_up: (args.duration / 10).min(ROUND_WARM_UP_MAX), ..plan })
 }
 
@@ -217,19 +213,13 @@ fn settings(args: &CompareArgs, plan: &Plan) -> json::Settings {
     }
 }
 
-/// ABBA: even rounds in the order of [`DRIVERS`], odd ones the other way round.
-fn order(round: u32) -> [DriverKind; 2] {
-    let [first, second] = DRIVERS;
-    if round.is_multiple_of(2) { [first, second] } else { [second, first] }
-}
-
-fn round_line(round: u32, rounds: u32, [uring, epoll]: &[Report; 2]) -> String {
+fn round_line(round: u32, rounds: u32, [of, to]: &[Report; 2]) -> String {
     format!(
         "round {} of {rounds}: {} and {} requests/s, ratio {:.3}",
         round + 1,
-        rate(uring.requests_per_second),
-        rate(epoll.requests_per_second),
-        uring.requests_per_second / epoll.requests_per_second,
+        rate(of.requests_per_second),
+        rate(to.requests_per_second),
+        of.requests_per_second / to.requests_per_second,
     )
 }
 
@@ -249,12 +239,6 @@ fn reason(report: &Report) -> String {
 mod tests {
     use super::*;
     use crate::output::sample;
-
-    #[test]
-    fn the_order_alternates() {
-        use DriverKind::{Epoll, IoUring};
-        assert_eq!([0, 1, 2].map(order), [[IoUring, Epoll], [Epoll, IoUring], [IoUring, Epoll]]);
-    }
 
     #[test]
     fn rounds_have_a_least_number() {

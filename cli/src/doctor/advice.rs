@@ -139,7 +139,7 @@ fn few_cores(cores: &[CoreReading]) -> Option<Advice> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::readings::{FeatureReading, IoUring, Limit};
+    use super::super::readings::{FeatureReading, HostReading, IoUring, Limit};
     use super::*;
 
     fn core(core: usize, siblings: &[usize], governor: Option<&str>) -> CoreReading {
@@ -168,6 +168,7 @@ pub(crate) mod tests {
                     used_for: "one SQE for all receives of a connection",
                 }],
             },
+            glommio: HostReading { available: true, problem: None },
             open_files: Some(limit),
             locked_memory_bytes: Some(Limit { soft: Bound::At(8 << 20), ..limit }),
             port_range: Some((1024, 65_535)),

@@ -6,6 +6,7 @@ pub(crate) mod readings;
 use std::fs;
 
 use ringshot::driver::probe::{self, Probe};
+use ringshot::host::Host;
 use ringshot::sys::affinity;
 
 use crate::args::{DoctorArgs, Format};
@@ -13,7 +14,9 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, json};
 use crate::topology;
 use advice::advice;
-use readings::{CoreReading, FeatureReading, Findings, IoUring, limits, ports, single};
+use readings::{
+    CoreReading, FeatureReading, Findings, HostReading, IoUring, limits, ports, single,
+};
 
 /// Looks, and prints what it found.
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
@@ -32,6 +35,7 @@ fn look(probe: &Probe) -> Findings {
         ringshot_version: env!("CARGO_PKG_VERSION"),
         kernel: probe.kernel.clone(),
         io_uring: io_uring(probe),
+        glommio: glommio(),
         open_files: limits(&limits_text, "Max open files"),
         locked_memory_bytes: limits(&limits_text, "Max locked memory"),
         port_range: read("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| ports(&text)),
@@ -55,6 +59,13 @@ fn io_uring(probe: &Probe) -> IoUring {
         blocked: probe.blocked.as_ref().map(ToString::to_string),
         features: features.collect(),
     }
+}
+
+fn glommio() -> HostReading {
+    let host =
+        "glommio".parse::<Host>().map_err(|_| "this program was built without it".to_owned());
+    let started = host.and_then(|host| host.try_start().map_err(|error| error.to_string()));
+    HostReading { available: started.is_ok(), problem: started.err() }
 }
 
 fn core(core: usize) -> CoreReading {

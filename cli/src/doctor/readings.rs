@@ -12,6 +12,7 @@ pub(crate) struct Findings {
     pub(crate) ringshot_version: &'static str,
     pub(crate) kernel: String,
     pub(crate) io_uring: IoUring,
+    pub(crate) glommio: HostReading,
     pub(crate) open_files: Option<Limit>,
     pub(crate) locked_memory_bytes: Option<Limit>,
     /// The first and the last local port.
@@ -29,6 +30,14 @@ pub(crate) struct IoUring {
     /// Why there is none, and the remedy.
     pub(crate) blocked: Option<String>,
     pub(crate) features: Vec<FeatureReading>,
+}
+
+/// Whether a host could be started.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct HostReading {
+    pub(crate) available: bool,
+    /// Why not, and the remedy.
+    pub(crate) problem: Option<String>,
 }
 
 /// One feature of `io_uring`.

@@ -67,12 +67,22 @@ fn head(document: &CompareDocument<'_>) -> String {
 fn rounds(document: &CompareDocument<'_>) -> String {
     let Settings { rounds, round_seconds, .. } = document.settings;
     let each = length(Duration::try_from_secs_f64(*round_seconds).unwrap_or_default());
+    let (side, common) = sides(&document.comparison.contestants);
     match document.interrupted {
         true => format!(
-            "{} of {rounds} rounds of {each} a driver, interrupted",
+            "{} of {rounds} rounds of {each} a {side}, interrupted{common}",
             document.rounds_completed
         ),
-        false => format!("{rounds} rounds of {each} a driver, in turn"),
+        false => format!("{rounds} rounds of {each} a {side}, in turn{common}"),
+    }
+}
+
+/// What the contestants differ in, and what is worth saying of what they have in common.
+fn sides(contestants: &[Contestant]) -> (&'static str, String) {
+    match contestants {
+        [of, to] if of.host != to.host => ("host", format!("; both with {}", of.driver)),
+        [of, _] if of.host != "thread" => ("driver", format!("; both on {}", of.host)),
+        _ => ("driver", String::new()),
     }
 }
 
@@ -160,6 +170,15 @@ latency p99            0.998      0.998 to 1.005   no difference shown
 ";
         assert_eq!(sample::with_document(render), expected);
         assert!(expected.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn hosts_are_told_apart() {
+        let mut contestants = sample::comparison().contestants;
+        contestants[1].host = "glommio".to_owned();
+        assert_eq!(sides(&contestants), ("host", "; both with io_uring".to_owned()));
+        contestants[0].host = "glommio".to_owned();
+        assert_eq!(sides(&contestants), ("driver", "; both on glommio".to_owned()));
     }
 
     #[test]

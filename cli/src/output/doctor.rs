@@ -5,7 +5,7 @@ use std::fmt::Display;
 use super::format::count;
 use crate::cores::format_ranges;
 use crate::doctor::advice::Advice;
-use crate::doctor::readings::{CoreReading, Findings, IoUring, Limit};
+use crate::doctor::readings::{CoreReading, Findings, HostReading, IoUring, Limit};
 
 const NOT_VISIBLE: &str = "not visible";
 
@@ -13,6 +13,7 @@ const NOT_VISIBLE: &str = "not visible";
 pub(crate) fn render(findings: &Findings) -> String {
     let sections = [
         io_uring(&findings.kernel, &findings.io_uring),
+        glommio(&findings.glommio),
         limits(findings),
         cores(&findings.cores),
         advice(&findings.advice),
@@ -38,6 +39,14 @@ fn io_uring(kernel: &str, io_uring: &IoUring) -> String {
     });
     let head = [line("kernel", kernel), line("io_uring", state)];
     head.into_iter().chain(features).collect()
+}
+
+fn glommio(glommio: &HostReading) -> String {
+    let state = match &glommio.problem {
+        None => "starts, for --host glommio".to_owned(),
+        Some(problem) => format!("no: {problem}"),
+    };
+    line("glommio", state)
 }
 
 fn limits(findings: &Findings) -> String {
@@ -106,6 +115,8 @@ kernel                6.12.0
 io_uring              full
   multishot receive          yes  tried on a socket pair (Linux 6.0, for: one SQE for all receives of a connection)
 
+glommio               starts, for --host glommio
+
 open files            1048576 (hard limit unlimited)
 locked memory, bytes  8388608 (hard limit unlimited)
 local ports           1024 to 65535
@@ -126,12 +137,14 @@ For a serious run nothing needs to change.
         let mut findings = sound();
         findings.io_uring.blocked = Some("ENOSYS: no such system call".to_owned());
         findings.io_uring.features[0].available = false;
+        findings.glommio.problem = Some("memory".to_owned());
         findings.open_files = None;
         findings.advice = vec![Advice { why: "slow".to_owned(), command: "faster".to_owned() }];
         let text = render(&findings);
         for part in [
             "io_uring              no: ENOSYS: no such system call\n",
             "multishot receive          no ",
+            "glommio               no: memory\n",
             "open files            not visible\n",
             "For a serious run:\n- slow\n    faster\n",
         ] {

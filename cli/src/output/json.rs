@@ -25,7 +25,7 @@ pub(crate) struct CompareDocument<'a> {
     pub(crate) url: &'a str,
     pub(crate) settings: &'a Settings,
     pub(crate) placement: &'a Placement,
-    /// Rounds that both drivers completed.
+    /// Rounds that both sides completed.
     pub(crate) rounds_completed: usize,
     /// Whether Ctrl-C cut it short.
     pub(crate) interrupted: bool,
@@ -41,11 +41,11 @@ pub(crate) struct Settings {
     pub(crate) pipeline: u32,
     pub(crate) keep_alive: bool,
     pub(crate) rounds: u32,
-    /// Measured time of one driver in a round.
+    /// Measured time of one side in a round.
     pub(crate) round_seconds: f64,
     /// Unmeasured start of each run, while its connections are opened and warm up.
     pub(crate) round_warm_up_seconds: f64,
-    /// Unmeasured run of each driver before the first round.
+    /// Unmeasured run of each side before the first round.
     pub(crate) warm_up_seconds: f64,
     /// Body length of the origin that was started; null when a URL was given.
     pub(crate) body_bytes: Option<u64>,

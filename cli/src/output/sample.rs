@@ -13,6 +13,7 @@ pub(crate) fn report() -> Report {
     Report {
         schema_version: 1,
         driver: "io_uring".to_owned(),
+        host: "thread".to_owned(),
         requests: 3_412_345,
         errors: 0,
         cancelled: 0,

@@ -39,11 +39,17 @@ fn head(headline: &Headline<'_>, report: &Report) -> String {
     let depth = if *pipeline > 1 { format!(", pipeline {pipeline}") } else { String::new() };
     let cut = if report.interrupted { "; interrupted" } else { "" };
     format!(
-        "{method} {url}\n{}, {} on {}{depth}{cut}\n",
+        "{method} {url}\n{}{}, {} on {}{depth}{cut}\n",
         report.driver,
+        on_host(&report.host),
         counted(u64::from(*connections), "connection"),
         cores::name(&numbers),
     )
+}
+
+/// Where the loop ran on something else than a thread of its own.
+fn on_host(host: &str) -> String {
+    if host == "thread" { String::new() } else { format!(" on {host}") }
 }
 
 fn totals(report: &Report) -> String {
@@ -231,8 +237,10 @@ Core     connections        requests    a second     errors     busy
     fn pipeline_and_interruption_are_named() {
         let mut report = sample::report();
         report.interrupted = true;
+        report.host = "glommio".to_owned();
         let text = head(&Headline { pipeline: 16, ..HEADLINE }, &report);
-        assert!(text.ends_with("64 connections on core 1, pipeline 16; interrupted\n"), "{text}");
+        let line = "io_uring on glommio, 64 connections on core 1, pipeline 16; interrupted\n";
+        assert!(text.ends_with(line), "{text}");
     }
 
     #[test]

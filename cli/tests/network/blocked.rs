@@ -51,6 +51,29 @@ fn who_insists_is_told_the_remedy() {
 }
 
 #[test]
+fn glommio_is_refused_with_the_remedy() {
+    if !io_uring_works() {
+        return;
+    }
+    let words = ["glommio needs io_uring", "seccomp", "use the thread host"];
+    let args = ["run", "http://127.0.0.1:9/", "--host", "glommio", "--driver", "epoll"];
+    behind_filter(&args).check_refused(&words);
+    let value = behind_filter(&["doctor", "-o", "json"]).json_with_code(0);
+    let found = &value["glommio"];
+    assert_eq!(found["available"], false, "{value:#}");
+    assert!(found["problem"].as_str().is_some_and(|why| why.contains("seccomp")), "{value:#}");
+}
+
+#[test]
+fn doctor_starts_glommio() {
+    if !io_uring_works() {
+        return;
+    }
+    let value = ringshot(&["doctor", "-o", "json"]).json_with_code(0);
+    assert_eq!(value["glommio"]["available"], true, "{value:#}");
+}
+
+#[test]
 fn bad_input_is_one_line_there_too() {
     behind_filter(&["run", "http://127.0.0.1:9/", "-c", "0"]).check_refused(&["connections"]);
     let server = Server::start(&[]);

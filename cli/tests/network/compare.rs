@@ -98,6 +98,34 @@ fn it_takes_a_url() {
 }
 
 #[test]
+fn it_sets_hosts_against_each_other() {
+    if !io_uring_works() {
+        return;
+    }
+    let hosts = ["-q", "-o", "json", "--hosts", "glommio,thread", "--driver", "epoll"];
+    let value = ringshot(&[&SHORT[..], &hosts].concat()).json_with_code(0);
+    check_schema("compare.schema.json", &value);
+    let told = |index: usize, key: &str| value["contestants"][index][key].clone();
+    for (index, host) in ["glommio", "thread"].into_iter().enumerate() {
+        assert_eq!((told(index, "name"), told(index, "host")), (host.into(), host.into()));
+        assert_eq!(
+            (told(index, "driver"), told(index, "errors_total")),
+            ("epoll".into(), 0.into())
+        );
+    }
+    let ratio = &value["ratios"][0];
+    assert_eq!((&ratio["of"], &ratio["to"]), (&"glommio".into(), &"thread".into()));
+}
+
+#[test]
+fn hosts_must_differ() {
+    let check =
+        |hosts| ringshot(&["compare", "--hosts", hosts]).check_refused(&["two that differ"]);
+    check("thread,thread");
+    check("thread,glommio,thread");
+}
+
+#[test]
 fn the_text_gives_a_verdict() {
     if !io_uring_works() {
         return;

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::program::{Server, drivers, ringshot};
+use super::program::{Server, drivers, io_uring_works, ringshot};
 
 /// The keys of `run` that others rely on, with their kinds as JSON Schema names them.
-const CONTRACT: [(&str, &str); 12] = [
+const CONTRACT: [(&str, &str); 13] = [
     ("requests", "integer"),
     ("errors", "integer"),
     ("seconds", "number"),
@@ -19,6 +19,7 @@ const CONTRACT: [(&str, &str); 12] = [
     ("outcomes", "object"),
     ("cores", "array"),
     ("driver", "string"),
+    ("host", "string"),
     ("resident_bytes_max", "integer"),
 ];
 
@@ -26,15 +27,17 @@ const PERCENTILES: [&str; 6] = ["p50", "p90", "p99", "p99_9", "p99_99", "max"];
 
 #[test]
 fn a_timed_run_keeps_the_contract() {
-    for driver in drivers() {
+    let hosts = if io_uring_works() { &["thread", "glommio"][..] } else { &["thread"] };
+    for (driver, host) in drivers().into_iter().flat_map(|d| hosts.iter().map(move |h| (d, *h))) {
         let server = Server::start(&[]);
-        let args = ["run", &server.url, "-d", "1s", "-c", "4", "-o", "json", "--driver", driver];
+        let load = ["run", &server.url, "-d", "1s", "-c", "4", "-o", "json"];
+        let args = [&load[..], &["--driver", driver, "--host", host]].concat();
         let value = ringshot(&args).json_with_code(0);
         check_schema("run.schema.json", &value);
         for (key, kind) in CONTRACT {
             assert!(is_a(kind, &value[key]), "{key}: {value:#}");
         }
-        assert_eq!(value["driver"], driver);
+        assert_eq!((&value["driver"], &value["host"]), (&driver.into(), &host.into()));
         assert!(!value["cores"].as_array().expect("cores").is_empty(), "{value:#}");
         check_figures(&value);
         // What came after the end was not measured, but was served.

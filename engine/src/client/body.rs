@@ -12,7 +12,8 @@ use http::{HeaderMap, Method};
 use super::Target;
 use super::call::Call;
 use super::response::{Fetched, Response, Timings, Whole};
-use crate::error::{Error, Kind, LimitKind, Phase};
+use crate::error::Error;
+use crate::shard::pool::exchange::Stamps;
 
 /// A body that is received as it is read: whoever does not read stops the server. Dropping it unread throws away a little, or closes the connection.
 ///
@@ -43,7 +44,7 @@ use crate::error::{Error, Kind, LimitKind, Phase};
 pub struct Body {
     source: Source,
     trailers: Option<Box<HeaderMap>>,
-    timings: Option<Timings>,
+    stamps: Option<Stamps>,
     max_body_bytes: u64,
     method: Method,
     target: Target,
@@ -75,8 +76,8 @@ pub(crate) struct Origin {
 }
 
 impl Body {
-    pub(crate) fn whole(whole: Whole, timings: Timings, origin: Origin) -> Self {
-        Self::new(Source::Whole(whole.bytes), whole.trailers, Some(timings), origin)
+    pub(crate) fn whole(whole: Whole, stamps: Stamps, origin: Origin) -> Self {
+        Self::new(Source::Whole(whole.bytes), whole.trailers, Some(stamps), origin)
     }
 
     pub(crate) fn of_call(call: Arc<Call>, origin: Origin) -> Self {
@@ -86,11 +87,11 @@ impl Body {
     fn new(
         source: Source,
         trailers: Option<Box<HeaderMap>>,
-        timings: Option<Timings>,
+        stamps: Option<Stamps>,
         origin: Origin,
     ) -> Self {
         let Origin { method, target, max_body_bytes } = origin;
-        Self { source, trailers, timings, max_body_bytes, method, target }
+        Self { source, trailers, stamps, max_body_bytes, method, target }
     }
 
     /// The next piece, as it came; `None` at the end.
@@ -120,7 +121,7 @@ impl Body {
             Ok(Err(ended)) => {
                 self.source = Source::Over;
                 self.trailers = ended.trailers;
-                self.timings = ended.timings;
+                self.stamps = ended.stamps;
                 Ok(None)
             }
             Err(error) => {
@@ -133,7 +134,7 @@ impl Body {
     /// All of it, at most as many bytes as the request or the client allows.
     ///
     /// # Errors
-    /// As [`Body::chunk`], and [`Kind::Limit`] for a body that is longer.
+    /// As [`Body::chunk`], and [`Kind::Limit`](crate::error::Kind::Limit) for a body that is longer.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
         let max = self.max_body_bytes;
         self.read_all(max).await
@@ -192,7 +193,7 @@ impl Body {
     /// How long each phase took, `done` included, once the body has been read to its end.
     #[must_use]
     pub fn timings(&self) -> Option<Timings> {
-        self.timings
+        self.stamps.as_ref().map(Timings::of)
     }
 
     async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
@@ -200,8 +201,7 @@ impl Body {
         let mut all = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
             if (first.len() + all.len() + chunk.len()) as u64 > max {
-                let kind = Kind::Limit(LimitKind::Body { max_bytes: max });
-                let error = Error::new(kind, Phase::Body);
+                let error = Error::body_too_long(max);
                 return Err(error.with_request(&self.method, self.target.redacted()));
             }
             if first.is_empty() && all.is_empty() {
@@ -257,7 +257,7 @@ impl Response<Body> {
     pub async fn fetch(mut self) -> Result<Fetched, Error> {
         let max = self.body.max_body_bytes;
         let bytes = self.body.read_all(max).await?;
-        self.meta.timings = self.body.timings.unwrap_or(self.meta.timings);
+        self.meta.stamps = self.body.stamps.unwrap_or(self.meta.stamps);
         Ok(self.map(|mut body| Whole { bytes, trailers: body.trailers.take() }))
     }
 }

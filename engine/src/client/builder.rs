@@ -141,7 +141,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Limits requests that wait for a connection: one more fails at once with [`Kind::PoolFull`].
+    /// Limits requests that wait for a connection while none is being made for them: one more fails at once with [`Kind::PoolFull`].
     pub fn max_waiters(mut self, max: impl Into<Option<u32>>) -> Self {
         self.pool.max_waiters = max.into();
         self
@@ -276,6 +276,7 @@ impl ClientBuilder {
         let settings = Settings {
             id,
             pool: Arc::clone(&pool),
+            plain: h1::PlainFields::of(bytes_of(&self.headers)),
             headers: self.headers,
             retry: self.retry,
             redirects: self.redirects,
@@ -310,6 +311,10 @@ impl ClientBuilder {
             format!("max_conns is {wanted}, but the engine has room for {slots} connections a core: raise `conns_per_core`")
         })
     }
+}
+
+fn bytes_of(fields: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
 }
 
 /// Connections that the file limit leaves room for.

@@ -20,10 +20,11 @@ use http::HeaderMap;
 
 use super::local::LocalClient;
 use super::local_body::LocalBody;
-use super::request::Request;
-use super::response::{Meta, Response, Timings, Whole};
+use super::parcel::Parcel;
+use super::response::{Meta, Response, Whole};
 use super::settings::Settings;
 use crate::error::{Error, Kind, Phase};
+use crate::shard::pool::exchange::Stamps;
 
 /// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
 const BETWEEN_BYTES_MAX: usize = 64 << 10;
@@ -39,7 +40,7 @@ pub(crate) enum Reply {
 
 #[derive(Default)]
 struct State {
-    request: Option<Request>,
+    parcel: Option<Box<Parcel>>,
     reply: Option<Reply>,
     pieces: VecDeque<Bytes>,
     /// Bytes in `pieces`.
@@ -66,7 +67,7 @@ enum Told {
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
     pub(crate) trailers: Option<Box<HeaderMap>>,
-    pub(crate) timings: Option<Timings>,
+    pub(crate) stamps: Option<Stamps>,
     /// Bytes thrown away, if that was asked for.
     pub(crate) discarded: u64,
 }
@@ -107,8 +108,8 @@ impl Delivery {
     /// Serves the call, unless its handle is gone before.
     pub(crate) async fn serve(self, client: LocalClient) {
         let call = &*self.0;
-        let Some(request) = call.lock().request.take() else { return };
-        let mut work = pin!(call.work(&client, request));
+        let Some(parcel) = call.lock().parcel.take() else { return };
+        let mut work = pin!(call.work(&client, parcel));
         poll_fn(|cx| {
             if call.is_cancelled() {
                 return Poll::Ready(());
@@ -128,8 +129,8 @@ impl Delivery {
 }
 
 impl Call {
-    pub(crate) fn new(settings: Arc<Settings>, request: Request) -> Arc<Self> {
-        let state = State { request: Some(request), ..State::default() };
+    pub(crate) fn new(settings: Arc<Settings>, parcel: Box<Parcel>) -> Arc<Self> {
+        let state = State { parcel: Some(parcel), ..State::default() };
         Arc::new(Self {
             settings,
             state: Mutex::new(state),
@@ -245,8 +246,8 @@ impl Call {
         }
     }
 
-    async fn work(&self, client: &LocalClient, request: Request) {
-        match client.send(request).await {
+    async fn work(&self, client: &LocalClient, parcel: Box<Parcel>) {
+        match client.send_parcel(parcel).await {
             Err(error) => self.reply(Reply::Failed(error)),
             Ok(response) => self.deliver(response).await,
         }
@@ -254,9 +255,9 @@ impl Call {
 
     async fn deliver(&self, response: Response<LocalBody>) {
         let Response { meta, mut body } = response;
-        if let Some((whole, timings)) = body.take_whole() {
+        if let Some((whole, stamps)) = body.take_whole() {
             let mut meta = meta;
-            meta.timings = timings.unwrap_or(meta.timings);
+            meta.stamps = stamps.unwrap_or(meta.stamps);
             self.reply(Reply::Whole(meta, whole));
             return;
         }
@@ -272,8 +273,8 @@ impl Call {
                 None => {}
                 Some(Ok(Some(piece))) => self.push(piece),
                 Some(Ok(None)) => {
-                    let (trailers, timings) = body.take_end();
-                    self.end(Ok(Ended { trailers, timings, discarded: 0 }));
+                    let (trailers, stamps) = body.take_end();
+                    self.end(Ok(Ended { trailers, stamps, discarded: 0 }));
                     return;
                 }
                 Some(Err(error)) => return self.end(Err(error)),

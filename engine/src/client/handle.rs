@@ -9,6 +9,7 @@ use http::Method;
 use super::body::{Body, Origin};
 use super::call::{Call, Delivery, Reply};
 use super::engine::{Engine, Note, Observed};
+use super::parcel::Parcel;
 use super::request::Request;
 use super::response::{Fetched, Response};
 use super::settings::Settings;
@@ -126,13 +127,18 @@ impl Client {
     /// # Errors
     /// [`Error`] says what happened, in which phase, and whether it may be tried again.
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
+        self.send_parcel(request.into()).await
+    }
+
+    async fn send_parcel(&self, parcel: Box<Parcel>) -> Result<Response, Error> {
+        let request = &parcel.request;
         let origin = Origin {
             method: request.method.clone(),
             target: request.target.clone(),
             max_body_bytes: request.max_body_bytes.unwrap_or(self.0.settings.max_body_bytes),
         };
-        let host = request.target.origin.number();
-        let call = Call::new(Arc::clone(&self.0.settings), request);
+        let host = request.target.origin().number();
+        let call = Call::new(Arc::clone(&self.0.settings), parcel);
         let mut placed = self.place(host, call).await.map_err(|()| {
             let error = Error::new(Kind::Shutdown, Phase::Queue);
             error.with_request(&origin.method, origin.target.redacted())
@@ -142,8 +148,8 @@ impl Client {
         match reply {
             Reply::Failed(error) => Err(error),
             Reply::Whole(meta, whole) => {
-                let timings = meta.timings;
-                Ok(Response { meta, body: Body::whole(whole, timings, origin) })
+                let stamps = meta.stamps;
+                Ok(Response { meta, body: Body::whole(whole, stamps, origin) })
             }
             Reply::Head(meta) => {
                 let body = Body::of_call(Arc::clone(&placed.call), origin);
@@ -197,10 +203,10 @@ impl RequestBuilder<&Client> {
     /// # Errors
     /// As [`Client::send`], and what was wrong with the request.
     pub async fn send(self) -> Result<Response, Error> {
-        let (client, mut request) = self.into_parts()?;
+        let (client, mut parcel) = self.into_parts()?;
         let default = client.0.settings.redirects.unwrap_or(REDIRECTS_DEFAULT);
-        request.redirects.get_or_insert(default);
-        client.send(request).await
+        parcel.request.redirects.get_or_insert(default);
+        client.send_parcel(parcel).await
     }
 
     /// Sends it, follows redirects likewise, and reads all of the body.

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 
-use super::local_body::{LocalBody, Origin};
+use super::local_body::LocalBody;
+use super::parcel::Parcel;
 use super::request::{Request, Source};
-use super::response::{ConnInfo, Fetched, Meta, Response, Timings};
+use super::response::{ConnInfo, Fetched, Meta, Response};
 use super::settings::Settings;
 use super::upload;
 use super::{Attempt, Client, REDIRECTS_DEFAULT, RequestBuilder, Target, redirect};
@@ -19,8 +20,10 @@ use crate::clock::Instant;
 use crate::error::{Error, Kind, Phase, RedirectKind};
 use crate::proto::h1::{BodyLength, Persistence, RequestHead};
 use crate::proto::url::UrlError;
+use crate::shard::TotalFrom;
 use crate::shard::pool::desk::{Desk, InFlight, Lookup, Submission};
 use crate::shard::pool::exchange::{Failed, Outgoing};
+use crate::shard::pool::head::Head;
 use crate::shard::pool::slab::Id;
 use crate::shard::tasks::{Spawner, Task};
 
@@ -188,12 +191,13 @@ pub struct LocalClient {
 /// A request that is on its way: what has to be known to try it again.
 struct Job<'a> {
     client: &'a LocalClient,
-    request: Request,
-    submitted: Instant,
-    attempts: u8,
-    redirects: u32,
-    /// The next attempt needs a fresh connection.
-    fresh: bool,
+    parcel: Box<Parcel>,
+}
+
+/// The head of a response, and the hold on what is still to come.
+struct Answer {
+    meta: Box<Meta>,
+    in_flight: InFlight,
 }
 
 impl LocalClient {
@@ -228,12 +232,17 @@ impl LocalClient {
     /// # Errors
     /// [`Error`] says what happened, in which phase, and whether it may be tried again.
     pub async fn send(&self, request: Request) -> Result<Response<LocalBody>, Error> {
-        let submitted = self.now();
+        self.send_parcel(request.into()).await
+    }
+
+    pub(super) fn send_parcel(
+        &self,
+        mut parcel: Box<Parcel>,
+    ) -> impl Future<Output = Result<Response<LocalBody>, Error>> {
+        parcel.submitted = self.now();
         let settings = &self.member.settings;
         settings.retry.deposit();
-        Job { client: self, request, submitted, attempts: 0, redirects: 0, fresh: false }
-            .run()
-            .await
+        Job { client: self, parcel }.run()
     }
 
     /// Sends a request and reads all of its body, at most as many bytes as the request or the client allows.
@@ -253,75 +262,106 @@ impl LocalClient {
 impl Job<'_> {
     async fn run(mut self) -> Result<Response<LocalBody>, Error> {
         loop {
-            self.attempts = self.attempts.saturating_add(1);
-            let body = self.request.body.0.try_clone();
+            self.parcel.attempts = self.parcel.attempts.saturating_add(1);
+            let body = self.parcel.request.body.0.try_clone();
             let outcome = self.attempt().await;
-            let settings = &self.client.member.settings;
             match &outcome {
-                Ok(response) => {
-                    let status = response.status();
+                Ok(answer) => {
+                    let status = answer.meta.head.status;
                     // 417: the server does not do what was expected (RFC 9110 15.5.18).
-                    if status.as_u16() == 417 && self.request.expects_continue {
-                        let Some(body) = body else { return outcome };
-                        self.request.expects_continue = false;
-                        self.request.body.0 = body;
+                    if status.as_u16() == 417 && self.parcel.request.expects_continue {
+                        let Some(body) = body else { return self.end(outcome) };
+                        self.parcel.request.expects_continue = false;
+                        self.parcel.request.body.0 = body;
                         continue;
                     }
                     if redirect::is_redirect(status) && self.follows() {
-                        if !self.follow(body, response)? {
-                            return outcome;
+                        if !self.follow(body, &answer.meta.head)? {
+                            return self.end(outcome);
                         }
                         continue;
                     }
+                    let repeats = self.may_repeat() && body.is_some();
                     let attempt = Attempt::Response(status);
-                    if !self.may_repeat()
-                        || body.is_none()
-                        || !settings.retry.wants(self.attempts, &attempt)
-                    {
-                        return outcome;
-                    }
-                    let wait = settings.retry.wait(self.attempts, Some(response.headers()));
+                    let Some(wait) = self.wait_of(repeats, &attempt, Some(&answer.meta.head))
+                    else {
+                        return self.end(outcome);
+                    };
                     // Its permit and its connection are others' meanwhile.
                     drop(outcome);
                     self.again(body, wait).await;
                 }
                 Err(error) => {
-                    if body.is_some() && self.is_stale(error) {
-                        self.fresh = true;
+                    if self.is_stale(error, body.as_ref()) {
+                        self.parcel.fresh = true;
                         self.again(body, Duration::ZERO).await;
                         continue;
                     }
-                    let attempt = Attempt::Failed(error);
                     let safe = self.may_repeat() || !error.may_have_been_processed();
-                    if !safe || body.is_none() || !settings.retry.wants(self.attempts, &attempt) {
-                        return outcome;
-                    }
-                    let wait = settings.retry.wait(self.attempts, None);
+                    let attempt = Attempt::Failed(error);
+                    let Some(wait) = self.wait_of(safe && body.is_some(), &attempt, None) else {
+                        return self.end(outcome);
+                    };
                     self.again(body, wait).await;
                 }
             }
         }
     }
 
+    /// How long to wait before the request is sent again, if it may be, if its policy wants that, and if time is left.
+    fn wait_of(
+        &self,
+        repeats: bool,
+        attempt: &Attempt<'_>,
+        head: Option<&Head>,
+    ) -> Option<Duration> {
+        let (retry, attempts) = (&self.client.member.settings.retry, self.parcel.attempts);
+        if !repeats || !retry.is_worth(attempts, attempt) {
+            return None;
+        }
+        let wait = retry.wait(attempts, head.map(Head::headers));
+        let in_time = self.deadline().is_none_or(|deadline| self.client.now() + wait < deadline);
+        (in_time && retry.withdraw()).then_some(wait)
+    }
+
+    /// When the total timeout passes, if there is one and it has begun.
+    fn deadline(&self) -> Option<Instant> {
+        let timeouts = &self.client.member.settings.pool.config.timeouts;
+        let total = self.parcel.request.timeout.or(timeouts.total)?;
+        let since = match timeouts.total_from {
+            TotalFrom::Submit => Some(self.parcel.submitted),
+            TotalFrom::Acquire => self.parcel.admitted,
+        };
+        since.map(|since| since + total)
+    }
+
+    /// What is known of the request goes with the body that is still to come.
+    fn end(mut self, outcome: Result<Answer, Error>) -> Result<Response<LocalBody>, Error> {
+        let Answer { meta, in_flight } = outcome?;
+        let default = self.client.member.settings.max_body_bytes;
+        self.parcel.request.max_body_bytes.get_or_insert(default);
+        Ok(Response { meta, body: LocalBody::new(in_flight, self.parcel) })
+    }
+
     fn may_repeat(&self) -> bool {
-        self.request.is_idempotent()
+        self.parcel.request.is_idempotent()
     }
 
     /// A body that was partly made when a reused connection died: the pool could not repeat it, but whoever can make it again may.
-    fn is_stale(&self, error: &Error) -> bool {
+    fn is_stale(&self, error: &Error, body: Option<&Source>) -> bool {
         let harmless = self.may_repeat() || !error.may_have_been_processed();
         let stale = error.is_reused() && error.got_bytes() == 0;
         let retries = self.client.member.settings.pool.config.retry_stale;
         retries
             && stale
             && harmless
-            && !self.fresh
+            && !self.parcel.fresh
             && matches!(error.kind(), Kind::Closed | Kind::Io(_))
-            && matches!(self.request.body.0, Source::File(_))
+            && matches!(body, Some(Source::File(_)))
     }
 
     async fn again(&mut self, body: Option<Source>, wait: Duration) {
-        self.request.body.0 = body.unwrap_or_default();
+        self.parcel.request.body.0 = body.unwrap_or_default();
         if !wait.is_zero() {
             self.client.ctx.sleep(wait).await;
         }
@@ -333,80 +373,85 @@ impl Job<'_> {
 
     fn redirects_max(&self) -> u32 {
         let settings = &self.client.member.settings;
-        self.request.redirects.or(settings.redirects).unwrap_or_default()
+        self.parcel.request.redirects.or(settings.redirects).unwrap_or_default()
     }
 
     /// Turns the request into the one that a redirect asks for; `false` if it asks for none.
-    fn follow(
-        &mut self,
-        body: Option<Source>,
-        response: &Response<LocalBody>,
-    ) -> Result<bool, Error> {
+    fn follow(&mut self, body: Option<Source>, head: &Head) -> Result<bool, Error> {
         let max = self.redirects_max();
-        let (method, url) = (self.request.method.clone(), self.request.target.redacted());
-        let outcome = if self.redirects >= max {
+        let (method, url) =
+            (self.parcel.request.method.clone(), self.parcel.request.target.redacted());
+        let (origin, attempts) =
+            (Arc::clone(self.parcel.request.target.origin()), self.parcel.attempts);
+        let outcome = if self.parcel.redirects >= max {
             Err(RedirectKind::TooMany { max })
         } else {
-            redirect::follow(&mut self.request, body, response.status(), response.headers())
+            redirect::follow(&mut self.parcel.request, body, head.status, head.headers())
         };
-        self.redirects += 1;
+        if let Ok(true) = outcome {
+            let strays = *self.parcel.request.target.origin() != origin;
+            let parcel = &mut *self.parcel;
+            parcel.redirects += 1;
+            parcel.strayed |= strays;
+            // What follows is a request of its own.
+            (parcel.attempts, parcel.fresh) = (0, false);
+        }
         outcome.map_err(|kind| {
-            let elapsed = self.client.now() - self.submitted;
+            let elapsed = self.client.now() - self.parcel.submitted;
             Error::new(Kind::Redirect(kind), Phase::Redirect)
                 .with_request(&method, url)
-                .with_attempt(self.attempts, elapsed)
+                .with_attempt(attempts, elapsed)
         })
     }
 
     /// Sends the request once, and waits for the head.
-    async fn attempt(&mut self) -> Result<Response<LocalBody>, Error> {
-        let source = std::mem::take(&mut self.request.body.0);
+    async fn attempt(&mut self) -> Result<Answer, Error> {
+        let source = std::mem::take(&mut self.parcel.request.body.0);
         let opened = upload::open(source);
         let opened = opened.map_err(|error| {
             self.error(Error::new(Kind::RequestBody(error.to_string()), Phase::Build))
         });
-        let (length, body, mut upload) = opened?;
+        let (length, body, upload) = opened?;
+        self.parcel.upload = upload;
         let in_flight = self.submit(length, body)?;
+        let upload = &mut self.parcel.upload;
         let head = poll_fn(|cx| {
             upload.poll(&in_flight, cx);
             in_flight.poll_head(cx)
         });
-        let head = head.await.map_err(|failed| self.error(error_of(&failed)))?;
+        let head = head.await;
         let stamps = in_flight.stamps();
-        let retried = u8::from(in_flight.was_retried() && !self.fresh);
+        let retried = u8::from(in_flight.was_retried() && !self.parcel.fresh);
+        self.parcel.attempts = self.parcel.attempts.saturating_add(retried);
+        if stamps.queued != Instant::default() {
+            self.parcel.admitted.get_or_insert(stamps.queued);
+        }
+        let head = head.map_err(|failed| self.error(error_of(&failed)))?;
         let meta = Meta {
             head,
-            timings: Timings::of(&stamps),
+            stamps,
             connection: ConnInfo::of(in_flight.carrier(), self.client.ctx.core()),
-            target: self.request.target.clone(),
-            attempts: self.attempts.saturating_add(retried),
-            redirects: self.redirects,
+            target: self.parcel.request.target.clone(),
+            attempts: self.parcel.attempts,
+            redirects: self.parcel.redirects,
         };
-        let max_body_bytes =
-            self.request.max_body_bytes.unwrap_or(self.client.member.settings.max_body_bytes);
-        let origin = Origin {
-            method: self.request.method.clone(),
-            target: self.request.target.clone(),
-            attempts: self.attempts,
-            submitted: self.submitted,
-        };
-        let body = LocalBody::new(in_flight, upload, origin, max_body_bytes);
-        Ok(Response { meta: Box::new(meta), body })
+        Ok(Answer { meta: Box::new(meta), in_flight })
     }
 
     fn submit(&self, length: BodyLength, body: Outgoing) -> Result<InFlight, Error> {
-        let request = &self.request;
+        let request = &self.parcel.request;
         let settings = &self.client.member.settings;
         let expects = request.expects_continue && !matches!(body, Outgoing::None);
         let submission = Submission {
             client: self.client.member.number,
-            origin: Arc::clone(&request.target.origin),
+            origin: Arc::clone(request.target.origin()),
             body,
             expects,
             idempotent: request.is_idempotent(),
-            needs_fresh: self.fresh,
+            needs_fresh: self.parcel.fresh,
             total: request.timeout,
-            submitted: self.submitted,
+            submitted: self.parcel.submitted,
+            admitted: self.parcel.admitted,
         };
         let head = RequestHead {
             method: &request.method,
@@ -415,17 +460,23 @@ impl Job<'_> {
             body: length,
             persistence: Persistence::KeepAlive,
         };
-        let fields = || fields_of(&settings.headers, &request.headers, expects);
+        let strayed = self.parcel.strayed;
+        let fields = || fields_of(&settings.headers, &request.headers, expects, strayed);
         let desk = &self.client.ctx.0.desk;
-        let submitted = desk.submit(submission, |out| head.encode(fields, out));
+        let submitted = desk.submit(submission, |out| match &settings.plain {
+            Some(plain) if request.headers.is_empty() && !expects && !strayed => {
+                head.encode_plain(plain, out)
+            }
+            _ => head.encode(fields, out),
+        });
         submitted.map_err(|error| self.error(Error::new(Kind::Request(error), Phase::Build)))
     }
 
     fn error(&self, error: Error) -> Error {
         error
-            .with_request(&self.request.method, self.request.target.redacted())
-            .idempotent(self.request.is_idempotent())
-            .with_attempt(self.attempts, self.client.now() - self.submitted)
+            .with_request(&self.parcel.request.method, self.parcel.request.target.redacted())
+            .idempotent(self.parcel.request.is_idempotent())
+            .with_attempt(self.parcel.attempts, self.client.now() - self.parcel.submitted)
     }
 }
 
@@ -433,13 +484,16 @@ pub(super) fn error_of(failed: &Failed) -> Error {
     Error::new(failed.kind.clone(), failed.phase).with_progress(&failed.progress)
 }
 
-/// The client's own fields, but for those that the request has itself, then the request's.
+/// The client's own fields, but for those that the request has itself and, once it has left the first origin, secrets; then the request's.
 fn fields_of<'a>(
     defaults: &'a HeaderMap,
     own: &'a HeaderMap,
     expects: bool,
+    strayed: bool,
 ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-    let defaults = defaults.iter().filter(|(name, _)| own.is_empty() || !own.contains_key(*name));
+    let defaults = defaults.iter().filter(move |(name, _)| {
+        !(own.contains_key(*name) || strayed && redirect::SECRETS.contains(name))
+    });
     let expect = expects.then_some((&b"expect"[..], &b"100-continue"[..]));
     defaults
         .chain(own.iter())
@@ -453,10 +507,10 @@ impl RequestBuilder<&LocalClient> {
     /// # Errors
     /// As [`LocalClient::send`], and what was wrong with the request.
     pub async fn send(self) -> Result<Response<LocalBody>, Error> {
-        let (client, mut request) = self.into_parts()?;
+        let (client, mut parcel) = self.into_parts()?;
         let default = client.member.settings.redirects.unwrap_or(REDIRECTS_DEFAULT);
-        request.redirects.get_or_insert(default);
-        client.send(request).await
+        parcel.request.redirects.get_or_insert(default);
+        client.send_parcel(parcel).await
     }
 }
 

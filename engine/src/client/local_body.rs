@@ -4,47 +4,27 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 
-use super::Target;
 use super::local::error_of;
+use super::parcel::Parcel;
 use super::response::{Fetched, Response, Timings, Whole};
-use super::upload::Upload;
 use crate::clock::Instant;
-use crate::error::{Error, Kind, LimitKind, Phase};
+use crate::error::Error;
 use crate::shard::pool::desk::InFlight;
-use crate::shard::pool::exchange::Failed;
+use crate::shard::pool::exchange::{Failed, Stamps};
 
 /// A body on the core that receives it. Not reading it stops the receiving, and with it the server; dropping it unread throws away a little, or closes the
 /// connection.
 #[derive(Debug)]
 pub struct LocalBody {
     in_flight: Option<InFlight>,
-    upload: Upload,
-    origin: Origin,
-    trailers: Option<Box<HeaderMap>>,
-    timings: Option<Timings>,
-    max_body_bytes: u64,
-}
-
-/// Which request a body belongs to.
-#[derive(Debug)]
-pub(super) struct Origin {
-    pub(super) method: Method,
-    pub(super) target: Target,
-    pub(super) attempts: u8,
-    pub(super) submitted: Instant,
+    parcel: Box<Parcel>,
 }
 
 impl LocalBody {
-    pub(super) fn new(
-        in_flight: InFlight,
-        upload: Upload,
-        origin: Origin,
-        max_body_bytes: u64,
-    ) -> Self {
-        let in_flight = Some(in_flight);
-        Self { in_flight, upload, origin, trailers: None, timings: None, max_body_bytes }
+    pub(super) fn new(in_flight: InFlight, parcel: Box<Parcel>) -> Self {
+        Self { in_flight: Some(in_flight), parcel }
     }
 
     /// The next piece of the body, as it came; `None` at its end.
@@ -61,7 +41,7 @@ impl LocalBody {
     /// As [`LocalBody::chunk`].
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
         let Some(in_flight) = &self.in_flight else { return Poll::Ready(Ok(None)) };
-        self.upload.poll(in_flight, cx);
+        self.parcel.upload.poll(in_flight, cx);
         let polled = std::task::ready!(in_flight.poll_chunk(cx));
         Poll::Ready(match polled {
             Ok(Some(chunk)) => Ok(Some(chunk)),
@@ -76,9 +56,9 @@ impl LocalBody {
     /// All of the body, at most as many bytes as the request or the client allows.
     ///
     /// # Errors
-    /// As [`LocalBody::chunk`], and [`Kind::Limit`] for a body that is longer.
+    /// As [`LocalBody::chunk`], and [`Kind::Limit`](crate::error::Kind::Limit) for a body that is longer.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
-        let max = self.max_body_bytes;
+        let max = self.max_body_bytes();
         self.read_all(max).await
     }
 
@@ -105,7 +85,7 @@ impl LocalBody {
     /// As [`LocalBody::chunk`].
     pub async fn discard(mut self) -> Result<u64, Error> {
         let Some(in_flight) = &self.in_flight else { return Ok(0) };
-        let upload = &mut self.upload;
+        let upload = &mut self.parcel.upload;
         let discarded = poll_fn(|cx| {
             upload.poll(in_flight, cx);
             in_flight.poll_discarded(cx)
@@ -119,25 +99,25 @@ impl LocalBody {
     /// The fields behind a chunked body, once it has been read to its end. Names that a trailer may not have are left out (RFC 9110 6.5.1).
     #[must_use]
     pub fn trailers(&self) -> Option<&HeaderMap> {
-        self.trailers.as_deref()
+        self.parcel.trailers.as_deref()
     }
 
     /// How long each phase took, `done` included, once the body has been read to its end.
     #[must_use]
     pub fn timings(&self) -> Option<Timings> {
-        self.timings
+        self.parcel.stamps.as_ref().map(Timings::of)
     }
 
     /// All of the body, if it has all come in one piece and is within the limit.
-    pub(crate) fn take_whole(&mut self) -> Option<(Whole, Option<Timings>)> {
+    pub(crate) fn take_whole(&mut self) -> Option<(Whole, Option<Stamps>)> {
         let bytes = self.in_flight.as_ref()?.take_whole()?;
         self.finish();
-        Some((Whole { bytes, trailers: self.trailers.take() }, self.timings))
+        Some((Whole { bytes, trailers: self.parcel.trailers.take() }, self.parcel.stamps))
     }
 
     /// What came with the end.
-    pub(crate) fn take_end(&mut self) -> (Option<Box<HeaderMap>>, Option<Timings>) {
-        (self.trailers.take(), self.timings)
+    pub(crate) fn take_end(&mut self) -> (Option<Box<HeaderMap>>, Option<Stamps>) {
+        (self.parcel.trailers.take(), self.parcel.stamps)
     }
 
     async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
@@ -165,14 +145,14 @@ impl LocalBody {
     }
 
     fn too_long(&mut self, max_bytes: u64) -> Error {
-        self.give_up(Error::new(Kind::Limit(LimitKind::Body { max_bytes }), Phase::Body))
+        self.give_up(Error::body_too_long(max_bytes))
     }
 
     /// The end: what comes with it, and the exchange goes back.
     fn finish(&mut self) {
         if let Some(in_flight) = self.in_flight.take() {
-            self.trailers = in_flight.take_trailers();
-            self.timings = Some(Timings::of(&in_flight.stamps()));
+            self.parcel.trailers = in_flight.take_trailers();
+            self.parcel.stamps = Some(in_flight.stamps());
         }
     }
 
@@ -183,9 +163,15 @@ impl LocalBody {
     fn give_up(&mut self, error: Error) -> Error {
         // By the core's own clock, as long as it is at hand.
         let now = self.in_flight.take().map_or_else(Instant::now, |in_flight| in_flight.now());
-        let Origin { method, target, attempts, submitted } = &self.origin;
-        let elapsed = now - *submitted;
-        error.with_request(method, target.redacted()).with_attempt(*attempts, elapsed)
+        let Parcel { request, attempts, submitted, .. } = &*self.parcel;
+        error
+            .with_request(&request.method, request.target.redacted())
+            .idempotent(request.is_idempotent())
+            .with_attempt(*attempts, now - *submitted)
+    }
+
+    fn max_body_bytes(&self) -> u64 {
+        self.parcel.request.max_body_bytes.unwrap_or(u64::MAX)
     }
 }
 
@@ -216,9 +202,7 @@ impl Response<LocalBody> {
 
     pub(crate) async fn fetch(mut self, max: u64) -> Result<Fetched, Error> {
         let bytes = self.body.read_all(max).await?;
-        if let Some(timings) = self.body.timings {
-            self.meta.timings = timings;
-        }
-        Ok(self.map(|body| Whole { bytes, trailers: body.trailers }))
+        self.meta.stamps = self.body.parcel.stamps.unwrap_or(self.meta.stamps);
+        Ok(self.map(|body| Whole { bytes, trailers: body.parcel.trailers }))
     }
 }

@@ -23,6 +23,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `engine` | the cores |
+//! | `attach` | one core as a task of a glommio executor of the caller's |
 //! | `solo` | one core that its owner turns |
 //! | `handle` | the client on any thread |
 //! | `local`, `local_body` | the client of one core |
@@ -31,12 +32,16 @@
 //! | `call` | one request between a handle and its core |
 //! | `request`, `request_builder`, `target` | what to send, and where |
 //! | `response`, `body` | what came back |
+//! | `parcel` | a request with what becomes of it |
 //! | `upload` | a request's body on its way |
 //! | `retry`, `redirect` | when to send again, and where |
+//! | `tower` | the client as a `tower_service::Service`, behind the feature `tower` |
 //! | [`blocking`] | the same calls, which wait |
 //! | [`queue`] | a bounded queue between tasks |
 //! | [`cpu`] | yielding, and work off the core |
 
+#[cfg(feature = "glommio")]
+mod attach;
 pub mod batch;
 pub mod blocking;
 mod body;
@@ -47,6 +52,7 @@ mod engine;
 mod handle;
 mod local;
 mod local_body;
+mod parcel;
 pub mod queue;
 mod redirect;
 mod request;
@@ -56,6 +62,8 @@ mod retry;
 mod settings;
 mod solo;
 mod target;
+#[cfg(feature = "tower")]
+mod tower;
 mod upload;
 
 pub use batch::{BATCH_WINDOW_DEFAULT, Batch, Done};

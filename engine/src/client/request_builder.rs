@@ -6,6 +6,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 
 use super::Target;
+use super::parcel::Parcel;
 use super::request::{Request, RequestBody};
 use crate::error::{Error, Kind, Phase};
 use crate::proto::url::UrlError;
@@ -15,7 +16,7 @@ use crate::proto::url::UrlError;
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder<C> {
     client: C,
-    request: Result<Request, Error>,
+    request: Result<Box<Parcel>, Error>,
 }
 
 impl<C> RequestBuilder<C> {
@@ -24,16 +25,16 @@ impl<C> RequestBuilder<C> {
         U: TryInto<Target>,
         UrlError: From<U::Error>,
     {
-        Self { client, request: Request::new(method, target) }
+        Self { client, request: Request::new(method, target).map(Into::into) }
     }
 
     /// Goes on with a request.
-    pub(crate) fn of(client: C, request: Request) -> Self {
+    pub(crate) fn of(client: C, request: Box<Parcel>) -> Self {
         Self { client, request: Ok(request) }
     }
 
     fn with(mut self, change: impl FnOnce(Request) -> Result<Request, Error>) -> Self {
-        self.request = self.request.and_then(change);
+        self.request = self.request.and_then(|parcel| change(parcel.request)).map(Into::into);
         self
     }
 
@@ -104,10 +105,10 @@ impl<C> RequestBuilder<C> {
     /// # Errors
     /// What is wrong with it.
     pub fn build(self) -> Result<Request, Error> {
-        self.request
+        self.request.map(|parcel| parcel.request)
     }
 
-    pub(crate) fn into_parts(self) -> Result<(C, Request), Error> {
+    pub(crate) fn into_parts(self) -> Result<(C, Box<Parcel>), Error> {
         Ok((self.client, self.request?))
     }
 }

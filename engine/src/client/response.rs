@@ -73,7 +73,7 @@ impl ConnInfo {
 #[derive(Clone)]
 pub(crate) struct Meta {
     pub(crate) head: Arc<Head>,
-    pub(crate) timings: Timings,
+    pub(crate) stamps: Stamps,
     pub(crate) connection: ConnInfo,
     pub(crate) target: Target,
     pub(crate) attempts: u8,
@@ -125,7 +125,7 @@ impl<B> Response<B> {
     /// How long each phase took until now; `done` is known once the body has ended.
     #[must_use]
     pub fn timings(&self) -> Timings {
-        self.meta.timings
+        Timings::of(&self.meta.stamps)
     }
 
     /// Which connection carried it.
@@ -192,7 +192,7 @@ impl<B> Response<B> {
         let mut response = http::Response::new(self.body);
         *response.status_mut() = self.meta.head.status;
         *response.version_mut() = self.meta.head.version;
-        response.extensions_mut().insert(self.meta.timings);
+        response.extensions_mut().insert(Timings::of(&self.meta.stamps));
         response.extensions_mut().insert(self.meta.connection);
         *response.headers_mut() = Head::into_headers(self.meta.head);
         response

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::HeaderMap;
 
 use super::Retry;
+use crate::proto::h1;
 use crate::resolve::Resolver;
 use crate::shard::pool::config::Shared;
 
@@ -17,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) pool: Arc<Shared>,
     /// Fields of every request that has none of the same name.
     pub(crate) headers: HeaderMap,
+    /// The same, encoded, for requests that have no others.
+    pub(crate) plain: Option<h1::PlainFields>,
     pub(crate) retry: Retry,
     /// Redirects followed; `None`: none by `send`, and [`REDIRECTS_DEFAULT`](super::REDIRECTS_DEFAULT) by the calls of a request builder.
     pub(crate) redirects: Option<u32>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::proto::url::{Url, UrlError};
 use crate::shard::pool::origin::Origin;
 
-/// A checked URL: an origin and a request target. Cloning it costs two reference counts.
+/// A checked URL: an origin and a request target. Cloning it costs one reference count.
 ///
 /// Whatever takes a URL takes `&str`, `String`, [`http::Uri`], [`Url`] or a `Target`; made once, it saves the parsing of every request.
 ///
@@ -21,34 +21,41 @@ use crate::shard::pool::origin::Origin;
 /// # Ok::<(), ringshot::client::UrlError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Target {
-    pub(crate) origin: Arc<Origin>,
-    path: Arc<str>,
+pub struct Target(Arc<Inner>);
+
+#[derive(PartialEq, Eq)]
+struct Inner {
+    origin: Arc<Origin>,
+    path: Box<str>,
 }
 
 impl Target {
+    pub(crate) fn origin(&self) -> &Arc<Origin> {
+        &self.0.origin
+    }
+
     /// The host, in lower case, without brackets.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.origin.host
+        &self.origin().host
     }
 
     /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.origin.port
+        self.origin().port
     }
 
     /// What `Host` says: the port is left out where it is the scheme's own.
     #[must_use]
     pub fn authority(&self) -> &str {
-        &self.origin.authority
+        &self.origin().authority
     }
 
     /// Path and query, as they go on the wire.
     #[must_use]
     pub fn path_and_query(&self) -> &str {
-        &self.path
+        &self.0.path
     }
 
     /// The URL that `reference` means, seen from this one (RFC 3986 5.2).
@@ -61,8 +68,8 @@ impl Target {
 
     /// Without the query, which may hold secrets.
     pub(crate) fn redacted(&self) -> String {
-        match self.path.split_once('?') {
-            Some((path, _)) => format!("http://{}{path}?...", self.origin.authority),
+        match self.0.path.split_once('?') {
+            Some((path, _)) => format!("http://{}{path}?...", self.authority()),
             None => self.to_string(),
         }
     }
@@ -70,7 +77,7 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.origin.authority, self.path)
+        write!(f, "http://{}{}", self.authority(), self.0.path)
     }
 }
 
@@ -82,7 +89,8 @@ impl fmt::Debug for Target {
 
 impl From<Url> for Target {
     fn from(url: Url) -> Self {
-        Self { origin: Arc::new(Origin::of(&url)), path: url.target.into() }
+        let origin = Arc::new(Origin::of(&url));
+        Self(Arc::new(Inner { origin, path: url.target.into() }))
     }
 }
 

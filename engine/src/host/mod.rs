@@ -1,5 +1,7 @@
 //! Who turns a shard: a bare pinned thread, or a task of a glommio executor. Knows nothing of what the shard sends.
 
+#[cfg(feature = "glommio")]
+mod glommio;
 pub mod thread;
 
 use std::fmt;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::driver::Alarm;
 use crate::shard::doorbell::Doorbell;
-use crate::sys::affinity::Pinned;
+use crate::sys::affinity::{self, Pinned};
 
 /// The longest that a turn of the thread host blocks: whatever is to wake it rings its bell.
 const BLOCK_MAX: Duration = Duration::from_secs(1);
@@ -66,6 +68,12 @@ pub(crate) trait Turn {
     /// Only when the driver is lost.
     fn turn(&mut self, max_block: Duration) -> io::Result<bool>;
 
+    /// Others have the thread from now on until [`Turn::resume`].
+    fn pause(&mut self);
+
+    /// This has the thread again.
+    fn resume(&mut self);
+
     /// Whether only a note, a timer or the end of an idle connection can come.
     fn is_quiet(&self) -> bool;
 
@@ -85,6 +93,41 @@ pub(crate) trait Turn {
     fn kick_with(&self, waker: &Waker);
 }
 
+/// How a loop of turns shares its thread with others.
+pub(crate) trait Pace {
+    /// How long the next turn may block, where it would for `most`.
+    fn block_max(&self, most: Duration) -> Duration;
+
+    /// Lets others run, between two turns.
+    fn give_way(&mut self) -> impl Future<Output = ()>;
+}
+
+/// Something to do on a host's thread that turns a shard of its own.
+pub(crate) trait Work: Send + 'static {
+    type Output: Send + 'static;
+
+    fn run(self, pinned: Pinned, pace: impl Pace) -> impl Future<Output = Self::Output>;
+}
+
+struct Nothing;
+
+impl Work for Nothing {
+    type Output = ();
+
+    async fn run(self, _pinned: Pinned, mut pace: impl Pace) {
+        pace.give_way().await;
+    }
+}
+
+/// Turns `turn` as a task of the executor that the calling thread runs, until it is over.
+///
+/// # Errors
+/// `NotConnected` outside of an executor; what [`Driver::alarm`](crate::driver::Driver::alarm) reports.
+#[cfg(feature = "glommio")]
+pub(crate) fn attach(open: impl FnOnce() -> io::Result<Box<dyn Turn>>) -> io::Result<()> {
+    glommio::attach(open)
+}
+
 impl Host {
     /// Starts a pinned thread that opens `job` and turns it until it is over.
     pub(crate) fn spawn<J>(self, core: usize, job: J) -> io::Result<JoinHandle<io::Result<()>>>
@@ -98,7 +141,39 @@ impl Host {
                 Ok(())
             }),
             #[cfg(feature = "glommio")]
-            Self::Glommio => Err(io::Error::from(io::ErrorKind::Unsupported)),
+            Self::Glommio => {
+                glommio::spawn(core, async move |pinned| glommio::turn(job(pinned)?).await)
+            }
         }
+    }
+
+    /// Starts a pinned thread and does `work` on it.
+    pub(crate) fn spawn_work<W: Work>(
+        self,
+        core: usize,
+        work: W,
+    ) -> io::Result<JoinHandle<io::Result<W::Output>>> {
+        match self {
+            Self::Thread => {
+                thread::spawn(core, move |pinned| Ok(thread::run(work.run(pinned, thread::Alone))))
+            }
+            #[cfg(feature = "glommio")]
+            Self::Glommio => glommio::spawn(core, async move |pinned| {
+                Ok(work.run(pinned, glommio::Shared::new()).await)
+            }),
+        }
+    }
+
+    /// Whether this host can start here: finds out by starting and ending it, on a thread of its own.
+    ///
+    /// # Errors
+    /// What keeps it from starting, and the remedy.
+    pub fn try_start(self) -> io::Result<()> {
+        let core = affinity::cores().last().copied().unwrap_or_default();
+        let nothing = |error: Box<dyn std::any::Any + Send>| {
+            drop(error);
+            Err(io::Error::other("its thread panicked"))
+        };
+        self.spawn_work(core, Nothing)?.join().unwrap_or_else(nothing)
     }
 }

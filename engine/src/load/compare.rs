@@ -23,6 +23,8 @@ pub struct Contestant {
     pub name: String,
     /// The driver that ran.
     pub driver: String,
+    /// The host that ran.
+    pub host: String,
     /// Median of the requests completed in a round.
     pub requests: f64,
     /// Median of the errors of a round; see `errors_total`, which a rare error does not escape.
@@ -191,6 +193,7 @@ impl Contestant {
         Self {
             name: series.name.to_owned(),
             driver: reports.first().map(|report| report.driver.clone()).unwrap_or_default(),
+            host: reports.first().map(|report| report.host.clone()).unwrap_or_default(),
             requests: median(|report| count(report.requests)),
             errors: median(|report| count(report.errors)),
             requests_total: reports.iter().map(|report| report.requests).sum(),
@@ -333,6 +336,7 @@ mod tests {
         Report {
             schema_version: 1,
             driver: "epoll".to_owned(),
+            host: "thread".to_owned(),
             requests: 10,
             errors: 1,
             cancelled: 0,

@@ -46,6 +46,7 @@ pub(super) fn report(plan: &Plan, control: &Control, outcomes: &[CoreOutcome]) -
     Report {
         schema_version: SCHEMA_VERSION,
         driver: plan.driver.to_string(),
+        host: plan.host.to_string(),
         requests,
         errors: recorder.errors(),
         cancelled: recorder.cancelled(),

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `plan` | what to do: plain data, checked once |
 //! | `template` | the request, encoded once |
-//! | `run` | one thread a core: connect, warm up, measure, drain, cancel |
+//! | `run` | one host a core: connect, warm up, measure, drain, cancel |
+//! | `gate` | where the cores wait for each other before they start |
 //! | `worker` | what one core sends and counts |
 //! | `merge` | what the cores found, as one report |
 //! | `recorder` | latencies and outcomes of one core, merged at the end |
@@ -15,6 +16,7 @@
 
 pub mod compare;
 mod control;
+mod gate;
 mod merge;
 mod plan;
 mod recorder;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::driver::DriverKind;
+use crate::host::Host;
 use crate::sys::{affinity, process};
 
 /// Most connections a plan may ask for, over all cores.
@@ -61,6 +62,8 @@ pub struct Plan {
     pub cores: Vec<usize>,
     /// The driver of every core.
     pub driver: DriverKind,
+    /// Who turns the loop of every core.
+    pub host: Host,
     /// Whether connections are reused.
     pub keep_alive: KeepAlive,
     /// When to stop sending.
@@ -246,6 +249,7 @@ mod tests {
             pipeline: 1,
             cores: vec![affinity::cores()[0]],
             driver: DriverKind::Epoll,
+            host: Host::Thread,
             keep_alive: KeepAlive::On,
             stop: Stop::Requests(1),
             warm_up: Duration::ZERO,

@@ -14,6 +14,8 @@ pub struct Report {
     pub schema_version: u32,
     /// The driver that ran: `io_uring` or `epoll`.
     pub driver: String,
+    /// The host that ran: `thread` or `glommio`.
+    pub host: String,
     /// Requests completed with a whole response, whatever its status.
     pub requests: u64,
     /// Requests that ended without a response: every outcome but the status classes and `cancelled`.

@@ -1,11 +1,12 @@
-//! One run: a pinned thread a core, all starting together, merged at the end. Blocks its caller; never prints.
+//! One run: a host a core, all starting together, merged at the end. Blocks its caller; never prints.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use super::control::{Control, CoreGauge, Phase};
+use super::gate::{Gate, Start};
 use super::merge::{CoreOutcome, report};
 use super::plan::{KeepAlive, Plan, PlanError, Stop};
 use super::report::Report;
@@ -14,7 +15,7 @@ use crate::clock::Instant;
 use crate::driver::probe::{self, Blocked};
 use crate::driver::uring::{Config as RingConfig, Descriptors, Tier};
 use crate::driver::{Counters, Driver, DriverKind, Epoll, Limits, Uring};
-use crate::host::thread;
+use crate::host::{Host, Pace, Work};
 use crate::proto::h1;
 use crate::shard::{Body, Config, Settle, Shard};
 use crate::sys::affinity::Pinned;
@@ -32,9 +33,11 @@ pub enum RunError {
     /// The plan can't be run as it is.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A thread could not be started.
-    #[error("can't start a thread for core {core}: {source}")]
-    Thread {
+    /// A host could not be started.
+    #[error("can't start the {host} host on core {core}: {source}")]
+    Host {
+        /// The host.
+        host: Host,
         /// The core.
         core: usize,
         /// What the system said.
@@ -74,9 +77,7 @@ pub enum RunError {
 /// What all cores of a run share.
 struct Shared {
     stop: AtomicBool,
-    start: Barrier,
-    /// A core could not open its driver: nobody starts.
-    failed: AtomicBool,
+    start: Gate,
     budget: Option<Arc<Budget>>,
 }
 
@@ -90,17 +91,12 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
         DriverKind::IoUring => probe::best_tier()?,
         DriverKind::Epoll => Tier::SingleShot,
     };
-    let cores = plan.cores.len();
+    let (cores, host) = (plan.cores.len(), plan.host);
     let budget = match plan.stop {
         Stop::Requests(requests) => Some(Arc::new(Budget::new(requests, cores))),
         Stop::After(_) => None,
     };
-    let shared = Arc::new(Shared {
-        stop: AtomicBool::new(false),
-        start: Barrier::new(cores),
-        failed: AtomicBool::new(false),
-        budget,
-    });
+    let shared = Arc::new(Shared { stop: AtomicBool::new(false), start: Gate::new(cores), budget });
     let gauges = control.gauges(cores);
     let mut handles = Vec::with_capacity(cores);
     for (index, (core, gauge)) in plan.cores.iter().copied().zip(&gauges).enumerate() {
@@ -112,8 +108,8 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
             shared: Arc::clone(&shared),
             gauge: Arc::clone(gauge),
         };
-        let handle = thread::spawn(core, move |pinned| job.run(pinned));
-        handles.push((core, handle.map_err(|source| RunError::Thread { core, source })?));
+        let handle = plan.host.spawn_work(core, job);
+        handles.push((core, handle.map_err(|source| RunError::Host { host, core, source })?));
     }
     while handles.iter().any(|(_, handle)| !handle.is_finished()) {
         if control.is_stopped() {
@@ -123,7 +119,8 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
     }
     let mut outcomes = Vec::with_capacity(cores);
     for (core, handle) in handles {
-        outcomes.push(handle.join().map_err(|_| RunError::Panicked { core })??);
+        let ended = handle.join().map_err(|_| RunError::Panicked { core })?;
+        outcomes.push(ended.map_err(|source| RunError::Host { host, core, source })??);
     }
     gauges.iter().for_each(|gauge| gauge.set_phase(Phase::Done));
     Ok(report(plan, control, &outcomes))
@@ -146,9 +143,18 @@ struct Job {
     gauge: Arc<CoreGauge>,
 }
 
-impl Job {
+impl Drop for Job {
+    /// The others must not wait for a core that never came to the start.
+    fn drop(&mut self) {
+        self.shared.start.fail();
+    }
+}
+
+impl Work for Job {
+    type Output = Result<CoreOutcome, RunError>;
+
     /// Generic inside, concrete here: the driver is picked once.
-    fn run(self, pinned: Pinned) -> Result<CoreOutcome, RunError> {
+    async fn run(self, pinned: Pinned, pace: impl Pace) -> Result<CoreOutcome, RunError> {
         let driver = self.plan.driver;
         let limits = Limits { slots: self.connections };
         match driver {
@@ -158,27 +164,27 @@ impl Job {
                     KeepAlive::Off => Descriptors::Plain,
                 };
                 let config = RingConfig { limits, tier: self.tier, descriptors };
-                self.open(pinned, Uring::open(config))
+                self.open(pinned, pace, Uring::open(config)).await
             }
-            DriverKind::Epoll => self.open(pinned, Epoll::open(limits)),
+            DriverKind::Epoll => self.open(pinned, pace, Epoll::open(limits)).await,
         }
     }
+}
 
-    fn open<D: Driver>(
+impl Job {
+    async fn open<D: Driver>(
         self,
         pinned: Pinned,
+        pace: impl Pace,
         driver: io::Result<D>,
     ) -> Result<CoreOutcome, RunError> {
-        let shard = driver.and_then(|driver| Shard::new(driver, self.config()));
-        if shard.is_err() {
-            self.shared.failed.store(true, Ordering::Relaxed);
-        }
-        self.shared.start.wait();
         let (core, kind) = (self.core, self.plan.driver);
+        let shard = driver.and_then(|driver| Shard::new(driver, self.config()));
         let shard = shard.map_err(|source| RunError::Open { driver: kind, core, source })?;
-        let stopped = self.shared.failed.load(Ordering::Relaxed);
-        let drive = Drive::new(self, shard, pinned);
-        drive.run(stopped).map_err(|source| RunError::Lost { driver: kind, core, source })
+        let start = self.shared.start.pass();
+        let drive = Drive::new(self, shard, pinned, pace);
+        let driven = drive.run(start).await;
+        driven.map_err(|source| RunError::Lost { driver: kind, core, source })
     }
 
     fn config(&self) -> Config {
@@ -200,11 +206,12 @@ impl Job {
 }
 
 /// A job with its shard: the loop of one core.
-struct Drive<D: Driver> {
+struct Drive<D: Driver, P> {
     job: Job,
     shard: Shard<D>,
     worker: Worker,
     pinned: Pinned,
+    pace: P,
     /// What had been counted when measuring began.
     before: Before,
 }
@@ -217,13 +224,13 @@ struct Before {
     driver: Counters,
 }
 
-impl<D: Driver> Drive<D> {
-    fn new(job: Job, shard: Shard<D>, pinned: Pinned) -> Self {
+impl<D: Driver, P: Pace> Drive<D, P> {
+    fn new(job: Job, shard: Shard<D>, pinned: Pinned, pace: P) -> Self {
         let worker = Worker::new(job.shared.budget.clone());
-        Self { job, shard, worker, pinned, before: Before::default() }
+        Self { job, shard, worker, pinned, pace, before: Before::default() }
     }
 
-    fn run(mut self, stopped: bool) -> io::Result<CoreOutcome> {
+    async fn run(mut self, start_of: Start) -> io::Result<CoreOutcome> {
         let start = Instant::now();
         let measured_from = start + self.job.plan.warm_up;
         if self.job.plan.warm_up.is_zero() {
@@ -235,7 +242,7 @@ impl<D: Driver> Drive<D> {
             Stop::After(duration) => measured_from + duration,
             Stop::Requests(_) => Instant::NEVER,
         };
-        if stopped {
+        if start_of == Start::Nobody {
             return Ok(self.outcome(start, start));
         }
         self.shard.rouse(&mut self.worker, start);
@@ -250,10 +257,10 @@ impl<D: Driver> Drive<D> {
             if measuring && self.worker.is_spent() && self.shard.is_idle() {
                 break;
             }
-            now = self.turn((end - now).min(BLOCK_MAX))?;
+            now = self.turn((end - now).min(BLOCK_MAX)).await?;
         }
         let stopped_at = now;
-        now = self.drain(now)?;
+        now = self.drain(now).await?;
         let ended = if end == Instant::NEVER {
             self.worker.last_end
         } else {
@@ -261,17 +268,20 @@ impl<D: Driver> Drive<D> {
         };
         let outcome =
             self.outcome(if measuring { self.worker.measured_from() } else { now }, ended);
-        self.close(now)?;
+        self.close(now).await?;
         Ok(outcome)
     }
 }
 
-impl<D: Driver> Drive<D> {
-    fn turn(&mut self, max_block: Duration) -> io::Result<Instant> {
+impl<D: Driver, P: Pace> Drive<D, P> {
+    #[inline]
+    async fn turn(&mut self, max_block: Duration) -> io::Result<Instant> {
+        let max_block = self.pace.block_max(max_block);
         let now = self.shard.turn(max_block, &mut self.worker, &mut Instant::now)?;
         let counters = self.shard.counters();
         let bytes = counters.bytes_received - self.before.shard.bytes_received;
         self.worker.publish(&self.job.gauge, bytes, counters.connected);
+        self.pace.give_way().await;
         Ok(now)
     }
 
@@ -287,22 +297,22 @@ impl<D: Driver> Drive<D> {
     }
 
     /// Waits for the last responses, then cancels what is left.
-    fn drain(&mut self, mut now: Instant) -> io::Result<Instant> {
+    async fn drain(&mut self, mut now: Instant) -> io::Result<Instant> {
         self.job.gauge.set_phase(Phase::Draining);
         self.shard.drain();
         let deadline = now + self.job.plan.drain;
         while !self.shard.is_idle() && now < deadline {
-            now = self.turn((deadline - now).min(BLOCK_MAX))?;
+            now = self.turn((deadline - now).min(BLOCK_MAX)).await?;
         }
         self.shard.close(&mut self.worker, now);
         Ok(now)
     }
 
     /// Gives descriptors and buffers back in order, for as long as that may take.
-    fn close(&mut self, mut now: Instant) -> io::Result<()> {
+    async fn close(&mut self, mut now: Instant) -> io::Result<()> {
         let deadline = now + CLOSE_MAX;
         while !self.shard.is_closed() && now < deadline {
-            now = self.turn(BLOCK_MAX)?;
+            now = self.turn(BLOCK_MAX).await?;
         }
         Ok(())
     }

@@ -71,14 +71,14 @@ pub(crate) struct Seat<M> {
 /// What a core's attendant is given when its core begins.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Place among the mesh's cores.
-    pub(crate) index: u32,
     /// Number on this machine.
     pub(crate) core: usize,
-    pub(crate) pinned: Pinned,
     pub(crate) desk: Rc<Desk>,
     pub(crate) spawner: Spawner,
 }
+
+/// Makes a core's attendant, on its core.
+pub(crate) type Attendant<'a, M> = dyn Fn(Place) -> Box<dyn FnMut(M)> + 'a;
 
 /// Makes each core's attendant, on its core.
 pub(crate) type Attendants<M> = Arc<dyn Fn(Place) -> Box<dyn FnMut(M)> + Send + Sync>;
@@ -109,15 +109,49 @@ impl<M: Send + 'static> Mesh<M> {
     ) -> Result<Self, (usize, io::Error)> {
         let mesh = Self::without_threads(&config.cores)?;
         for (index, core) in config.cores.iter().copied().enumerate() {
-            let (ready, started) = std::sync::mpsc::channel();
-            let job = mesh.job(index as u32, config, Arc::clone(attendants), ready);
-            let open = move |pinned| job.open(pinned);
-            let thread = config.host.spawn(core, open).map_err(|error| (core, error))?;
-            mesh.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-            let gone = |_| Err(io::Error::other("its thread ended"));
-            started.recv().unwrap_or_else(gone).map_err(|error| (core, error))?;
+            if let Err(error) = mesh.start_core(index as u32, core, config, attendants) {
+                mesh.stop();
+                // They have just begun, and why this one did not is what counts.
+                let _ = mesh.join();
+                return Err((core, error));
+            }
         }
         Ok(mesh)
+    }
+
+    fn start_core(
+        &self,
+        index: u32,
+        core: usize,
+        config: &MeshConfig,
+        attendants: &Attendants<M>,
+    ) -> io::Result<()> {
+        let (ready, started) = std::sync::mpsc::channel();
+        let job = self.job(index, config, Arc::clone(attendants), ready);
+        let thread = config.host.spawn(core, move |pinned| job.open(pinned))?;
+        let Ok(told) = started.recv() else {
+            // It ended before it came to its driver.
+            return ended(thread).and_then(|()| Err(io::Error::other("its thread ended")));
+        };
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        told
+    }
+
+    /// Adds the only core as a task of the executor that the calling thread runs.
+    ///
+    /// # Errors
+    /// `NotConnected` where it runs none; what the driver could not be opened for.
+    #[cfg(feature = "glommio")]
+    pub(crate) fn attach(
+        &self,
+        config: &MeshConfig,
+        pinned: Pinned,
+        attendants: Attendants<M>,
+        attendant: &Attendant<'_, M>,
+    ) -> io::Result<()> {
+        let (ready, _) = std::sync::mpsc::channel();
+        let job = self.job(0, config, attendants, ready);
+        crate::host::attach(|| job.open_quietly(pinned, attendant))
     }
 
     /// The seats alone: somebody else turns the shards.
@@ -172,8 +206,7 @@ impl<M: Send + 'static> Mesh<M> {
         let own = std::thread::current().id();
         let mut outcome = Ok(());
         for thread in threads.into_iter().filter(|thread| thread.thread().id() != own) {
-            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a core panicked")));
-            outcome = outcome.and(ended);
+            outcome = outcome.and(ended(thread));
         }
         outcome
     }
@@ -182,6 +215,10 @@ impl<M: Send + 'static> Mesh<M> {
     pub(crate) fn stats(&self) -> Vec<CoreStats> {
         self.seats.iter().map(Seat::stats).collect()
     }
+}
+
+fn ended(thread: JoinHandle<io::Result<()>>) -> io::Result<()> {
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("a core panicked")))
 }
 
 impl<M> Seat<M> {
@@ -215,7 +252,8 @@ impl<M: Send + 'static> Job<M> {
     /// What the driver could not be opened for.
     pub(crate) fn open(self, pinned: Pinned) -> io::Result<Box<dyn Turn>> {
         let ready = self.ready.clone();
-        let opened = self.open_quietly(pinned);
+        let attendants = Arc::clone(&self.attendants);
+        let opened = self.open_quietly(pinned, &*attendants);
         let told = match &opened {
             Ok(_) => Ok(()),
             Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
@@ -225,15 +263,19 @@ impl<M: Send + 'static> Job<M> {
         opened
     }
 
-    fn open_quietly(self, pinned: Pinned) -> io::Result<Box<dyn Turn>> {
+    fn open_quietly(
+        self,
+        pinned: Pinned,
+        attendant: &Attendant<'_, M>,
+    ) -> io::Result<Box<dyn Turn>> {
         let limits = Limits { slots: self.config.slots };
         match self.config.driver {
             DriverKind::IoUring => {
                 let tier = self.config.tier;
                 let config = RingConfig { limits, tier, descriptors: Descriptors::Fixed };
-                self.take_place(Uring::open(config)?, pinned)
+                self.take_place(Uring::open(config)?, pinned, attendant)
             }
-            DriverKind::Epoll => self.take_place(Epoll::open(limits)?, pinned),
+            DriverKind::Epoll => self.take_place(Epoll::open(limits)?, pinned, attendant),
         }
     }
 
@@ -241,9 +283,9 @@ impl<M: Send + 'static> Job<M> {
         self,
         driver: D,
         pinned: Pinned,
+        attendant: &Attendant<'_, M>,
     ) -> io::Result<Box<dyn Turn>> {
-        let attendants = Arc::clone(&self.attendants);
-        Ok(Box::new(self.shift(driver, pinned, Instant::now(), &*attendants)?))
+        Ok(Box::new(self.shift(driver, pinned, Instant::now(), attendant)?))
     }
 
     /// The core at work on a driver that is open already.
@@ -252,17 +294,16 @@ impl<M: Send + 'static> Job<M> {
         driver: D,
         pinned: Pinned,
         now: Instant,
-        attendant: &dyn Fn(Place) -> Box<dyn FnMut(M)>,
+        attendant: &Attendant<'_, M>,
     ) -> io::Result<Shift<D, M>> {
         let seat = &self.seats[self.index as usize];
         let bell = Arc::clone(&seat.bell);
         let pool = Pool::new(driver, self.config.slots, self.index, now);
         let tasks = Tasks::new(Arc::clone(&bell)).with_watch(self.config.watch);
         let core = Core::new(pool, tasks, bell, now)?;
+        seat.gauges.set_pinned(pinned);
         let attend = attendant(Place {
-            index: self.index,
             core: seat.core,
-            pinned,
             desk: Rc::clone(core.desk()),
             spawner: core.spawner(),
         });
@@ -336,21 +377,16 @@ impl<D: Driver, M> Shift<D, M> {
         max_block: Duration,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<bool> {
+        self.core.work(&mut self.post, clock);
+        // Before the wait: a core that sleeps is seen as it is.
+        self.publish();
         // Once it is closed nothing wakes it any more.
         let max_block = match self.closing {
             None => max_block,
             Some(_) if self.core.pool().is_closed() => Duration::ZERO,
             Some(deadline) => max_block.min(deadline - clock()),
         };
-        self.core.turn(max_block, &mut self.post, clock)?;
-        let seat = &self.post.seats[self.post.index as usize];
-        let pool = self.core.pool();
-        let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
-        let kept = self.core.kept();
-        let stall = seat.gauges.publish(pool.holding(), pool.counters(), tasks, kept);
-        if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
-            (tell.0)(seat.core, stall);
-        }
+        self.core.wait(max_block, &self.post, clock)?;
         match self.closing {
             None => {
                 if self.stop.load(Ordering::Relaxed) {
@@ -359,8 +395,36 @@ impl<D: Driver, M> Shift<D, M> {
                 }
                 Ok(true)
             }
-            Some(deadline) => Ok(!self.core.pool().is_closed() && clock() < deadline),
+            Some(deadline) => {
+                let goes_on = !self.core.pool().is_closed() && clock() < deadline;
+                if !goes_on {
+                    self.publish();
+                }
+                Ok(goes_on)
+            }
         }
+    }
+
+    #[inline]
+    fn publish(&self) {
+        let seat = &self.post.seats[self.post.index as usize];
+        let pool = self.core.pool();
+        let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
+        let stall = seat.gauges.publish(pool.holding(), pool.counters(), tasks, self.core.kept());
+        if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
+            (tell.0)(seat.core, stall);
+        }
+    }
+}
+
+impl<D: Driver, M> Drop for Shift<D, M> {
+    /// Nobody else serves what was brought here: a core that ends, be it that its driver is lost or its executor gone, ends the engine.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if self.closing.is_none() {
+            self.core.pool_mut().close();
+        }
+        self.post.seats.iter().for_each(|seat| seat.bell.ring());
     }
 }
 
@@ -368,6 +432,14 @@ impl<D: Driver, M> Turn for Shift<D, M> {
     #[inline]
     fn turn(&mut self, max_block: Duration) -> io::Result<bool> {
         self.turn_by(max_block, &mut Instant::now)
+    }
+
+    fn pause(&mut self) {
+        self.core.pause();
+    }
+
+    fn resume(&mut self) {
+        self.core.resume(Instant::now());
     }
 
     fn is_quiet(&self) -> bool {

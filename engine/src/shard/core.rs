@@ -49,6 +49,8 @@ pub(crate) struct Core<D: Driver> {
     bell: Arc<Doorbell>,
     /// When the last wait ended.
     now: Instant,
+    /// Whether the last turn had completions: what they led to may not have been handed to the kernel.
+    stirred: bool,
     kept: Kept,
 }
 
@@ -64,7 +66,7 @@ impl<D: Driver> Core<D> {
         now: Instant,
     ) -> io::Result<Self> {
         pool.driver_mut().watch(bell.wakes()?)?;
-        Ok(Self { tasks, pool, bell, now, kept: Kept::default() })
+        Ok(Self { tasks, pool, bell, now, stirred: false, kept: Kept::default() })
     }
 
     pub(crate) fn pool(&self) -> &Pool<D> {
@@ -96,36 +98,55 @@ impl<D: Driver> Core<D> {
         self.kept
     }
 
-    /// One turn: tasks, then their wishes, then one wait of at most `max_block`, then what came. `clock` is read before and after the wait.
+    /// The first half of a turn: tasks, then their wishes.
+    #[inline]
+    pub(crate) fn work(&mut self, inbox: &mut impl Inbox, clock: &mut impl FnMut() -> Instant) {
+        inbox.drain();
+        self.tasks.run(POLLS_PER_TURN);
+        self.pool.act();
+        let length = clock() - self.now;
+        self.kept = Kept { length, bucket: bucket_of(length) };
+    }
+
+    /// The second half: one wait of at most `max_block`, then what came. `clock` is read after the wait.
     ///
     /// # Errors
     /// Only when the driver is lost.
     #[inline]
-    pub(crate) fn turn(
+    pub(crate) fn wait(
         &mut self,
         max_block: Duration,
-        inbox: &mut impl Inbox,
+        inbox: &impl Inbox,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<()> {
-        inbox.drain();
-        self.tasks.run(POLLS_PER_TURN);
-        self.pool.act();
         let busy = self.tasks.has_ready() || self.pool.desk().has_commands();
         // A bell that rings from here on is heard; one that rang before left something behind.
         let sleeps = !busy && !max_block.is_zero() && self.bell.prepare_sleep();
         let idle = sleeps && inbox.is_empty() && !self.tasks.has_ready();
-        let length = clock() - self.now;
-        self.kept = Kept { length, bucket: bucket_of(length) };
         let waited = self.pool.wait(if idle { max_block } else { Duration::ZERO });
         self.bell.awake();
         waited?;
         self.now = clock();
-        self.pool.reap(self.now);
+        self.stirred = self.pool.reap(self.now) > 0;
         Ok(())
     }
 
-    /// Whether a turn would only wait for the end of idle connections, timers or a ring of the bell.
+    /// Others have the thread until [`Core::resume`]: what is asked for meanwhile is dated by the clock.
+    pub(crate) fn pause(&self) {
+        self.desk().pause();
+    }
+
+    /// Goes on at `now`: the time since the last turn was not spent here.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        self.now = now;
+        self.pool.set_now(now);
+    }
+
+    /// Whether all was handed to the kernel and a turn would only wait for the end of idle connections, timers or a ring of the bell.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.pool.is_quiet() && !self.tasks.has_ready() && !self.pool.desk().has_commands()
+        !self.stirred
+            && self.pool.is_quiet()
+            && !self.tasks.has_ready()
+            && !self.pool.desk().has_commands()
     }
 }

@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Phase, Progress, Sent, TimeoutKind};
 use crate::mesh::Seat;
 use crate::mesh::placement::Homes;
 
-/// Inputs that a core pulls at a time, and credits from which a sleeping core is woken for them.
+/// Inputs that a core pulls at a time.
 pub(super) const PULL_BLOCK: usize = 8;
 
 /// Why a batch ends before its time.
@@ -343,7 +343,7 @@ impl<T: Send + 'static> Shared<T> {
 
     fn place(&self, job: &Job<T>, own: u32) -> (u32, bool) {
         let Ok(request) = &job.request else { return (own, false) };
-        let host = request.target.origin.number();
+        let host = request.target.origin().number();
         match self.plan.keeps {
             true => self.plan.homes.keep(host, own, |core| self.load(core)),
             false => self.plan.homes.place(host, |core| self.load(core)),

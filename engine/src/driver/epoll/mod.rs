@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use entry::{Entry, Outgoing, Reading, Role};
 
@@ -53,6 +54,8 @@ pub struct Epoll {
     templates: Vec<Rc<[u8]>>,
     spares: Spares,
     wakes: Option<EventFd>,
+    /// Whether the kernel takes timeouts below a millisecond.
+    precise: bool,
     counters: Counters,
 }
 
@@ -77,8 +80,22 @@ impl Epoll {
             templates: Vec::new(),
             spares: Spares::default(),
             wakes: None,
+            precise: true,
             counters: Counters::default(),
         })
+    }
+
+    /// Waits for readiness. A timeout of a millisecond or more is rounded up to whole ones: a timer must not wake the loop before it is due.
+    #[inline]
+    fn look(&mut self, timeout: Duration) -> Result<usize, Errno> {
+        if !timeout.is_zero() && timeout < Duration::from_millis(1) && self.precise {
+            match self.epoll.wait_precisely(&mut self.events, timeout) {
+                Err(Errno(libc::ENOSYS | libc::EPERM)) => self.precise = false,
+                outcome => return outcome,
+            }
+        }
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        self.epoll.wait(&mut self.events, i32::try_from(millis).unwrap_or(i32::MAX))
     }
 
     #[inline]
@@ -261,15 +278,10 @@ impl Driver for Epoll {
     fn wait(&mut self, wait: Wait) -> io::Result<()> {
         self.next = 0;
         let pending = !self.ready.is_empty() || !self.told.is_empty();
-        let timeout = if wait.completions == 0 || pending {
-            0
-        } else {
-            // Rounded up: a timer must not wake the loop before it is due.
-            i32::try_from(wait.timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
-        };
+        let timeout = if wait.completions == 0 || pending { Duration::ZERO } else { wait.timeout };
         self.counters.system_calls += 1;
         self.counters.waits += 1;
-        match self.epoll.wait(&mut self.events, timeout) {
+        match self.look(timeout) {
             Ok(count) => self.count = count,
             Err(Errno(libc::EINTR)) => self.count = 0,
             Err(Errno(errno)) => return Err(io::Error::from_raw_os_error(errno)),

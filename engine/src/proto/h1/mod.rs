@@ -49,7 +49,7 @@ pub use limits::{INTERIM_RESPONSES_MAX, Limit, Limits};
 pub use machine::Machine;
 pub use memo::{HEAD_MEMO_BYTES, HeadMemo};
 pub use pending::PIPELINE_DEPTH_MAX;
-pub use request::{BodyLength, RequestError, RequestHead};
+pub use request::{BodyLength, PlainFields, RequestError, RequestHead};
 pub use response::{ParseError, ParseKind, Snippet, Status, parse_head};
 pub use summary::{
     ConnectionTokens, ContentLength, ContentLengthFault, HeadSummary, TransferEncoding, Version,

@@ -85,8 +85,23 @@ pub enum RequestError {
     BodyNotAllowed(Method),
 }
 
+/// Fields that were checked and encoded once, for any number of heads that have no others. None of them is one that the head depends on.
+#[derive(Debug, Clone, Default)]
+pub struct PlainFields(Vec<u8>);
+
+impl PlainFields {
+    /// Checks and encodes fields. `None` if there is something wrong with one of them, or if one has a meaning for the head: `Host`, `Connection` and the
+    /// like. Then [`RequestHead::encode`] has to look at them each time.
+    pub fn of<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<Self> {
+        let mut bytes = Vec::new();
+        let put = |(name, value): &(&[u8], &[u8])| put_field(&mut bytes, name, value);
+        let wishes = Wishes::of(fields.inspect(put)).ok()?;
+        (wishes == Wishes::default()).then_some(Self(bytes))
+    }
+}
+
 /// What the caller's own fields say that the head depends on.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Wishes<'a> {
     host: Option<&'a [u8]>,
     content_length: Option<ContentLength>,
@@ -116,9 +131,35 @@ impl RequestHead<'_> {
     where
         I: Iterator<Item = (&'h [u8], &'h [u8])>,
     {
+        let put_fields = |out: &mut Vec<u8>| {
+            for (name, value) in headers().filter(|(name, _)| !is_ours(name)) {
+                put_field(out, name, value);
+            }
+        };
+        self.put(&Wishes::of(headers())?, put_fields, out)
+    }
+
+    /// [`RequestHead::encode`] with fields that were encoded before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_plain(
+        &self,
+        fields: &PlainFields,
+        out: &mut Vec<u8>,
+    ) -> Result<Sent, RequestError> {
+        self.put(&Wishes::default(), |out| out.extend_from_slice(&fields.0), out)
+    }
+
+    #[inline]
+    fn put(
+        &self,
+        wishes: &Wishes<'_>,
+        put_fields: impl FnOnce(&mut Vec<u8>),
+        out: &mut Vec<u8>,
+    ) -> Result<Sent, RequestError> {
         let target = self.checked_target()?;
-        let wishes = Wishes::of(headers())?;
-        self.check_body(&wishes)?;
+        self.check_body(wishes)?;
         let host = wishes.host.unwrap_or(self.authority.as_bytes());
         check_authority(host)?;
         let put_slash = target.is_empty() || target.starts_with('?');
@@ -126,13 +167,11 @@ impl RequestHead<'_> {
         put(out, &[self.method.as_str(), " ", slash, target, " HTTP/1.1\r\nHost: "]);
         out.extend_from_slice(host);
         out.extend_from_slice(b"\r\n");
-        for (name, value) in headers().filter(|(name, _)| !is_ours(name)) {
-            put_field(out, name, value);
-        }
-        self.put_connection(&wishes, out);
-        self.put_framing(&wishes, out);
+        put_fields(out);
+        self.put_connection(wishes, out);
+        self.put_framing(wishes, out);
         out.extend_from_slice(b"\r\n");
-        Ok(self.sent(&wishes))
+        Ok(self.sent(wishes))
     }
 
     /// The target without its fragment, if its bytes and its form may go out.
@@ -282,9 +321,25 @@ fn check_field(name: &[u8], value: &[u8]) -> Result<(), RequestError> {
     }
 }
 
+/// Bytes that an authority may hold (RFC 3986 3.2.2), for a look at each instead of a search.
+const IN_AUTHORITY: [bool; 256] = {
+    let (mut table, marks) = ([false; 256], b"-._~:[]!$&'()*+,;=");
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut mark = 0;
+    while mark < marks.len() {
+        table[marks[mark] as usize] = true;
+        mark += 1;
+    }
+    table
+};
+
 /// `host [":" port]`, the host perhaps in brackets. No userinfo, no zone, nothing to be escaped.
 fn check_authority(authority: &[u8]) -> Result<(), RequestError> {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]!$&'()*+,;=".contains(byte);
+    let allowed = |byte: &u8| IN_AUTHORITY[usize::from(*byte)];
     if authority.is_empty() || authority[0] == b':' || !authority.iter().all(allowed) {
         return Err(RequestError::Authority(authority.escape_ascii().to_string()));
     }

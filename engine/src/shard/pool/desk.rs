@@ -98,6 +98,8 @@ pub(crate) struct Desk {
     lookups: RefCell<Lookups>,
     clients: Cell<u32>,
     now: Cell<Instant>,
+    /// Between two turns, when others have the thread: time goes on.
+    away: Cell<bool>,
     /// Wakes the host's task, where commands may come while it sleeps.
     kick: RefCell<Option<Waker>>,
     closed: Cell<bool>,
@@ -131,6 +133,8 @@ pub(crate) struct Submission {
     pub(crate) total: Option<Duration>,
     /// When the total timeout and the stamps begin: a redirect or a retry goes on with the first one's.
     pub(crate) submitted: Instant,
+    /// When it first held a permit, if it has before.
+    pub(crate) admitted: Option<Instant>,
 }
 
 impl Desk {
@@ -143,18 +147,25 @@ impl Desk {
             lookups: RefCell::default(),
             clients: Cell::new(0),
             now: Cell::new(now),
+            away: Cell::new(false),
             kick: RefCell::default(),
             closed: Cell::new(false),
         }
     }
 
-    /// When the present turn began.
+    /// When the present turn began; between two turns, on a thread with others, the clock's time: the last turn may be long ago.
     #[inline]
     pub(crate) fn now(&self) -> Instant {
-        self.now.get()
+        if self.away.get() { Instant::now() } else { self.now.get() }
+    }
+
+    /// Others have the thread until the next turn.
+    pub(crate) fn pause(&self) {
+        self.away.set(true);
     }
 
     pub(super) fn set_now(&self, now: Instant) {
+        self.away.set(false);
         self.now.set(now);
     }
 
@@ -220,6 +231,11 @@ impl Desk {
     ) -> Result<InFlight, E> {
         let mut exchanges = self.exchanges.borrow_mut();
         let id = exchanges.take();
+        if self.closed.get() {
+            // Nobody acts on commands any more: the future finds no exchange, which says so.
+            exchanges.free(id);
+            return Ok(InFlight { desk: Rc::clone(self), id });
+        }
         let in_flight = InFlight { desk: Rc::clone(self), id };
         let Some(exchange) = exchanges.find_mut(id) else { return Ok(in_flight) };
         match encode(&mut exchange.head_bytes) {
@@ -237,6 +253,7 @@ impl Desk {
         exchange.total = submission.total;
         exchange.needs_fresh = submission.needs_fresh;
         exchange.stamps.submitted = submission.submitted;
+        exchange.admitted = submission.admitted;
         drop(exchanges);
         self.command(Command::Start(id));
         Ok(in_flight)

@@ -223,11 +223,17 @@ impl<D: Driver> Pool<D> {
         self.driver.wait(Wait { completions, settle: Duration::ZERO, timeout })
     }
 
-    /// Takes in what happened until `now`, and wakes whom it concerns.
+    /// Time has passed since the last turn.
     #[inline]
-    pub(crate) fn reap(&mut self, now: Instant) {
+    pub(crate) fn set_now(&mut self, now: Instant) {
         self.now = now;
         self.desk.set_now(now);
+    }
+
+    /// Takes in what happened until `now`, and wakes whom it concerns. Returns how many completions there were.
+    #[inline]
+    pub(crate) fn reap(&mut self, now: Instant) -> u64 {
+        self.set_now(now);
         self.flush_backlog();
         let mut reaped = 0;
         loop {
@@ -243,6 +249,7 @@ impl<D: Driver> Pool<D> {
         self.counters.turns += u64::from(reaped > 0);
         self.counters.completions += reaped;
         self.expire();
+        reaped
     }
 
     #[inline]

@@ -1,0 +1,96 @@
+//! What is set against what: two drivers on one host, or two hosts with one driver.
+
+use std::fmt;
+
+use ringshot::driver::{DriverChoice, DriverKind, probe};
+use ringshot::host::Host;
+use ringshot::load::Plan;
+
+use crate::args::CompareArgs;
+use crate::exit::Failure;
+
+/// One contestant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Side {
+    pub(super) driver: DriverKind,
+    pub(super) host: Host,
+}
+
+/// The two contestants, in the order of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sides(pub(super) [Side; 2]);
+
+impl Sides {
+    /// What was asked for, if it can run here.
+    pub(super) fn choose(args: &CompareArgs) -> Result<Self, Failure> {
+        match args.hosts[..] {
+            [host] => {
+                require_io_uring()?;
+                Ok(Self(
+                    [DriverKind::IoUring, DriverKind::Epoll].map(|driver| Side { driver, host }),
+                ))
+            }
+            [of, to] if of != to => {
+                let driver = probe::choose(args.driver).map_err(Failure::unusable)?.kind;
+                Ok(Self([of, to].map(|host| Side { driver, host })))
+            }
+            _ => Err(Failure::unusable("--hosts takes one host, or two that differ")),
+        }
+    }
+
+    /// What each is called: by that in which they differ.
+    pub(super) fn names(self) -> [String; 2] {
+        let [of, to] = self.0;
+        let differ_in_host = of.host != to.host;
+        self.0.map(
+            |Side { driver, host }| {
+                if differ_in_host { host.to_string() } else { driver.to_string() }
+            },
+        )
+    }
+
+    /// ABBA: even rounds in the order of the report, odd ones the other way round.
+    pub(super) fn order(self, round: u32) -> [Side; 2] {
+        let [first, second] = self.0;
+        if round.is_multiple_of(2) { [first, second] } else { [second, first] }
+    }
+}
+
+impl Side {
+    /// The same load on this side.
+    pub(super) fn of(self, plan: &Plan) -> Plan {
+        Plan { driver: self.driver, host: self.host, ..plan.clone() }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on the {} host", self.driver, self.host)
+    }
+}
+
+fn require_io_uring() -> Result<(), Failure> {
+    let choice = probe::choose(DriverChoice::IoUring);
+    choice.map(|_| ()).map_err(|blocked| {
+        Failure::unusable(format_args!("nothing to compare without io_uring: {blocked}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_alternates_and_names_tell_the_difference() {
+        use DriverKind::{Epoll, IoUring};
+        let side = |driver, host| Side { driver, host };
+        let (uring, epoll) = (side(IoUring, Host::Thread), side(Epoll, Host::Thread));
+        let drivers = Sides([uring, epoll]);
+        assert_eq!([0, 1, 2].map(|round| drivers.order(round)[0]), [uring, epoll, uring]);
+        assert_eq!(drivers.names(), ["io_uring", "epoll"]);
+        let glommio = "glommio".parse().unwrap();
+        let hosts = Sides([uring, side(IoUring, glommio)]);
+        assert_eq!(hosts.names(), ["thread", "glommio"]);
+        assert_eq!(hosts.0[1].to_string(), "io_uring on the glommio host");
+    }
+}

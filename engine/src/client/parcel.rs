@@ -1,0 +1,47 @@
+//! A request with what becomes of it, in one allocation: it goes from the builder to the core that serves it, and with the body back to whoever reads.
+//!
+//! What goes through many futures is copied by each of them, so it is kept small: a pointer.
+
+use http::HeaderMap;
+
+use super::request::Request;
+use super::upload::Upload;
+use crate::clock::Instant;
+use crate::shard::pool::exchange::Stamps;
+
+/// One request on its way.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) request: Request,
+    pub(super) submitted: Instant,
+    pub(super) attempts: u8,
+    pub(super) redirects: u32,
+    /// When it first held a permit.
+    pub(super) admitted: Option<Instant>,
+    /// A redirect has led it to another origin.
+    pub(super) strayed: bool,
+    /// The next attempt needs a fresh connection.
+    pub(super) fresh: bool,
+    /// Who makes the request's body.
+    pub(super) upload: Upload,
+    /// What came with the end of the response.
+    pub(super) trailers: Option<Box<HeaderMap>>,
+    pub(super) stamps: Option<Stamps>,
+}
+
+impl From<Request> for Box<Parcel> {
+    fn from(request: Request) -> Self {
+        Self::new(Parcel {
+            request,
+            submitted: Instant::default(),
+            attempts: 0,
+            redirects: 0,
+            admitted: None,
+            strayed: false,
+            fresh: false,
+            upload: Upload::Over,
+            trailers: None,
+            stamps: None,
+        })
+    }
+}
