@@ -56,7 +56,8 @@ fn glommio_is_refused_with_the_remedy() {
         return;
     }
     let words = ["glommio needs io_uring", "seccomp", "use the thread host"];
-    let args = ["run", "http://127.0.0.1:9/", "--host", "glommio", "--driver", "epoll"];
+    let url = "http://127.0.0.1:9/";
+    let args = ["run", url, "--cores", "0", "--host", "glommio", "--driver", "epoll"];
     behind_filter(&args).check_refused(&words);
     let value = behind_filter(&["doctor", "-o", "json"]).json_with_code(0);
     let found = &value["glommio"];
