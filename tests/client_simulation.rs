@@ -37,7 +37,7 @@ use run::Outcome;
 use scenario::{Scenario, Trouble};
 
 /// Seeds of each kind without `RINGSHOT_SIM_SEEDS`: about twenty seconds together in the dev profile.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 1200;
 /// Lines of the log that a failure prints.
 const LINES_PRINTED: usize = 60;
 

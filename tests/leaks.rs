@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ringshot::driver::DriverKind;
+use ringshot::client::{Cores, Engine, Kind, LimitKind, blocking::block_on};
+use ringshot::driver::{DriverChoice, DriverKind};
 use ringshot::load::{Control, KeepAlive, Plan, Report, Stop, Timeouts};
 use ringshot_tests::load::{Asked, drivers, plan, run_controlled, run_whole};
 use ringshot_tests::peer::{Conversation, Peer};
@@ -160,4 +161,48 @@ fn runs_that_never_begin() {
         assert!(run_controlled(&plan, &control).interrupted);
         assert!(wait_until(Duration::from_secs(5), || peer.open() == 0));
     });
+}
+
+/// Bytes of an answer that has no end, if nobody stops it.
+const ENDLESS_BYTES: usize = 256 << 20;
+
+/// A client whose answer is `start`, and then `again` for ever: what `expected` says ends it, and no more of it was held than the limits allow.
+fn check_endless(start: &str, again: &str, expected: impl Fn(&Kind) -> bool) {
+    let (start, again) = (start.to_owned(), again.repeat((64 << 10) / again.len()));
+    let peer = Peer::start(move |mut peer: Conversation| {
+        peer.request();
+        let mut sent = peer.send(&start);
+        for _ in 0..ENDLESS_BYTES / again.len() {
+            sent = sent && peer.send(&again);
+        }
+        assert!(!sent, "nobody stopped it");
+    });
+    check(|driver| {
+        let driver = match driver {
+            DriverKind::IoUring => DriverChoice::IoUring,
+            DriverKind::Epoll => DriverChoice::Epoll,
+        };
+        let engine = Engine::builder().cores(Cores::Count(1)).driver(driver).build().unwrap();
+        let client = engine.client().max_body_bytes(1 << 20).build().unwrap();
+        let error = block_on(client.get(peer.url()).fetch()).unwrap_err();
+        assert!(expected(error.kind()), "{error}");
+        drop((client, engine));
+        assert!(wait_until(Duration::from_secs(5), || peer.open() == 0));
+    });
+}
+
+#[test]
+fn answers_without_end_to_a_client() {
+    let _turn = alone();
+    let limit = |kind: &Kind| matches!(kind, Kind::Limit(LimitKind::Protocol(_)));
+    let protocol = |kind: &Kind| limit(kind) || matches!(kind, Kind::Framing(_));
+    let body = |kind: &Kind| matches!(kind, Kind::Limit(LimitKind::Body { .. }));
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    check_endless("HTTP/1.1 200 OK\r\n", "X-Pad: 0123456789\r\n", protocol);
+    check_endless("HTTP/1.1 200 OK\r\nX-Pad: ", "0123456789", protocol);
+    check_endless("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", protocol);
+    check_endless(&format!("{chunked}1;pad="), "0123456789", protocol);
+    check_endless(chunked, "1;pad=0123456789\r\nx\r\n", |kind| protocol(kind) || body(kind));
+    check_endless(&format!("{chunked}0\r\n"), "X-Pad: 0123456789\r\n", protocol);
+    check_endless("HTTP/1.1 200 OK\r\n\r\n", "0123456789", body);
 }
