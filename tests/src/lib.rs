@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `dns` | messages of the DNS, as far as the tests need them |
+//! | `engines` | an engine, a client and an origin on each driver; nothing left behind |
 //! | `fuzz` | the bodies of the fuzz targets |
 //! | `load` | plans with defaults, run on each driver and within a time; what every report must add up to |
 //! | `names` | dnsmasq and a scripted name server behind it, in a namespace of the test's own |
@@ -17,6 +18,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod dns;
+pub mod engines;
 pub mod fuzz;
 pub mod load;
 pub mod names;
