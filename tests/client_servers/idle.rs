@@ -19,7 +19,8 @@ pub(crate) fn burst(
     ids: std::ops::Range<usize>,
     posts_each: usize,
 ) -> Vec<Made> {
-    let named = |number: usize| (format!("{}.{number}.", rig.case), number % posts_each == 0);
+    let named =
+        |number: usize| (format!("{}.{number}.", rig.case), number.is_multiple_of(posts_each));
     let request = |number| {
         let (id, is_post) = named(number);
         let url = format!("{url}?id={id}");

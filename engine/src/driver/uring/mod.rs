@@ -141,10 +141,21 @@ impl Uring {
             return Ok(());
         }
         self.counters.system_calls += 1;
+        // Receives that starve at once and are asked for again within one reaping would starve for ever.
+        self.publish();
         // An error here shows as a queue that is still full.
         let _ = self.ring.submit();
         // SAFETY: as above.
         unsafe { self.ring.submission().push(entry) }.map_err(|_| ())
+    }
+
+    /// Shows the kernel the buffers that were given back.
+    #[inline]
+    fn publish(&self) {
+        self.small.publish();
+        if let Some(large) = &self.large {
+            large.publish();
+        }
     }
 
     #[inline]
@@ -308,10 +319,7 @@ impl Driver for Uring {
 
     #[inline]
     fn wait(&mut self, wait: Wait) -> io::Result<()> {
-        self.small.publish();
-        if let Some(large) = &self.large {
-            large.publish();
-        }
+        self.publish();
         if self.attention {
             self.attend();
         }

@@ -237,7 +237,7 @@ impl<D: Driver> Pool<D> {
         let connection = &self.connections[index as usize];
         let place = connection.host;
         let spent = connection.retires <= self.now || connection.left == Some(0);
-        if spent || self.desk.is_closed() || self.must_yield(index) {
+        if spent || self.desk.is_closed() || self.yields(index) {
             self.counters.reaped += 1;
             self.close_connection(index);
         } else if !self.serve_with(index, place) {
@@ -274,6 +274,22 @@ impl<D: Driver> Pool<D> {
             (Some(theirs), Some(ours)) => theirs < ours,
             (theirs, _) => theirs.is_some(),
         }
+    }
+
+    /// [`Pool::must_yield`], and if so what is yielded does not come back to its host before the others had their turn.
+    fn yields(&mut self, index: u32) -> bool {
+        let yields = self.must_yield(index);
+        if yields {
+            self.step_back(self.connections[index as usize].host);
+        }
+        yields
+    }
+
+    fn step_back(&mut self, place: u32) {
+        let Some(host) = self.hosts.find(place).filter(|host| host.is_blocked) else { return };
+        let blocked = &mut self.members[host.client as usize].blocked;
+        blocked.retain(|other| *other != place);
+        blocked.push(place);
     }
 
     /// Since when the first request of a host waits for a connection.
@@ -415,8 +431,8 @@ impl<D: Driver> Pool<D> {
         let member = self.member(client);
         let total = &member.shared.connections;
         if !total.has_room() && member.idle.is_empty() {
-            // Woken for a unit of a host before there is one of the client: it is to be woken for that one too.
-            if !total.take_or_starve(core) {
+            // The unit that we were rung for went to somebody faster, and with it the note that we starve.
+            if total.starves(core) || !total.take_or_starve(core) {
                 return;
             }
             total.give(1);

@@ -62,7 +62,8 @@ pub struct Timeouts {
     pub resolve: Option<Duration>,
     /// Connecting to a host, over all its addresses. Default: 5 s.
     pub connect: Option<Duration>,
-    /// Connecting to one address, after the first. Default: 2 s.
+    /// Connecting to one address, after the first. Where the limits on connections leave none for a second attempt beside the first, that has as long from the
+    /// moment at which the second would have begun. Default: 2 s.
     pub connect_attempt: Option<Duration>,
     /// Sending, without any progress. Default: 30 s.
     pub send: Option<Duration>,
