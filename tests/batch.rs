@@ -3,100 +3,20 @@
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ringshot::client::batch::{Completed, Ordered};
 use ringshot::client::{
-    Client, ClientBuilder, Cores, Done, Engine, Error, Fetched, Kind, Request, Target, TimeoutKind,
-    Timeouts, TotalFrom, blocking::block_on,
+    ClientBuilder, Done, Error, Fetched, Kind, Request, Target, TimeoutKind, Timeouts, TotalFrom,
+    blocking::block_on,
 };
-use ringshot::driver::{DriverChoice, DriverKind};
-use ringshot::origin::{Config, Origin};
 use ringshot::queue;
-use ringshot::sys::affinity;
-use ringshot_tests::load::{RUN_MAX, drivers, next_core};
+use ringshot_tests::engines::{Bench, on_each, on_each_with};
+use ringshot_tests::load::RUN_MAX;
 use ringshot_tests::watch::wait_until;
-
-struct Bench {
-    engine: Engine,
-    client: Client,
-    origin: Arc<Origin>,
-    stopped: AtomicBool,
-}
-
-/// Runs `check` on each driver, with one core and with two, within a time; and finds nothing left behind.
-fn on_each(check: fn(&Bench)) {
-    on_each_with(|builder| builder, check);
-}
-
-fn on_each_with(limits: fn(ClientBuilder) -> ClientBuilder, check: fn(&Bench)) {
-    for driver in drivers() {
-        for cores in 1..=affinity::cores().len().min(2) {
-            let (tell, told) = mpsc::channel();
-            let run = thread::spawn(move || {
-                let outcome = catch_unwind(AssertUnwindSafe(|| run(driver, cores, limits, check)));
-                let _ = tell.send(());
-                outcome
-            });
-            let ended = told.recv_timeout(RUN_MAX);
-            assert!(ended.is_ok(), "{driver} on {cores} cores takes too long");
-            if let Err(payload) = run.join().unwrap() {
-                ringshot_tests::watch::announce(&format!("failed on {driver}, {cores} cores"));
-                std::panic::resume_unwind(payload);
-            }
-        }
-    }
-}
-
-fn run(
-    driver: DriverKind,
-    cores: usize,
-    limits: fn(ClientBuilder) -> ClientBuilder,
-    check: fn(&Bench),
-) {
-    // On epoll it hears the end of a connection before it accepts the next: what it counts is the client's own count.
-    let origin_driver = DriverKind::Epoll;
-    let config =
-        Config { driver: origin_driver, cores: vec![next_core()], ..Config::on_loopback() };
-    let origin = Arc::new(Origin::start(&config).unwrap());
-    let choice = match driver {
-        DriverKind::IoUring => DriverChoice::IoUring,
-        DriverKind::Epoll => DriverChoice::Epoll,
-    };
-    let engine = Engine::builder().cores(Cores::Count(cores)).driver(choice).build().unwrap();
-    let client = limits(engine.client()).build().unwrap();
-    let bench = Bench { engine, client, origin, stopped: AtomicBool::new(false) };
-    check(&bench);
-    if !bench.stopped.load(Ordering::SeqCst) {
-        bench.check_quiet();
-    }
-}
-
-impl Bench {
-    fn url(&self, path: &str) -> String {
-        self.origin.url(path)
-    }
-
-    /// Nothing is in flight, here and there; one task a core, its own.
-    fn check_quiet(&self) {
-        let quiet = || {
-            self.engine.stats().iter().all(|core| {
-                let held = core.holding;
-                let sums = [held.in_flight, held.queued, held.waiting, held.active, core.placed];
-                sums.iter().sum::<u32>() + held.connecting == 0 && core.tasks == 1
-            }) && self.origin.counters().in_progress == 0
-        };
-        assert!(
-            wait_until(RUN_MAX / 4, quiet),
-            "{:#?} {:?}",
-            self.engine.stats(),
-            self.origin.counters()
-        );
-    }
-}
 
 fn count(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).unwrap()
@@ -254,6 +174,29 @@ fn a_closure_that_panics_concerns_its_own_input() {
         let mut seen = seen.lock().unwrap().clone();
         seen.sort_unstable();
         assert!(seen.into_iter().eq((0..200).filter(|n| *n != 77)));
+    });
+}
+
+#[test]
+fn a_core_that_is_kept_busy_keeps_no_credits_from_the_others() {
+    on_each(|bench| {
+        if bench.engine.cores() < 2 {
+            return;
+        }
+        let urls = std::iter::repeat_n(bench.url("/"), 400);
+        let (called, at_waking) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (calls, waking) = (Arc::clone(&called), Arc::clone(&at_waking));
+        let batch = bench.client.batch(urls).window(count(20));
+        let summary = block_on(batch.for_each(move |_, _| {
+            if calls.fetch_add(1, Ordering::SeqCst) == 5 {
+                let most = || calls.load(Ordering::SeqCst) >= 400 - 20;
+                wait_until(RUN_MAX / 4, most);
+                waking.store(calls.load(Ordering::SeqCst), Ordering::SeqCst);
+            }
+        }));
+        assert_eq!((summary.ok, called.load(Ordering::SeqCst)), (400, 400));
+        // All but what was on its way on the core that was busy.
+        assert!(at_waking.load(Ordering::SeqCst) >= 400 - 20, "{at_waking:?}");
     });
 }
 

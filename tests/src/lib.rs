@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `client` | a plain blocking client |
 //! | `dns` | messages of the DNS, as far as the tests need them |
+//! | `engines` | an engine, a client and an origin on each driver; nothing left behind |
 //! | `fuzz` | the bodies of the fuzz targets |
 //! | `load` | plans with defaults, run on each driver and within a time; what every report must add up to |
 //! | `names` | dnsmasq and a scripted name server behind it, in a namespace of the test's own |
@@ -19,6 +20,7 @@
 
 pub mod client;
 pub mod dns;
+pub mod engines;
 pub mod fuzz;
 pub mod load;
 pub mod names;
