@@ -84,7 +84,7 @@ fn connections_to_a_host() {
 fn check_connections(case: Case, nginx: &Nginx, keepalive_requests: u32) {
     let limit = 5;
     let rig = Rig::new(case, |client| client.max_conns_per_host(limit));
-    let requests = 600;
+    let requests = 400;
     let most = most_active(nginx, || {
         let url = nginx.url(&format!("/medium?id={case}"));
         let outcomes = rig.fetch_all((0..requests).map(|_| get(&url)).collect());

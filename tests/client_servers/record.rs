@@ -22,7 +22,7 @@ fn seen(line: &str) -> Option<Seen> {
     let mut fields = line.split(' ');
     let id = fields.next()?.to_owned();
     let _method = fields.next()?;
-    let _status: u16 = fields.next()?.parse().ok()?;
+    let _status = fields.next()?;
     let (connection, number) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(Seen { id, connection, number })
 }

@@ -396,11 +396,8 @@ impl<D: Driver, M> Shift<D, M> {
                 Ok(true)
             }
             Some(deadline) => {
-                let goes_on = !self.core.pool().is_closed() && clock() < deadline;
-                if !goes_on {
-                    self.publish();
-                }
-                Ok(goes_on)
+                self.publish();
+                Ok(!self.core.pool().is_closed() && clock() < deadline)
             }
         }
     }

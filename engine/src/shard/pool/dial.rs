@@ -162,16 +162,14 @@ impl<D: Driver> Pool<D> {
     fn attempt_later(&mut self, id: Id) {
         let now = self.now;
         let Some(dial) = self.dials.find_mut(id) else { return };
-        if dial.out.is_empty() {
+        let Some(last) = dial.out.last().copied() else {
             dial.next_attempt = Some(now + SLOT_DELAY);
             self.watch_dial(id);
             return;
-        }
-        let (last, client) = (dial.out[dial.out.len() - 1], dial.client);
-        let limit = self.members[client as usize].shared.config.timeouts.connect_attempt;
-        let limit = limit.map_or(Instant::NEVER, |limit| now + limit);
+        };
+        let limit = self.members[dial.client as usize].shared.config.timeouts.connect_attempt;
         let connection = &mut self.connections[last as usize];
-        connection.deadline = connection.deadline.min(limit);
+        connection.deadline = connection.deadline.min(limit.map_or(Instant::NEVER, |l| now + l));
         self.watch_connection(last);
     }
 
