@@ -258,7 +258,8 @@ fn timers_of_the_executor_are_served_while_requests_are_in_flight() {
             let stop = Rc::new(Cell::new(false));
             let tasks: Vec<_> = ["/hang", "/", "/", "/"]
                 .map(|path| {
-                    let (client, url, stop) = (client.clone(), format!("{url}{path}"), stop.clone());
+                    let (client, url, stop) =
+                        (client.clone(), format!("{url}{path}"), stop.clone());
                     spawn_local(async move {
                         while !stop.get() {
                             client.get(&url).send().await.unwrap().bytes().await.unwrap();

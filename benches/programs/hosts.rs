@@ -39,8 +39,20 @@ fn main() -> Outcome<()> {
         let pairs = ["load on io_uring", "load on epoll", "tasks on io_uring"];
         for (pair, what) in pairs.into_iter().enumerate() {
             let (glommio, thread) = (2 * pair + 1, 2 * pair);
-            contest.print_ratio(&format!("{what}: glommio / thread, rate"), glommio, thread, rate, 0.95)?;
-            contest.print_ratio(&format!("{what}: glommio / thread, 1/CPU"), glommio, thread, cpu, 0.95)?;
+            contest.print_ratio(
+                &format!("{what}: glommio / thread, rate"),
+                glommio,
+                thread,
+                rate,
+                0.95,
+            )?;
+            contest.print_ratio(
+                &format!("{what}: glommio / thread, 1/CPU"),
+                glommio,
+                thread,
+                cpu,
+                0.95,
+            )?;
         }
     }
     Ok(())

@@ -193,7 +193,14 @@ fn memory(setting: &Setting) -> Outcome<()> {
     let server = Server::start(setting.server, BODY_BYTES)?;
     let engine = Engine::new(&format!("http://{}/", server.address), setting.client)?;
     for driver in [DriverKind::IoUring, DriverKind::Epoll] {
-        let report = engine.report(Host::Thread, driver, 10_000, 1, Duration::from_secs(1), setting.duration)?;
+        let report = engine.report(
+            Host::Thread,
+            driver,
+            10_000,
+            1,
+            Duration::from_secs(1),
+            setting.duration,
+        )?;
         let mebibytes = report.resident_bytes_max as f64 / f64::from(1 << 20);
         let rate = report.requests_per_second;
         let reached = verdict(mebibytes <= 64.0);

@@ -36,7 +36,8 @@ fn main() -> Outcome<()> {
             for path in if load == 1 { &["/", "/delay/1000"][..] } else { &["/"] } {
                 let target: Target = format!("{url}{path}").parse()?;
                 let builder = LocalExecutorBuilder::new(Placement::Fixed(client)).io_memory(0);
-                let measured = builder.make()?.run(measure(driver, target, load, rounds))?;
+                let executor = builder.make().map_err(|error| error.to_string())?;
+                let measured = executor.run(measure(driver, target, load, rounds))?;
                 print(&format!("{driver:?}, {load} in flight, {path}"), measured)?;
             }
         }
@@ -97,13 +98,14 @@ async fn messages(rounds: usize) -> Outcome<Vec<Duration>> {
                 return;
             }
         }
-    })?;
+    });
+    let other = other.map_err(|error| error.to_string())?;
     let receiver = receiver.connect().await;
     let mut late = Vec::with_capacity(rounds);
     while let Some(sent) = receiver.recv().await {
         late.push(sent.elapsed());
     }
-    other.join()?;
+    other.join().map_err(|error| error.to_string())?;
     Ok(late)
 }
 

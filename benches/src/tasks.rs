@@ -54,7 +54,7 @@ pub fn run(
             rate: requests / seconds,
             cpu_us: cpu.total().as_secs_f64() * 1e6 / requests,
             user_us: cpu.user.as_secs_f64() * 1e6 / requests,
-            bytes_rate: 0.0,
+            ..Score::default()
         };
         (score, failed.get())
     });

@@ -26,7 +26,9 @@ impl Sides {
         match args.hosts[..] {
             [host] => {
                 require_io_uring()?;
-                Ok(Self([DriverKind::IoUring, DriverKind::Epoll].map(|driver| Side { driver, host })))
+                Ok(Self(
+                    [DriverKind::IoUring, DriverKind::Epoll].map(|driver| Side { driver, host }),
+                ))
             }
             [of, to] if of != to => {
                 let driver = probe::choose(args.driver).map_err(Failure::unusable)?.kind;
@@ -40,9 +42,11 @@ impl Sides {
     pub(super) fn names(self) -> [String; 2] {
         let [of, to] = self.0;
         let differ_in_host = of.host != to.host;
-        self.0.map(|Side { driver, host }| {
-            if differ_in_host { host.to_string() } else { driver.to_string() }
-        })
+        self.0.map(
+            |Side { driver, host }| {
+                if differ_in_host { host.to_string() } else { driver.to_string() }
+            },
+        )
     }
 
     /// ABBA: even rounds in the order of the report, odd ones the other way round.

@@ -14,7 +14,9 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, json};
 use crate::topology;
 use advice::advice;
-use readings::{CoreReading, FeatureReading, Findings, HostReading, IoUring, limits, ports, single};
+use readings::{
+    CoreReading, FeatureReading, Findings, HostReading, IoUring, limits, ports, single,
+};
 
 /// Looks, and prints what it found.
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
@@ -60,7 +62,8 @@ fn io_uring(probe: &Probe) -> IoUring {
 }
 
 fn glommio() -> HostReading {
-    let host = "glommio".parse::<Host>().map_err(|_| "this program was built without it".to_owned());
+    let host =
+        "glommio".parse::<Host>().map_err(|_| "this program was built without it".to_owned());
     let started = host.and_then(|host| host.try_start().map_err(|error| error.to_string()));
     HostReading { available: started.is_ok(), problem: started.err() }
 }

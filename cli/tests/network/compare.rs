@@ -108,7 +108,10 @@ fn it_sets_hosts_against_each_other() {
     let told = |index: usize, key: &str| value["contestants"][index][key].clone();
     for (index, host) in ["glommio", "thread"].into_iter().enumerate() {
         assert_eq!((told(index, "name"), told(index, "host")), (host.into(), host.into()));
-        assert_eq!((told(index, "driver"), told(index, "errors_total")), ("epoll".into(), 0.into()));
+        assert_eq!(
+            (told(index, "driver"), told(index, "errors_total")),
+            ("epoll".into(), 0.into())
+        );
     }
     let ratio = &value["ratios"][0];
     assert_eq!((&ratio["of"], &ratio["to"]), (&"glommio".into(), &"thread".into()));
@@ -116,7 +119,8 @@ fn it_sets_hosts_against_each_other() {
 
 #[test]
 fn hosts_must_differ() {
-    let check = |hosts| ringshot(&["compare", "--hosts", hosts]).check_refused(&["two that differ"]);
+    let check =
+        |hosts| ringshot(&["compare", "--hosts", hosts]).check_refused(&["two that differ"]);
     check("thread,thread");
     check("thread,glommio,thread");
 }

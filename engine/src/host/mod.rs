@@ -124,9 +124,7 @@ impl Work for Nothing {
 /// # Errors
 /// `NotConnected` outside of an executor; what [`Driver::alarm`](crate::driver::Driver::alarm) reports.
 #[cfg(feature = "glommio")]
-pub(crate) fn attach(
-    open: impl FnOnce() -> io::Result<Box<dyn Turn>>,
-) -> io::Result<()> {
+pub(crate) fn attach(open: impl FnOnce() -> io::Result<Box<dyn Turn>>) -> io::Result<()> {
     glommio::attach(open)
 }
 
@@ -143,7 +141,9 @@ impl Host {
                 Ok(())
             }),
             #[cfg(feature = "glommio")]
-            Self::Glommio => glommio::spawn(core, async move |pinned| glommio::turn(job(pinned)?).await),
+            Self::Glommio => {
+                glommio::spawn(core, async move |pinned| glommio::turn(job(pinned)?).await)
+            }
         }
     }
 
@@ -154,9 +154,9 @@ impl Host {
         work: W,
     ) -> io::Result<JoinHandle<io::Result<W::Output>>> {
         match self {
-            Self::Thread => thread::spawn(core, move |pinned| {
-                Ok(thread::run(work.run(pinned, thread::Alone)))
-            }),
+            Self::Thread => {
+                thread::spawn(core, move |pinned| Ok(thread::run(work.run(pinned, thread::Alone))))
+            }
             #[cfg(feature = "glommio")]
             Self::Glommio => glommio::spawn(core, async move |pinned| {
                 Ok(work.run(pinned, glommio::Shared::new()).await)

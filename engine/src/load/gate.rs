@@ -60,7 +60,11 @@ mod tests {
             let gate = Gate::new(3);
             thread::scope(|scope| {
                 let others = [0, 1].map(|_| scope.spawn(|| gate.pass()));
-                if fails { gate.fail() } else { assert_eq!(gate.pass(), start) }
+                if fails {
+                    gate.fail()
+                } else {
+                    assert_eq!(gate.pass(), start)
+                }
                 gate.fail();
                 others.map(|other| assert_eq!(other.join().unwrap(), start));
             });

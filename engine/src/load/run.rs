@@ -96,11 +96,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
         Stop::Requests(requests) => Some(Arc::new(Budget::new(requests, cores))),
         Stop::After(_) => None,
     };
-    let shared = Arc::new(Shared {
-        stop: AtomicBool::new(false),
-        start: Gate::new(cores),
-        budget,
-    });
+    let shared = Arc::new(Shared { stop: AtomicBool::new(false), start: Gate::new(cores), budget });
     let gauges = control.gauges(cores);
     let mut handles = Vec::with_capacity(cores);
     for (index, (core, gauge)) in plan.cores.iter().copied().zip(&gauges).enumerate() {

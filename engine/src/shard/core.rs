@@ -139,6 +139,9 @@ impl<D: Driver> Core<D> {
 
     /// Whether all was handed to the kernel and a turn would only wait for the end of idle connections, timers or a ring of the bell.
     pub(crate) fn is_quiet(&self) -> bool {
-        !self.stirred && self.pool.is_quiet() && !self.tasks.has_ready() && !self.pool.desk().has_commands()
+        !self.stirred
+            && self.pool.is_quiet()
+            && !self.tasks.has_ready()
+            && !self.pool.desk().has_commands()
     }
 }

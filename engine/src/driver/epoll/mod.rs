@@ -278,8 +278,7 @@ impl Driver for Epoll {
     fn wait(&mut self, wait: Wait) -> io::Result<()> {
         self.next = 0;
         let pending = !self.ready.is_empty() || !self.told.is_empty();
-        let timeout =
-            if wait.completions == 0 || pending { Duration::ZERO } else { wait.timeout };
+        let timeout = if wait.completions == 0 || pending { Duration::ZERO } else { wait.timeout };
         self.counters.system_calls += 1;
         self.counters.waits += 1;
         match self.look(timeout) {
