@@ -1,58 +1,47 @@
-//! The client against the built-in origin and scripted peers, on each driver.
+//! The client against scripted servers and the built-in origin: on each driver, away from the cores and on one. Never leaves loopback.
+//!
+//! | module | what is held to what |
+//! |---|---|
+//! | `access` | how a test reaches a client: four ways at once |
+//! | `feed` | bodies that are made while they are sent |
+//! | `pool` | which connection is used, and what becomes of idle ones |
+//! | `limits` | connections, dials, permits and waiters, as a server counts them |
+//! | `stale` | what is sent again because a connection died, and what is not |
+//! | `timeouts` | every timeout as itself, in its phase, and not for the wrong reason |
+//! | `response` | heads, timings, interim responses |
+//! | `body` | reading, limits, throwing away, dropping |
+//! | `upload` | request bodies, and `Expect` |
+//! | `redirects` | where they lead, and what goes along |
+//! | `retries` | policies, budgets, waits |
+//! | `errors` | every kind: its line, phase, fault |
+//! | `names` | names, several addresses |
+//! | `threads` | executors, drops, shutdown |
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use ringshot::client::{Cores, Engine, Request, blocking::block_on};
-use ringshot::driver::DriverChoice;
-use ringshot::origin::{Config, Origin};
-
-fn origin() -> Origin {
-    Origin::start(&Config::on_loopback()).unwrap()
-}
-
-#[test]
-fn a_request_has_a_response() {
-    for driver in [DriverChoice::Epoll, DriverChoice::IoUring] {
-        let origin = origin();
-        let url = origin.url("/bytes/100");
-        let engine = Engine::builder().cores(Cores::Count(1)).driver(driver).build().unwrap();
-        let client = engine.client().build().unwrap();
-        for n in 0..20 {
-            let response = block_on(client.get(&url).send()).unwrap();
-            assert_eq!(response.status(), 200);
-            assert_eq!(response.connection().reused, n > 0);
-            let timings = response.timings();
-            assert_eq!(block_on(response.bytes()).unwrap().len(), 100);
-            println!("{timings:?}");
-        }
-        let target: ringshot::client::Target = url.parse().unwrap();
-        let inner = client.clone();
-        let start = std::time::Instant::now();
-        let count = block_on(engine.run_on(0, move |ctx| async move {
-            let client = ctx.client(&inner);
-            let tasks: Vec<_> = (0..64)
-                .map(|_| {
-                    let client = client.clone();
-                    let target = target.clone();
-                    ctx.spawn(async move {
-                        let mut bytes = 0;
-                        for _ in 0..2000 {
-                            let response = client.get(&target).send().await.unwrap();
-                            bytes += response.bytes().await.unwrap().len();
-                        }
-                        bytes
-                    })
-                })
-                .collect();
-            let mut bytes = 0;
-            for task in tasks {
-                bytes += task.await.unwrap();
-            }
-            bytes
-        }))
-        .unwrap();
-        assert_eq!(count, 64 * 2000 * 100);
-        println!("{driver:?} {:.0}/s", 128_000.0 / start.elapsed().as_secs_f64());
-        println!("{:#?}", engine.stats());
-        let request = Request::get("http://127.0.0.1:1/").unwrap();
-        println!("{}", block_on(client.send(request)).unwrap_err());
-    }
-}
+#[macro_use]
+#[path = "client/access.rs"]
+mod access;
+#[path = "client/body.rs"]
+mod body;
+#[path = "client/errors.rs"]
+mod errors;
+#[path = "client/feed.rs"]
+mod feed;
+#[path = "client/limits.rs"]
+mod limits;
+#[path = "client/names.rs"]
+mod names;
+#[path = "client/pool.rs"]
+mod pool;
+#[path = "client/redirects.rs"]
+mod redirects;
+#[path = "client/response.rs"]
+mod response;
+#[path = "client/retries.rs"]
+mod retries;
+#[path = "client/stale.rs"]
+mod stale;
+#[path = "client/timeouts.rs"]
+mod timeouts;
+#[path = "client/upload.rs"]
+mod upload;

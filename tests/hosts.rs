@@ -38,6 +38,7 @@ fn each_driver(check: impl Fn(DriverChoice)) {
     }
 }
 
+#[cfg(test)]
 fn origin() -> (Origin, String) {
     let origin = Origin::start(&Config::on_loopback()).unwrap();
     let url = format!("http://{}", origin.address());
@@ -45,6 +46,7 @@ fn origin() -> (Origin, String) {
 }
 
 /// An application's executor.
+#[cfg(test)]
 fn glommio<T>(future: impl Future<Output = T>) -> T {
     let builder = LocalExecutorBuilder::new(Placement::Unbound).io_memory(0);
     builder.make().unwrap().run(future)

@@ -186,6 +186,7 @@ fn load(driver: DriverKind) -> Report {
         keep_alive: KeepAlive::On,
     };
     let plan = Plan {
+        host: ringshot::host::Host::Thread,
         peers: vec![peer],
         template: Template::encode(&request).expect("a plain request"),
         connections: 2,

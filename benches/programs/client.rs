@@ -10,6 +10,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use ringshot::driver::DriverKind;
+use ringshot::host::Host;
 use ringshot_benches::bare::Outcome;
 use ringshot_benches::contest::{Contest, Run, Score};
 use ringshot_benches::echo::Loop;
@@ -91,7 +92,8 @@ fn contest(setting: &Setting, server: usize, driver: DriverKind) -> Outcome<()> 
     let url = format!("http://{}/", server.address);
     let engine = Engine::new(&url, core)?;
     let target = url.parse()?;
-    let local = Local { core, driver, target, tasks: connections, warm_up: WARM_UP, duration };
+    let (host, tasks) = (Host::Thread, connections);
+    let local = Local { core, driver, host, target, tasks, warm_up: WARM_UP, duration };
     let load: Run<'_> = Box::new(|| engine.run(driver, connections, 1, WARM_UP, duration));
     let client: Run<'_> = Box::new(|| local.run());
     let mut contestants = [("load generator".to_owned(), load), ("client".to_owned(), client)];
@@ -102,7 +104,11 @@ fn contest(setting: &Setting, server: usize, driver: DriverKind) -> Outcome<()> 
     contest.print_ratio("requests a second, client / load generator", 1, 0, rate, 0.90)?;
     let cpu = |score: &Score| score.cpu_us;
     contest.print_plain_ratio("CPU a request, client / load generator", 1, 0, cpu)?;
+    let [load, client] = [0, 1].map(|place| contest.median(place, |score| score.company));
     let allocations = contest.median(1, |score| score.allocations);
-    writeln!(std::io::stdout(), "  allocations a request of the client: {allocations:.2}")?;
+    writeln!(
+        std::io::stdout(),
+        "  completions a turn: {load:.1} and {client:.1}; allocations a request of the client: {allocations:.2}"
+    )?;
     Ok(())
 }

@@ -5,13 +5,14 @@
 use std::io::Write;
 use std::time::Duration;
 
+use ringshot::client::Target;
 use ringshot::driver::DriverKind;
 use ringshot::host::Host;
 use ringshot_benches::bare::Outcome;
 use ringshot_benches::contest::{Contest, Run, Score};
 use ringshot_benches::engine::{self, Engine};
+use ringshot_benches::local::Local;
 use ringshot_benches::server::{Server, serve_if_asked};
-use ringshot_benches::tasks;
 
 const WARM_UP: Duration = Duration::from_millis(200);
 const BODY_BYTES: u64 = 13;
@@ -67,13 +68,22 @@ fn hold(
 ) -> Outcome<Contest> {
     let url = format!("http://{}/", server.address);
     let engine = &Engine::new(&url, client)?;
-    let url = &url;
+    let target: Target = url.parse()?;
     let load = |driver, host| -> (String, Run<'_>) {
         let run = move || engine.run_on(host, driver, connections, 1, WARM_UP, duration);
         (format!("load, {driver}, {host}"), Box::new(run))
     };
     let tasks = |host| -> (String, Run<'_>) {
-        let run = move || tasks::run(url, client, host, connections, WARM_UP, duration);
+        let local = Local {
+            core: client,
+            driver: DriverKind::IoUring,
+            host,
+            target: target.clone(),
+            tasks: connections,
+            warm_up: WARM_UP,
+            duration,
+        };
+        let run = move || local.run();
         (format!("tasks, {host}"), Box::new(run))
     };
     let mut contestants = [

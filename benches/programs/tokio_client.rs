@@ -68,13 +68,9 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-fn run<C: Fetch>(
-    setting: Setting,
-    client: impl Fn() -> Outcome<C> + Send + Copy + 'static,
-) -> Outcome<Score> {
+fn run(setting: Setting, client: impl Fetch) -> Outcome<Score> {
     let Setting { tasks, duration, .. } = setting;
     on_tokio(setting.tokio, move || async move {
-        let client = client().map_err(|error| error.to_string())?;
         if tasks > 1 {
             closed_loop(client, tasks, WARM_UP, duration).await
         } else {
@@ -85,19 +81,14 @@ fn run<C: Fetch>(
 
 /// The contest; every client is made anew for each round.
 fn hold(url: &str, setting: Setting) -> Outcome<Contest> {
-    // For the length of the program: clients are made on other threads.
-    let url: &'static str = Box::leak(url.to_owned().into_boxed_str());
     let Setting { tasks, shard, .. } = setting;
     let ringshot: Run<'_> = Box::new(move || {
-        run(setting, move || {
-            let engine = Engine::builder().cores(Cores::List(vec![shard])).build()?;
-            let client = engine.client().max_conns_per_host(tasks).build()?;
-            Ok(ByRingshot(client, url.parse()?))
-        })
+        let engine = Engine::builder().cores(Cores::List(vec![shard])).build()?;
+        let client = engine.client().max_conns_per_host(tasks).build()?;
+        run(setting, ByRingshot(client, url.parse()?))
     });
-    let reqwest: Run<'_> =
-        Box::new(move || run(setting, move || ByReqwest::new(url, tasks as usize)));
-    let hyper: Run<'_> = Box::new(move || run(setting, move || ByHyper::new(url, tasks as usize)));
+    let reqwest: Run<'_> = Box::new(move || run(setting, ByReqwest::new(url, tasks as usize)?));
+    let hyper: Run<'_> = Box::new(move || run(setting, ByHyper::new(url, tasks as usize)?));
     let mut contestants = [
         ("ringshot".to_owned(), ringshot),
         ("reqwest".to_owned(), reqwest),

@@ -15,6 +15,8 @@ pub struct Score {
     pub user_us: f64,
     /// Bytes received a second; zero if unknown.
     pub bytes_rate: f64,
+    /// Completions that a turn of the client brought, on average; zero if unknown.
+    pub company: f64,
     /// Allocations a request; zero if unknown.
     pub allocations: f64,
     /// The median latency with one request in flight, in microseconds; zero if unknown.

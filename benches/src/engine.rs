@@ -131,6 +131,7 @@ impl Engine {
             cpu_us: report.cpu_us_per_request,
             user_us: report.cpu_user_us_per_request,
             bytes_rate: report.bytes_per_second,
+            company: report.completions_per_turn,
             ..Score::default()
         })
     }

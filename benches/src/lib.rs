@@ -14,5 +14,4 @@ pub mod local;
 pub mod nginx;
 pub mod peers;
 pub mod server;
-pub mod tasks;
 pub mod tokio_side;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ringshot::client::{Client, CoreCtx, Cores, Engine, LocalClient, Target, blocking};
 use ringshot::clock::Instant;
 use ringshot::driver::{DriverChoice, DriverKind};
+use ringshot::host::Host;
 use ringshot::sys::process::CpuTime;
 
 use crate::bare::Outcome;
@@ -36,6 +37,8 @@ pub struct Local {
     pub core: usize,
     /// Its driver.
     pub driver: DriverKind,
+    /// Who turns it.
+    pub host: Host,
     /// What is asked for.
     pub target: Target,
     /// Tasks, and connections.
@@ -57,19 +60,23 @@ impl Local {
             DriverKind::Epoll => DriverChoice::Epoll,
         };
         let cores = Cores::List(vec![self.core]);
-        let engine = Engine::builder().cores(cores).driver(driver).build()?;
+        let engine = Engine::builder().cores(cores).driver(driver).host(self.host).build()?;
         let client = engine.client().max_conns_per_host(self.tasks).build()?;
         let (target, tasks, times) =
             (self.target.clone(), self.tasks, (self.warm_up, self.duration));
         let work = move |ctx| serve(ctx, client, target, tasks, times);
         let (begin, end) = blocking::block_on(engine.run_on(0, work))??;
+        let stats = engine.stats();
         engine.shutdown()?;
+        let turns: u64 = stats.iter().map(|core| core.counters.turns).sum();
+        let completions: u64 = stats.iter().map(|core| core.counters.completions).sum();
         let requests = (end.responses - begin.responses) as f64;
         let cpu = end.cpu.since(begin.cpu);
         Ok(Score {
             rate: requests / (end.now - begin.now).as_secs_f64(),
             cpu_us: cpu.total().as_secs_f64() * 1e6 / requests,
             user_us: cpu.user.as_secs_f64() * 1e6 / requests,
+            company: completions as f64 / turns as f64,
             allocations: (end.allocations - begin.allocations) as f64 / requests,
             ..Score::default()
         })

@@ -178,5 +178,5 @@ where
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(future())
     })?;
-    Ok(thread.join().map_err(|_| "a runtime panicked")??)
+    thread.join().map_err(|_| "a runtime panicked")?
 }

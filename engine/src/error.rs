@@ -225,6 +225,13 @@ impl Error {
         }))
     }
 
+    /// A body that is longer than may be held: its request was answered.
+    pub(crate) fn body_too_long(max_bytes: u64) -> Self {
+        let mut error = Self::new(Kind::Limit(LimitKind::Body { max_bytes }), Phase::Body);
+        error.0.sent = Sent::All;
+        error
+    }
+
     /// What the shard's side knew.
     pub(crate) fn with_progress(mut self, progress: &Progress) -> Self {
         self.0.peer = progress.peer;

@@ -1,13 +1,13 @@
 //! Connections that nginx ends: when idle, or after so many requests.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringshot::client::{Reuse, Timeouts};
 use ringshot_tests::servers::{Nginx, Settings};
 use ringshot_tests::watch::wait_until;
 
 use super::record::{Made, check_made, connections, record};
-use super::rig::{Case, Rig, SOON, Way, each_at_once, get, post};
+use super::rig::{Case, Rig, SOON, Way, each, each_at_once, get, post};
 
 /// Around the second after which nginx ends an idle connection.
 const PAUSES_MILLIS: [u64; 5] = [1000, 900, 1001, 1100, 998];
@@ -19,7 +19,8 @@ pub(crate) fn burst(
     ids: std::ops::Range<usize>,
     posts_each: usize,
 ) -> Vec<Made> {
-    let named = |number: usize| (format!("{}.{number}.", rig.case), number % posts_each == 0);
+    let named =
+        |number: usize| (format!("{}.{number}.", rig.case), number.is_multiple_of(posts_each));
     let request = |number| {
         let (id, is_post) = named(number);
         let url = format!("{url}?id={id}");
@@ -88,5 +89,26 @@ fn connections_that_take_ten_requests() {
         assert!(wait_until(SOON, equal), "{case}: {reused} reused, by our count {:?}", ours());
         assert!(rig.count(|c| c.connected) >= connections(&record) as u64);
         rig.check_at_rest();
+    });
+}
+
+/// A core sleeps for up to a second while nothing comes.
+#[test]
+fn a_core_that_sleeps_is_seen_as_it_is_and_ends_at_once() {
+    let Some(nginx) = Nginx::start() else { return };
+    each(|case| {
+        let rig = Rig::new(case, |client| client);
+        let mut slow = 0;
+        // Now and then this machine is busy; a core that were late would be so every time.
+        for _ in 0..5 {
+            rig.fetch_all(vec![get(&nginx.url("/small"))]).remove(0).unwrap();
+            let start = Instant::now();
+            rig.check_at_rest();
+            slow += usize::from(start.elapsed() > Duration::from_millis(300));
+        }
+        assert!(slow < 5, "{case}");
+        let start = Instant::now();
+        rig.engine.shutdown().unwrap();
+        assert!(start.elapsed() < Duration::from_millis(700), "{case}: {:?}", start.elapsed());
     });
 }

@@ -25,7 +25,7 @@ fn check_killed(case: Case, nginx: &mut Nginx) {
     let port = nginx.address().port();
     let outcomes = std::thread::scope(|scope| {
         let fetching =
-            scope.spawn(|| rig.fetch_all(vec![(); REQUESTS].iter().map(|()| get(&slow)).collect()));
+            scope.spawn(|| rig.fetch_all([(); REQUESTS].iter().map(|()| get(&slow)).collect()));
         // nginx sends the first 8 KiB of each at once.
         let begun = || rig.count(|counters| counters.bytes_received) > (REQUESTS as u64) * 8192;
         assert!(wait_until(SOON, begun), "{case}: {:?}", rig.holding());

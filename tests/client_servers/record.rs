@@ -13,7 +13,6 @@ use super::rig::SOON;
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) id: String,
-    pub(crate) status: u16,
     /// Which connection, and which request of it, from 1 on.
     pub(crate) connection: u64,
     pub(crate) number: u64,
@@ -23,9 +22,9 @@ fn seen(line: &str) -> Option<Seen> {
     let mut fields = line.split(' ');
     let id = fields.next()?.to_owned();
     let _method = fields.next()?;
-    let status = fields.next()?.parse().ok()?;
+    let _status: u16 = fields.next()?.parse().ok()?;
     let (connection, number) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    Some(Seen { id, status, connection, number })
+    Some(Seen { id, connection, number })
 }
 
 /// Requests whose id begins with `prefix`, once there are at least `expected` of them, and a moment later, so that a surplus shows.

@@ -19,7 +19,7 @@ pub(super) struct HostId {
 impl HostId {
     /// Its `n`th address: IPv4 and IPv6 in turn.
     pub(super) fn address(self, n: u8) -> IpAddr {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             Ipv4Addr::new(192, 0, self.client, self.host * 8 + n).into()
         } else {
             let [client, host, n] = [self.client, self.host, n].map(u16::from);
@@ -73,7 +73,6 @@ pub(super) struct Answer {
 /// A request that came.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Receipt {
-    pub(super) connection: u64,
     /// Requests that the connection had seen before.
     pub(super) before: u64,
 }

@@ -246,7 +246,8 @@ impl Ticket {
         let closed = matches!(error.kind(), Kind::Closed | Kind::Io(_)) && terms.idle_ends;
         let unrepeatable =
             !errand.may_repeat() || chunked || matches!(errand.upload, Upload::StreamOf(_));
-        if terms.patient && !doomed && !refused && !(closed && unrepeatable) && !shut {
+        let excused = doomed || refused || shut || (closed && unrepeatable);
+        if terms.patient && !excused {
             self.problem(format!("failed: {error}"));
         }
         if let Kind::Timeout(kind) = error.kind() {

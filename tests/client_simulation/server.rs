@@ -151,7 +151,7 @@ impl Server {
             self.state = State::Done;
             return None;
         };
-        let receipt = Receipt { connection: self.number, before: self.requests };
+        let receipt = Receipt { before: self.requests };
         self.book.borrow_mut().receipts.entry(request.id).or_default().push(receipt);
         self.requests += 1;
         Some(request)

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method};
 use super::Target;
 use super::call::Call;
 use super::response::{Fetched, Response, Timings, Whole};
-use crate::error::{Error, Kind, LimitKind, Phase};
+use crate::error::Error;
 use crate::shard::pool::exchange::Stamps;
 
 /// A body that is received as it is read: whoever does not read stops the server. Dropping it unread throws away a little, or closes the connection.
@@ -134,7 +134,7 @@ impl Body {
     /// All of it, at most as many bytes as the request or the client allows.
     ///
     /// # Errors
-    /// As [`Body::chunk`], and [`Kind::Limit`] for a body that is longer.
+    /// As [`Body::chunk`], and [`Kind::Limit`](crate::error::Kind::Limit) for a body that is longer.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
         let max = self.max_body_bytes;
         self.read_all(max).await
@@ -201,8 +201,7 @@ impl Body {
         let mut all = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
             if (first.len() + all.len() + chunk.len()) as u64 > max {
-                let kind = Kind::Limit(LimitKind::Body { max_bytes: max });
-                let error = Error::new(kind, Phase::Body);
+                let error = Error::body_too_long(max);
                 return Err(error.with_request(&self.method, self.target.redacted()));
             }
             if first.is_empty() && all.is_empty() {

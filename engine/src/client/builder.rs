@@ -141,7 +141,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Limits requests that wait for a connection: one more fails at once with [`Kind::PoolFull`].
+    /// Limits requests that wait for a connection while none is being made for them: one more fails at once with [`Kind::PoolFull`].
     pub fn max_waiters(mut self, max: impl Into<Option<u32>>) -> Self {
         self.pool.max_waiters = max.into();
         self

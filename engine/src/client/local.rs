@@ -20,6 +20,7 @@ use crate::clock::Instant;
 use crate::error::{Error, Kind, Phase, RedirectKind};
 use crate::proto::h1::{BodyLength, Persistence, RequestHead};
 use crate::proto::url::UrlError;
+use crate::shard::TotalFrom;
 use crate::shard::pool::desk::{Desk, InFlight, Lookup, Submission};
 use crate::shard::pool::exchange::{Failed, Outgoing};
 use crate::shard::pool::head::Head;
@@ -264,7 +265,6 @@ impl Job<'_> {
             self.parcel.attempts = self.parcel.attempts.saturating_add(1);
             let body = self.parcel.request.body.0.try_clone();
             let outcome = self.attempt().await;
-            let settings = &self.client.member.settings;
             match &outcome {
                 Ok(answer) => {
                     let status = answer.meta.head.status;
@@ -281,38 +281,58 @@ impl Job<'_> {
                         }
                         continue;
                     }
+                    let repeats = self.may_repeat() && body.is_some();
                     let attempt = Attempt::Response(status);
-                    if !self.may_repeat()
-                        || body.is_none()
-                        || !settings.retry.wants(self.parcel.attempts, &attempt)
-                    {
+                    let Some(wait) = self.wait_of(repeats, &attempt, Some(&answer.meta.head))
+                    else {
                         return self.end(outcome);
-                    }
-                    let wait =
-                        settings.retry.wait(self.parcel.attempts, Some(answer.meta.head.headers()));
+                    };
                     // Its permit and its connection are others' meanwhile.
                     drop(outcome);
                     self.again(body, wait).await;
                 }
                 Err(error) => {
-                    if body.is_some() && self.is_stale(error) {
+                    if self.is_stale(error, body.as_ref()) {
                         self.parcel.fresh = true;
                         self.again(body, Duration::ZERO).await;
                         continue;
                     }
-                    let attempt = Attempt::Failed(error);
                     let safe = self.may_repeat() || !error.may_have_been_processed();
-                    if !safe
-                        || body.is_none()
-                        || !settings.retry.wants(self.parcel.attempts, &attempt)
-                    {
+                    let attempt = Attempt::Failed(error);
+                    let Some(wait) = self.wait_of(safe && body.is_some(), &attempt, None) else {
                         return self.end(outcome);
-                    }
-                    let wait = settings.retry.wait(self.parcel.attempts, None);
+                    };
                     self.again(body, wait).await;
                 }
             }
         }
+    }
+
+    /// How long to wait before the request is sent again, if it may be, if its policy wants that, and if time is left.
+    fn wait_of(
+        &self,
+        repeats: bool,
+        attempt: &Attempt<'_>,
+        head: Option<&Head>,
+    ) -> Option<Duration> {
+        let (retry, attempts) = (&self.client.member.settings.retry, self.parcel.attempts);
+        if !repeats || !retry.is_worth(attempts, attempt) {
+            return None;
+        }
+        let wait = retry.wait(attempts, head.map(Head::headers));
+        let in_time = self.deadline().is_none_or(|deadline| self.client.now() + wait < deadline);
+        (in_time && retry.withdraw()).then_some(wait)
+    }
+
+    /// When the total timeout passes, if there is one and it has begun.
+    fn deadline(&self) -> Option<Instant> {
+        let timeouts = &self.client.member.settings.pool.config.timeouts;
+        let total = self.parcel.request.timeout.or(timeouts.total)?;
+        let since = match timeouts.total_from {
+            TotalFrom::Submit => Some(self.parcel.submitted),
+            TotalFrom::Acquire => self.parcel.admitted,
+        };
+        since.map(|since| since + total)
     }
 
     /// What is known of the request goes with the body that is still to come.
@@ -328,7 +348,7 @@ impl Job<'_> {
     }
 
     /// A body that was partly made when a reused connection died: the pool could not repeat it, but whoever can make it again may.
-    fn is_stale(&self, error: &Error) -> bool {
+    fn is_stale(&self, error: &Error, body: Option<&Source>) -> bool {
         let harmless = self.may_repeat() || !error.may_have_been_processed();
         let stale = error.is_reused() && error.got_bytes() == 0;
         let retries = self.client.member.settings.pool.config.retry_stale;
@@ -337,7 +357,7 @@ impl Job<'_> {
             && harmless
             && !self.parcel.fresh
             && matches!(error.kind(), Kind::Closed | Kind::Io(_))
-            && matches!(self.parcel.request.body.0, Source::File(_))
+            && matches!(body, Some(Source::File(_)))
     }
 
     async fn again(&mut self, body: Option<Source>, wait: Duration) {
@@ -361,17 +381,26 @@ impl Job<'_> {
         let max = self.redirects_max();
         let (method, url) =
             (self.parcel.request.method.clone(), self.parcel.request.target.redacted());
+        let (origin, attempts) =
+            (Arc::clone(self.parcel.request.target.origin()), self.parcel.attempts);
         let outcome = if self.parcel.redirects >= max {
             Err(RedirectKind::TooMany { max })
         } else {
             redirect::follow(&mut self.parcel.request, body, head.status, head.headers())
         };
-        self.parcel.redirects += 1;
+        if let Ok(true) = outcome {
+            let strays = *self.parcel.request.target.origin() != origin;
+            let parcel = &mut *self.parcel;
+            parcel.redirects += 1;
+            parcel.strayed |= strays;
+            // What follows is a request of its own.
+            (parcel.attempts, parcel.fresh) = (0, false);
+        }
         outcome.map_err(|kind| {
             let elapsed = self.client.now() - self.parcel.submitted;
             Error::new(Kind::Redirect(kind), Phase::Redirect)
                 .with_request(&method, url)
-                .with_attempt(self.parcel.attempts, elapsed)
+                .with_attempt(attempts, elapsed)
         })
     }
 
@@ -390,14 +419,20 @@ impl Job<'_> {
             upload.poll(&in_flight, cx);
             in_flight.poll_head(cx)
         });
-        let head = head.await.map_err(|failed| self.error(error_of(&failed)))?;
+        let head = head.await;
+        let stamps = in_flight.stamps();
         let retried = u8::from(in_flight.was_retried() && !self.parcel.fresh);
+        self.parcel.attempts = self.parcel.attempts.saturating_add(retried);
+        if stamps.queued != Instant::default() {
+            self.parcel.admitted.get_or_insert(stamps.queued);
+        }
+        let head = head.map_err(|failed| self.error(error_of(&failed)))?;
         let meta = Meta {
             head,
-            stamps: in_flight.stamps(),
+            stamps,
             connection: ConnInfo::of(in_flight.carrier(), self.client.ctx.core()),
             target: self.parcel.request.target.clone(),
-            attempts: self.parcel.attempts.saturating_add(retried),
+            attempts: self.parcel.attempts,
             redirects: self.parcel.redirects,
         };
         Ok(Answer { meta: Box::new(meta), in_flight })
@@ -416,6 +451,7 @@ impl Job<'_> {
             needs_fresh: self.parcel.fresh,
             total: request.timeout,
             submitted: self.parcel.submitted,
+            admitted: self.parcel.admitted,
         };
         let head = RequestHead {
             method: &request.method,
@@ -424,10 +460,13 @@ impl Job<'_> {
             body: length,
             persistence: Persistence::KeepAlive,
         };
-        let fields = || fields_of(&settings.headers, &request.headers, expects);
+        let strayed = self.parcel.strayed;
+        let fields = || fields_of(&settings.headers, &request.headers, expects, strayed);
         let desk = &self.client.ctx.0.desk;
         let submitted = desk.submit(submission, |out| match &settings.plain {
-            Some(plain) if request.headers.is_empty() && !expects => head.encode_plain(plain, out),
+            Some(plain) if request.headers.is_empty() && !expects && !strayed => {
+                head.encode_plain(plain, out)
+            }
             _ => head.encode(fields, out),
         });
         submitted.map_err(|error| self.error(Error::new(Kind::Request(error), Phase::Build)))
@@ -445,13 +484,16 @@ pub(super) fn error_of(failed: &Failed) -> Error {
     Error::new(failed.kind.clone(), failed.phase).with_progress(&failed.progress)
 }
 
-/// The client's own fields, but for those that the request has itself, then the request's.
+/// The client's own fields, but for those that the request has itself and, once it has left the first origin, secrets; then the request's.
 fn fields_of<'a>(
     defaults: &'a HeaderMap,
     own: &'a HeaderMap,
     expects: bool,
+    strayed: bool,
 ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-    let defaults = defaults.iter().filter(|(name, _)| own.is_empty() || !own.contains_key(*name));
+    let defaults = defaults.iter().filter(move |(name, _)| {
+        !(own.contains_key(*name) || strayed && redirect::SECRETS.contains(name))
+    });
     let expect = expects.then_some((&b"expect"[..], &b"100-continue"[..]));
     defaults
         .chain(own.iter())

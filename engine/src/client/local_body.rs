@@ -10,7 +10,7 @@ use super::local::error_of;
 use super::parcel::Parcel;
 use super::response::{Fetched, Response, Timings, Whole};
 use crate::clock::Instant;
-use crate::error::{Error, Kind, LimitKind, Phase};
+use crate::error::Error;
 use crate::shard::pool::desk::InFlight;
 use crate::shard::pool::exchange::{Failed, Stamps};
 
@@ -56,7 +56,7 @@ impl LocalBody {
     /// All of the body, at most as many bytes as the request or the client allows.
     ///
     /// # Errors
-    /// As [`LocalBody::chunk`], and [`Kind::Limit`] for a body that is longer.
+    /// As [`LocalBody::chunk`], and [`Kind::Limit`](crate::error::Kind::Limit) for a body that is longer.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
         let max = self.max_body_bytes();
         self.read_all(max).await
@@ -145,7 +145,7 @@ impl LocalBody {
     }
 
     fn too_long(&mut self, max_bytes: u64) -> Error {
-        self.give_up(Error::new(Kind::Limit(LimitKind::Body { max_bytes }), Phase::Body))
+        self.give_up(Error::body_too_long(max_bytes))
     }
 
     /// The end: what comes with it, and the exchange goes back.
@@ -166,6 +166,7 @@ impl LocalBody {
         let Parcel { request, attempts, submitted, .. } = &*self.parcel;
         error
             .with_request(&request.method, request.target.redacted())
+            .idempotent(request.is_idempotent())
             .with_attempt(*attempts, now - *submitted)
     }
 

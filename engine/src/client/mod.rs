@@ -35,6 +35,7 @@
 //! | `parcel` | a request with what becomes of it |
 //! | `upload` | a request's body on its way |
 //! | `retry`, `redirect` | when to send again, and where |
+//! | `tower` | the client as a `tower_service::Service`, behind the feature `tower` |
 //! | [`blocking`] | the same calls, which wait |
 //! | [`queue`] | a bounded queue between tasks |
 //! | [`cpu`] | yielding, and work off the core |
@@ -61,6 +62,8 @@ mod retry;
 mod settings;
 mod solo;
 mod target;
+#[cfg(feature = "tower")]
+mod tower;
 mod upload;
 
 pub use batch::{BATCH_WINDOW_DEFAULT, Batch, Done};

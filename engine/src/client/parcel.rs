@@ -16,6 +16,10 @@ pub(crate) struct Parcel {
     pub(super) submitted: Instant,
     pub(super) attempts: u8,
     pub(super) redirects: u32,
+    /// When it first held a permit.
+    pub(super) admitted: Option<Instant>,
+    /// A redirect has led it to another origin.
+    pub(super) strayed: bool,
     /// The next attempt needs a fresh connection.
     pub(super) fresh: bool,
     /// Who makes the request's body.
@@ -32,6 +36,8 @@ impl From<Request> for Box<Parcel> {
             submitted: Instant::default(),
             attempts: 0,
             redirects: 0,
+            admitted: None,
+            strayed: false,
             fresh: false,
             upload: Upload::Over,
             trailers: None,

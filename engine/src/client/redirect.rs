@@ -11,7 +11,7 @@ use crate::error::RedirectKind;
 const OF_THE_BODY: [HeaderName; 4] =
     [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, TRANSFER_ENCODING];
 /// Fields that are meant for one origin alone.
-const SECRETS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
+pub(super) const SECRETS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
 
 /// Whether a status asks to look elsewhere.
 pub(crate) fn is_redirect(status: StatusCode) -> bool {

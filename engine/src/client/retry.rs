@@ -140,17 +140,18 @@ impl Retry {
         }
     }
 
-    /// Whether attempt `number`, which ended so, is followed by another; it is paid for then.
-    pub(crate) fn wants(&self, number: u8, attempt: &Attempt<'_>) -> bool {
+    /// Whether attempt `number`, which ended so, may be followed by another: [`Retry::withdraw`] pays for it.
+    pub(crate) fn is_worth(&self, number: u8, attempt: &Attempt<'_>) -> bool {
         if number >= self.attempts {
             return false;
         }
         let passing = attempt.error().is_some_and(Error::is_retryable);
         let judged = || self.judge.as_ref().is_some_and(|judge| judge(attempt));
-        (passing || judged()) && self.withdraw()
+        passing || judged()
     }
 
-    fn withdraw(&self) -> bool {
+    /// Pays for a retry, if enough was saved for it.
+    pub(crate) fn withdraw(&self) -> bool {
         let left = |saved: i64| (saved >= RETRY_COST).then_some(saved - RETRY_COST);
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
     }
@@ -178,15 +179,19 @@ mod tests {
     use super::*;
     use crate::error::{Kind, Phase, TimeoutKind};
 
+    fn wants(retry: &Retry, number: u8, attempt: &Attempt<'_>) -> bool {
+        retry.is_worth(number, attempt) && retry.withdraw()
+    }
+
     #[test]
     fn a_budget_bounds_the_retries_of_all_requests() {
         let retry = Retry::budget(0.1).attempts(3).on(|attempt| attempt.status().is_some());
         let attempt = Attempt::Response(StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!((0..100).filter(|_| retry.wants(1, &attempt)).count(), 10);
+        assert_eq!((0..100).filter(|_| wants(&retry, 1, &attempt)).count(), 10);
         (0..100).for_each(|_| retry.deposit());
-        assert_eq!((0..100).filter(|_| retry.wants(1, &attempt)).count(), 10);
+        assert_eq!((0..100).filter(|_| wants(&retry, 1, &attempt)).count(), 10);
         (0..100).for_each(|_| retry.deposit());
-        assert!(retry.wants(2, &attempt) && !retry.wants(3, &attempt));
+        assert!(wants(&retry, 2, &attempt) && !wants(&retry, 3, &attempt));
     }
 
     #[test]
@@ -194,14 +199,14 @@ mod tests {
         let retry = Retry::budget(1.0);
         let check = |kind: Kind, wanted: bool| {
             let error = Error::new(kind, Phase::Connect);
-            assert_eq!(retry.wants(1, &Attempt::Failed(&error)), wanted, "{error}");
+            assert_eq!(wants(&retry, 1, &Attempt::Failed(&error)), wanted, "{error}");
         };
         check(Kind::Closed, true);
         check(Kind::Timeout(TimeoutKind::Connect), true);
         check(Kind::Timeout(TimeoutKind::Total), false);
         check(Kind::Canceled, false);
         let error = Error::new(Kind::Closed, Phase::Head);
-        assert!(!Retry::none().wants(1, &Attempt::Failed(&error)));
+        assert!(!wants(&Retry::none(), 1, &Attempt::Failed(&error)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::shard::pool::desk::InFlight;
 use crate::shard::pool::exchange::{self, Outgoing};
 
 /// Bytes of a file that are read at once.
-const FILE_PIECE_BYTES: usize = 128 << 10;
+const FILE_PIECE_BYTES: u64 = 128 << 10;
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send>>;
 
@@ -28,6 +28,8 @@ pub(crate) enum Upload {
     File {
         file: Arc<File>,
         at: u64,
+        /// Its end when the head was made: what is appended later was not announced.
+        end: u64,
         reading: Option<Reading>,
     },
     /// All was made, or nobody wants more.
@@ -56,8 +58,9 @@ pub(crate) fn open(source: Source) -> io::Result<(BodyLength, Outgoing, Upload)>
             (length, Outgoing::Whole { bytes, sent: 0 }, Upload::Over)
         }
         Source::File(file) => {
-            let length = BodyLength::Known(file.metadata()?.len());
-            (length, pieces(length), Upload::File { file, at: 0, reading: None })
+            let end = file.metadata()?.len();
+            let length = BodyLength::Known(end);
+            (length, pieces(length), Upload::File { file, at: 0, end, reading: None })
         }
         Source::Stream { pieces: made, length } => {
             let length = length.map_or(BodyLength::Chunked, BodyLength::Known);
@@ -105,10 +108,13 @@ impl Upload {
                 let piece = pieces.as_mut().poll_next(cx);
                 piece.map(|piece| piece.map(|piece| piece.map_err(|error| text_of(&*error))))
             }
-            Self::File { file, at, reading } => {
+            Self::File { file, at, end, reading } => {
                 let file = Arc::clone(file);
-                let from = *at;
-                let read = move || read_piece(&file, from);
+                let (from, bytes) = (*at, (*end - *at).min(FILE_PIECE_BYTES));
+                if bytes == 0 {
+                    return Poll::Ready(None);
+                }
+                let read = move || read_piece(&file, from, bytes);
                 let read = reading.get_or_insert_with(|| Box::pin(cpu::offload(read)));
                 let Poll::Ready(outcome) = read.as_mut().poll(cx) else { return Poll::Pending };
                 *reading = None;
@@ -125,8 +131,8 @@ impl Upload {
     }
 }
 
-fn read_piece(file: &File, at: u64) -> io::Result<Vec<u8>> {
-    let mut piece = vec![0; FILE_PIECE_BYTES];
+fn read_piece(file: &File, at: u64, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut piece = vec![0; bytes as usize];
     let read = file.read_at(&mut piece, at)?;
     piece.truncate(read);
     Ok(piece)

@@ -166,7 +166,6 @@ pub struct Lent {
 
 impl Lent {
     /// Bytes `start` to `start + bytes` of the buffer that a driver calls `buffer`: for drivers alone.
-    #[must_use]
     pub const fn new(buffer: u32, start: u32, bytes: u32) -> Self {
         Self { buffer, start, bytes }
     }

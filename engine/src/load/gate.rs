@@ -61,12 +61,12 @@ mod tests {
             thread::scope(|scope| {
                 let others = [0, 1].map(|_| scope.spawn(|| gate.pass()));
                 if fails {
-                    gate.fail()
+                    gate.fail();
                 } else {
-                    assert_eq!(gate.pass(), start)
+                    assert_eq!(gate.pass(), start);
                 }
                 gate.fail();
-                others.map(|other| assert_eq!(other.join().unwrap(), start));
+                others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), start));
             });
         };
         check(false, Start::All);

@@ -1,11 +1,12 @@
 //! A core's figures, written by its shard in each turn and read by anybody. Each on cache lines of its own.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::shard::core::Kept;
 use crate::shard::tasks::{Stall, Stalls};
 use crate::shard::{Holding, PoolCounters, TURN_BUCKETS};
+use crate::sys::affinity::Pinned;
 
 /// How a core stands. Read at one moment, but not all at the very same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,6 +14,8 @@ use crate::shard::{Holding, PoolCounters, TURN_BUCKETS};
 pub struct CoreStats {
     /// Its number on this machine.
     pub core: usize,
+    /// Whether its thread is pinned to it; it may not be where the kernel refuses.
+    pub pinned: bool,
     /// What it holds.
     pub holding: Holding,
     /// What it counted.
@@ -43,6 +46,7 @@ pub struct CoreStats {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Gauges {
+    pinned: AtomicBool,
     holding: [AtomicU32; 7],
     counters: [AtomicU64; 12],
     stalls: AtomicU64,
@@ -63,6 +67,11 @@ pub(crate) struct Load {
 }
 
 impl Gauges {
+    /// Notes whether the core's thread is pinned.
+    pub(crate) fn set_pinned(&self, pinned: Pinned) {
+        self.pinned.store(pinned == Pinned::Yes, Ordering::Relaxed);
+    }
+
     /// Publishes a core's figures. Gives the longest stall if there was another.
     pub(crate) fn publish(
         &self,
@@ -98,6 +107,7 @@ impl Gauges {
         let holding = std::array::from_fn(|place| self.holding[place].load(Ordering::Relaxed));
         let counters = std::array::from_fn(|place| self.counters[place].load(Ordering::Relaxed));
         CoreStats {
+            pinned: self.pinned.load(Ordering::Relaxed),
             holding: to_holding(holding),
             counters: to_counters(counters),
             stalls: self.stalls.load(Ordering::Relaxed),

@@ -71,11 +71,8 @@ pub(crate) struct Seat<M> {
 /// What a core's attendant is given when its core begins.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Place among the mesh's cores.
-    pub(crate) index: u32,
     /// Number on this machine.
     pub(crate) core: usize,
-    pub(crate) pinned: Pinned,
     pub(crate) desk: Rc<Desk>,
     pub(crate) spawner: Spawner,
 }
@@ -304,10 +301,9 @@ impl<M: Send + 'static> Job<M> {
         let pool = Pool::new(driver, self.config.slots, self.index, now);
         let tasks = Tasks::new(Arc::clone(&bell)).with_watch(self.config.watch);
         let core = Core::new(pool, tasks, bell, now)?;
+        seat.gauges.set_pinned(pinned);
         let attend = attendant(Place {
-            index: self.index,
             core: seat.core,
-            pinned,
             desk: Rc::clone(core.desk()),
             spawner: core.spawner(),
         });
@@ -381,21 +377,16 @@ impl<D: Driver, M> Shift<D, M> {
         max_block: Duration,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<bool> {
+        self.core.work(&mut self.post, clock);
+        // Before the wait: a core that sleeps is seen as it is.
+        self.publish();
         // Once it is closed nothing wakes it any more.
         let max_block = match self.closing {
             None => max_block,
             Some(_) if self.core.pool().is_closed() => Duration::ZERO,
             Some(deadline) => max_block.min(deadline - clock()),
         };
-        self.core.turn(max_block, &mut self.post, clock)?;
-        let seat = &self.post.seats[self.post.index as usize];
-        let pool = self.core.pool();
-        let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
-        let kept = self.core.kept();
-        let stall = seat.gauges.publish(pool.holding(), pool.counters(), tasks, kept);
-        if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
-            (tell.0)(seat.core, stall);
-        }
+        self.core.wait(max_block, &self.post, clock)?;
         match self.closing {
             None => {
                 if self.stop.load(Ordering::Relaxed) {
@@ -404,7 +395,24 @@ impl<D: Driver, M> Shift<D, M> {
                 }
                 Ok(true)
             }
-            Some(deadline) => Ok(!self.core.pool().is_closed() && clock() < deadline),
+            Some(deadline) => {
+                let goes_on = !self.core.pool().is_closed() && clock() < deadline;
+                if !goes_on {
+                    self.publish();
+                }
+                Ok(goes_on)
+            }
+        }
+    }
+
+    #[inline]
+    fn publish(&self) {
+        let seat = &self.post.seats[self.post.index as usize];
+        let pool = self.core.pool();
+        let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
+        let stall = seat.gauges.publish(pool.holding(), pool.counters(), tasks, self.core.kept());
+        if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
+            (tell.0)(seat.core, stall);
         }
     }
 }

@@ -98,26 +98,31 @@ impl<D: Driver> Core<D> {
         self.kept
     }
 
-    /// One turn: tasks, then their wishes, then one wait of at most `max_block`, then what came. `clock` is read before and after the wait.
+    /// The first half of a turn: tasks, then their wishes.
+    #[inline]
+    pub(crate) fn work(&mut self, inbox: &mut impl Inbox, clock: &mut impl FnMut() -> Instant) {
+        inbox.drain();
+        self.tasks.run(POLLS_PER_TURN);
+        self.pool.act();
+        let length = clock() - self.now;
+        self.kept = Kept { length, bucket: bucket_of(length) };
+    }
+
+    /// The second half: one wait of at most `max_block`, then what came. `clock` is read after the wait.
     ///
     /// # Errors
     /// Only when the driver is lost.
     #[inline]
-    pub(crate) fn turn(
+    pub(crate) fn wait(
         &mut self,
         max_block: Duration,
-        inbox: &mut impl Inbox,
+        inbox: &impl Inbox,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<()> {
-        inbox.drain();
-        self.tasks.run(POLLS_PER_TURN);
-        self.pool.act();
         let busy = self.tasks.has_ready() || self.pool.desk().has_commands();
         // A bell that rings from here on is heard; one that rang before left something behind.
         let sleeps = !busy && !max_block.is_zero() && self.bell.prepare_sleep();
         let idle = sleeps && inbox.is_empty() && !self.tasks.has_ready();
-        let length = clock() - self.now;
-        self.kept = Kept { length, bucket: bucket_of(length) };
         let waited = self.pool.wait(if idle { max_block } else { Duration::ZERO });
         self.bell.awake();
         waited?;

@@ -85,6 +85,11 @@ impl Budget {
         }
     }
 
+    /// Whether `core` found nothing, and is rung when a unit comes back.
+    pub(crate) fn starves(&self, core: u32) -> bool {
+        self.starving.load(Ordering::SeqCst) & bit_of(core) != 0
+    }
+
     /// Whether a core other than `core` found nothing.
     #[inline]
     pub(crate) fn others_starve(&self, core: u32) -> bool {

@@ -1,5 +1,6 @@
 //! A batch's results as they come, and in the order of its inputs. Never drives a request: the cores do.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::num::NonZeroUsize;
@@ -22,6 +23,11 @@ use crate::clock::Instant;
 /// The consumer's hold on a batch. Dropping it abandons the batch.
 pub(super) struct Handle<T: Send + 'static> {
     shared: Arc<Shared<T>>,
+    /// Results in the consumer's hands. All but those given on hold their credits.
+    taken: VecDeque<Done<T>>,
+    /// Credits to give back: fewer than `block`, and none while `taken` is empty.
+    owed: usize,
+    block: usize,
     /// Brings the batch to those cores whose mailboxes were full.
     starting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Keeps the engine.
@@ -40,7 +46,8 @@ impl<T: Send + 'static> Handle<T> {
         starting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
         client: Client,
     ) -> Self {
-        Self { shared, starting, _client: client }
+        let block = shared.lock().credits.block();
+        Self { shared, taken: VecDeque::new(), owed: 0, block, starting, _client: client }
     }
 
     fn start(&mut self, cx: &mut Context<'_>) {
@@ -51,14 +58,45 @@ impl<T: Send + 'static> Handle<T> {
         }
     }
 
+    /// The next result, its credit given back: see [`Handle::consumed`].
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<T>>> {
+        if self.taken.is_empty() {
+            // The first one's credit goes back under the same lock.
+            ready!(self.poll_more(cx, 1));
+            return Poll::Ready(self.taken.pop_front());
+        }
+        let done = self.taken.pop_front();
+        self.consumed();
+        Poll::Ready(done)
+    }
+
     /// The next result. Its credit is the caller's to give back.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<T>>> {
+        if self.taken.is_empty() {
+            ready!(self.poll_more(cx, 0));
+        }
+        Poll::Ready(self.taken.pop_front())
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>, credits: usize) -> Poll<()> {
         self.start(cx);
-        let taken = ready!(self.shared.poll_take(cx));
-        if taken.is_none() {
+        if !ready!(self.shared.poll_take(cx, &mut self.taken, credits)) {
             self.raise();
         }
-        Poll::Ready(taken)
+        Poll::Ready(())
+    }
+
+    /// A result was consumed: its credit goes back, not alone if there are more to be consumed.
+    fn consumed(&mut self) {
+        self.owed += 1;
+        self.pay(self.block);
+    }
+
+    /// Gives credits back if there are so many, or no more results at hand.
+    fn pay(&mut self, block: usize) {
+        if self.owed > 0 && (self.owed >= block || self.taken.is_empty()) {
+            self.shared.consumed(std::mem::take(&mut self.owed));
+        }
     }
 
     /// Goes on with a panic of the caller's own inputs or closures.
@@ -110,11 +148,7 @@ impl<T: Send + 'static> Completed<T> {
     }
 
     fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done<T>>> {
-        let taken = ready!(self.handle.poll_take(cx));
-        if taken.is_some() {
-            self.handle.shared.consumed();
-        }
-        Poll::Ready(taken)
+        self.handle.poll_next(cx)
     }
 
     /// Pulls no more inputs until [`Completed::resume`]. What is in flight goes on.
@@ -162,7 +196,7 @@ impl<T: Send + 'static> fmt::Debug for Completed<T> {
         f.debug_struct("Completed")
             .field("pulled", &state.pulled)
             .field("finished", &state.finished)
-            .field("waiting", &state.results.len())
+            .field("waiting", &(state.results.len() + self.handle.taken.len()))
             .finish_non_exhaustive()
     }
 }
@@ -212,7 +246,7 @@ impl<T: Send + 'static> Ordered<T> {
             if let Some(done) = self.early.pop() {
                 if self.withheld > 0 {
                     self.withheld -= 1;
-                    self.handle.shared.consumed();
+                    self.handle.consumed();
                 }
                 return Poll::Ready(Some(done));
             }
@@ -220,14 +254,16 @@ impl<T: Send + 'static> Ordered<T> {
             self.early.insert(done.index, done);
             if self.early.waiting() > self.room {
                 self.withheld += 1;
+                self.handle.pay(self.handle.block);
             } else {
-                self.handle.shared.consumed();
+                self.handle.consumed();
             }
         }
     }
 }
 
 // Nothing is pinned in it.
+impl<T: Send + 'static> Unpin for Handle<T> {}
 impl<T: Send + 'static> Unpin for Ordered<T> {}
 
 impl<T: Send + 'static> Stream for Ordered<T> {

@@ -2,6 +2,9 @@
 
 use std::num::NonZeroUsize;
 
+/// Credits that a consumer gives back at a time, if it has more results in its hands.
+const GIVE_BLOCK: usize = 8;
+
 /// How credits come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -23,6 +26,12 @@ impl Credits {
     pub(super) fn new(pace: Pace) -> Self {
         let (Pace::Window(size) | Pace::Barrier(size)) = pace;
         Self { pace, free: size.get(), out: 0 }
+    }
+
+    /// How many a consumer that has more results in its hands collects before it gives them back.
+    pub(super) fn block(&self) -> usize {
+        let (Pace::Window(size) | Pace::Barrier(size)) = self.pace;
+        (size.get() / 4).clamp(1, GIVE_BLOCK)
     }
 
     /// Credits that nobody has.

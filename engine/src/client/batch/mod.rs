@@ -46,7 +46,7 @@ use super::{Client, CoreCtx};
 use crate::error::Error;
 
 /// Inputs of a batch that are pulled and not yet consumed, where nothing else was set.
-pub const BATCH_WINDOW_DEFAULT: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+pub const BATCH_WINDOW_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 
 /// What became of one input.
 #[derive(Debug)]

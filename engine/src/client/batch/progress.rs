@@ -1,5 +1,6 @@
 //! How a batch goes on: what a core does next, what becomes of a result, and who is woken for it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -126,7 +127,7 @@ impl<T: Send + 'static> Shared<T> {
             }
             left => {
                 garbage = left;
-                driver = self.give_back(&mut state, Some(core));
+                driver = self.give_back(&mut state, 1, Some(core));
             }
         }
         let behind = idle && state.lanes.iter().any(|lane| !lane.handed.is_empty());
@@ -140,14 +141,11 @@ impl<T: Send + 'static> Shared<T> {
         drop_quietly(garbage);
     }
 
-    /// Gives a consumed input's credit back, and finds a driver that is to use it.
-    fn give_back(&self, state: &mut State<T>, own: Option<u32>) -> Option<Waker> {
-        state.credits.give_back();
-        let free = state.credits.free();
-        // A consumer that has more to take collects a block of credits first.
-        let waits = own.is_none() && free < PULL_BLOCK && !state.results.is_empty();
-        let pulls = !waits && free > 0 && matches!(state.supply, Supply::Here(_));
-        if !pulls || state.paused || state.end.is_some() {
+    /// Gives credits of consumed inputs back, and finds a driver that is to use them.
+    fn give_back(&self, state: &mut State<T>, credits: usize, own: Option<u32>) -> Option<Waker> {
+        (0..credits).for_each(|_| state.credits.give_back());
+        let here = matches!(state.supply, Supply::Here(_));
+        if !here || state.credits.free() == 0 || state.paused || state.end.is_some() {
             return None;
         }
         state.driver_to_pull(own, |core| self.load(core), self.plan.homes.of_client())
@@ -174,23 +172,32 @@ impl<T: Send + 'static> Shared<T> {
         wake(consumer);
     }
 
-    /// The next result, for the consumer. `None` when there are no more.
-    pub(super) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Done<T>>> {
+    /// Moves the results that wait into the consumer's empty hands, against so many credits for each time that there are any. `false` when there are no more.
+    pub(super) fn poll_take(
+        &self,
+        cx: &Context<'_>,
+        into: &mut VecDeque<Done<T>>,
+        credits: usize,
+    ) -> Poll<bool> {
         let mut state = self.lock();
-        if let Some(done) = state.results.pop_front() {
-            return Poll::Ready(Some(done));
+        if !state.results.is_empty() {
+            std::mem::swap(&mut state.results, into);
+            let driver = self.give_back(&mut state, credits, None);
+            drop(state);
+            wake(driver);
+            return Poll::Ready(true);
         }
         if state.is_over() {
-            return Poll::Ready(None);
+            return Poll::Ready(false);
         }
         note(&mut state.consumer, cx);
         Poll::Pending
     }
 
-    /// The consumer has taken a result for good.
-    pub(super) fn consumed(&self) {
+    /// The consumer has consumed so many results.
+    pub(super) fn consumed(&self, credits: usize) {
         let mut state = self.lock();
-        let driver = self.give_back(&mut state, None);
+        let driver = self.give_back(&mut state, credits, None);
         drop(state);
         wake(driver);
     }

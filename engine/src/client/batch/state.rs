@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Phase, Progress, Sent, TimeoutKind};
 use crate::mesh::Seat;
 use crate::mesh::placement::Homes;
 
-/// Inputs that a core pulls at a time, and credits from which a sleeping core is woken for them.
+/// Inputs that a core pulls at a time.
 pub(super) const PULL_BLOCK: usize = 8;
 
 /// Why a batch ends before its time.

@@ -1,4 +1,4 @@
-//! A ring of buffers that the kernel picks from (io_uring_register_buf_ring(3), Linux 5.19). Never grows, never copies.
+//! A ring of buffers that the kernel picks from (io_uring_register_buf_ring(3), Linux 5.19). Never grows beyond what it was made for, never copies.
 
 use std::io;
 use std::ptr::NonNull;
@@ -23,23 +23,41 @@ pub(super) struct BufRing {
     buffers: Mapping,
     count: u16,
     bytes: u32,
+    /// Buffers that are in use: those below. The kernel takes them in turn, so all of them become resident, and go through the cache.
+    provided: u16,
     /// Entries ever added, modulo 2^16; published by [`BufRing::publish`].
     tail: u16,
 }
 
 impl BufRing {
-    /// Registers `count` (a power of two, at most 32768) buffers of `bytes` bytes under `group`.
-    pub(super) fn register(ring: &IoUring, group: u16, count: u16, bytes: u32) -> io::Result<Self> {
+    /// Registers room for `count` (a power of two, at most 32768) buffers of `bytes` bytes under `group`, and provides `first` of them.
+    pub(super) fn register(
+        ring: &IoUring,
+        group: u16,
+        (count, first): (u16, u16),
+        bytes: u32,
+    ) -> io::Result<Self> {
         debug_assert!(count.is_power_of_two());
         let entries = Mapping::anonymous(usize::from(count) * size_of::<BufRingEntry>())?;
         let buffers = Mapping::anonymous(usize::from(count) * stride(bytes))?;
         let address = entries.base().as_ptr() as u64;
         // SAFETY: the mapping is page-aligned, of the size the kernel expects, and outlives the ring (invariant of the type).
         unsafe { ring.submitter().register_buf_ring_with_flags(address, count, group, 0) }?;
-        let mut this = Self { entries, buffers, count, bytes, tail: 0 };
-        (0..count).for_each(|id| this.give_back(id));
+        let mut this = Self { entries, buffers, count, bytes, provided: 0, tail: 0 };
+        this.provide(first.into());
         this.publish();
         Ok(this)
+    }
+
+    /// Sees to it that at least so many buffers are in use, if there is room for them; the kernel sees them after the next [`BufRing::publish`].
+    #[inline]
+    pub(super) fn provide(&mut self, buffers: u32) {
+        let wanted = buffers.min(self.count.into()) as u16;
+        while self.provided < wanted {
+            let id = self.provided;
+            self.provided += 1;
+            self.give_back(id);
+        }
     }
 
     /// Puts a buffer back; the kernel sees it after the next [`BufRing::publish`].

@@ -42,7 +42,7 @@ pub const SMALL_BUFFER_BYTES: u32 = 4096;
 pub const LARGE_BUFFER_BYTES: u32 = 256 << 10;
 /// Buffers for [`Window::Bulk`], made at the first use.
 const LARGE_BUFFERS: u16 = 16;
-/// Small buffers: twice the slots within this range, so that a turn in which every connection answers finds enough.
+/// Small buffers: twice the slots that are used, within this range, so that a turn in which every connection answers finds enough.
 const SMALL_BUFFERS: std::ops::RangeInclusive<u32> = 256..=4096;
 /// The most that one discard asks for.
 const DISCARD_BYTES_MAX: u64 = 1 << 30;
@@ -101,7 +101,8 @@ impl Uring {
         let (ring, tier) = setup::open(config.tier, slots)?;
         let buffers = (slots.saturating_mul(2)).clamp(*SMALL_BUFFERS.start(), *SMALL_BUFFERS.end());
         let buffers = buffers.next_power_of_two() as u16;
-        let small = BufRing::register(&ring, SMALL, buffers, SMALL_BUFFER_BYTES)?;
+        let counts = (buffers, *SMALL_BUFFERS.start() as u16);
+        let small = BufRing::register(&ring, SMALL, counts, SMALL_BUFFER_BYTES)?;
         // Before 6.0 what is in flight can't be cancelled by a fixed descriptor (IORING_ASYNC_CANCEL_FD_FIXED): a close would never end.
         let fixed = config.descriptors == Descriptors::Fixed
             && tier >= Tier::Multishot
@@ -141,10 +142,21 @@ impl Uring {
             return Ok(());
         }
         self.counters.system_calls += 1;
+        // Receives that starve at once and are asked for again within one reaping would starve for ever.
+        self.publish();
         // An error here shows as a queue that is still full.
         let _ = self.ring.submit();
         // SAFETY: as above.
         unsafe { self.ring.submission().push(entry) }.map_err(|_| ())
+    }
+
+    /// Shows the kernel the buffers that were given back.
+    #[inline]
+    fn publish(&self) {
+        self.small.publish();
+        if let Some(large) = &self.large {
+            large.publish();
+        }
     }
 
     #[inline]
@@ -189,8 +201,13 @@ impl Uring {
     fn ensure_large(&mut self) {
         if self.large.is_none() {
             self.counters.system_calls += 1;
-            self.large =
-                BufRing::register(&self.ring, LARGE, LARGE_BUFFERS, LARGE_BUFFER_BYTES).ok();
+            self.large = BufRing::register(
+                &self.ring,
+                LARGE,
+                (LARGE_BUFFERS, LARGE_BUFFERS),
+                LARGE_BUFFER_BYTES,
+            )
+            .ok();
         }
     }
 
@@ -222,6 +239,8 @@ impl Uring {
                 return false;
             }
         }
+        // Slots are numbered from below: the index tells how many are used at once.
+        self.small.provide((slot.index + 1).saturating_mul(2));
         self.in_flight.occupy(slot, socket).is_ok()
     }
 
@@ -308,10 +327,7 @@ impl Driver for Uring {
 
     #[inline]
     fn wait(&mut self, wait: Wait) -> io::Result<()> {
-        self.small.publish();
-        if let Some(large) = &self.large {
-            large.publish();
-        }
+        self.publish();
         if self.attention {
             self.attend();
         }

@@ -70,7 +70,8 @@ impl<D: Driver> Pool<D> {
         exchange.phase_deadline = timeouts.acquire.map(|acquire| now + acquire);
         let fresh = exchange.needs_fresh;
         if timeouts.total_from == config::TotalFrom::Acquire {
-            exchange.total_deadline = exchange.total.map(|total| now + total);
+            let since = exchange.admitted.unwrap_or(now);
+            exchange.total_deadline = exchange.total.map(|total| since + total);
         }
         drop(exchanges);
         if self.refuses_chunked(place, id) {
@@ -83,11 +84,6 @@ impl<D: Driver> Pool<D> {
             self.assign(index, id);
             return;
         }
-        if !self.members[client as usize].shared.join_waiters() {
-            let max_waiters = self.members[client as usize].shared.config.max_waiters;
-            self.abort(id, Kind::PoolFull { max_waiters: max_waiters.unwrap_or_default() });
-            return;
-        }
         if let Some(host) = self.hosts.find_mut(place) {
             let list = if fresh { &mut host.fresh } else { &mut host.waiters };
             self.waiting.push_back(list, id.index);
@@ -95,6 +91,23 @@ impl<D: Driver> Pool<D> {
         }
         self.watch_exchange(id);
         self.serve(place);
+        self.count_waiter(id, place);
+    }
+
+    /// A request that found no connection, and that none is being made for, waits: one too many fails.
+    fn count_waiter(&mut self, id: Id, place: u32) {
+        let Some(host) = self.hosts.find(place).filter(|host| host.undialed() > 0) else { return };
+        let shared = &self.members[host.client as usize].shared;
+        let Some(max_waiters) = shared.config.max_waiters else { return };
+        let waits = |exchange: &mut Exchange| exchange.stage == Stage::Acquiring;
+        if self.with(id, waits) != Some(true) {
+            return;
+        }
+        if shared.join_waiters(max_waiters) {
+            self.with(id, |exchange| exchange.counts_as_waiter = true);
+        } else {
+            self.abort(id, Kind::PoolFull { max_waiters });
+        }
     }
 
     /// Gives idle connections to those who wait, and dials for the others.
@@ -127,17 +140,20 @@ impl<D: Driver> Pool<D> {
         let host = self.hosts.find_mut(place)?;
         let first = if fresh { self.waiting.pop_front(&mut host.fresh) } else { None };
         let waiter = first.or_else(|| self.waiting.pop_front(&mut host.waiters))?;
-        self.leave_waiters(place);
         let id = self.desk.exchanges.borrow().id_of(waiter);
         debug_assert!(id.is_some(), "a waiter that is gone");
-        id
+        id.inspect(|id| self.leave_waiters(*id))
     }
 
-    /// One request fewer waits for a connection of this host.
-    pub(super) fn leave_waiters(&mut self, place: u32) {
+    /// A request was taken from among those that wait for a connection.
+    pub(super) fn leave_waiters(&mut self, id: Id) {
         self.holding.waiting -= 1;
-        if let Some(host) = self.hosts.find(place) {
-            self.members[host.client as usize].shared.leave_waiters();
+        let counted = self.with(id, |exchange| {
+            let counted = std::mem::take(&mut exchange.counts_as_waiter);
+            counted.then_some(exchange.client)
+        });
+        if let Some(client) = counted.flatten() {
+            self.members[client as usize].shared.leave_waiters();
         }
     }
 
@@ -221,7 +237,7 @@ impl<D: Driver> Pool<D> {
         let connection = &self.connections[index as usize];
         let place = connection.host;
         let spent = connection.retires <= self.now || connection.left == Some(0);
-        if spent || self.desk.is_closed() || self.must_yield(index) {
+        if spent || self.desk.is_closed() || self.yields(index) {
             self.counters.reaped += 1;
             self.close_connection(index);
         } else if !self.serve_with(index, place) {
@@ -258,6 +274,22 @@ impl<D: Driver> Pool<D> {
             (Some(theirs), Some(ours)) => theirs < ours,
             (theirs, _) => theirs.is_some(),
         }
+    }
+
+    /// [`Pool::must_yield`], and if so what is yielded does not come back to its host before the others had their turn.
+    fn yields(&mut self, index: u32) -> bool {
+        let yields = self.must_yield(index);
+        if yields {
+            self.step_back(self.connections[index as usize].host);
+        }
+        yields
+    }
+
+    fn step_back(&mut self, place: u32) {
+        let Some(host) = self.hosts.find(place).filter(|host| host.is_blocked) else { return };
+        let blocked = &mut self.members[host.client as usize].blocked;
+        blocked.retain(|other| *other != place);
+        blocked.push(place);
     }
 
     /// Since when the first request of a host waits for a connection.
@@ -395,9 +427,15 @@ impl<D: Driver> Pool<D> {
 
     /// Tries those again that wait for a unit, in their turn.
     fn unblock(&mut self, client: u32) {
+        let core = self.core;
         let member = self.member(client);
-        if !member.shared.connections.has_room() && member.idle.is_empty() {
-            return;
+        let total = &member.shared.connections;
+        if !total.has_room() && member.idle.is_empty() {
+            // The unit that we were rung for went to somebody faster, and with it the note that we starve.
+            if total.starves(core) || !total.take_or_starve(core) {
+                return;
+            }
+            total.give(1);
         }
         let mut blocked = std::mem::take(&mut self.unblocking);
         std::mem::swap(&mut blocked, &mut self.member(client).blocked);

@@ -1,7 +1,7 @@
 //! What is fixed for a client's life, and what the cores of a client share. Plain data and counters.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +11,9 @@ use crate::proto::h1;
 use crate::shard::doorbell::Doorbell;
 use crate::shard::limits::Budget;
 use crate::sys::socket;
+
+/// Origins of HTTP/1.0 that a client remembers.
+const HTTP10_MAX: usize = 4096;
 
 /// How an idle connection is picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,7 +62,8 @@ pub struct Timeouts {
     pub resolve: Option<Duration>,
     /// Connecting to a host, over all its addresses. Default: 5 s.
     pub connect: Option<Duration>,
-    /// Connecting to one address, after the first. Default: 2 s.
+    /// Connecting to one address, after the first. Where the limits on connections leave none for a second attempt beside the first, that has as long from the
+    /// moment at which the second would have begun. Default: 2 s.
     pub connect_attempt: Option<Duration>,
     /// Sending, without any progress. Default: 30 s.
     pub send: Option<Duration>,
@@ -124,9 +128,11 @@ pub(crate) struct Shared {
     pub(crate) config: PoolConfig,
     pub(crate) connections: Budget,
     pub(crate) permits: Option<Arc<Budget>>,
-    /// Requests that wait for a connection.
+    /// Requests that wait for a connection and had none in the making when they came.
     waiters: AtomicU32,
     hosts: Mutex<HashMap<Arc<Origin>, Arc<Budget>>>,
+    /// Origins that answered in HTTP/1.0: remembered beyond their connections, which such servers close.
+    http10: Mutex<HashSet<Arc<Origin>>>,
     bells: Arc<[Arc<Doorbell>]>,
     /// How often a core came to starve.
     news: Arc<AtomicU64>,
@@ -144,6 +150,7 @@ impl Shared {
             permits,
             waiters: AtomicU32::new(0),
             hosts: Mutex::default(),
+            http10: Mutex::default(),
             news,
             bells,
             most_per_host: AtomicU32::new(0),
@@ -188,23 +195,28 @@ impl Shared {
         self.news.load(Ordering::Acquire)
     }
 
+    /// Whether an origin answered in HTTP/1.0 last.
+    pub(super) fn is_http10(&self, origin: &Arc<Origin>) -> bool {
+        self.http10.lock().unwrap_or_else(PoisonError::into_inner).contains(origin)
+    }
+
+    /// Remembers in which version an origin answered.
+    pub(super) fn note_version(&self, origin: &Arc<Origin>, is_http10: bool) {
+        let mut known = self.http10.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_http10 {
+            known.remove(origin);
+        } else if known.len() < HTTP10_MAX {
+            known.insert(Arc::clone(origin));
+        }
+    }
+
     /// One more request waits; `false` if too many do.
-    pub(super) fn join_waiters(&self) -> bool {
-        let Some(max) = self.config.max_waiters else { return true };
+    pub(super) fn join_waiters(&self, max: u32) -> bool {
         let room = |waiters| (waiters < max).then_some(waiters + 1);
         self.waiters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
     }
 
-    /// One that has waited before, whatever the limit says.
-    pub(super) fn rejoin_waiters(&self) {
-        if self.config.max_waiters.is_some() {
-            self.waiters.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     pub(super) fn leave_waiters(&self) {
-        if self.config.max_waiters.is_some() {
-            self.waiters.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.waiters.fetch_sub(1, Ordering::Relaxed);
     }
 }

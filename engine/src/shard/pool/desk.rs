@@ -133,6 +133,8 @@ pub(crate) struct Submission {
     pub(crate) total: Option<Duration>,
     /// When the total timeout and the stamps begin: a redirect or a retry goes on with the first one's.
     pub(crate) submitted: Instant,
+    /// When it first held a permit, if it has before.
+    pub(crate) admitted: Option<Instant>,
 }
 
 impl Desk {
@@ -251,6 +253,7 @@ impl Desk {
         exchange.total = submission.total;
         exchange.needs_fresh = submission.needs_fresh;
         exchange.stamps.submitted = submission.submitted;
+        exchange.admitted = submission.admitted;
         drop(exchanges);
         self.command(Command::Start(id));
         Ok(in_flight)

@@ -157,13 +157,22 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// The sockets of failed attempts are still being closed: looks again.
+    /// No second attempt can be out beside the first, which must end in time for it then. Without one, the sockets of failed attempts are still being closed:
+    /// looks again.
     fn attempt_later(&mut self, id: Id) {
+        let now = self.now;
         let Some(dial) = self.dials.find_mut(id) else { return };
         if dial.out.is_empty() {
-            dial.next_attempt = Some(self.now + SLOT_DELAY);
+            dial.next_attempt = Some(now + SLOT_DELAY);
             self.watch_dial(id);
+            return;
         }
+        let (last, client) = (dial.out[dial.out.len() - 1], dial.client);
+        let limit = self.members[client as usize].shared.config.timeouts.connect_attempt;
+        let limit = limit.map_or(Instant::NEVER, |limit| now + limit);
+        let connection = &mut self.connections[last as usize];
+        connection.deadline = connection.deadline.min(limit);
+        self.watch_connection(last);
     }
 
     /// Takes the dial's unit for an attempt, or another one if it has none.
@@ -352,7 +361,7 @@ impl<D: Driver> Pool<D> {
             let left = self.waiting.remove(list, id.index);
             debug_assert!(left, "a waiter in no list");
         }
-        self.leave_waiters(place);
+        self.leave_waiters(id);
         self.with(id, |exchange| exchange.carrier.peer = peer);
         self.fail_exchange(id, kind);
     }

@@ -46,8 +46,12 @@ impl<D: Driver> Pool<D> {
         }
         let connection = &mut self.connections[index as usize];
         connection.served += 1;
-        if let Some(host) = self.hosts.find_mut(connection.host) {
+        if let Some(host) = self.hosts.find_mut(connection.host)
+            && host.is_http10 != connection.is_http10
+        {
             host.is_http10 = connection.is_http10;
+            let shared = &self.members[host.client as usize].shared;
+            shared.note_version(&host.origin, host.is_http10);
         }
         if reusable {
             self.release(index);
@@ -96,7 +100,7 @@ impl<D: Driver> Pool<D> {
         if again { self.try_fresh(id, place) } else { self.fail_exchange(id, kind) }
     }
 
-    /// Puts a request in front of those that wait for a fresh connection.
+    /// Puts a request in front of those that wait for a fresh connection. It has waited before: the limit on waiters does not turn it away.
     fn try_fresh(&mut self, id: Id, place: u32) {
         self.counters.stale_retries += 1;
         let now = self.now;
@@ -105,8 +109,6 @@ impl<D: Driver> Pool<D> {
         exchange.rewind();
         let shared = &self.members[exchange.client as usize].shared;
         exchange.phase_deadline = shared.config.timeouts.acquire.map(|acquire| now + acquire);
-        // It has waited before: the limit on waiters does not turn it away.
-        shared.rejoin_waiters();
         drop(exchanges);
         if let Some(host) = self.hosts.find_mut(place) {
             self.waiting.push_front(&mut host.fresh, id.index);
@@ -155,7 +157,7 @@ impl<D: Driver> Pool<D> {
         let Some(host) = self.hosts.find_mut(place) else { return };
         let list = if fresh { &mut host.fresh } else { &mut host.waiters };
         self.waiting.remove(list, id.index);
-        self.leave_waiters(place);
+        self.leave_waiters(id);
         self.cancel_surplus_dial(place);
         self.hosts.forget_unused(place, &mut self.members);
     }

@@ -144,11 +144,15 @@ pub(super) struct Exchange {
     /// Only a fresh connection will do: it died on a reused one.
     pub(super) needs_fresh: bool,
     pub(super) has_permit: bool,
+    /// Counted against `max_waiters`.
+    pub(super) counts_as_waiter: bool,
     pub(super) connection: Option<u32>,
     pub(super) carrier: Carrier,
     /// How much of it the kernel took.
     pub(super) progress: Sent,
     pub(super) total: Option<std::time::Duration>,
+    /// When the request first held a permit: before the redirect or retry that this one is.
+    pub(super) admitted: Option<Instant>,
     pub(super) phase_deadline: Option<Instant>,
     pub(super) total_deadline: Option<Instant>,
     pub(super) stamps: Stamps,

@@ -104,7 +104,7 @@ impl Hosts {
             dials: List::default(),
             active: 0,
             open: 0,
-            is_http10: false,
+            is_http10: member.shared.is_http10(origin),
             is_blocked: false,
         };
         let place = self.free.pop().unwrap_or(self.hosts.len() as u32);

@@ -172,6 +172,13 @@ fn next_piece(body: &mut Outgoing) -> Option<Bytes> {
             *sent = end;
             piece
         }
-        Outgoing::Pieces(pieces) => pieces.ready.pop_front(),
+        Outgoing::Pieces(pieces) => {
+            let first = pieces.ready.front_mut()?;
+            if first.len() > PIECE_BYTES_MAX {
+                // Each piece that is taken is progress.
+                return Some(first.split_to(PIECE_BYTES_MAX));
+            }
+            pieces.ready.pop_front()
+        }
     }
 }
