@@ -50,8 +50,8 @@ use crate::sys::process;
 
 /// The longest that a turn blocks in the driver while requests are in flight.
 const BLOCK_MAX: Duration = Duration::from_micros(100);
-/// How often glommio is made to look at its rings, timers and channels while a shard is busy. A look costs it about five system calls.
-const LOOK_EVERY: Duration = Duration::from_micros(500);
+/// How often glommio is made to look at its rings, timers and channels while a shard is busy. A look costs mostly three system calls; 30 us of CPU on a loaded 6.18 machine.
+const LOOK_EVERY: Duration = Duration::from_micros(800);
 /// When a timer is due that is due at once: not before it is started, and before glommio has come to look.
 const AT_ONCE: Duration = Duration::from_micros(1);
 /// The part of the time that waiting for looks may take: one of so many.
@@ -350,5 +350,56 @@ impl Drop for Eviction {
             let guest = room.try_borrow_mut().ok().and_then(|mut room| room.take());
             drop(guest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_locked_memory_is_refused_with_the_remedy() {
+        assert!(check_locked_memory(LOCKED_MEMORY_MIN).is_ok());
+        let error = check_locked_memory(64 << 10).unwrap_err().to_string();
+        for part in ["524288 bytes", "65536", "ulimit -l 512", "the thread host"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_comes_while_others_run_is_not_waited_for() {
+        let executor = executor_here().unwrap();
+        executor.run(async {
+            let mut pace = Shared::new();
+            assert_eq!(pace.block_max(Duration::from_secs(1)), BLOCK_MAX);
+            // The first is a look.
+            pace.give_way().await;
+            let _other = glommio::spawn_local(async {
+                for _ in 0..100 {
+                    std::thread::sleep(Duration::from_micros(100));
+                    executor().yield_now().await;
+                }
+            });
+            while !pace.crowded {
+                pace.give_way().await;
+            }
+            assert_eq!(pace.block_max(Duration::from_secs(1)), Duration::ZERO);
+        });
+    }
+
+    #[test]
+    fn a_loop_goes_on_however_seldom_it_is_given_the_core() {
+        // A thread that loses its core between two looks must not put the executor to sleep over a task that is ready.
+        let handle = spawn(0, async |_| {
+            let mut pace = Shared::new();
+            for turn in 0..200 {
+                if turn % 10 == 0 {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                pace.give_way().await;
+            }
+            Ok(())
+        });
+        handle.unwrap().join().unwrap().unwrap();
     }
 }

@@ -459,3 +459,43 @@ impl<D: Driver, M> Turn for Shift<D, M> {
         self.core.desk().kick_with(waker);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tells when it is dropped.
+    struct OnDrop(Arc<AtomicBool>);
+
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_core_that_fails_to_start_stops_the_others() {
+        let core = crate::sys::affinity::cores()[0];
+        let config = MeshConfig {
+            cores: vec![core, core],
+            driver: DriverKind::Epoll,
+            tier: Tier::SingleShot,
+            host: Host::Thread,
+            slots: 4,
+            watch: Watch::default(),
+            on_stall: None,
+        };
+        let ended = Arc::new(AtomicBool::new(false));
+        let guard = Arc::clone(&ended);
+        let attendants: Attendants<()> = Arc::new(move |place: Place| {
+            assert_eq!(place.index, 0, "on purpose: the second core fails");
+            let guard = OnDrop(Arc::clone(&guard));
+            Box::new(move |()| {
+                let _ = &guard;
+            })
+        });
+        let (failed, error) = Mesh::start(&config, &attendants).unwrap_err();
+        assert_eq!((failed, error.to_string().as_str()), (core, "a core panicked"));
+        assert!(ended.load(Ordering::SeqCst));
+    }
+}
