@@ -3,6 +3,7 @@
 //! | module | what is held to what |
 //! |---|---|
 //! | `access` | how a test reaches a client: four ways at once |
+//! | `feed` | bodies that are made while they are sent |
 //! | `pool` | which connection is used, and what becomes of idle ones |
 //! | `limits` | connections, dials, permits and waiters, as a server counts them |
 //! | `stale` | what is sent again because a connection died, and what is not |
@@ -20,11 +21,29 @@
 #[macro_use]
 #[path = "client/access.rs"]
 mod access;
+#[path = "client/body.rs"]
+mod body;
+#[path = "client/errors.rs"]
+mod errors;
+#[path = "client/feed.rs"]
+mod feed;
 #[path = "client/limits.rs"]
 mod limits;
 #[path = "client/names.rs"]
 mod names;
 #[path = "client/pool.rs"]
 mod pool;
+#[path = "client/redirects.rs"]
+mod redirects;
+#[path = "client/response.rs"]
+mod response;
+#[path = "client/retries.rs"]
+mod retries;
 #[path = "client/stale.rs"]
 mod stale;
+#[path = "client/threads.rs"]
+mod threads;
+#[path = "client/timeouts.rs"]
+mod timeouts;
+#[path = "client/upload.rs"]
+mod upload;

@@ -211,6 +211,8 @@ impl Error {
     /// An error at a phase, with nothing known of the request yet.
     #[must_use]
     pub(crate) fn new(kind: Kind, phase: Phase) -> Self {
+        // Where there was a response, there was a request.
+        let answered = matches!(phase, Phase::Body | Phase::Redirect);
         Self(Box::new(Inner {
             kind,
             phase,
@@ -218,7 +220,7 @@ impl Error {
             peer: None,
             attempt: 1,
             reused: false,
-            sent: Sent::None,
+            sent: if answered { Sent::All } else { Sent::None },
             idempotent: false,
             got_bytes: 0,
             elapsed: Duration::ZERO,

@@ -212,7 +212,7 @@ fn what_was_never_sent_is_repeated_whatever_its_method() {
             if n % 2 == 0 {
                 std::thread::yield_now();
             } else {
-                access.wait_idle(0);
+                access.wait_empty();
             }
             match access.fetch(post(&peer.url(), "once")) {
                 Ok(response) => assert_eq!(response.status(), 200),

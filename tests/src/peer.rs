@@ -183,6 +183,35 @@ impl Conversation {
         })
     }
 
+    /// Reads at least `bytes` bytes, at most `piece_bytes` at a time, with a pause before each.
+    pub fn read_slowly(&mut self, bytes: usize, piece_bytes: usize, pause: Duration) -> bool {
+        let (mut piece, mut got) = (vec![0; piece_bytes], self.held.len());
+        self.held.clear();
+        while got < bytes {
+            std::thread::sleep(pause);
+            match (&*self.stream).read(&mut piece) {
+                Ok(count) if count > 0 => got += count,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Whether anything comes within `time`.
+    ///
+    /// # Panics
+    /// If the socket refuses the option.
+    pub fn waits(&mut self, time: Duration) -> bool {
+        let head = head_bytes(&self.held).unwrap_or_default();
+        if self.held.len() > head {
+            return true;
+        }
+        self.stream.set_read_timeout(Some(time)).expect("SO_RCVTIMEO");
+        let came = self.read_some() > 0;
+        self.stream.set_read_timeout(Some(READ_MAX)).expect("SO_RCVTIMEO");
+        came
+    }
+
     /// Answers every request with `response` until the client goes.
     pub fn answer_all(&mut self, response: impl AsRef<[u8]>) {
         while self.request().is_some() && self.send(&response) {}

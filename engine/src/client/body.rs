@@ -11,8 +11,9 @@ use http::{HeaderMap, Method};
 
 use super::Target;
 use super::call::Call;
-use super::response::{Fetched, Response, Timings, Whole};
-use crate::error::{Error, Kind, LimitKind, Phase};
+use super::response::{ConnInfo, Fetched, Meta, Response, Timings, Whole};
+use crate::clock::Instant;
+use crate::error::{Error, Kind, LimitKind, Phase, Progress, Sent};
 use crate::shard::pool::exchange::Stamps;
 
 /// A body that is received as it is read: whoever does not read stops the server. Dropping it unread throws away a little, or closes the connection.
@@ -48,6 +49,9 @@ pub struct Body {
     max_body_bytes: u64,
     method: Method,
     target: Target,
+    connection: ConnInfo,
+    attempts: u8,
+    submitted: Instant,
 }
 
 #[derive(Debug)]
@@ -76,22 +80,28 @@ pub(crate) struct Origin {
 }
 
 impl Body {
-    pub(crate) fn whole(whole: Whole, stamps: Stamps, origin: Origin) -> Self {
-        Self::new(Source::Whole(whole.bytes), whole.trailers, Some(stamps), origin)
+    pub(crate) fn whole(whole: Whole, meta: &Meta, origin: Origin) -> Self {
+        let mut body = Self::new(Source::Whole(whole.bytes), meta, origin);
+        (body.trailers, body.stamps) = (whole.trailers, Some(meta.stamps));
+        body
     }
 
-    pub(crate) fn of_call(call: Arc<Call>, origin: Origin) -> Self {
-        Self::new(Source::Call(call), None, None, origin)
+    pub(crate) fn of_call(call: Arc<Call>, meta: &Meta, origin: Origin) -> Self {
+        Self::new(Source::Call(call), meta, origin)
     }
 
-    fn new(
-        source: Source,
-        trailers: Option<Box<HeaderMap>>,
-        stamps: Option<Stamps>,
-        origin: Origin,
-    ) -> Self {
-        let Origin { method, target, max_body_bytes } = origin;
-        Self { source, trailers, stamps, max_body_bytes, method, target }
+    fn new(source: Source, meta: &Meta, origin: Origin) -> Self {
+        Self {
+            source,
+            trailers: None,
+            stamps: None,
+            max_body_bytes: origin.max_body_bytes,
+            method: origin.method,
+            target: meta.target.clone(),
+            connection: meta.connection,
+            attempts: meta.attempts,
+            submitted: meta.stamps.submitted,
+        }
     }
 
     /// The next piece, as it came; `None` at the end.
@@ -196,14 +206,21 @@ impl Body {
         self.stamps.as_ref().map(Timings::of)
     }
 
+    fn too_long(&self, max_bytes: u64) -> Error {
+        let ConnInfo { peer, reused, .. } = self.connection;
+        let progress = Progress { peer, reused, sent: Sent::All, got_bytes: max_bytes };
+        Error::new(Kind::Limit(LimitKind::Body { max_bytes }), Phase::Body)
+            .with_progress(&progress)
+            .with_request(&self.method, self.target.redacted())
+            .with_attempt(self.attempts, Instant::now() - self.submitted)
+    }
+
     async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
             if (first.len() + all.len() + chunk.len()) as u64 > max {
-                let kind = Kind::Limit(LimitKind::Body { max_bytes: max });
-                let error = Error::new(kind, Phase::Body);
-                return Err(error.with_request(&self.method, self.target.redacted()));
+                return Err(self.too_long(max));
             }
             if first.is_empty() && all.is_empty() {
                 first = chunk;

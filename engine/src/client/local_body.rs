@@ -10,7 +10,7 @@ use super::local::error_of;
 use super::parcel::Parcel;
 use super::response::{Fetched, Response, Timings, Whole};
 use crate::clock::Instant;
-use crate::error::{Error, Kind, LimitKind, Phase};
+use crate::error::{Error, Kind, LimitKind, Phase, Progress, Sent};
 use crate::shard::pool::desk::InFlight;
 use crate::shard::pool::exchange::{Failed, Stamps};
 
@@ -122,9 +122,11 @@ impl LocalBody {
 
     async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
         if let Some(whole) = self.in_flight.as_ref().and_then(InFlight::take_whole) {
-            let fits = whole.len() as u64 <= max;
+            if whole.len() as u64 > max {
+                return Err(self.too_long(max));
+            }
             self.finish();
-            return if fits { Ok(whole) } else { Err(self.too_long(max)) };
+            return Ok(whole);
         }
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
@@ -145,7 +147,11 @@ impl LocalBody {
     }
 
     fn too_long(&mut self, max_bytes: u64) -> Error {
-        self.give_up(Error::new(Kind::Limit(LimitKind::Body { max_bytes }), Phase::Body))
+        let carrier = self.in_flight.as_ref().map(InFlight::carrier).unwrap_or_default();
+        let (peer, reused) = (carrier.peer, carrier.reused);
+        let progress = Progress { peer, reused, sent: Sent::All, got_bytes: max_bytes };
+        let error = Error::new(Kind::Limit(LimitKind::Body { max_bytes }), Phase::Body);
+        self.give_up(error.with_progress(&progress))
     }
 
     /// The end: what comes with it, and the exchange goes back.
