@@ -41,6 +41,8 @@ mod response;
 mod retries;
 #[path = "client/stale.rs"]
 mod stale;
+#[path = "client/threads.rs"]
+mod threads;
 #[path = "client/timeouts.rs"]
 mod timeouts;
 #[path = "client/upload.rs"]

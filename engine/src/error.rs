@@ -211,6 +211,8 @@ impl Error {
     /// An error at a phase, with nothing known of the request yet.
     #[must_use]
     pub(crate) fn new(kind: Kind, phase: Phase) -> Self {
+        // Where there was a response, there was a request.
+        let answered = matches!(phase, Phase::Body | Phase::Redirect);
         Self(Box::new(Inner {
             kind,
             phase,
@@ -218,18 +220,18 @@ impl Error {
             peer: None,
             attempt: 1,
             reused: false,
-            sent: Sent::None,
+            sent: if answered { Sent::All } else { Sent::None },
             idempotent: false,
             got_bytes: 0,
             elapsed: Duration::ZERO,
         }))
     }
 
-    /// A body that is longer than may be held: its request was answered.
-    pub(crate) fn body_too_long(max_bytes: u64) -> Self {
-        let mut error = Self::new(Kind::Limit(LimitKind::Body { max_bytes }), Phase::Body);
-        error.0.sent = Sent::All;
-        error
+    /// A body that is longer than may be held.
+    pub(crate) fn body_too_long(max_bytes: u64, peer: Option<SocketAddr>, reused: bool) -> Self {
+        let progress = Progress { peer, reused, sent: Sent::All, got_bytes: max_bytes };
+        let kind = Kind::Limit(LimitKind::Body { max_bytes });
+        Self::new(kind, Phase::Body).with_progress(&progress)
     }
 
     /// What the shard's side knew.

@@ -5,13 +5,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_core::Stream;
 use http::{HeaderMap, Method};
 
 use super::Target;
 use super::call::Call;
-use super::response::{Fetched, Response, Timings, Whole};
+use super::gathered::{Gathered, TooLong};
+use super::response::{ConnInfo, Fetched, Meta, Response, Timings, Whole};
+use crate::clock::Instant;
 use crate::error::Error;
 use crate::shard::pool::exchange::Stamps;
 
@@ -48,6 +50,9 @@ pub struct Body {
     max_body_bytes: u64,
     method: Method,
     target: Target,
+    connection: ConnInfo,
+    attempts: u8,
+    submitted: Instant,
 }
 
 #[derive(Debug)]
@@ -76,22 +81,28 @@ pub(crate) struct Origin {
 }
 
 impl Body {
-    pub(crate) fn whole(whole: Whole, stamps: Stamps, origin: Origin) -> Self {
-        Self::new(Source::Whole(whole.bytes), whole.trailers, Some(stamps), origin)
+    pub(crate) fn whole(whole: Whole, meta: &Meta, origin: Origin) -> Self {
+        let mut body = Self::new(Source::Whole(whole.bytes), meta, origin);
+        (body.trailers, body.stamps) = (whole.trailers, Some(meta.stamps));
+        body
     }
 
-    pub(crate) fn of_call(call: Arc<Call>, origin: Origin) -> Self {
-        Self::new(Source::Call(call), None, None, origin)
+    pub(crate) fn of_call(call: Arc<Call>, meta: &Meta, origin: Origin) -> Self {
+        Self::new(Source::Call(call), meta, origin)
     }
 
-    fn new(
-        source: Source,
-        trailers: Option<Box<HeaderMap>>,
-        stamps: Option<Stamps>,
-        origin: Origin,
-    ) -> Self {
-        let Origin { method, target, max_body_bytes } = origin;
-        Self { source, trailers, stamps, max_body_bytes, method, target }
+    fn new(source: Source, meta: &Meta, origin: Origin) -> Self {
+        Self {
+            source,
+            trailers: None,
+            stamps: None,
+            max_body_bytes: origin.max_body_bytes,
+            method: origin.method,
+            target: meta.target.clone(),
+            connection: meta.connection,
+            attempts: meta.attempts,
+            submitted: meta.stamps.submitted,
+        }
     }
 
     /// The next piece, as it came; `None` at the end.
@@ -196,24 +207,19 @@ impl Body {
         self.stamps.as_ref().map(Timings::of)
     }
 
+    fn too_long(&self, max_bytes: u64) -> Error {
+        let ConnInfo { peer, reused, .. } = self.connection;
+        Error::body_too_long(max_bytes, peer, reused)
+            .with_request(&self.method, self.target.redacted())
+            .with_attempt(self.attempts, Instant::now() - self.submitted)
+    }
+
     async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
-        let mut first = Bytes::new();
-        let mut all = BytesMut::new();
+        let mut gathered = Gathered::new(max);
         while let Some(chunk) = self.chunk().await? {
-            if (first.len() + all.len() + chunk.len()) as u64 > max {
-                let error = Error::body_too_long(max);
-                return Err(error.with_request(&self.method, self.target.redacted()));
-            }
-            if first.is_empty() && all.is_empty() {
-                first = chunk;
-            } else {
-                if all.is_empty() {
-                    all.extend_from_slice(&std::mem::take(&mut first));
-                }
-                all.extend_from_slice(&chunk);
-            }
+            gathered.push(chunk).map_err(|TooLong| self.too_long(max))?;
         }
-        Ok(if all.is_empty() { first } else { all.freeze() })
+        Ok(gathered.finish())
     }
 }
 

@@ -148,11 +148,11 @@ impl Client {
         match reply {
             Reply::Failed(error) => Err(error),
             Reply::Whole(meta, whole) => {
-                let stamps = meta.stamps;
-                Ok(Response { meta, body: Body::whole(whole, stamps, origin) })
+                let body = Body::whole(whole, &meta, origin);
+                Ok(Response { meta, body })
             }
             Reply::Head(meta) => {
-                let body = Body::of_call(Arc::clone(&placed.call), origin);
+                let body = Body::of_call(Arc::clone(&placed.call), &meta, origin);
                 Ok(Response { meta, body })
             }
         }

@@ -3,9 +3,10 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 
+use super::gathered::{Gathered, TooLong};
 use super::local::error_of;
 use super::parcel::Parcel;
 use super::response::{Fetched, Response, Timings, Whole};
@@ -122,30 +123,22 @@ impl LocalBody {
 
     async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
         if let Some(whole) = self.in_flight.as_ref().and_then(InFlight::take_whole) {
-            let fits = whole.len() as u64 <= max;
-            self.finish();
-            return if fits { Ok(whole) } else { Err(self.too_long(max)) };
-        }
-        let mut first = Bytes::new();
-        let mut all = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            if (first.len() + all.len() + chunk.len()) as u64 > max {
+            if whole.len() as u64 > max {
                 return Err(self.too_long(max));
             }
-            if first.is_empty() && all.is_empty() {
-                first = chunk;
-            } else {
-                if all.is_empty() {
-                    all.extend_from_slice(&std::mem::take(&mut first));
-                }
-                all.extend_from_slice(&chunk);
-            }
+            self.finish();
+            return Ok(whole);
         }
-        Ok(if all.is_empty() { first } else { all.freeze() })
+        let mut gathered = Gathered::new(max);
+        while let Some(chunk) = self.chunk().await? {
+            gathered.push(chunk).map_err(|TooLong| self.too_long(max))?;
+        }
+        Ok(gathered.finish())
     }
 
     fn too_long(&mut self, max_bytes: u64) -> Error {
-        self.give_up(Error::body_too_long(max_bytes))
+        let carrier = self.in_flight.as_ref().map(InFlight::carrier).unwrap_or_default();
+        self.give_up(Error::body_too_long(max_bytes, carrier.peer, carrier.reused))
     }
 
     /// The end: what comes with it, and the exchange goes back.

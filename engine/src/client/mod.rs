@@ -49,6 +49,7 @@ mod builder;
 mod call;
 pub mod cpu;
 mod engine;
+mod gathered;
 mod handle;
 mod local;
 mod local_body;

@@ -377,7 +377,7 @@ mod tests {
             let _other = glommio::spawn_local(async {
                 for _ in 0..100 {
                     std::thread::sleep(Duration::from_micros(100));
-                    executor().yield_now().await;
+                    glommio::executor().yield_now().await;
                 }
             });
             while !pace.crowded {

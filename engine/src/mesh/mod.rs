@@ -486,9 +486,9 @@ mod tests {
             on_stall: None,
         };
         let ended = Arc::new(AtomicBool::new(false));
-        let guard = Arc::clone(&ended);
-        let attendants: Attendants<()> = Arc::new(move |place: Place| {
-            assert_eq!(place.index, 0, "on purpose: the second core fails");
+        let (guard, first) = (Arc::clone(&ended), AtomicBool::new(true));
+        let attendants: Attendants<()> = Arc::new(move |_: Place| {
+            assert!(first.swap(false, Ordering::SeqCst), "on purpose: the second core fails");
             let guard = OnDrop(Arc::clone(&guard));
             Box::new(move |()| {
                 let _ = &guard;

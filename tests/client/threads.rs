@@ -1,0 +1,377 @@
+//! A client on any thread and executor, dropped at any moment, and the end of its engine.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Wake, Waker};
+use std::time::Instant;
+
+use ringshot::client::blocking::{self, block_on};
+use ringshot::client::{
+    Body, Client, Cores, Engine, Error, Kind, Request, RequestBuilder, Response, Task,
+};
+use ringshot_tests::peer::Peer;
+use ringshot_tests::watch::wait_until;
+
+use crate::access::{Access, LONG, Started, check, check_on, drivers, get, millis, origin};
+
+const _: fn() = || {
+    fn everywhere<T: Send + Sync + Clone + 'static>() {}
+    fn sendable<T: Send>(_: T) {}
+    fn futures(client: &Client, request: Request, builder: RequestBuilder<&Client>) {
+        sendable(client.send(request));
+        sendable(builder.send());
+    }
+    fn bodies(mut body: Body, response: Response) {
+        sendable(body.chunk());
+        sendable(response.bytes());
+    }
+    everywhere::<Client>();
+    everywhere::<Engine>();
+    everywhere::<blocking::Client>();
+    everywhere::<Error>();
+    let _ = (futures, bodies);
+};
+
+// --- An executor of several threads, none of which knows of the engine ---
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[derive(Default)]
+struct Executor {
+    ready: Mutex<VecDeque<Arc<Job>>>,
+    news: Condvar,
+    live: AtomicU64,
+}
+
+struct Job {
+    work: Mutex<Option<Work>>,
+    executor: Arc<Executor>,
+}
+
+impl Wake for Job {
+    fn wake(self: Arc<Self>) {
+        let executor = Arc::clone(&self.executor);
+        executor.ready.lock().unwrap().push_back(self);
+        executor.news.notify_one();
+    }
+}
+
+impl Executor {
+    fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        self.live.fetch_add(1, Ordering::SeqCst);
+        let job = Job { work: Mutex::new(Some(Box::pin(work))), executor: Arc::clone(self) };
+        Arc::new(job).wake();
+    }
+
+    /// Runs what there is until all of it is over.
+    fn run(&self) {
+        while self.live.load(Ordering::SeqCst) > 0 {
+            let ready = self.ready.lock().unwrap();
+            let (mut ready, _) =
+                self.news.wait_timeout_while(ready, millis(20), |ready| ready.is_empty()).unwrap();
+            let Some(job) = ready.pop_front() else { continue };
+            drop(ready);
+            let waker = Waker::from(Arc::clone(&job));
+            let mut place = job.work.lock().unwrap();
+            if let Some(work) = place.as_mut()
+                && work.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+            {
+                *place = None;
+                self.live.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+/// Futures that are polled by one thread and then by another.
+#[test]
+fn any_executor_will_do() {
+    check_on(
+        2,
+        |builder| builder.max_conns_per_host(8),
+        |access| {
+            let (origin, executor) = (origin(), Arc::<Executor>::default());
+            let bytes = Arc::<AtomicU64>::default();
+            for n in 0..200 {
+                let (client, bytes) = (access.client.clone(), Arc::clone(&bytes));
+                let url = origin.url(&format!(
+                    "/{}/{}?delay={}",
+                    ["bytes", "chunked"][n % 2],
+                    n * 1000,
+                    n % 5
+                ));
+                executor.spawn(async move {
+                    let mut body = client.get(url).send().await.unwrap().into_body();
+                    while let Some(piece) = body.chunk().await.unwrap() {
+                        bytes.fetch_add(piece.len() as u64, Ordering::SeqCst);
+                    }
+                });
+            }
+            std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| executor.run()))));
+            assert_eq!(bytes.load(Ordering::SeqCst), (0..200).sum::<u64>() * 1000);
+            assert!(access.client.limits_observed().conns_per_host <= 8);
+        },
+    );
+}
+
+/// A future that is polled once and dropped, beside one that goes on: as a `select` does it.
+#[test]
+fn what_loses_a_race_is_cancelled() {
+    check_on(
+        1,
+        |builder| builder.max_conns_per_host(2),
+        |access| {
+            let origin = origin();
+            let (slow, quick) = (origin.url("/hang"), origin.url("/delay/2"));
+            for _ in 0..30 {
+                let (slow, quick) = (slow.clone(), quick.clone());
+                let status = on_client!(access, client => {
+                    let mut slow = Box::pin(client.send(get(&slow)));
+                    let mut quick = Box::pin(client.send(get(&quick)));
+                    std::future::poll_fn(|cx| {
+                        assert!(slow.as_mut().poll(cx).is_pending());
+                        quick.as_mut().poll(cx).map(|outcome| outcome.unwrap().status())
+                    })
+                    .await
+                });
+                assert_eq!(status, 200);
+            }
+            access.wait_for(0, |core| {
+                (core.holding.in_flight + core.holding.active + core.holding.closing).into()
+            });
+            assert!(wait_until(LONG, || origin.counters().open <= 1));
+        },
+    );
+}
+
+#[test]
+fn a_plain_thread_just_waits() {
+    check(
+        |builder| builder,
+        |access| {
+            let (origin, client) = (origin(), blocking::Client::from(access.client.clone()));
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        for _ in 0..10 {
+                            let response = client.get(origin.url("/redirect/1")).send().unwrap();
+                            assert_eq!(
+                                (response.status().as_u16(), response.redirects()),
+                                (200, 1)
+                            );
+                        }
+                    });
+                }
+            });
+            let mut body = client.open(get(&origin.url("/bytes/200000"))).unwrap().into_body();
+            assert!(body.chunk().unwrap().is_some());
+            assert!(body.discard().unwrap() < 200_000);
+        },
+    );
+}
+
+// --- The end ---
+
+#[track_caller]
+fn assert_shutdown(outcome: Result<impl std::fmt::Debug, Error>) {
+    let error = outcome.unwrap_err();
+    assert!(matches!(error.kind(), Kind::Shutdown), "{error}");
+    assert!(!error.is_retryable(), "{error}");
+}
+
+/// In every phase: queued, waiting, connecting, sent, in the body.
+#[test]
+fn a_shutdown_ends_what_is_in_flight() {
+    check(
+        |builder| builder.max_in_flight(6).max_conns_per_host(2),
+        |access| {
+            let (origin, hole) = (origin(), crate::names::full_listener());
+            let mut started: Vec<_> =
+                (0..4).map(|_| access.start(get(&origin.url("/hang")))).collect();
+            started.push(access.start(get(&format!("http://{}/", hole.address))));
+            started.push(access.start(get(&format!("http://{}/", hole.address))));
+            access.wait_for(6, |core| core.holding.in_flight.into());
+            started.extend((0..3).map(|_| access.start(get(&origin.url("/")))));
+            access.wait_for(3, |core| core.holding.queued.into());
+            let begun = Instant::now();
+            access.engine.shutdown().unwrap();
+            started.into_iter().map(Started::outcome).for_each(|outcome| assert_shutdown(outcome));
+            assert!(begun.elapsed() < millis(1_500), "{:?}", begun.elapsed());
+            assert!(wait_until(LONG, || origin.counters().open == 0));
+            // And what comes later fails at once.
+            let begun = Instant::now();
+            assert_shutdown(access.get(&origin.url("/")));
+            assert_shutdown(block_on(access.engine.run_on(0, async |_| ())));
+            assert!(begun.elapsed() < millis(300), "{:?}", begun.elapsed());
+            access.engine.shutdown().unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_shutdown_ends_a_body() {
+    check(
+        |builder| builder,
+        |access| {
+            let origin = origin();
+            let (url, engine) = (origin.url("/stream/1000000/10/20"), access.engine.clone());
+            std::thread::spawn(move || {
+                std::thread::sleep(millis(100));
+                engine.shutdown().unwrap();
+            });
+            let outcome = match access.way {
+                crate::access::Way::Thread => block_on(async {
+                    let mut response = access.client.send(get(&url)).await?;
+                    while response.chunk().await?.is_some() {}
+                    Ok(())
+                }),
+                crate::access::Way::Core => {
+                    let client = access.client.clone();
+                    block_on(access.engine.run_on(0, async move |ctx| {
+                        let mut response = ctx.client(&client).send(get(&url)).await?;
+                        while response.chunk().await?.is_some() {}
+                        Ok(())
+                    }))
+                    .and_then(|outcome| outcome)
+                }
+            };
+            assert_shutdown(outcome);
+        },
+    );
+}
+
+/// Requests that come while the engine goes either succeed or fail with it; none is left hanging.
+#[test]
+fn nothing_hangs_in_a_shutdown() {
+    for round in 0..6 {
+        check_on(
+            2,
+            |builder| builder,
+            |access| {
+                let origin = origin();
+                let stop = Arc::<AtomicU64>::default();
+                let ask = |_| {
+                    let (access, url, stop) =
+                        (access.clone(), origin.url("/delay/1"), Arc::clone(&stop));
+                    std::thread::spawn(move || {
+                        while stop.load(Ordering::SeqCst) == 0 {
+                            match access.get(&url) {
+                                Ok(response) => assert_eq!(response.status(), 200),
+                                Err(error) => {
+                                    assert!(matches!(error.kind(), Kind::Shutdown), "{error}");
+                                }
+                            }
+                        }
+                    })
+                };
+                let threads: Vec<_> = (0..6).map(ask).collect();
+                std::thread::sleep(millis(15 + 3 * round));
+                access.engine.shutdown().unwrap();
+                stop.store(1, Ordering::SeqCst);
+                threads.into_iter().for_each(|thread| thread.join().unwrap());
+            },
+        );
+    }
+}
+
+/// The last handle of an engine, dropped by a task on one of its own cores: the core can't wait for itself.
+#[test]
+fn an_engine_may_be_dropped_on_its_own_core() {
+    for driver in drivers() {
+        for cores in [1, 2] {
+            let cores = Cores::Count(cores.min(ringshot::sys::affinity::cores().len()));
+            let engine = Engine::builder().cores(cores).driver(driver).build().unwrap();
+            let origin = origin();
+            let client = engine.client().build().unwrap();
+            let (tell, told) = std::sync::mpsc::channel();
+            let (url, own) = (origin.url("/"), engine.clone());
+            let work = async move |ctx: ringshot::client::CoreCtx| {
+                assert_eq!(ctx.client(&client).send(get(&url)).await.unwrap().status(), 200);
+                // The test's own handles are gone by then.
+                ctx.sleep(millis(100)).await;
+                drop((client, own));
+                tell.send(()).unwrap();
+            };
+            let mut running = Box::pin(engine.run_on(0, work));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(running.as_mut().poll(&mut context).is_pending());
+            drop((running, engine));
+            assert!(told.recv_timeout(LONG).is_ok(), "{driver:?}");
+            assert!(wait_until(LONG, || origin.counters().open == 0), "{driver:?}");
+        }
+    }
+}
+
+/// A task that panics is told to who waits for it, and nobody else.
+#[test]
+fn a_panic_stays_with_its_task() {
+    check(
+        |builder| builder,
+        |access| {
+            let origin = origin();
+            let going = access.start(get(&origin.url("/delay/100")));
+            let outcome = block_on(access.engine.run_on(0, async |_| panic!("on purpose")));
+            let error = outcome.unwrap_err();
+            assert!(
+                matches!(error.kind(), Kind::User(message) if message.contains("on purpose")),
+                "{error}"
+            );
+            assert_eq!(going.outcome().unwrap().status(), 200);
+        },
+    );
+}
+
+/// A client that is gone leaves nothing idle behind.
+#[test]
+fn a_client_that_is_gone_keeps_no_connection() {
+    check(
+        |builder| builder,
+        |access| {
+            let peer = Peer::start(|mut peer| peer.answer_all(crate::access::OK));
+            let other: Access = access.with(|builder| builder);
+            assert_eq!(other.get(&peer.url()).unwrap().status(), 200);
+            access.wait_idle(1);
+            drop(other);
+            access.wait_empty();
+            assert!(wait_until(LONG, || peer.open() == 0));
+        },
+    );
+}
+
+/// Tasks of a core use its client beside each other; one that is dropped is cancelled.
+#[test]
+fn tasks_of_a_core_share_it() {
+    check(
+        |builder| builder.max_conns_per_host(4),
+        |access| {
+            let origin = origin();
+            let (url, hang, client) =
+                (origin.url("/delay/1"), origin.url("/hang"), access.client.clone());
+            let done = block_on(access.engine.run_on(0, async move |ctx| {
+                let client = ctx.client(&client);
+                let stuck = ctx.spawn({
+                    let client = client.clone();
+                    async move { client.get(hang).send().await.is_ok() }
+                });
+                let ask = |_| {
+                    let (client, url) = (client.clone(), url.clone());
+                    ctx.spawn(async move {
+                        client.get(&url).send().await.unwrap().bytes().await.unwrap().len()
+                    })
+                };
+                let tasks: Vec<Task<usize>> = (0..50).map(ask).collect();
+                let mut bytes = 0;
+                for task in tasks {
+                    bytes += task.await.unwrap();
+                }
+                drop(stuck);
+                bytes
+            }));
+            assert_eq!(done.unwrap(), 50 * 13);
+            access.wait_for(0, |core| core.holding.in_flight.into());
+            assert!(origin.counters().most_in_progress <= 4);
+        },
+    );
+}
