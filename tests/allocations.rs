@@ -9,7 +9,7 @@ use http::Method;
 use ringshot::clock::Instant;
 use ringshot::driver::{Driver, DriverKind, Epoll, Limits, Uring, uring};
 use ringshot::proto::url::Url;
-use ringshot::shard::{Body, Config, Failure, Handler, Response, Shard};
+use ringshot::shard::{Body, Config, Failure, Handler, Next, Response, Shard};
 use ringshot_tests::load::{Asked, RUN_MAX, drivers};
 use ringshot_tests::peer::{Conversation, Peer};
 use ringshot_tests::reading::config;
@@ -68,8 +68,8 @@ struct Endless {
 }
 
 impl Handler for Endless {
-    fn poll_requests(&mut self, _lane: u32, room: u32, _now: Instant) -> u32 {
-        room
+    fn poll_requests(&mut self, _lane: u32, room: u32, _now: Instant) -> Next {
+        room.into()
     }
 
     fn wants_connection(&mut self, _lane: u32) -> bool {

@@ -12,7 +12,7 @@ use ringshot::client::blocking::block_on;
 use ringshot::client::{Cores, Engine, EngineBuilder};
 use ringshot::driver::DriverChoice;
 use ringshot::host::Host;
-use ringshot::load::{Control, KeepAlive, Plan, Request, Stop, Template, Timeouts, run};
+use ringshot::load::{Control, KeepAlive, Plan, Request, Stop, Template, run};
 use ringshot::origin::{Config, Origin};
 use ringshot::proto::url::Url;
 use ringshot::sys::process::CpuTime;
@@ -352,21 +352,15 @@ fn the_load_generator_runs_on_each_host() {
         body: b"",
         keep_alive: KeepAlive::On,
     };
+    let template = Template::encode(&request).unwrap();
+    let peers = vec![format!("{}:{}", url.host, url.port).parse().unwrap()];
     for host in HOSTS {
         let report = run(
             &Plan {
-                peers: vec![format!("{}:{}", url.host, url.port).parse().unwrap()],
-                template: Template::encode(&request).unwrap(),
                 connections: 8,
-                pipeline: 1,
-                cores: ringshot::sys::affinity::cores(),
-                driver: ringshot::driver::DriverKind::Epoll,
                 host,
-                keep_alive: KeepAlive::On,
-                stop: Stop::Requests(5_000),
-                warm_up: Duration::ZERO,
-                drain: Duration::from_secs(5),
-                timeouts: Timeouts::default(),
+                stop: Stop::requests(5_000),
+                ..Plan::closed(template.clone(), peers.clone(), ringshot::sys::affinity::cores())
             },
             &Control::new(),
         )

@@ -85,7 +85,7 @@ fn runs_that_are_refused() {
     let url = Peer::start(drop).url();
     check(|driver| {
         let plan = plan(&url, driver, &Asked::default());
-        assert_eq!(run_whole(&Plan { stop: Stop::Requests(8), ..plan }).errors, 8);
+        assert_eq!(run_whole(&Plan { stop: Stop::requests(8), ..plan }).errors, 8);
     });
 }
 
@@ -96,7 +96,7 @@ fn runs_that_break() {
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nand no more");
         peer.reset();
     };
-    let few = |plan| Plan { stop: Stop::Requests(8), pipeline: 2, ..plan };
+    let few = |plan| Plan { stop: Stop::requests(8), pipeline: 2, ..plan };
     check_peer(script, few, |report| report.errors == 8);
 }
 
@@ -109,7 +109,7 @@ fn runs_that_time_out() {
     };
     let change = |plan: Plan| {
         let timeouts = Timeouts { response: Duration::from_millis(30), ..plan.timeouts };
-        Plan { stop: Stop::Requests(8), timeouts, ..plan }
+        Plan { stop: Stop::requests(8), timeouts, ..plan }
     };
     check_peer(script, change, |report| report.outcomes["timeout"] == 8);
 }
@@ -124,7 +124,7 @@ fn runs_that_are_cancelled() {
         let plan = plan(&peer.url(), driver, &asked);
         let drain = Duration::from_millis(1);
         let plan =
-            Plan { stop: Stop::After(Duration::from_millis(30)), drain, pipeline: 3, ..plan };
+            Plan { stop: Stop::after(Duration::from_millis(30)), drain, pipeline: 3, ..plan };
         assert!(run_whole(&plan).cancelled > 0);
     });
 }
@@ -135,7 +135,7 @@ fn runs_that_are_stopped_early() {
     let peer = Peer::start(|mut peer| peer.answer_all(OK));
     check(|driver| {
         let plan = plan(&peer.url(), driver, &Asked::default());
-        let plan = Plan { stop: Stop::After(Duration::from_secs(60)), ..plan };
+        let plan = Plan { stop: Stop::after(Duration::from_secs(60)), ..plan };
         let control = Arc::new(Control::new());
         let report = std::thread::scope(|scope| {
             let run = scope.spawn(|| run_controlled(&plan, &control));

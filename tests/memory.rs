@@ -50,7 +50,7 @@ fn measure(driver: DriverKind, url: &str) {
     let spare = open_files().unwrap_or(0) + 64;
     let connections = CONNECTIONS.min(file_limit().soft.saturating_sub(spare));
     let plan = plan(url, driver, &Asked::default());
-    let stop = Stop::After(RUN_MAX);
+    let stop = Stop::after(RUN_MAX);
     // A burst of so many connects overflows the server's queue, and the kernel tries again after seconds.
     let timeouts = Timeouts { connect: RUN_MAX, response: RUN_MAX };
     let connections_asked = connections as u32;

@@ -32,7 +32,7 @@ fn refuses_on_the_first_of_two_addresses() {
     let peer = Peer::start(|mut peer| peer.answer_all(OK));
     for driver in drivers() {
         let mut plan = Variant::default().plan(&peer.url(), driver);
-        plan.peers.insert(0, gone);
+        Arc::make_mut(&mut plan.mix).targets[0].peers.insert(0, gone);
         check_outcomes(&plan, &[("2xx", REQUESTS)]);
     }
 }
@@ -393,7 +393,7 @@ fn is_silent_when_the_clock_stops() {
     let peer = Peer::start(|mut peer| peer.read_to_end());
     for driver in drivers() {
         let plan = pipelined(3).plan(&peer.url(), driver);
-        let (stop, drain) = (Stop::After(SHORT), Duration::from_millis(50));
+        let (stop, drain) = (Stop::after(SHORT), Duration::from_millis(50));
         let report = check_outcomes(&Plan { stop, drain, ..plan }, &[("cancelled", 12)]);
         assert_eq!((report.requests, report.errors, report.cancelled), (0, 0, 12));
     }

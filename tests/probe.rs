@@ -9,12 +9,11 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Duration;
 
 use ringshot::driver::probe::{self, Blocked, Probe};
 use ringshot::driver::uring::Tier;
 use ringshot::driver::{DriverChoice, DriverKind};
-use ringshot::load::{Control, KeepAlive, Plan, Report, Request, Stop, Template, Timeouts};
+use ringshot::load::{Control, KeepAlive, Plan, Report, Request, Stop, Template};
 use ringshot::sys::affinity;
 use ringshot_tests::seccomp;
 
@@ -185,19 +184,12 @@ fn load(driver: DriverKind) -> Report {
         body: b"",
         keep_alive: KeepAlive::On,
     };
+    let template = Template::encode(&request).expect("a plain request");
     let plan = Plan {
-        host: ringshot::host::Host::Thread,
-        peers: vec![peer],
-        template: Template::encode(&request).expect("a plain request"),
         connections: 2,
-        pipeline: 1,
-        cores: vec![affinity::cores()[0]],
         driver,
-        keep_alive: KeepAlive::On,
-        stop: Stop::Requests(REQUESTS),
-        warm_up: Duration::ZERO,
-        drain: Duration::from_secs(5),
-        timeouts: Timeouts::default(),
+        stop: Stop::requests(REQUESTS),
+        ..Plan::closed(template, vec![peer], vec![affinity::cores()[0]])
     };
     ringshot::load::run(&plan, &Control::new()).expect("a run")
 }

@@ -34,7 +34,7 @@ fn check_kept(path: &str, asked: &Asked, outcome: &str) {
         for driver in drivers() {
             for pipeline in [1, 16] {
                 let before = nginx.log().len();
-                let stop = Stop::Requests(requests);
+                let stop = Stop::requests(requests);
                 let plan = Plan { pipeline, stop, ..plan(url, driver, asked) };
                 let report = check_outcomes(&plan, &[(outcome, requests)]);
                 assert_eq!(report.connections_opened, 4, "connections are kept: {report:#?}");
@@ -147,7 +147,7 @@ fn large_bodies_discarded() {
         for driver in drivers() {
             for pipeline in [1, 4] {
                 let plan = plan(&nginx.url(path), driver, &Asked::default());
-                let stop = Stop::Requests(256);
+                let stop = Stop::requests(256);
                 let plan = Plan { connections: 16, pipeline, stop, ..plan };
                 let report = check_outcomes(&plan, &[("2xx", 256)]);
                 let received = report.bytes_per_second * report.seconds;
@@ -203,7 +203,7 @@ fn a_server_that_closes_often() {
         for pipeline in [1, 4, 16] {
             let before = nginx.log().len();
             let plan = plan(&nginx.url("/small"), driver, &Asked::default());
-            let stop = Stop::Requests(requests);
+            let stop = Stop::requests(requests);
             let plan = Plan { connections: 8, pipeline, stop, ..plan };
             let report = check_outcomes(&plan, &[("2xx", requests)]);
             assert!(report.connections_opened >= requests / 100, "{report:#?}");
@@ -242,7 +242,7 @@ fn a_connection_for_each_request() {
         for driver in drivers() {
             let before = nginx.log().len();
             let asked = Asked { keep_alive: KeepAlive::Off, ..Asked::default() };
-            let stop = Stop::Requests(requests);
+            let stop = Stop::requests(requests);
             let plan = Plan { stop, connections: 16, pipeline: 4, ..plan(url, driver, &asked) };
             let report = check_outcomes(&plan, &[("2xx", requests)]);
             // A lane may have dialled before others took the last requests.
@@ -277,7 +277,7 @@ fn two_cores_share_one_budget() {
             cores: cores.clone(),
             connections: 9,
             pipeline: 3,
-            stop: Stop::Requests(5001),
+            stop: Stop::requests(5001),
             ..plan
         };
         check_outcomes(&plan, &[("2xx", 5001)]);
@@ -292,7 +292,7 @@ fn a_budget_is_exact_after_a_warm_up() {
     for driver in drivers() {
         let plan = plan(&nginx.url("/small"), driver, &Asked::default());
         let warm_up = Duration::from_millis(100);
-        let plan = Plan { warm_up, pipeline: 4, stop: Stop::Requests(1000), ..plan };
+        let plan = Plan { warm_up, pipeline: 4, stop: Stop::requests(1000), ..plan };
         check_outcomes(&plan, &[("2xx", 1000)]);
     }
 }
@@ -303,7 +303,7 @@ fn a_server_that_dies_and_comes_back() {
     let Some(mut nginx) = Nginx::start() else { return };
     for driver in drivers() {
         let plan = plan(&nginx.url("/small"), driver, &Asked::default());
-        let plan = Plan { connections: 16, pipeline: 2, stop: Stop::After(RUN_MAX / 2), ..plan };
+        let plan = Plan { connections: 16, pipeline: 2, stop: Stop::after(RUN_MAX / 2), ..plan };
         let control = Arc::new(Control::new());
         let report = std::thread::scope(|scope| {
             let run = scope.spawn(|| run_controlled(&plan, &control));
@@ -343,7 +343,7 @@ fn a_run_on_the_clock_counts_what_the_server_counts() {
     for driver in drivers() {
         let before = nginx.log().len();
         let plan = plan(&nginx.url("/small"), driver, &Asked::default());
-        let stop = Stop::After(Duration::from_millis(500));
+        let stop = Stop::after(Duration::from_millis(500));
         let report = run_whole(&Plan { stop, pipeline: 4, ..plan });
         assert_eq!((report.errors, report.cancelled), (0, 0), "{report:#?}");
         let requests = report.requests as usize;

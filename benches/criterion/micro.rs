@@ -13,13 +13,13 @@ use ringshot::clock::Instant;
 use ringshot::driver::{
     Alarm, Completion, Counters, Driver, Full, Lent, Op, Slot, TemplateId, Wait,
 };
-use ringshot::load::{KeepAlive, Recorder, Request, Template};
+use ringshot::load::{KeepAlive, Recorder, Request, Sample, Stamps, Template};
 use ringshot::proto::h1::{
     ChunkedDecoder, Event, HeadMemo, Limits, Machine, Piece, Sent, parse_head,
 };
 use ringshot::proto::url::Url;
 use ringshot::shard::timers::Fifo;
-use ringshot::shard::{Body, Config, Failure, Handler, Response, Settle, Shard};
+use ringshot::shard::{Config, Copies, Failure, Handler, Next, Response, Shard};
 use ringshot::sys::socket::Blocking;
 
 const RESPONSE: &[u8] =
@@ -106,12 +106,14 @@ fn chunked(criterion: &mut Criterion) {
 }
 
 fn record(criterion: &mut Criterion) {
-    let mut recorder = Recorder::new();
+    let mut recorder = Recorder::new(Stamps::Sent, 1);
     let mut nanos = 100_000_u64;
     criterion.bench_function("record a response", |b| {
         b.iter(|| {
             nanos = nanos.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1) >> 40;
-            recorder.record(black_box(200), nanos);
+            let (sent, done) = (Instant::from_nanos(0), Instant::from_nanos(nanos));
+            let sample = Sample { name: 0, intended: sent, sent, first_byte: done, done };
+            recorder.record(black_box(200), &sample);
         });
     });
     let mut fifo = Fifo::new(64, Duration::from_secs(30));
@@ -180,8 +182,8 @@ impl Driver for Nothing {
 struct Nobody;
 
 impl Handler for Nobody {
-    fn poll_requests(&mut self, _lane: u32, _room: u32, _now: Instant) -> u32 {
-        0
+    fn poll_requests(&mut self, _lane: u32, _room: u32, _now: Instant) -> Next {
+        Next::Nothing
     }
 
     fn wants_connection(&mut self, _lane: u32) -> bool {
@@ -205,19 +207,8 @@ impl Handler for Nobody {
 }
 
 fn turn(criterion: &mut Criterion) {
-    let config = Config {
-        peers: vec![([127, 0, 0, 1], 80).into()],
-        lanes: 64,
-        requests: Rc::from(&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..]),
-        request_bytes: 27,
-        sent: Sent::default(),
-        pipeline: 1,
-        connect_timeout: Duration::from_secs(1),
-        response_timeout: Duration::from_secs(1),
-        body: Body::Discard,
-        settle: Settle::WhileFree,
-        limits: Limits::default(),
-    };
+    let copies = Copies::new(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", Sent::default(), 1);
+    let config = Config::new(vec![([127, 0, 0, 1], 80).into()], copies, 64, 1);
     let Ok(mut shard) = Shard::new(Nothing, config) else { return };
     let mut nanos = 0;
     criterion.bench_function("one turn on an empty driver", |b| {

@@ -1,7 +1,6 @@
 //! The engine's own choices as contestants: one shard on one thread, with one thing done otherwise.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use ringshot::clock::Instant;
@@ -9,7 +8,7 @@ use ringshot::driver::Limits;
 use ringshot::driver::Uring;
 use ringshot::driver::uring::{Config as RingConfig, Descriptors, Tier};
 use ringshot::proto::h1;
-use ringshot::shard::{Body, Config, Failure, Handler, Response, Settle, Shard};
+use ringshot::shard::{Body, Config, Copies, Failure, Handler, Next, Response, Settle, Shard};
 use ringshot::sys::process::CpuTime;
 
 use crate::bare::Outcome;
@@ -45,8 +44,8 @@ struct Counter {
 }
 
 impl Handler for Counter {
-    fn poll_requests(&mut self, _lane: u32, room: u32, _now: Instant) -> u32 {
-        room
+    fn poll_requests(&mut self, _lane: u32, room: u32, _now: Instant) -> Next {
+        room.into()
     }
 
     fn wants_connection(&mut self, _lane: u32) -> bool {
@@ -97,19 +96,9 @@ fn measure(
 ) -> Outcome<Score> {
     let limits = Limits { slots: connections };
     let ring = RingConfig { limits, tier: choice.tier, descriptors: choice.descriptors };
-    let config = Config {
-        peers: vec![address],
-        lanes: connections,
-        requests: Rc::from(request),
-        request_bytes: request.len() as u32,
-        sent: h1::Sent::default(),
-        pipeline: 1,
-        connect_timeout: Duration::from_secs(5),
-        response_timeout: Duration::from_secs(30),
-        body: choice.body,
-        settle: choice.settle,
-        limits: h1::Limits::default(),
-    };
+    let copies = Copies::new(request, h1::Sent::default(), 1);
+    let Choice { body, settle, .. } = choice;
+    let config = Config { body, settle, ..Config::new(vec![address], copies, connections, 1) };
     let mut shard = Shard::new(Uring::open(ring)?, config)?;
     let mut counter = Counter::default();
     let mut now = Instant::now();

@@ -15,7 +15,7 @@ use ringshot::driver::{
     Wait,
 };
 use ringshot::proto::h1;
-use ringshot::shard::{Body, Config, Failure, Handler, Response, Settle, Shard};
+use ringshot::shard::{Config, Copies, Failure, Handler, Next, Response, Settle, Shard};
 use ringshot::sys::socket::Blocking;
 
 use crate::bare::Outcome;
@@ -112,8 +112,8 @@ impl Driver for Echo {
 struct Counter(u64);
 
 impl Handler for Counter {
-    fn poll_requests(&mut self, _lane: u32, room: u32, _now: Instant) -> u32 {
-        room
+    fn poll_requests(&mut self, _lane: u32, room: u32, _now: Instant) -> Next {
+        room.into()
     }
 
     fn wants_connection(&mut self, _lane: u32) -> bool {
@@ -160,20 +160,11 @@ impl Loop {
     /// # Errors
     /// None that is to be expected.
     pub fn load(connections: u32) -> Outcome<Self> {
-        let request: Rc<[u8]> = Rc::from(&b"GET / HTTP/1.1\r\nhost: 127.0.0.1:80\r\n\r\n"[..]);
-        let config = Config {
-            peers: vec![([127, 0, 0, 1], 80).into()],
-            lanes: connections,
-            request_bytes: request.len() as u32,
-            requests: request,
-            sent: h1::Sent::default(),
-            pipeline: 1,
-            connect_timeout: Duration::from_secs(5),
-            response_timeout: Duration::from_secs(30),
-            body: Body::Discard,
-            settle: Settle::Never,
-            limits: h1::Limits::default(),
-        };
+        let request = b"GET / HTTP/1.1\r\nhost: 127.0.0.1:80\r\n\r\n";
+        let copies = Copies::new(request, h1::Sent::default(), 1);
+        let peers = vec![([127, 0, 0, 1], 80).into()];
+        let settle = Settle::Never;
+        let config = Config { settle, ..Config::new(peers, copies, connections, 1) };
         let mut shard = Shard::new(Echo::default(), config)?;
         let mut counter = Counter::default();
         shard.rouse(&mut counter, Instant::now());

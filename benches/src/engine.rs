@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use ringshot::driver::DriverKind;
 use ringshot::host::Host;
-use ringshot::load::{Control, KeepAlive, Plan, Report, Request, Stop, Template, Timeouts, run};
+use ringshot::load::{Control, KeepAlive, Plan, Report, Request, Stop, Template, run};
 use ringshot::proto::url::Url;
 use ringshot::sys::affinity;
 
@@ -76,19 +76,16 @@ impl Engine {
         warm_up: Duration,
         duration: Duration,
     ) -> Outcome<Report> {
+        let peers = (self.url.host.as_str(), self.url.port).to_socket_addrs()?.collect();
         let plan = Plan {
-            peers: (self.url.host.as_str(), self.url.port).to_socket_addrs()?.collect(),
-            template: self.template(),
             connections,
             pipeline,
-            cores: vec![self.core],
             driver,
             host,
             keep_alive: self.keep_alive,
-            stop: Stop::After(duration),
+            stop: Stop::after(duration),
             warm_up,
-            drain: Duration::from_secs(2),
-            timeouts: Timeouts::default(),
+            ..Plan::closed(self.template(), peers, vec![self.core])
         };
         let report = run(&plan, &Control::new())?;
         if report.errors > 0 {

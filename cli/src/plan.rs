@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ringshot::driver::{DriverChoice, DriverKind, probe};
-use ringshot::host::Host;
 use ringshot::load::{KeepAlive, Plan, Request, Stop, Template, Timeouts};
 use ringshot::origin;
 use ringshot::proto::url::Url;
@@ -37,7 +36,7 @@ pub(crate) fn for_run(args: &RunArgs, target: &Target) -> Result<Prepared<Plan>,
     if target.is_loopback() && cores.len() == available.len() {
         warnings.push(Warning::SharedWithServer { cores: cores.len() });
     }
-    let stop = args.requests.map_or(Stop::After(args.duration), Stop::Requests);
+    let stop = args.requests.map_or(Stop::after(args.duration), Stop::requests);
     let config = Plan { host: args.host, ..load(&args.load, target, cores, driver, stop)? };
     Ok(Prepared { config, warnings })
 }
@@ -52,19 +51,16 @@ pub(crate) fn load(
     stop: Stop,
 ) -> Result<Plan, Failure> {
     let keep_alive = if args.no_keepalive { KeepAlive::Off } else { KeepAlive::On };
+    let template = template(args, &target.url, keep_alive)?;
     Ok(Plan {
-        peers: target.peers.clone(),
-        template: template(args, &target.url, keep_alive)?,
         connections: args.connections,
         pipeline: args.pipeline,
-        cores,
         driver,
-        host: Host::Thread,
         keep_alive,
         stop,
-        warm_up: Duration::ZERO,
         drain: args.timeout.min(DRAIN_MAX),
         timeouts: Timeouts { connect: args.connect_timeout, response: args.timeout },
+        ..Plan::closed(template, target.peers.clone(), cores)
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringshot::clock::Instant;
 use ringshot::driver::sim::{Clock, Random};
-use ringshot::shard::{BACKOFF_MAX, Body, Failure, Handler, Response};
+use ringshot::shard::{BACKOFF_MAX, Body, Failure, Handler, Next, Response};
 
 use super::server::{Book, Soundness};
 
@@ -223,7 +223,7 @@ impl Ledger {
 }
 
 impl Handler for Ledger {
-    fn poll_requests(&mut self, lane: u32, room: u32, now: Instant) -> u32 {
+    fn poll_requests(&mut self, lane: u32, room: u32, now: Instant) -> Next {
         if now != self.clock.now() || room == 0 || !self.is_sending() {
             self.problem(format!("lane {lane}: asked for {room} requests in {:?}", self.phase));
         }
@@ -235,7 +235,7 @@ impl Handler for Ledger {
         self.totals.given += count;
         self.lanes[lane as usize].sent.extend((0..count).map(|_| now));
         self.note(1, lane, count);
-        count as u32
+        (count as u32).into()
     }
 
     fn wants_connection(&mut self, lane: u32) -> bool {

@@ -11,7 +11,7 @@ use ringshot::driver::sim::{
     Clock, Config as SimConfig, Faults, Line, Logging, Peer, Quirks, Random, Seen, Sim,
 };
 use ringshot::proto::h1;
-use ringshot::shard::{Body, Config as ShardConfig, Settle, Shard};
+use ringshot::shard::{Body, Config as ShardConfig, Copies, Heads, Settle, Shard};
 
 use super::ledger::{Failures, Ledger, Phase, Terms, Totals};
 use super::server::{Book, Mix, Server};
@@ -128,7 +128,7 @@ impl Scenario {
         };
         let terms = Terms {
             connect_timeout: shard.connect_timeout,
-            peers: shard.peers.len(),
+            peers: shard.targets[0].len(),
             response_timeout: shard.response_timeout,
             body: shard.body,
             failures: if troubled { Failures::Expected } else { Failures::Problems },
@@ -199,15 +199,16 @@ fn draw_duration(random: &mut Random, troubled: bool) -> Duration {
 fn draw_shard(random: &mut Random, troubled: bool) -> ShardConfig {
     let pipeline = if random.chance(0.4) { 1 } else { random.between(1, 16) as u32 };
     let (request, sent) = draw_request(random);
-    let copies = random.between(1, u64::from(pipeline)) as usize;
+    let copies = random.between(1, u64::from(pipeline)) as u32;
     let peers = ["192.0.2.1:80", "[2001:db8::1]:80"].map(|text| text.parse().unwrap());
     ShardConfig {
-        peers: peers[..random.between(1, 2) as usize].to_vec(),
+        targets: vec![peers[..random.between(1, 2) as usize].to_vec()],
+        sources: Vec::new(),
         lanes: random.between(1, 40) as u32,
-        requests: request.repeat(copies).into(),
-        request_bytes: request.len() as u32,
-        sent,
+        templates: vec![Copies::new(&request, sent, copies)],
         pipeline,
+        requests_per_connection: u64::MAX,
+        heads: Heads::Ignore,
         connect_timeout: if troubled {
             micros(random, 200, 50_000)
         } else {

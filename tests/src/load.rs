@@ -98,19 +98,15 @@ impl Asked {
 pub fn plan(url: &str, driver: DriverKind, asked: &Asked) -> Plan {
     let url = Url::parse(url).expect("a URL");
     let host = url.host.parse().expect("tests connect to addresses, not to names");
+    let peers = vec![std::net::SocketAddr::new(host, url.port)];
     Plan {
-        peers: vec![std::net::SocketAddr::new(host, url.port)],
-        template: asked.encode(&url),
         connections: 4,
-        pipeline: 1,
-        cores: vec![next_core()],
         driver,
-        host: ringshot::host::Host::Thread,
         keep_alive: asked.keep_alive,
-        stop: Stop::Requests(64),
-        warm_up: Duration::ZERO,
+        stop: Stop::requests(64),
         drain: Duration::from_secs(5),
         timeouts: Timeouts { connect: Duration::from_secs(10), response: Duration::from_secs(20) },
+        ..Plan::closed(asked.encode(&url), peers, vec![next_core()])
     }
 }
 
@@ -151,11 +147,16 @@ pub fn run_controlled(plan: &Plan, control: &Arc<Control>) -> Report {
 fn check_sums(plan: &Plan, report: &Report) {
     let all: u64 = report.outcomes.values().sum();
     assert_eq!(all, report.requests + report.errors + report.cancelled, "{report:#?}");
-    assert_eq!(report.latency_us.samples, report.requests, "{report:#?}");
+    let classes = report.classes.iter().filter(|(class, _)| *class != "error");
+    let samples: u64 = classes.map(|(_, times)| times.samples).sum();
+    assert_eq!(samples, report.requests, "{report:#?}");
+    let (success, censored) = (report.status.success, report.censored);
+    assert_eq!(report.latency_us.samples, success + censored, "{report:#?}");
+    assert_eq!(report.offered, all + report.shed, "{report:#?}");
     let cores: u64 = report.cores.iter().map(|core| core.requests).sum();
     assert_eq!(cores, report.requests, "{report:#?}");
-    if let (Stop::Requests(count), false) = (plan.stop, report.interrupted) {
-        assert_eq!(all, count, "exactly the requests asked for: {report:#?}");
+    if let (Some(count), false) = (plan.stop.requests, report.interrupted) {
+        assert_eq!(all + report.shed, count, "exactly the requests asked for: {report:#?}");
     }
 }
 

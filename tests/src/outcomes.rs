@@ -46,7 +46,7 @@ impl Variant {
         let response = self.response_timeout.unwrap_or(plan.timeouts.response);
         let timeouts = Timeouts { response, ..plan.timeouts };
         let pipeline = self.pipeline.unwrap_or(1);
-        Plan { stop: Stop::Requests(REQUESTS), pipeline, timeouts, ..plan }
+        Plan { stop: Stop::requests(REQUESTS), pipeline, timeouts, ..plan }
     }
 }
 

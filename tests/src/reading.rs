@@ -6,27 +6,16 @@ use std::time::Duration;
 use ringshot::clock::Instant;
 use ringshot::driver::{Driver, DriverKind, Epoll, Limits, Uring, uring};
 use ringshot::load::Template;
-use ringshot::proto::h1;
-use ringshot::shard::{Body, Config, Failure, Handler, Response, Settle, Shard};
+use ringshot::shard::{Body, Config, Copies, Failure, Handler, Next, Response, Shard};
 
 use crate::load::RUN_MAX;
 
 /// A shard's configuration with a test's usual values.
 #[must_use]
 pub fn config(peer: SocketAddr, template: &Template, lanes: u32, pipeline: u32) -> Config {
-    Config {
-        peers: vec![peer],
-        lanes,
-        requests: template.bytes().repeat(pipeline as usize).into(),
-        request_bytes: template.bytes().len() as u32,
-        sent: template.sent(),
-        pipeline,
-        connect_timeout: Duration::from_secs(10),
-        response_timeout: Duration::from_secs(30),
-        body: Body::Read,
-        settle: Settle::WhileFree,
-        limits: h1::Limits::default(),
-    }
+    let copies = Copies::new(template.bytes(), template.sent(), pipeline);
+    let connect_timeout = Duration::from_secs(10);
+    Config { connect_timeout, body: Body::Read, ..Config::new(vec![peer], copies, lanes, pipeline) }
 }
 
 /// Asks for a fixed number of responses, and checks each against one status and one body.
@@ -74,10 +63,10 @@ impl Checker {
 }
 
 impl Handler for Checker {
-    fn poll_requests(&mut self, _lane: u32, room: u32, _now: Instant) -> u32 {
+    fn poll_requests(&mut self, _lane: u32, room: u32, _now: Instant) -> Next {
         let count = self.left.min(u64::from(room));
         self.left -= count;
-        count as u32
+        (count as u32).into()
     }
 
     fn wants_connection(&mut self, _lane: u32) -> bool {

@@ -73,7 +73,7 @@ impl Session<'_> {
         }
         self.say(&format!("warming up, {} each", length(self.args.warmup)));
         for side in self.sides.0 {
-            let stop = Stop::After(self.args.warmup);
+            let stop = Stop::after(self.args.warmup);
             if self.interrupts.seen() {
                 return Ok(());
             }
@@ -192,7 +192,7 @@ fn round_plan(
     target: &Target,
     at: &Placement,
 ) -> Result<Plan, Failure> {
-    let stop = Stop::After(args.duration);
+    let stop = Stop::after(args.duration);
     let [side, _] = sides.0;
     let plan = plan::load(&args.load, target, at.client_cores.clone(), side.driver, stop)?;
     Ok(Plan { warm_up: (args.duration / 10).min(ROUND_WARM_UP_MAX), ..plan })

@@ -37,7 +37,7 @@ impl Progress {
     /// Draws where the run is now.
     pub(crate) fn show(&mut self, now: &Snapshot) {
         self.bar.set_message(line(self.before.as_ref(), now, self.stop));
-        self.before = Some(*now);
+        self.before = Some(now.clone());
     }
 }
 
@@ -49,11 +49,10 @@ impl Drop for Progress {
 
 /// `measuring 3.2 of 10 s   412,345 requests/s   0 errors`.
 fn line(before: Option<&Snapshot>, now: &Snapshot, stop: Stop) -> String {
-    let done = match stop {
-        Stop::After(total) => {
-            format!("{:.1} of {}", now.elapsed.as_secs_f64(), length(total))
-        }
-        Stop::Requests(total) => format!("{} of {}", count(now.requests), count(total)),
+    let done = match (stop.requests, stop.after) {
+        (Some(total), _) => format!("{} of {}", count(now.requests), count(total)),
+        (None, Some(total)) => format!("{:.1} of {}", now.elapsed.as_secs_f64(), length(total)),
+        (None, None) => format!("{:.1} s", now.elapsed.as_secs_f64()),
     };
     format!(
         "{} {done}   {} requests/s   {} errors",
@@ -88,21 +87,21 @@ mod tests {
 
     fn snapshot(requests: u64, millis: u64, phase: Phase) -> Snapshot {
         let elapsed = Duration::from_millis(millis);
-        Snapshot { requests, errors: 2, bytes: 0, elapsed, connected: 64, phase }
+        Snapshot { requests, errors: 2, elapsed, connected: 64, ..Snapshot::at(phase) }
     }
 
     #[test]
     fn lines() {
         let before = snapshot(1_000, 3_000, Phase::Measuring);
         let now = snapshot(83_000, 3_200, Phase::Measuring);
-        let ten = Stop::After(Duration::from_secs(10));
+        let ten = Stop::after(Duration::from_secs(10));
         let check =
             |before, now, stop, expected: &str| assert_eq!(line(before, now, stop), expected);
         check(Some(&before), &now, ten, "measuring 3.2 of 10 s   410,000 requests/s   2 errors");
         check(
             None,
             &before,
-            Stop::Requests(100_000),
+            Stop::requests(100_000),
             "measuring 1,000 of 100,000   333 requests/s   2 errors",
         );
         let start = snapshot(0, 0, Phase::Starting);
@@ -111,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_hidden_bar_takes_lines_and_leaves_nothing() {
-        let mut progress = Progress::new(ProgressBar::hidden(), Stop::Requests(1));
+        let mut progress = Progress::new(ProgressBar::hidden(), Stop::requests(1));
         progress.show(&snapshot(1, 1, Phase::Done));
         assert!(progress.before.is_some() && progress.bar.is_hidden());
     }

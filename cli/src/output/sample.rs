@@ -33,7 +33,7 @@ pub(crate) fn report() -> Report {
             p99_99: 4_567.8,
             max: 23_456.7,
             samples: 3_412_345,
-            saturated: 0,
+            ..Latency::default()
         },
         status: StatusCounts { success: 3_412_345, ..StatusCounts::default() },
         outcomes: BTreeMap::from([("2xx".to_owned(), 3_412_345)]),
@@ -43,7 +43,7 @@ pub(crate) fn report() -> Report {
         completions_per_turn: 31.5,
         cores: vec![core()],
         resident_bytes_max: 9_876_543,
-        interrupted: false,
+        ..Report::default()
     }
 }
 

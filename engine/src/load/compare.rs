@@ -268,6 +268,7 @@ impl Series<'_> {
             max: self.median(|report| report.latency_us.max),
             samples: self.reports.iter().map(|report| report.latency_us.samples).sum(),
             saturated: self.reports.iter().map(|report| report.latency_us.saturated).sum(),
+            ..Latency::default()
         }
     }
 }
@@ -313,50 +314,24 @@ mod tests {
     use super::*;
 
     fn core(busy: f64) -> CoreReport {
-        CoreReport {
-            core: 0,
-            pinned: true,
-            connections: 1,
-            requests: 1,
-            errors: 0,
-            requests_per_second: 1.0,
-            bytes_per_second: 1.0,
-            busy,
-            cpu_user_seconds: 0.0,
-            cpu_system_seconds: 0.0,
-            turns: 1,
-            completions: 1,
-            system_calls: 1,
-            queue_overflows: 0,
-            buffers_starved: 0,
-        }
+        CoreReport { busy, ..CoreReport::default() }
     }
 
     fn report(requests_per_second: f64, p99: f64) -> Report {
         Report {
-            schema_version: 1,
             driver: "epoll".to_owned(),
             host: "thread".to_owned(),
             requests: 10,
             errors: 1,
-            cancelled: 0,
-            resent: 0,
             seconds: 1.0,
             requests_per_second,
-            bytes_per_second: 1.0,
             cpu_us_per_request: 1e6 / requests_per_second,
-            cpu_user_us_per_request: 1.0,
-            cpu_system_us_per_request: 1.0,
             latency_us: Latency { p50: 0.0, p99, samples: 10, ..Latency::default() },
             status: StatusCounts { success: 9, other: 1, ..StatusCounts::default() },
             outcomes: BTreeMap::from([("2xx".to_owned(), 9), ("reset".to_owned(), 1)]),
             error_examples: BTreeMap::from([("reset".to_owned(), format!("at {p99}"))]),
-            connections_opened: 1,
-            system_calls_per_request: 1.0,
-            completions_per_turn: 1.0,
             cores: vec![core(0.5), core(0.75)],
-            resident_bytes_max: 1,
-            interrupted: false,
+            ..Report::default()
         }
     }
 

@@ -1,16 +1,18 @@
 //! Stopping a run, and watching it, from another thread. Costs the hot path a few plain stores a turn.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::histogram::{COARSE_BUCKETS, Coarse};
+use super::timeline::Totals;
 use crate::clock::Instant;
 
 /// What a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
-    /// Opening rings.
+    /// Opening rings and connections.
     Starting = 0,
     /// Sending, not measuring yet.
     WarmUp = 1,
@@ -28,8 +30,22 @@ impl Phase {
 }
 
 /// Where a run stands, over all cores. Read at one moment, but not all at the very same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
+    /// Requests that were due since measuring began; all that were sent, in a closed loop.
+    pub offered: u64,
+    /// Requests sent more than a millisecond after they were due.
+    pub late: u64,
+    /// Requests given up unsent.
+    pub shed: u64,
+    /// Requests on the wire now.
+    pub in_flight: u64,
+    /// Time since measuring began; zero before.
+    pub measured: Duration,
+    /// Each core, in the order of the plan.
+    pub cores: Vec<CoreSnapshot>,
+    /// Response times since measuring began, as of at most [`PUBLISH_EVERY`] ago.
+    pub response_time: Coarse,
     /// Requests completed with a response since measuring began.
     pub requests: u64,
     /// Requests that failed since then.
@@ -44,20 +60,121 @@ pub struct Snapshot {
     pub phase: Phase,
 }
 
+impl Snapshot {
+    /// A run in this phase in which nothing has happened.
+    #[must_use]
+    pub fn at(phase: Phase) -> Self {
+        Self {
+            offered: 0,
+            late: 0,
+            shed: 0,
+            in_flight: 0,
+            measured: Duration::ZERO,
+            cores: Vec::new(),
+            response_time: Coarse::default(),
+            requests: 0,
+            errors: 0,
+            bytes: 0,
+            connected: 0,
+            elapsed: Duration::ZERO,
+            phase,
+        }
+    }
+}
+
+/// Where one core stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CoreSnapshot {
+    /// Requests completed with a response since measuring began.
+    pub requests: u64,
+    /// CPU time of its thread since the run began.
+    pub cpu: Duration,
+    /// Connections it has established so far.
+    pub connected: u64,
+}
+
+/// How often a core publishes what costs more than a store.
+pub const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
 /// One core's figures, alone on their cache lines: written by its shard, read by whoever watches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct CoreGauge {
     pub(super) requests: AtomicU64,
     pub(super) errors: AtomicU64,
+    pub(super) offered: AtomicU64,
+    pub(super) late: AtomicU64,
+    pub(super) shed: AtomicU64,
+    pub(super) in_flight: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) connected: AtomicU64,
+    pub(super) cpu_nanos: AtomicU64,
+    pub(super) measured_from: AtomicU64,
     pub(super) phase: AtomicU8,
+    response_time: Box<[AtomicU32; COARSE_BUCKETS]>,
+}
+
+impl Default for CoreGauge {
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self {
+            requests: zero(),
+            errors: zero(),
+            offered: zero(),
+            late: zero(),
+            shed: zero(),
+            in_flight: zero(),
+            bytes: zero(),
+            connected: zero(),
+            cpu_nanos: zero(),
+            measured_from: AtomicU64::new(u64::MAX),
+            phase: AtomicU8::default(),
+            response_time: Box::new([const { AtomicU32::new(0) }; COARSE_BUCKETS]),
+        }
+    }
 }
 
 impl CoreGauge {
     pub(super) fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_measured_from(&self, from: Instant) {
+        self.measured_from.store(from.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Shows what was counted so far.
+    #[inline]
+    pub(super) fn set_totals(&self, totals: &Totals, in_flight: u64, connected: u64) {
+        self.requests.store(totals.requests, Ordering::Relaxed);
+        self.errors.store(totals.errors, Ordering::Relaxed);
+        self.offered.store(totals.offered, Ordering::Relaxed);
+        self.bytes.store(totals.bytes, Ordering::Relaxed);
+        self.in_flight.store(in_flight, Ordering::Relaxed);
+        self.connected.store(connected, Ordering::Relaxed);
+    }
+
+    /// Shows what a schedule lost so far.
+    #[inline]
+    pub(super) fn set_lost(&self, late: u64, shed: u64) {
+        self.late.store(late, Ordering::Relaxed);
+        self.shed.store(shed, Ordering::Relaxed);
+    }
+
+    /// Shows the response times so far, and the CPU time.
+    pub(super) fn publish_slow(&self, response_time: &Coarse, cpu: Duration) {
+        for (place, count) in self.response_time.iter().zip(response_time.counts()) {
+            place.store(*count, Ordering::Relaxed);
+        }
+        self.cpu_nanos.store(cpu.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    fn snapshot(&self) -> CoreSnapshot {
+        CoreSnapshot {
+            requests: self.requests.load(Ordering::Relaxed),
+            cpu: Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed)),
+            connected: self.connected.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -100,16 +217,36 @@ impl Control {
         let sum = |of: fn(&CoreGauge) -> &AtomicU64| {
             gauges.iter().map(|gauge| of(gauge).load(Ordering::Relaxed)).sum()
         };
-        let phases = gauges.iter().map(|gauge| gauge.phase.load(Ordering::Relaxed));
-        let phase = phases.min().unwrap_or_default();
+        let phase = slowest(&gauges);
+        let mut response_time = Coarse::default();
+        for gauge in gauges.iter() {
+            for (bucket, count) in gauge.response_time.iter().enumerate() {
+                response_time.add(bucket, count.load(Ordering::Relaxed));
+            }
+        }
+        let now = Instant::now();
+        let from = gauges.iter().map(|gauge| gauge.measured_from.load(Ordering::Relaxed)).min();
         Snapshot {
+            offered: sum(|gauge| &gauge.offered),
+            late: sum(|gauge| &gauge.late),
+            shed: sum(|gauge| &gauge.shed),
+            in_flight: sum(|gauge| &gauge.in_flight),
+            measured: now - Instant::from_nanos(from.unwrap_or(u64::MAX)),
+            cores: gauges.iter().map(|gauge| gauge.snapshot()).collect(),
+            response_time,
             requests: sum(|gauge| &gauge.requests),
             errors: sum(|gauge| &gauge.errors),
             bytes: sum(|gauge| &gauge.bytes),
             connected: sum(|gauge| &gauge.connected),
-            elapsed: Instant::now() - self.started,
-            phase: Phase::ALL.get(usize::from(phase)).copied().unwrap_or(Phase::Done),
+            elapsed: now - self.started,
+            phase,
         }
+    }
+
+    /// The phase of the core that is furthest behind.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        slowest(&self.gauges.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes the gauges of a run on so many cores.
@@ -118,6 +255,12 @@ impl Control {
         self.gauges.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&made);
         made
     }
+}
+
+fn slowest(gauges: &[Arc<CoreGauge>]) -> Phase {
+    let phases = gauges.iter().map(|gauge| gauge.phase.load(Ordering::Relaxed));
+    let phase = phases.min().unwrap_or_default();
+    Phase::ALL.get(usize::from(phase)).copied().unwrap_or(Phase::Done)
 }
 
 #[cfg(test)]

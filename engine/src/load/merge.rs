@@ -1,14 +1,24 @@
 //! What the cores found, merged into one report. Arithmetic only.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::control::Control;
+use super::histogram::Histogram;
 use super::plan::Plan;
 use super::recorder::Recorder;
-use super::report::{CoreReport, Report, SCHEMA_VERSION};
+use super::report::{
+    CoreReport, Latency, NameReport, Report, SCHEMA_VERSION, SocketsReport, WarmUp,
+};
+use super::timeline::Timeline;
+use super::verdict::Verdict;
+use super::worker::Tallies;
 use crate::driver::Counters;
 use crate::sys::affinity::Pinned;
 use crate::sys::process::{CpuTime, resident_bytes_max};
+
+/// The class of the headline.
+const SUCCESS: &str = "2xx";
 
 /// What one core found.
 pub(super) struct CoreOutcome {
@@ -16,7 +26,9 @@ pub(super) struct CoreOutcome {
     pub(super) pinned: Pinned,
     pub(super) connections: u32,
     pub(super) recorder: Recorder,
-    pub(super) resent: u64,
+    pub(super) warm_up: Recorder,
+    pub(super) timeline: Timeline,
+    pub(super) tallies: Tallies,
     pub(super) seconds: f64,
     pub(super) cpu: CpuTime,
     pub(super) connected: u64,
@@ -32,36 +44,63 @@ fn per(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-/// Merges what the cores found.
-pub(super) fn report(plan: &Plan, control: &Control, outcomes: &[CoreOutcome]) -> Report {
-    let mut recorder = Recorder::new();
-    outcomes.iter().for_each(|outcome| recorder.merge(&outcome.recorder));
+/// One recorder of many.
+fn merged<'a>(mut recorders: impl Iterator<Item = &'a Recorder>) -> Option<Recorder> {
+    let mut all = recorders.next()?.clone();
+    recorders.for_each(|recorder| all.merge(recorder));
+    Some(all)
+}
+
+/// Merges what the cores found; there is at least one.
+pub(super) fn report(
+    plan: &Plan,
+    control: &Control,
+    outcomes: &[CoreOutcome],
+    sockets: Option<SocketsReport>,
+) -> Report {
+    let recorder = merged(outcomes.iter().map(|outcome| &outcome.recorder)).unwrap_or_default();
     let sum = |of: &dyn Fn(&CoreOutcome) -> u64| outcomes.iter().map(of).sum::<u64>();
+    let tally = |of: fn(&Tallies) -> u64| sum(&|outcome| of(&outcome.tallies));
     let cpu = |of: &dyn Fn(&CpuTime) -> Duration| {
         outcomes.iter().map(|outcome| of(&outcome.cpu).as_secs_f64() * 1e6).sum::<f64>()
     };
     let seconds = outcomes.iter().map(|outcome| outcome.seconds).fold(0.0, f64::max);
-    let requests = recorder.responses();
+    let (requests, errors, cancelled) =
+        (recorder.responses(), recorder.errors(), recorder.cancelled());
+    let sent = (requests + errors + cancelled).saturating_sub(tally(|it| it.unsent_failures));
+    let shed = tally(|it| it.shed);
     let (user, system) = (cpu(&|time| time.user), cpu(&|time| time.system));
-    Report {
+    let timelines: Vec<&Timeline> = outcomes.iter().map(|outcome| &outcome.timeline).collect();
+    let mut report = Report {
         schema_version: SCHEMA_VERSION,
         driver: plan.driver.to_string(),
         host: plan.host.to_string(),
+        arrival: plan.arrival.name().to_owned(),
+        target_per_second: plan
+            .arrival
+            .mean_rate(plan.length().map_or(seconds, |it| it.as_secs_f64())),
         requests,
-        errors: recorder.errors(),
-        cancelled: recorder.cancelled(),
-        resent: sum(&|outcome| outcome.resent),
+        errors,
+        cancelled,
+        resent: tally(|it| it.resent),
+        offered: requests + errors + cancelled + shed,
+        sent,
+        shed,
+        late: tally(|it| it.late),
+        censored: cancelled,
+        waited: tally(|it| it.waited),
         seconds,
         requests_per_second: per(requests as f64, seconds),
         bytes_per_second: per(sum(&|outcome| outcome.bytes) as f64, seconds),
         cpu_us_per_request: per(user + system, requests as f64),
         cpu_user_us_per_request: per(user, requests as f64),
         cpu_system_us_per_request: per(system, requests as f64),
-        latency_us: recorder.latency(),
         status: recorder.status(),
         outcomes: recorder.outcomes(),
         error_examples: recorder.examples(),
+        error_causes: recorder.causes().clone(),
         connections_opened: sum(&|outcome| outcome.connected),
+        connect_failures: tally(|it| it.connect_failures),
         system_calls_per_request: per(
             sum(&|outcome| outcome.driver.system_calls) as f64,
             requests as f64,
@@ -70,10 +109,77 @@ pub(super) fn report(plan: &Plan, control: &Control, outcomes: &[CoreOutcome]) -
             sum(&|outcome| outcome.completions) as f64,
             sum(&|outcome| outcome.turns_with_completions) as f64,
         ),
+        warm_up: warm_up(plan, outcomes),
+        names: names(plan, &recorder),
+        timeline: Timeline::merge(&timelines, seconds),
+        sockets,
         cores: outcomes.iter().map(core_report).collect(),
         resident_bytes_max: resident_bytes_max(),
         interrupted: control.is_stopped(),
+        histograms: recorder.histograms(),
+        ..Report::default()
+    };
+    set_times(&mut report);
+    report.verdict = Verdict::of(&report);
+    report
+}
+
+/// Sets what follows from the histograms.
+fn set_times(report: &mut Report) {
+    let histograms = &report.histograms;
+    let response_time = success(&histograms.response_time, &histograms.censored_response);
+    let service_time = success(&histograms.service_time, &histograms.censored_service);
+    report.response_time_us = response_time.latency();
+    report.latency_us = report.response_time_us;
+    report.service_time_us = service_time.latency();
+    report.first_byte_us = histograms.first_byte.latency();
+    report.connect_us = histograms.connect.latency();
+    report.schedule_lag_us = histograms.schedule_lag.latency();
+    report.client_lag_us = histograms.client_lag.latency();
+    report.exact_below = exact_below(&response_time, &histograms.censored_response);
+    report.classes = latencies(&histograms.response_time);
+}
+
+/// Times of successful requests, with those of censored ones at their age.
+fn success(classes: &BTreeMap<String, Histogram>, censored: &Histogram) -> Histogram {
+    let mut times = classes.get(SUCCESS).cloned().unwrap_or_default();
+    times.add(censored);
+    times
+}
+
+/// The share of `all` that lies below every censored sample.
+fn exact_below(all: &Histogram, censored: &Histogram) -> f64 {
+    let Some((youngest, _)) = censored.buckets().next() else { return 1.0 };
+    let below = all.buckets().take_while(|(nanos, _)| *nanos < youngest);
+    per(below.map(|(_, count)| count).sum::<u64>() as f64, all.len() as f64)
+}
+
+fn latencies(classes: &BTreeMap<String, Histogram>) -> BTreeMap<String, Latency> {
+    classes.iter().map(|(class, times)| (class.clone(), times.latency())).collect()
+}
+
+fn warm_up(plan: &Plan, outcomes: &[CoreOutcome]) -> WarmUp {
+    let all = merged(outcomes.iter().map(|outcome| &outcome.warm_up)).unwrap_or_default();
+    let latency = all.latency();
+    WarmUp {
+        seconds: plan.warm_up.as_secs_f64(),
+        requests: all.responses(),
+        errors: all.errors(),
+        p50_us: latency.p50,
+        p99_us: latency.p99,
     }
+}
+
+fn names(plan: &Plan, recorder: &Recorder) -> Vec<NameReport> {
+    let named = plan.mix.names.iter().zip(recorder.names());
+    let report = |(name, tally): (&String, &super::recorder::NameTally)| NameReport {
+        name: name.clone(),
+        requests: tally.requests,
+        errors: tally.errors,
+        latency_us: tally.latency(),
+        histogram: tally.response.as_deref().cloned().unwrap_or_default(),
+    };
+    named.map(report).collect()
 }
 
 fn core_report(outcome: &CoreOutcome) -> CoreReport {

@@ -3,35 +3,73 @@
 //! | file | what it is |
 //! |---|---|
 //! | `plan` | what to do: plain data, checked once |
-//! | `template` | the request, encoded once |
-//! | `run` | one host a core: connect, warm up, measure, drain, cancel |
+//! | `mix` | what is sent: requests, weights, servers |
+//! | `schedule` | when requests are due |
+//! | `template`, `fill` | a request encoded once; one whose places are filled each time |
+//! | `expect` | what a response must be |
+//! | `run` | one host a core, merged at the end |
+//! | `drive` | the loop of a core: connect, warm up, measure, drain, cancel |
 //! | `gate` | where the cores wait for each other before they start |
 //! | `worker` | what one core sends and counts |
+//! | `open`, `users` | where its requests come from, but for a plain closed loop |
+//! | `flights` | requests given to lanes |
+//! | `budget` | how many requests are left, over all cores |
 //! | `merge` | what the cores found, as one report |
-//! | `recorder` | latencies and outcomes of one core, merged at the end |
+//! | `recorder`, `histogram` | times and outcomes of one core |
+//! | `timeline` | what came in each second |
+//! | `sockets` | what the kernel says of the connections |
+//! | `verdict` | what limited the run |
 //! | `control` | stopping a run, and watching it, from another thread |
 //! | `compare` | rounds of reports set against each other |
 //! | `statistics` | medians and bootstrap intervals |
 //! | `report` | what a run found: plain data |
 
+mod budget;
 pub mod compare;
 mod control;
+mod drive;
+mod expect;
+mod fill;
+mod flights;
 mod gate;
+mod histogram;
 mod merge;
+mod mix;
+mod open;
 mod plan;
 mod recorder;
 mod report;
 mod run;
+mod schedule;
+mod sockets;
 pub mod statistics;
 mod template;
+mod timeline;
+mod users;
+mod verdict;
 mod worker;
 
 pub use compare::Comparison;
-pub use control::{Control, Phase, Snapshot};
-pub use plan::{
-    CONNECTIONS_MAX, DURATION_MAX, KeepAlive, PIPELINE_MAX, Plan, PlanError, Stop, Timeouts,
+pub use control::{Control, CoreSnapshot, PUBLISH_EVERY, Phase, Snapshot};
+pub use expect::Expect;
+pub use fill::{Feed, Filled};
+pub use histogram::{COARSE_BUCKETS, Coarse, Histogram, LATENCY_MAX};
+pub use mix::{
+    Content, Mix, MixRequest, NAMES_MAX, Order, REQUESTS_MAX, TARGETS_MAX, Target, Think,
+    WEIGHT_MAX,
 };
-pub use recorder::{LATENCY_MAX, Recorder};
-pub use report::{CoreReport, Latency, Report, SCHEMA_VERSION, StatusCounts};
+pub use plan::{
+    CONNECTIONS_MAX, DURATION_MAX, Invalid, KeepAlive, PIPELINE_MAX, Pacing, Plan, PlanError,
+    SPIN_MAX, Stop, Timeouts,
+};
+pub use recorder::{CLASSES, Recorder, Sample, Stamps};
+pub use report::{
+    CoreReport, Histograms, Latency, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport,
+    StatusCounts, WarmUp,
+};
 pub use run::{RunError, run};
+pub use schedule::{Arrival, RATE_MAX, RECORDED_MAX, STAGES_MAX, Spacing, Stage};
 pub use template::{Request, Template};
+pub use timeline::{SLOT, TIMELINE_SLOTS_MAX};
+pub use verdict::{Limit, Verdict};
+pub use worker::LATE_AFTER;

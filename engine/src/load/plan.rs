@@ -1,7 +1,12 @@
 //! What a run shall do: plain data, checked once in [`Plan::check`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::mix::{Mix, NAMES_MAX, REQUESTS_MAX, TARGETS_MAX, Think, WEIGHT_MAX};
+use super::schedule::{Arrival, RATE_MAX, RECORDED_MAX, STAGES_MAX};
+use super::template::Template;
 
 use crate::driver::DriverKind;
 use crate::host::Host;
@@ -14,13 +19,30 @@ pub const PIPELINE_MAX: u32 = crate::proto::h1::PIPELINE_DEPTH_MAX;
 /// The longest duration and the longest timeout of a plan.
 pub const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// When a run stops sending.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+/// The longest that a core spins before a request is due.
+pub const SPIN_MAX: Duration = Duration::from_millis(1);
+
+/// When a run stops sending: whichever comes first. A schedule that has come to its end stops it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stop {
     /// After this time on the clock.
-    After(Duration),
+    pub after: Option<Duration>,
     /// After exactly this many requests, over all cores.
-    Requests(u64),
+    pub requests: Option<u64>,
+}
+
+impl Stop {
+    /// After this time on the clock.
+    #[must_use]
+    pub const fn after(duration: Duration) -> Self {
+        Self { after: Some(duration), requests: None }
+    }
+
+    /// After exactly this many requests, over all cores.
+    #[must_use]
+    pub const fn requests(requests: u64) -> Self {
+        Self { after: None, requests: Some(requests) }
+    }
 }
 
 /// How long the stages of a request may take; each class ends in its own outcome.
@@ -47,14 +69,17 @@ pub enum KeepAlive {
     Off,
 }
 
-/// One closed-loop run: each of `connections` sends its next request when the response is in.
+/// One run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The server's addresses, in the order in which they are tried until one answers.
-    pub peers: Vec<SocketAddr>,
-    /// The request, encoded: see [`crate::load::Template`].
-    pub template: crate::load::Template,
-    /// Connections over all cores, 1 to [`CONNECTIONS_MAX`]; spread evenly, the remainder to the first cores.
+    /// What is sent, and where to.
+    pub mix: Arc<Mix>,
+    /// When requests are due.
+    pub arrival: Arrival,
+    /// How the client keeps to the schedule of an open loop.
+    pub pacing: Pacing,
+    /// Connections over all cores, 1 to [`CONNECTIONS_MAX`]; spread evenly, the remainder to the first cores. With several targets, users, each with one
+    /// connection to every target that it visits.
     pub connections: u32,
     /// Requests in flight on one connection, 1 to [`PIPELINE_MAX`].
     pub pipeline: u32,
@@ -70,10 +95,61 @@ pub struct Plan {
     pub stop: Stop,
     /// Time that is driven but not measured, before the clock starts.
     pub warm_up: Duration,
-    /// How long responses may still arrive after the end; what is in flight then is cancelled.
+    /// How long responses may still arrive after the end; what is in flight then is cancelled, and counted as censored.
     pub drain: Duration,
     /// Limits of each stage.
     pub timeouts: Timeouts,
+    /// Local addresses that connections are spread over; empty to leave the choice to the system.
+    pub sources: Vec<IpAddr>,
+    /// Requests after which a connection is closed and made anew.
+    pub requests_per_connection: Option<u64>,
+}
+
+/// How the client keeps to the schedule of an open loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pacing {
+    /// How long before a request is due the core stops sleeping and watches the clock, at most [`SPIN_MAX`]; zero to sleep until it is due.
+    pub spin: Duration,
+    /// A request that found no connection this long after it was due is given up and counted as shed; `None` to send all, however late.
+    pub shed_after: Option<Duration>,
+}
+
+impl Plan {
+    /// A closed loop of `template` to `peers` on `cores`, for 10 s: what is to be different is set afterwards.
+    #[must_use]
+    pub fn closed(template: Template, peers: Vec<SocketAddr>, cores: Vec<usize>) -> Self {
+        Self {
+            mix: Arc::new(Mix::single(template, peers)),
+            arrival: Arrival::Closed,
+            pacing: Pacing::default(),
+            connections: 64,
+            pipeline: 1,
+            cores,
+            driver: DriverKind::Epoll,
+            host: Host::Thread,
+            keep_alive: KeepAlive::On,
+            stop: Stop::after(Duration::from_secs(10)),
+            warm_up: Duration::ZERO,
+            drain: Duration::from_secs(2),
+            timeouts: Timeouts::default(),
+            sources: Vec::new(),
+            requests_per_connection: None,
+        }
+    }
+
+    /// Connections that each user may have: one a target.
+    pub(super) fn lanes_per_user(&self) -> u32 {
+        self.mix.targets.len() as u32
+    }
+
+    /// How long the measured time lasts at most.
+    #[must_use]
+    pub fn length(&self) -> Option<Duration> {
+        match (self.stop.after, self.arrival.length()) {
+            (Some(after), Some(length)) => Some(after.min(length)),
+            (after, length) => after.or(length),
+        }
+    }
 }
 
 /// Why a plan can't be run: the caller's fault, found before anything is sent.
@@ -141,6 +217,63 @@ pub enum PlanError {
     /// No address to connect to.
     #[error("no address to connect to")]
     NoPeer,
+    /// A mix that can't be sent.
+    #[error("{0}")]
+    Mix(Invalid),
+    /// A schedule that means nothing.
+    #[error("{0}")]
+    Schedule(Invalid),
+}
+
+/// What is wrong with a mix or a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// Nothing to send.
+    #[error("there is no request to send")]
+    Empty,
+    /// More requests than a mix may have.
+    #[error("more than {REQUESTS_MAX} different requests")]
+    TooManyRequests,
+    /// More targets than a mix may have.
+    #[error("more than {TARGETS_MAX} different servers")]
+    TooManyTargets,
+    /// More names than a mix may have.
+    #[error("more than {NAMES_MAX} names of requests")]
+    TooManyNames,
+    /// A weight out of range.
+    #[error("a weight must be 1 to {WEIGHT_MAX}")]
+    Weight,
+    /// A place in a list that it has not: the caller's bug.
+    #[error("a request refers to a name, a server or a request that is not there")]
+    Place,
+    /// A pipeline over several servers.
+    #[error("a pipeline needs a single server: a user waits for one server before the next")]
+    PipelineOfServers,
+    /// A pipeline of requests whose time of sending depends on responses.
+    #[error("a pipeline can't have think times")]
+    PipelineWithThinkTime,
+    /// A rate that is no number, negative or beyond [`RATE_MAX`].
+    #[error("a rate must be 0 to {RATE_MAX} requests a second")]
+    Rate,
+    /// No stage, too many, or all of no length.
+    #[error("a schedule must have 1 to {STAGES_MAX} stages that take some time, 30 days at most")]
+    Stages,
+    /// A schedule in which nothing is ever due.
+    #[error("the schedule's rate is zero all along")]
+    NoRate,
+    /// Times of a recording that go backwards, or too many.
+    #[error("a recording must have 1 to {RECORDED_MAX} times in order")]
+    Recording,
+    /// A spin beyond the limit.
+    #[error("the time to spin must be at most {SPIN_MAX:?}")]
+    Spin,
+    /// Neither a time nor a number of requests nor a schedule ends the run.
+    #[error("nothing ends the run: set a time or a number of requests")]
+    Endless,
+    /// A source of another family than all servers' addresses.
+    #[error("a local address is of another family than every address of a server")]
+    SourceFamily,
 }
 
 /// File descriptors that a run needs besides one a connection: standard streams, rings, libraries.
@@ -152,9 +285,7 @@ impl Plan {
     /// # Errors
     /// The first [`PlanError`] that holds.
     pub fn check(&self) -> Result<(), PlanError> {
-        if self.peers.is_empty() {
-            return Err(PlanError::NoPeer);
-        }
+        self.mix.check()?;
         self.check_cores()?;
         in_range("connections", u64::from(self.connections), 1, u64::from(CONNECTIONS_MAX))?;
         in_range(
@@ -163,10 +294,17 @@ impl Plan {
             1,
             u64::from(PIPELINE_MAX),
         )?;
-        match self.stop {
-            Stop::After(duration) => in_range_of_time("the duration", duration)?,
-            Stop::Requests(requests) => in_range("requests", requests, 1, u64::MAX / 2)?,
+        if let Some(duration) = self.stop.after {
+            in_range_of_time("the duration", duration)?;
         }
+        if let Some(requests) = self.stop.requests {
+            in_range("requests", requests, 1, u64::MAX / 2)?;
+        }
+        if let Some(requests) = self.requests_per_connection {
+            in_range("requests on a connection", requests, 1, u64::MAX / 2)?;
+        }
+        self.check_schedule().map_err(PlanError::Schedule)?;
+        self.check_users().map_err(PlanError::Mix)?;
         in_range_of_time("the response timeout", self.timeouts.response)?;
         in_range_of_time("the connect timeout", self.timeouts.connect)?;
         if (self.connections as usize) < self.cores.len() {
@@ -174,6 +312,42 @@ impl Plan {
             return Err(PlanError::FewerConnectionsThanCores { connections, cores });
         }
         self.check_files(process::file_limit(), process::open_files().unwrap_or(0))
+    }
+
+    fn check_schedule(&self) -> Result<(), Invalid> {
+        let refuse = |wrong: bool, why| if wrong { Err(why) } else { Ok(()) };
+        refuse(self.pacing.spin > SPIN_MAX, Invalid::Spin)?;
+        match &self.arrival {
+            Arrival::Closed => refuse(self.stop == Stop::default(), Invalid::Endless),
+            Arrival::Recorded(times) => {
+                let ordered = times.is_sorted() && !times.is_empty() && times.len() <= RECORDED_MAX;
+                refuse(!ordered, Invalid::Recording)
+            }
+            Arrival::Open { stages, .. } => {
+                let rates = || stages.iter().flat_map(|stage| [stage.from, stage.to]);
+                let length = self.arrival.length().unwrap_or_default();
+                let some =
+                    !length.is_zero() && length <= DURATION_MAX && stages.len() <= STAGES_MAX;
+                refuse(!some, Invalid::Stages)?;
+                refuse(!rates().all(|rate| (0.0..=RATE_MAX).contains(&rate)), Invalid::Rate)?;
+                refuse(rates().all(|rate| rate <= 0.0), Invalid::NoRate)
+            }
+        }
+    }
+
+    /// What only a user with one request at a time can do.
+    fn check_users(&self) -> Result<(), Invalid> {
+        let thinks = self.mix.requests.iter().any(|request| request.think != Think::default());
+        let families = |source: &IpAddr| {
+            let mut peers = self.mix.targets.iter().flat_map(|target| &target.peers);
+            peers.any(|peer| peer.is_ipv4() == source.is_ipv4())
+        };
+        match self.pipeline {
+            2.. if self.mix.targets.len() > 1 => Err(Invalid::PipelineOfServers),
+            2.. if thinks => Err(Invalid::PipelineWithThinkTime),
+            _ if !self.sources.iter().all(families) => Err(Invalid::SourceFamily),
+            _ => Ok(()),
+        }
     }
 
     fn check_cores(&self) -> Result<(), PlanError> {
@@ -195,7 +369,8 @@ impl Plan {
 
     fn check_files(&self, limit: process::Limit, open: u64) -> Result<(), PlanError> {
         let besides = FILES_BESIDES_CONNECTIONS + 2 * self.cores.len() as u64;
-        let needed = u64::from(self.connections) + open.max(3) + besides;
+        let lanes = u64::from(self.connections) * u64::from(self.lanes_per_user());
+        let needed = lanes + open.max(3) + besides;
         if needed > limit.soft {
             let connections = self.connections;
             return Err(PlanError::FileLimit {
@@ -242,19 +417,12 @@ mod tests {
             body: b"",
             keep_alive: KeepAlive::On,
         };
+        let template = Template::encode(&request).unwrap();
+        let peers = vec!["127.0.0.1:80".parse().unwrap()];
         Plan {
-            peers: vec!["127.0.0.1:80".parse().unwrap()],
-            template: Template::encode(&request).unwrap(),
             connections: 4,
-            pipeline: 1,
-            cores: vec![affinity::cores()[0]],
-            driver: DriverKind::Epoll,
-            host: Host::Thread,
-            keep_alive: KeepAlive::On,
-            stop: Stop::Requests(1),
-            warm_up: Duration::ZERO,
-            drain: Duration::ZERO,
-            timeouts: Timeouts::default(),
+            stop: Stop::requests(1),
+            ..Plan::closed(template, peers, vec![affinity::cores()[0]])
         }
     }
 
@@ -267,15 +435,33 @@ mod tests {
             assert!(error.contains(words), "{error}");
         };
         assert_eq!(plan().check(), Ok(()));
-        check(|plan| plan.peers.clear(), "no address");
+        check(|plan| Arc::make_mut(&mut plan.mix).targets.clear(), "no address");
+        check(|plan| Arc::make_mut(&mut plan.mix).requests.clear(), "no request");
+        check(|plan| Arc::make_mut(&mut plan.mix).requests[0].weight = 0, "a weight must be");
+        check(|plan| Arc::make_mut(&mut plan.mix).requests[0].target = 1, "not there");
+        check(|plan| plan.stop = Stop::default(), "nothing ends the run");
+        let rate = |rate| Arrival::at_rate(rate, Duration::from_secs(1));
+        assert_eq!(Plan { arrival: rate(1e3), ..plan() }.check(), Ok(()));
+        for (arrival, words) in [
+            (rate(-1.0), "a rate must be"),
+            (rate(f64::NAN), "a rate must be"),
+            (rate(0.0), "zero all along"),
+            (Arrival::at_rate(1.0, Duration::ZERO), "take some time"),
+            (Arrival::Recorded(Arc::new([2, 1])), "in order"),
+        ] {
+            let error = Plan { arrival, ..plan() }.check().unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        check(|plan| plan.pacing.spin = Duration::from_secs(1), "spin");
+        check(|plan| plan.sources = vec!["::1".parse().unwrap()], "another family");
         check(|plan| plan.cores.clear(), "no core");
         check(|plan| plan.cores.push(plan.cores[0]), "named twice");
         check(|plan| plan.cores = vec![9999], "core 9999 does not exist");
         check(|plan| plan.connections = 0, "connections must be 1 to");
         check(|plan| plan.connections = u32::MAX, "connections must be 1 to");
         check(|plan| plan.pipeline = PIPELINE_MAX + 1, "must be 1 to 128");
-        check(|plan| plan.stop = Stop::Requests(0), "requests must be 1 to");
-        check(|plan| plan.stop = Stop::After(Duration::ZERO), "the duration must be");
+        check(|plan| plan.stop = Stop::requests(0), "requests must be 1 to");
+        check(|plan| plan.stop = Stop::after(Duration::ZERO), "the duration must be");
         check(|plan| plan.timeouts.response = Duration::ZERO, "the response timeout must be");
         check(|plan| plan.timeouts.connect = Duration::MAX, "the connect timeout must be");
         check(|plan| plan.connections = CONNECTIONS_MAX, "ulimit -n");

@@ -1,27 +1,79 @@
-//! Latencies and outcomes of one core. Each request is recorded once; nothing is sampled, dropped or invented.
+//! Times and outcomes of one core. Each request is recorded once; nothing is sampled, dropped or invented.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
-use super::report::{Latency, StatusCounts};
+use super::histogram::{Coarse, Histogram};
+use super::report::{Histograms, Latency, StatusCounts};
+use crate::clock::Instant;
 use crate::shard::Failure;
 
-/// The longest latency that is told apart: longer ones are recorded as this and counted as saturated.
-pub const LATENCY_MAX: Duration = Duration::from_secs(60);
-const LATENCY_MAX_NANOS: u64 = 60_000_000_000;
-/// Decimal digits that a recorded value keeps (HdrHistogram).
-const DIGITS: u8 = 3;
+/// Outcome classes that have histograms of their own, in the order of their places.
+pub const CLASSES: [&str; 6] = ["2xx", "3xx", "4xx", "5xx", "other", ERROR_CLASS];
+/// Where the times of requests without a usable response go.
+const ERROR_CLASS: &str = "error";
+const SUCCESS: usize = 0;
+const ERROR: usize = CLASSES.len() - 1;
 
-/// What one core, or several merged, recorded.
-#[derive(Debug, Clone)]
-pub struct Recorder {
-    /// Latencies in nanoseconds, from 1 ns, so that three digits hold at 1 us too.
-    latency: Histogram<u64>,
-    saturated: u64,
-    status: [u64; 5],
-    failures: BTreeMap<String, Tally>,
+/// Which stamps tell apart: in a closed loop a request is due when it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stamps {
+    /// Service time is response time.
+    Sent,
+    /// Requests are due at times of their own.
+    Intended,
+}
+
+/// The stamps of one request that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// The request's place among the names.
+    pub name: u32,
+    /// When it was due.
+    pub intended: Instant,
+    /// When it was sent.
+    pub sent: Instant,
+    /// When the first byte of its response came.
+    pub first_byte: Instant,
+    /// When it ended.
+    pub done: Instant,
+}
+
+impl Sample {
+    fn response(&self) -> u64 {
+        self.done.nanos_since(self.intended)
+    }
+
+    fn service(&self) -> u64 {
+        self.done.nanos_since(self.sent)
+    }
+}
+
+/// A histogram a class, made when the class first occurs.
+#[derive(Debug, Clone, Default)]
+struct Classes([Option<Box<Histogram>>; CLASSES.len()]);
+
+impl Classes {
+    #[inline]
+    fn record(&mut self, class: usize, nanos: u64) {
+        if let Some(place) = self.0.get_mut(class) {
+            place.get_or_insert_default().record(nanos);
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            if let Some(theirs) = theirs {
+                mine.get_or_insert_default().add(theirs);
+            }
+        }
+    }
+
+    fn to_map(&self) -> BTreeMap<String, Histogram> {
+        let named = CLASSES.iter().zip(&self.0);
+        named
+            .filter_map(|(name, one)| Some(((*name).to_owned(), (**one.as_ref()?).clone())))
+            .collect()
+    }
 }
 
 /// How often a failure came, and how its first one read.
@@ -31,59 +83,187 @@ struct Tally {
     example: String,
 }
 
+/// One name's share.
+#[derive(Debug, Clone, Default)]
+pub(super) struct NameTally {
+    pub(super) requests: u64,
+    pub(super) errors: u64,
+    pub(super) response: Option<Box<Histogram>>,
+}
+
+impl NameTally {
+    pub(super) fn latency(&self) -> Latency {
+        self.response.as_ref().map(|response| response.latency()).unwrap_or_default()
+    }
+}
+
+/// What one core, or several merged, recorded. Its size depends on the classes and names that occur, never on the number of requests.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    stamps: Stamps,
+    response: Classes,
+    service: Classes,
+    first_byte: Histogram,
+    connect: Histogram,
+    schedule_lag: Histogram,
+    client_lag: Histogram,
+    censored_response: Histogram,
+    censored_service: Histogram,
+    status: [u64; 5],
+    failures: BTreeMap<String, Tally>,
+    causes: BTreeMap<String, u64>,
+    names: Vec<NameTally>,
+    coarse: Coarse,
+}
+
 impl Default for Recorder {
     fn default() -> Self {
-        Self::new()
+        Self::new(Stamps::Sent, 1)
     }
 }
 
 impl Recorder {
-    /// An empty recorder. Takes about 220 KiB.
+    /// An empty recorder for so many names: none are told apart with one. Takes about 220 KiB for each class and kind of time that occurs.
     #[must_use]
-    pub fn new() -> Self {
-        let Ok(latency) = Histogram::new_with_bounds(1, LATENCY_MAX_NANOS, DIGITS) else {
-            unreachable!("the bounds are constants that the histogram accepts: a test makes one")
-        };
-        Self { latency, saturated: 0, status: [0; 5], failures: BTreeMap::new() }
+    pub fn new(stamps: Stamps, names: usize) -> Self {
+        let names = if names > 1 { vec![NameTally::default(); names] } else { Vec::new() };
+        Self {
+            stamps,
+            response: Classes::default(),
+            service: Classes::default(),
+            first_byte: Histogram::new(),
+            connect: Histogram::new(),
+            schedule_lag: Histogram::new(),
+            client_lag: Histogram::new(),
+            censored_response: Histogram::new(),
+            censored_service: Histogram::new(),
+            status: [0; 5],
+            failures: BTreeMap::new(),
+            causes: BTreeMap::new(),
+            names,
+            coarse: Coarse::default(),
+        }
     }
 
-    /// Records a response: its status class, and its latency in nanoseconds.
+    /// Records a response with its status.
     #[inline]
-    pub fn record(&mut self, status: u16, nanos: u64) {
+    pub fn record(&mut self, status: u16, sample: &Sample) {
         // Classes 2 to 5 have places 0 to 3; what is left goes to the last.
         let class = (usize::from(status / 100)).wrapping_sub(2).min(4);
         self.status[class] += 1;
-        if nanos > LATENCY_MAX_NANOS {
-            self.saturated += 1;
+        self.record_times(class, sample);
+        self.first_byte.record(sample.first_byte.nanos_since(sample.sent));
+        if let Some(name) = self.names.get_mut(sample.name as usize) {
+            name.requests += 1;
+            if class == SUCCESS {
+                name.response.get_or_insert_default().record(sample.response());
+            }
         }
-        self.latency.saturating_record(nanos.min(LATENCY_MAX_NANOS));
     }
 
-    /// Counts a failure, and keeps how the first of its kind reads.
-    pub fn record_failure(&mut self, failure: &Failure) {
-        let kind = failure.kind();
-        let known = self.failures.get_mut(kind.as_ref());
-        match known {
+    #[inline]
+    fn record_times(&mut self, class: usize, sample: &Sample) {
+        let response = sample.response();
+        self.coarse.record(response);
+        self.service.record(class, sample.service());
+        if self.stamps == Stamps::Intended {
+            self.response.record(class, response);
+        }
+    }
+
+    /// Records when a request was sent that was due at `intended`, and could have been sent from `possible` on.
+    #[inline]
+    pub fn record_lag(&mut self, intended: Instant, possible: Instant, sent: Instant) {
+        self.schedule_lag.record(sent.nanos_since(intended));
+        self.client_lag.record(sent.nanos_since(possible.max(intended)));
+    }
+
+    /// Records how long a connection took to come about.
+    pub fn record_connect(&mut self, nanos: u64) {
+        self.connect.record(nanos);
+    }
+
+    /// Counts a failure of a request, and keeps how the first of its kind reads. `sample` holds the times of one that was sent.
+    pub fn record_failure(&mut self, failure: &Failure, name: u32, sample: Option<&Sample>) {
+        if *failure == Failure::Cancelled {
+            if let Some(sample) = sample {
+                self.censored_response.record(sample.response());
+                self.censored_service.record(sample.service());
+            }
+            self.tally(failure.kind().into_owned(), || failure.to_string());
+            return;
+        }
+        let cause = match failure.errno() {
+            Some(errno) => format!("{} {}", failure.kind(), errno.name()),
+            None => failure.kind().into_owned(),
+        };
+        *self.causes.entry(cause).or_default() += 1;
+        self.record_error(failure.kind().into_owned(), || failure.to_string(), name, sample);
+    }
+
+    /// Counts a response that was not what was expected of it, as the outcome `unexpected_<what>`.
+    pub fn record_unexpected(
+        &mut self,
+        what: &str,
+        example: impl FnOnce() -> String,
+        sample: &Sample,
+    ) {
+        let kind = format!("unexpected_{what}");
+        *self.causes.entry(kind.clone()).or_default() += 1;
+        self.record_error(kind, example, sample.name, Some(sample));
+    }
+
+    fn record_error(
+        &mut self,
+        kind: String,
+        example: impl FnOnce() -> String,
+        name: u32,
+        sample: Option<&Sample>,
+    ) {
+        self.tally(kind, example);
+        if let Some(sample) = sample {
+            self.record_times(ERROR, sample);
+        }
+        if let Some(name) = self.names.get_mut(name as usize) {
+            name.errors += 1;
+        }
+    }
+
+    fn tally(&mut self, kind: String, example: impl FnOnce() -> String) {
+        match self.failures.get_mut(&kind) {
             Some(tally) => tally.count += 1,
             None => {
-                let tally = Tally { count: 1, example: failure.to_string() };
-                self.failures.insert(kind.into_owned(), tally);
+                self.failures.insert(kind, Tally { count: 1, example: example() });
             }
         }
     }
 
     /// Adds what another core recorded.
     pub fn merge(&mut self, other: &Self) {
-        // Both have the same bounds, so nothing can be out of range.
-        let added = self.latency.add(&other.latency);
-        debug_assert!(added.is_ok(), "histograms of one shape");
-        self.saturated += other.saturated;
+        self.response.add(&other.response);
+        self.service.add(&other.service);
+        self.first_byte.add(&other.first_byte);
+        self.connect.add(&other.connect);
+        self.schedule_lag.add(&other.schedule_lag);
+        self.client_lag.add(&other.client_lag);
+        self.censored_response.add(&other.censored_response);
+        self.censored_service.add(&other.censored_service);
         for (mine, theirs) in self.status.iter_mut().zip(other.status) {
             *mine += theirs;
         }
         for (kind, theirs) in &other.failures {
             let tally = self.failures.entry(kind.clone());
             tally.and_modify(|mine| mine.count += theirs.count).or_insert_with(|| theirs.clone());
+        }
+        for (cause, count) in &other.causes {
+            *self.causes.entry(cause.clone()).or_default() += count;
+        }
+        for (mine, theirs) in self.names.iter_mut().zip(&other.names) {
+            mine.requests += theirs.requests;
+            mine.errors += theirs.errors;
+            if let Some(response) = &theirs.response {
+                mine.response.get_or_insert_default().add(response);
+            }
         }
     }
 
@@ -115,7 +295,7 @@ impl Recorder {
     /// Every outcome that occurred, with its count.
     #[must_use]
     pub fn outcomes(&self) -> BTreeMap<String, u64> {
-        let classes = ["2xx", "3xx", "4xx", "5xx", "other"].into_iter().zip(self.status);
+        let classes = CLASSES.into_iter().zip(self.status);
         let responses = classes.filter(|(_, count)| *count > 0);
         let failures = self.failures.iter().map(|(kind, tally)| (kind.clone(), tally.count));
         responses.map(|(class, count)| (class.to_owned(), count)).chain(failures).collect()
@@ -128,25 +308,51 @@ impl Recorder {
         tallies.map(|(kind, tally)| (kind.clone(), tally.example.clone())).collect()
     }
 
-    /// The latencies' percentiles.
+    /// Errors by kind and error number.
+    #[must_use]
+    pub fn causes(&self) -> &BTreeMap<String, u64> {
+        &self.causes
+    }
+
+    /// By name, if several are told apart.
+    pub(super) fn names(&self) -> &[NameTally] {
+        &self.names
+    }
+
+    /// Response times so far, coarsely, of responses and errors.
+    #[must_use]
+    pub fn coarse(&self) -> &Coarse {
+        &self.coarse
+    }
+
+    /// All samples.
+    #[must_use]
+    pub fn histograms(&self) -> Histograms {
+        let service_time = self.service.to_map();
+        let response_time = match self.stamps {
+            Stamps::Sent => service_time.clone(),
+            Stamps::Intended => self.response.to_map(),
+        };
+        Histograms {
+            response_time,
+            service_time,
+            censored_response: self.censored_response.clone(),
+            censored_service: self.censored_service.clone(),
+            first_byte: self.first_byte.clone(),
+            connect: self.connect.clone(),
+            schedule_lag: self.schedule_lag.clone(),
+            client_lag: self.client_lag.clone(),
+        }
+    }
+
+    /// Percentiles of the response times of successful requests.
     #[must_use]
     pub fn latency(&self) -> Latency {
-        let micros = |nanos: u64| nanos as f64 / 1e3;
-        let at = |quantile: f64| micros(self.latency.value_at_quantile(quantile));
-        if self.latency.is_empty() {
-            return Latency::default();
-        }
-        Latency {
-            mean: self.latency.mean() / 1e3,
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p99_9: at(0.999),
-            p99_99: at(0.9999),
-            max: micros(self.latency.max()),
-            samples: self.latency.len(),
-            saturated: self.saturated,
-        }
+        let classes = match self.stamps {
+            Stamps::Sent => &self.service,
+            Stamps::Intended => &self.response,
+        };
+        classes.0[SUCCESS].as_ref().map(|times| times.latency()).unwrap_or_default()
     }
 }
 
@@ -155,48 +361,54 @@ mod tests {
     use super::*;
     use crate::sys::Errno;
 
-    #[test]
-    fn percentiles_keep_three_digits_from_a_microsecond_to_a_minute() {
-        let mut recorder = Recorder::new();
-        assert_eq!(recorder.latency(), Latency::default());
-        for micros in 1..=1000 {
-            recorder.record(200, micros * 1000);
-        }
-        let latency = recorder.latency();
-        for (value, truth) in [(latency.p50, 500.0), (latency.p99, 990.0), (latency.max, 1000.0)] {
-            assert!((value - truth).abs() <= truth * 0.001, "{value} for {truth}");
-        }
-        assert!((latency.mean - 500.5).abs() < 0.5 && latency.samples == 1000);
-        for micros in [1.0, 1.5, 60e6] {
-            let mut one = Recorder::new();
-            one.record(200, (micros * 1e3) as u64);
-            assert!((one.latency().p50 - micros).abs() <= micros * 0.001, "{micros}");
-        }
+    fn sample(micros: [u64; 4]) -> Sample {
+        let [intended, sent, first_byte, done] = micros.map(|at| Instant::from_nanos(at * 1_000));
+        Sample { name: 0, intended, sent, first_byte, done }
     }
 
     #[test]
-    fn beyond_a_minute_is_recorded_as_a_minute_and_says_so() {
-        let mut recorder = Recorder::new();
-        recorder.record(200, 61_000_000_000);
-        recorder.record(200, u64::MAX);
-        let latency = recorder.latency();
-        assert_eq!((latency.saturated, latency.samples), (2, 2));
-        assert!((latency.p50 - 60e6).abs() < 60e6 * 0.001, "{latency:?}");
+    fn response_time_counts_from_the_due_time_and_service_time_from_the_sending() {
+        let mut recorder = Recorder::new(Stamps::Intended, 1);
+        recorder.record(200, &sample([1_000, 5_000, 6_000, 7_000]));
+        let histograms = recorder.histograms();
+        let median = |times: &Histogram| (times.quantile_us(0.5) / 1e3).round() as u64;
+        assert_eq!(median(&histograms.response_time["2xx"]), 6);
+        assert_eq!(median(&histograms.service_time["2xx"]), 2);
+        assert_eq!(median(&histograms.first_byte), 1);
+        assert_eq!(recorder.coarse().len(), 1);
+    }
+
+    #[test]
+    fn a_closed_loop_has_one_time_for_both() {
+        let mut recorder = Recorder::new(Stamps::Sent, 1);
+        recorder.record(200, &sample([5, 5, 7, 9]));
+        let histograms = recorder.histograms();
+        assert_eq!(histograms.response_time, histograms.service_time);
+    }
+
+    #[test]
+    fn lag_is_told_apart_from_waiting_for_a_connection() {
+        let mut recorder = Recorder::new(Stamps::Intended, 1);
+        let at = |micros: u64| Instant::from_nanos(micros * 1_000);
+        recorder.record_lag(at(100), at(900), at(1_100));
+        let histograms = recorder.histograms();
+        assert_eq!(histograms.schedule_lag.quantile_us(1.0).round() as u64, 1_000);
+        assert_eq!(histograms.client_lag.quantile_us(1.0).round() as u64, 200);
     }
 
     #[test]
     fn each_outcome_is_counted_once_and_merged() {
-        let mut recorder = Recorder::new();
+        let mut recorder = Recorder::new(Stamps::Sent, 2);
         for status in [200, 204, 301, 404, 500, 599, 700, 199] {
-            recorder.record(status, 1000);
+            recorder.record(status, &sample([0, 0, 1, 1]));
         }
-        let refused = Failure::Connect(Errno(libc::ECONNREFUSED));
-        recorder.record_failure(&refused);
-        recorder.record_failure(&Failure::Cancelled);
-        let mut sum = Recorder::new();
+        recorder.record_failure(&Failure::Connect(Errno(libc::ECONNREFUSED)), 1, None);
+        recorder.record_failure(&Failure::Cancelled, 0, Some(&sample([0, 0, 9, 9])));
+        recorder.record_unexpected("status", || "503, not 200".to_owned(), &sample([0, 0, 1, 1]));
+        let mut sum = Recorder::new(Stamps::Sent, 2);
         sum.merge(&recorder);
         sum.merge(&recorder);
-        assert_eq!((sum.responses(), sum.errors(), sum.cancelled()), (16, 2, 2));
+        assert_eq!((sum.responses(), sum.errors(), sum.cancelled()), (16, 4, 2));
         let expected = [
             ("2xx", 4),
             ("3xx", 2),
@@ -205,10 +417,17 @@ mod tests {
             ("cancelled", 2),
             ("connect", 2),
             ("other", 4),
+            ("unexpected_status", 2),
         ];
         assert_eq!(sum.outcomes(), expected.map(|(kind, count)| (kind.to_owned(), count)).into());
         assert!(sum.examples()["connect"].contains("ECONNREFUSED"), "{:?}", sum.examples());
-        let status = sum.status();
-        assert_eq!((status.success, status.other), (4, 4));
+        assert_eq!(sum.causes()["connect ECONNREFUSED"], 2);
+        assert_eq!((sum.status().success, sum.status().other), (4, 4));
+        assert_eq!((sum.names()[0].requests, sum.names()[1].errors), (16, 2));
+        let histograms = sum.histograms();
+        assert_eq!(
+            (histograms.response_time["error"].len(), histograms.censored_response.len()),
+            (2, 2)
+        );
     }
 }

@@ -1,14 +1,17 @@
-//! What a run found, as plain data: it serialises to the documented JSON and is printed elsewhere.
+//! What a run found, as plain data: it serialises to the documented JSON, is read back from it, and is printed elsewhere.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::histogram::{Coarse, Histogram};
+use super::verdict::Verdict;
 
 /// Version of the layout of [`Report`].
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The figures of one run. Requests are counted by outcome: each ends in exactly one.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Report {
     /// Version of this layout; it changes when a key changes its meaning or goes.
     pub schema_version: u32,
@@ -16,14 +19,30 @@ pub struct Report {
     pub driver: String,
     /// The host that ran: `thread` or `glommio`.
     pub host: String,
-    /// Requests completed with a whole response, whatever its status.
+    /// When requests were due: `closed`, `constant`, `poisson` or `recorded`.
+    pub arrival: String,
+    /// Requests a second that the schedule asked for, on average over the measured time; zero in a closed loop.
+    pub target_per_second: f64,
+    /// Requests completed with a whole response, whatever its status, which met what was expected of it.
     pub requests: u64,
-    /// Requests that ended without a response: every outcome but the status classes and `cancelled`.
+    /// Requests that ended without such a response: every outcome but the status classes and `cancelled`.
     pub errors: u64,
     /// Requests still unanswered when the run's drain time ended; neither in `requests` nor in `errors`.
     pub cancelled: u64,
     /// Pipelined requests sent once more, because the server closed before it took them up.
     pub resent: u64,
+    /// Requests that were due in the measured time: all that were sent, in a closed loop. Sent, shed, and failed without being sent make it up.
+    pub offered: u64,
+    /// Requests that were handed to a connection; `requests`, `errors` and `cancelled` but for those whose connection could not be made.
+    pub sent: u64,
+    /// Requests that were due and given up unsent: too late for the limit that was set, or still waiting when the run ended.
+    pub shed: u64,
+    /// Requests sent more than a millisecond after they were due.
+    pub late: u64,
+    /// Requests whose end nobody saw, recorded at the age that they had: as `cancelled`.
+    pub censored: u64,
+    /// Requests that were due while all connections were busy.
+    pub waited: u64,
     /// Length of the measured time, in seconds.
     pub seconds: f64,
     /// `requests` / `seconds`.
@@ -36,54 +55,111 @@ pub struct Report {
     pub cpu_user_us_per_request: f64,
     /// The system part of `cpu_us_per_request`.
     pub cpu_system_us_per_request: f64,
-    /// From a request being sent to its last byte being read, of completed requests, in microseconds.
+    /// The headline: response times of successful requests (2xx), in microseconds. The same as `response_time_us` unless requests were censored.
     pub latency_us: Latency,
+    /// From when a successful request (2xx) was due to its last byte, in microseconds; censored requests are in it at their age.
+    pub response_time_us: Latency,
+    /// From a successful request (2xx) being sent to its last byte, in microseconds; censored requests are in it at their age.
+    pub service_time_us: Latency,
+    /// From a request being sent to the first byte of its response, in microseconds, of all responses.
+    pub first_byte_us: Latency,
+    /// From a connection being asked for to its being there, in microseconds, of all connections.
+    pub connect_us: Latency,
+    /// From when a request was due to its being sent, in microseconds; empty in a closed loop.
+    pub schedule_lag_us: Latency,
+    /// The client's own part of the lag: from when a request was due and a connection free to its being sent, in microseconds.
+    pub client_lag_us: Latency,
+    /// The share of samples of `response_time_us`, 0 to 1, from which on percentiles are lower bounds, because censored requests lie there; 1 if there are none.
+    pub exact_below: f64,
+    /// Response times by class, in microseconds: `2xx`, `3xx`, `4xx`, `5xx`, `other` and `error`. Only classes that occurred.
+    pub classes: BTreeMap<String, Latency>,
     /// Completed requests by status class.
     pub status: StatusCounts,
-    /// All requests by outcome: `2xx` and the like, `connect`, `reset`, `timeout`, `protocol_<kind>`, `cancelled`.
+    /// All requests by outcome: `2xx` and the like, `connect`, `reset`, `timeout`, `protocol_<kind>`, `unexpected_<what>`, `cancelled`.
     /// Only outcomes that occurred.
     pub outcomes: BTreeMap<String, u64>,
     /// The first example of each kind of error, in words.
     pub error_examples: BTreeMap<String, String>,
+    /// Errors by kind and system error number, such as `connect ECONNREFUSED`. Only those that occurred.
+    pub error_causes: BTreeMap<String, u64>,
     /// Connections opened, those of reconnects included.
     pub connections_opened: u64,
+    /// Dials that failed before the clock started; those after it ended a request each, in `errors`.
+    pub connect_failures: u64,
     /// System calls of the client threads a request, counted by the engine.
     pub system_calls_per_request: f64,
     /// Completions handled in one turn of the loop, on average over the turns that had any.
     pub completions_per_turn: f64,
+    /// What was sent before the clock started.
+    pub warm_up: WarmUp,
+    /// Figures by name of request, in the order of the scenario; empty for a single request.
+    pub names: Vec<NameReport>,
+    /// One slot a second, or longer ones in a long run.
+    pub timeline: Vec<Slot>,
+    /// What the kernel says of the connections; `None` if it was not asked or can't tell.
+    pub sockets: Option<SocketsReport>,
+    /// What limited this run.
+    pub verdict: Verdict,
     /// Each core's share.
     pub cores: Vec<CoreReport>,
     /// The largest resident set of the process so far, in bytes.
     pub resident_bytes_max: u64,
     /// True if the run was cut short (Ctrl-C).
     pub interrupted: bool,
+    /// The samples themselves, so that reports can be merged exactly and drawn again.
+    pub histograms: Histograms,
 }
 
 /// Percentiles of a histogram, in microseconds. All zero when nothing was recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Latency {
     /// Arithmetic mean.
     pub mean: f64,
+    /// The smallest sample.
+    pub min: f64,
     /// Half of the samples are at or below this.
     pub p50: f64,
+    /// The 75th percentile.
+    pub p75: f64,
     /// The 90th percentile.
     pub p90: f64,
+    /// The 95th percentile.
+    pub p95: f64,
     /// The 99th percentile.
     pub p99: f64,
     /// The 99.9th percentile.
     pub p99_9: f64,
     /// The 99.99th percentile.
     pub p99_99: f64,
+    /// The 99.999th percentile.
+    pub p99_999: f64,
     /// The largest sample.
     pub max: f64,
+    /// Standard deviation.
+    pub stdev: f64,
     /// Samples recorded.
     pub samples: u64,
     /// Samples above the histogram's 60 s: counted here and recorded as 60 s, so that percentiles which read 60 s mean "60 s or more".
     pub saturated: u64,
+    /// 95 % interval of `p50`, low and high; it supposes nothing of the distribution.
+    pub p50_interval: [f64; 2],
+    /// 95 % interval of `p99`.
+    pub p99_interval: [f64; 2],
+    /// 95 % interval of `p99_9`.
+    pub p99_9_interval: [f64; 2],
+    /// 95 % interval of `p99_99`.
+    pub p99_99_interval: [f64; 2],
+    /// Samples beyond the 99.9th percentile: what it rests on.
+    pub p99_9_samples: u64,
+    /// Samples beyond the 99.99th percentile.
+    pub p99_99_samples: u64,
+    /// Samples beyond the 99.999th percentile.
+    pub p99_999_samples: u64,
 }
 
 /// Completed requests by status class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StatusCounts {
     /// 200 to 299.
     #[serde(rename = "2xx")]
@@ -101,8 +177,80 @@ pub struct StatusCounts {
     pub other: u64,
 }
 
+/// What was sent before the clock started, in no other figure.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct WarmUp {
+    /// Its length in seconds.
+    pub seconds: f64,
+    /// Requests completed with a response.
+    pub requests: u64,
+    /// Requests that failed.
+    pub errors: u64,
+    /// Median response time of successful requests in microseconds.
+    pub p50_us: f64,
+    /// 99th percentile of theirs in microseconds.
+    pub p99_us: f64,
+}
+
+/// One named request of a scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NameReport {
+    /// Its name.
+    pub name: String,
+    /// Requests completed with a response that met what was expected.
+    pub requests: u64,
+    /// Requests that ended in an error.
+    pub errors: u64,
+    /// Response times of successful requests (2xx) in microseconds.
+    pub latency_us: Latency,
+    /// Their samples.
+    pub histogram: Histogram,
+}
+
+/// A slice of the measured time, over all cores.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Slot {
+    /// Its start, in seconds from the start of the measured time.
+    pub start: f64,
+    /// Its length in seconds; the last one may be shorter.
+    pub seconds: f64,
+    /// Requests that were due in it, as far as they were looked at.
+    pub offered: u64,
+    /// Responses completed in it.
+    pub requests: u64,
+    /// Errors in it.
+    pub errors: u64,
+    /// Bytes received in it.
+    pub bytes: u64,
+    /// Median response time of all responses in it, in microseconds, good to 3 %.
+    pub p50: f64,
+    /// 99th percentile, good to 3 %.
+    pub p99: f64,
+    /// The largest, good to 3 %.
+    pub max: f64,
+    /// The buckets behind these: pairs of [`Coarse`] bucket and count.
+    pub buckets: Coarse,
+}
+
+/// What the kernel said of a run's connections, in samples taken twice a second (sock_diag(7), tcp(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct SocketsReport {
+    /// Connections looked at, over all samples.
+    pub samples: u64,
+    /// Segments sent in the measured time, by the connections that lived through it.
+    pub segments_sent: u64,
+    /// Segments sent again among them.
+    pub segments_retransmitted: u64,
+    /// Median smoothed round trip in microseconds.
+    pub rtt_us: f64,
+    /// Bytes received and not yet read by us, on average over the samples.
+    pub receive_queue_bytes: f64,
+    /// Bytes sent and not yet acknowledged by the server, on average over the samples.
+    pub send_queue_bytes: f64,
+}
+
 /// One core's share of a run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct CoreReport {
     /// The core's number, as the system counts.
     pub core: usize,
@@ -134,4 +282,25 @@ pub struct CoreReport {
     pub queue_overflows: u64,
     /// Times a receive found no free buffer (`io_uring` only).
     pub buffers_starved: u64,
+}
+
+/// The samples of a run, in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Histograms {
+    /// Response times by class, as in [`Report::classes`].
+    pub response_time: BTreeMap<String, Histogram>,
+    /// Service times by class.
+    pub service_time: BTreeMap<String, Histogram>,
+    /// Ages of censored requests, from when they were due.
+    pub censored_response: Histogram,
+    /// Ages of censored requests, from when they were sent.
+    pub censored_service: Histogram,
+    /// As [`Report::first_byte_us`].
+    pub first_byte: Histogram,
+    /// As [`Report::connect_us`].
+    pub connect: Histogram,
+    /// As [`Report::schedule_lag_us`].
+    pub schedule_lag: Histogram,
+    /// As [`Report::client_lag_us`].
+    pub client_lag: Histogram,
 }

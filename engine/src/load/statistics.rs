@@ -6,6 +6,8 @@
 //! Pairs are resampled, not the two sides apart: the two runs of a round are neighbours in time, so
 //! whatever slows the machine for a while slows both and leaves their ratio alone.
 
+use crate::random::Random;
+
 /// Resamples drawn for one interval.
 pub const RESAMPLES: usize = 10_000;
 
@@ -80,11 +82,11 @@ pub fn paired_ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
 /// result is too narrow to mean 95 %.
 #[must_use]
 pub fn median_interval(values: &[f64], seed: u64) -> Option<Interval> {
-    let mut random = SplitMix64(seed);
+    let mut random = Random::new(seed);
     let mut drawn = vec![0.0; values.len()];
     let mut medians = Vec::with_capacity(RESAMPLES);
     for _ in 0..RESAMPLES {
-        drawn.fill_with(|| values[random.below(values.len())]);
+        drawn.fill_with(|| values[random.below(values.len() as u64) as usize]);
         medians.push(median(&drawn)?);
     }
     medians.sort_unstable_by(f64::total_cmp);
@@ -110,25 +112,6 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let below = sorted.get(position.floor() as usize)?;
     let above = sorted.get(position.ceil() as usize)?;
     Some(below + (above - below) * position.fract())
-}
-
-/// Sebastiano Vigna's `SplitMix64` (public domain, 2015): enough for resampling, and the same everywhere.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`, by the high half of a product (Lemire 2019); its bias is below 2^-50 here.
-    #[allow(clippy::cast_possible_truncation, reason = "the high half is below `bound`, a usize")]
-    fn below(&mut self, bound: usize) -> usize {
-        ((u128::from(self.next()) * bound as u128) >> 64) as usize
-    }
 }
 
 #[cfg(test)]
@@ -162,21 +145,6 @@ mod tests {
     }
 
     #[test]
-    fn splitmix_matches_its_published_sequence() {
-        let mut random = SplitMix64(1_234_567);
-        assert_eq!(random.next(), 6_457_827_717_110_365_317);
-        assert_eq!(random.next(), 3_203_168_211_198_807_973);
-    }
-
-    #[test]
-    fn below_reaches_every_index_and_no_other() {
-        let mut random = SplitMix64(1);
-        let mut seen = [0_u32; 7];
-        (0..7_000).for_each(|_| seen[random.below(7)] += 1);
-        assert!(seen.iter().all(|&n| (850..1_150).contains(&n)), "{seen:?}");
-    }
-
-    #[test]
     fn the_interval_is_repeatable_and_holds_the_median() {
         let values = [1.21, 1.25, 1.19, 1.24, 1.22, 1.30, 1.23];
         let interval = median_interval(&values, 42).unwrap();
@@ -202,11 +170,11 @@ mod tests {
 
     #[test]
     fn the_interval_covers_the_true_median_about_as_often_as_it_says() {
-        let mut random = SplitMix64(99);
+        let mut random = Random::new(99);
         let trials = 200;
         let covered = (0..trials).filter(|&trial| {
             let sample: Vec<f64> =
-                (0..9).map(|_| (random.next() >> 11) as f64 / (1_u64 << 53) as f64).collect();
+                (0..9).map(|_| (random.number() >> 11) as f64 / (1_u64 << 53) as f64).collect();
             median_interval(&sample, trial).unwrap().contains(0.5)
         });
         let share = covered.count() as f64 / trials as f64;

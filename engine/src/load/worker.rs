@@ -1,125 +1,329 @@
-//! What one core sends and counts: the load's side of a shard. Closed loop: a lane sends its next request when there is room.
+//! What one core sends and counts: the load's side of a shard. Picks requests, stamps them, judges their responses. Sends nothing itself, reads no clock.
+//!
+//! | source of requests | who asks for the next one |
+//! |---|---|
+//! | closed loop, one server | the lane, when it has room |
+//! | closed loop, several servers or think times | [`Worker::next_lane`], when a user has nothing to do |
+//! | open loop | [`Worker::next_lane`], when a request is due and a lane idle; the lane, when it has room and a request waits |
+//!
+//! One request that is always the same and that nobody looks at needs no books: its lane and its sending time say all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use super::budget::{Allowance, Budget};
 use super::control::CoreGauge;
-use super::recorder::Recorder;
+use super::expect::Check;
+use super::fill::Filler;
+use super::flights::{Flight, Flights};
+use super::mix::{Content, Mix, MixRequest, Picker, Think};
+use super::open::Open;
+use super::plan::Plan;
+use super::recorder::{Recorder, Sample, Stamps};
+use super::schedule::{Arrival, Schedule};
+use super::timeline::{Timeline, Totals};
+use super::users::Users;
 use crate::clock::Instant;
-use crate::shard::{Failure, Handler, Response};
+use crate::proto::h1;
+use crate::random::Random;
+use crate::shard::{Failure, Handler, Next, Response};
 
-/// The most requests that a core takes from the common budget at once.
-const LEASE_MAX: u64 = 256;
+/// A request sent this long after it was due is late.
+pub const LATE_AFTER: Duration = Duration::from_millis(1);
 
-/// How many requests are left to send, over all cores.
+/// Where requests come from.
 #[derive(Debug)]
-pub(super) struct Budget {
-    left: AtomicU64,
-    /// Size of a lease: small budgets are spread over the cores.
-    lease: u64,
+enum Source {
+    /// Any lane that has room.
+    Lanes,
+    /// Users, each with a lane to every server.
+    Users(Users),
+    /// A schedule.
+    Open(Open),
 }
 
-impl Budget {
-    pub(super) fn new(requests: u64, cores: usize) -> Self {
-        let lease = (requests / (16 * cores.max(1) as u64)).clamp(1, LEASE_MAX);
-        Self { left: AtomicU64::new(requests), lease }
-    }
-
-    /// Takes up to one lease, at least `wanted` of it if there are so many.
-    fn take(&self, wanted: u64) -> u64 {
-        let most = wanted.max(self.lease);
-        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            (left > 0).then(|| left - left.min(most))
-        });
-        taken.map_or(0, |before| before.min(most))
-    }
-
-    fn is_spent(&self) -> bool {
-        self.left.load(Ordering::Relaxed) == 0
-    }
+/// What a core does with its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Opens them and sends nothing.
+    Connecting,
+    /// Sends.
+    Sending,
 }
 
-/// What a worker may send.
-#[derive(Debug)]
-enum Allowance {
-    /// As much as there is room for.
-    Unlimited,
-    /// What is leased from a budget.
-    Leased { budget: Arc<Budget>, held: u64 },
+/// What one core counted in the measured time, besides what its recorder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tallies {
+    /// Requests that were due, in an open loop.
+    pub(super) offered: u64,
+    /// Requests sent once more.
+    pub(super) resent: u64,
+    /// Requests sent too long after they were due.
+    pub(super) late: u64,
+    /// Requests that were due while all connections were busy.
+    pub(super) waited: u64,
+    /// Requests that were due and given up unsent.
+    pub(super) shed: u64,
+    /// Requests that failed without being sent.
+    pub(super) unsent_failures: u64,
+    /// Dials that failed and ended no request.
+    pub(super) connect_failures: u64,
 }
 
 /// One core's load.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) recorder: Recorder,
-    /// Requests sent once more.
-    pub(super) resent: u64,
+    /// What was sent before measuring began.
+    pub(super) warm_up: Recorder,
+    pub(super) timeline: Timeline,
     /// When the last request of the measured time ended.
     pub(super) last_end: Instant,
-    /// When measuring began; requests sent before it are not recorded, so that a budget holds exactly those after it.
+    tallies: Tallies,
+    /// When measuring began; requests due before it are not recorded with the rest.
     measured_from: Instant,
+    mix: Arc<Mix>,
+    /// By request of the mix: its place among the shard's templates, if it is one.
+    templates: Vec<Option<u32>>,
+    picker: Picker,
+    filler: Filler,
+    /// Where think times come from.
+    random: Random,
+    source: Source,
+    stage: Stage,
+    /// `None` where no books are needed.
+    flights: Option<Flights>,
+    /// By lane, if any response is looked at.
+    checks: Vec<Check>,
     allowance: Allowance,
     /// The budget that begins when measuring does.
     reserved: Option<Arc<Budget>>,
+    /// Requests picked in a closed loop; with the core's place and the number of cores it makes their numbers.
+    picked: u64,
+    place: (u64, u64),
     errors: u64,
     responses: u64,
+    /// A feed has no row left.
+    exhausted: bool,
 }
 
 impl Worker {
-    /// A worker that sends without limit until [`Worker::measure`], and within `budget` from then on.
-    pub(super) fn new(budget: Option<Arc<Budget>>) -> Self {
+    /// The worker of core `place` of a plan, with its lanes, that connects and sends nothing yet.
+    pub(super) fn new(plan: &Plan, place: usize, lanes: u32, budget: Option<Arc<Budget>>) -> Self {
+        let mix = Arc::clone(&plan.mix);
+        let closed = plan.arrival == Arrival::Closed;
+        let books = !closed || mix.only().is_none();
+        let stamps = if closed { Stamps::Sent } else { Stamps::Intended };
+        let looks = if mix.expects() { lanes } else { 0 };
         Self {
-            recorder: Recorder::new(),
-            resent: 0,
+            recorder: Recorder::new(stamps, mix.names.len()),
+            warm_up: Recorder::new(stamps, 1),
+            timeline: Timeline::default(),
             last_end: Instant::default(),
+            tallies: Tallies::default(),
             measured_from: Instant::NEVER,
+            templates: template_places(&mix),
+            picker: Picker::new(&mix),
+            filler: Filler::new(mix.seed, place),
+            random: Random::new(mix.seed ^ place as u64),
+            source: source(plan, lanes),
+            stage: Stage::Connecting,
+            flights: books.then(|| Flights::new(lanes, plan.pipeline)),
+            checks: (0..looks).map(|_| Check::default()).collect(),
             allowance: Allowance::Unlimited,
             reserved: budget,
+            picked: 0,
+            place: (place as u64, plan.cores.len() as u64),
             errors: 0,
             responses: 0,
+            exhausted: false,
+            mix,
         }
     }
 
-    /// Begins to measure: what is sent from now on counts.
-    pub(super) fn measure(&mut self, now: Instant) {
-        self.measured_from = now;
-        self.last_end = now;
+    /// Begins to send, by `schedule` in an open loop.
+    pub(super) fn begin(&mut self, schedule: Option<Schedule>) {
+        self.stage = Stage::Sending;
+        if let (Source::Open(open), Some(schedule)) = (&mut self.source, schedule) {
+            open.restart(schedule);
+        }
+    }
+
+    /// Begins to measure: what is due from `from` on counts. An open loop goes on with `schedule`.
+    pub(super) fn measure(&mut self, from: Instant, schedule: Option<Schedule>) {
+        self.measured_from = from;
+        self.last_end = from;
+        self.timeline.begin(from);
+        self.tallies =
+            Tallies { connect_failures: self.tallies.connect_failures, ..Tallies::default() };
         if let Some(budget) = self.reserved.take() {
             self.allowance = Allowance::Leased { budget, held: 0 };
         }
+        self.begin(schedule);
     }
 
     /// Whether everything that may be sent was sent.
     pub(super) fn is_spent(&self) -> bool {
-        match &self.allowance {
-            Allowance::Unlimited => false,
-            Allowance::Leased { budget, held } => *held == 0 && budget.is_spent(),
+        let unsent = self.flights.as_ref().map_or(0, Flights::unsent_in_all);
+        let spent = match &self.source {
+            Source::Open(open) => open.is_over(),
+            _ => self.allowance.is_spent(),
+        };
+        (spent && unsent == 0) || self.exhausted
+    }
+
+    /// Whether requests come due by the clock, or by users.
+    #[inline]
+    pub(super) fn is_paced(&self) -> bool {
+        !matches!(self.source, Source::Lanes) && self.stage == Stage::Sending
+    }
+
+    /// When a request is due next that no completion brings about.
+    #[inline]
+    pub(super) fn next_due(&self) -> Instant {
+        match &self.source {
+            Source::Lanes => Instant::NEVER,
+            Source::Users(users) => users.next_due(),
+            Source::Open(open) => open.next_due(),
         }
     }
 
-    /// Takes up to `wanted` requests.
+    /// Gives the next request that is due to a lane that is ready for it, and returns the lane, which is to be roused.
     #[inline]
-    fn take(&mut self, wanted: u32) -> u32 {
-        match &mut self.allowance {
-            Allowance::Unlimited => wanted,
-            Allowance::Leased { budget, held } => {
-                if *held < u64::from(wanted) {
-                    *held += budget.take(u64::from(wanted) - *held);
-                }
-                let taken = (*held).min(u64::from(wanted));
-                *held -= taken;
-                taken as u32
+    pub(super) fn next_lane(
+        &mut self,
+        now: Instant,
+        is_ready: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        if self.exhausted {
+            return None;
+        }
+        match &mut self.source {
+            Source::Lanes => None,
+            Source::Users(_) => self.next_user(now),
+            Source::Open(open) => {
+                let (lane, flight) = open.dispatch(&self.picker, now, is_ready)?;
+                self.give(lane, flight);
+                Some(lane)
             }
         }
     }
 
+    fn next_user(&mut self, now: Instant) -> Option<u32> {
+        let Source::Users(users) = &mut self.source else { return None };
+        let user = users.next(now)?;
+        if self.allowance.take(1) == 0 {
+            users.put_back(user);
+            return None;
+        }
+        let index = self.place.0 + self.place.1 * self.picked;
+        let (request, target) = self.picker.pick(index);
+        let lane = users.lane(user, target);
+        self.picked += 1;
+        self.give(lane, Flight { index, intended: now, possible: now, request });
+        Some(lane)
+    }
+
+    fn give(&mut self, lane: u32, flight: Flight) -> bool {
+        self.flights.as_mut().is_some_and(|flights| flights.give(lane, flight))
+    }
+
+    /// A request for a lane that has room. `false` if there is none.
+    fn give_next(&mut self, lane: u32, now: Instant) -> bool {
+        if self.exhausted {
+            return false;
+        }
+        match &mut self.source {
+            Source::Users(_) => false,
+            Source::Open(open) => match open.request_for(lane, &self.picker, now) {
+                Some(flight) => self.give(lane, flight),
+                None => false,
+            },
+            Source::Lanes => {
+                if self.allowance.take(1) == 0 {
+                    return false;
+                }
+                let index = self.place.0 + self.place.1 * self.picked;
+                self.picked += 1;
+                let (request, _) = self.picker.pick(index);
+                self.give(lane, Flight { index, intended: now, possible: now, request })
+            }
+        }
+    }
+
+    fn send_next(&mut self, lane: u32, now: Instant) -> Next {
+        let Some(flight) = self.flights.as_ref().and_then(|flights| flights.first_unsent(lane))
+        else {
+            return Next::Nothing;
+        };
+        match self.templates.get(flight.request as usize).copied().flatten() {
+            None => Next::Written,
+            Some(place) => {
+                self.note_sent(lane, &flight, now);
+                Next::Template { place, count: 1 }
+            }
+        }
+    }
+
+    fn note_sent(&mut self, lane: u32, flight: &Flight, now: Instant) {
+        if let Some(flights) = &mut self.flights {
+            flights.send(lane);
+        }
+        if matches!(self.source, Source::Open(_)) && self.measures(flight.intended) {
+            self.recorder.record_lag(flight.intended, flight.possible, now);
+            self.tallies.late += u64::from(now - flight.intended > LATE_AFTER);
+            self.tallies.waited += u64::from(flight.possible > flight.intended);
+        }
+    }
+
+    /// Nothing is sent from now on: what was due before `end` is given up.
+    pub(super) fn give_up(&mut self, end: Instant, lanes: u32) {
+        if let Source::Open(open) = &mut self.source {
+            open.give_up(end);
+        }
+        if let Some(flights) = &mut self.flights {
+            for lane in 0..lanes {
+                while let Some(flight) = flights.take_back(lane) {
+                    let measured = flight.intended >= self.measured_from;
+                    self.tallies.shed += u64::from(measured);
+                }
+            }
+        }
+    }
+
+    /// What was counted.
+    pub(super) fn tallies(&self) -> Tallies {
+        let mut tallies = self.tallies;
+        if let Source::Open(open) = &self.source {
+            tallies.offered = open.offered;
+            tallies.shed += open.shed;
+        }
+        tallies
+    }
+
+    /// What the time line shows.
+    pub(super) fn totals(&self, bytes: u64) -> Totals {
+        let (requests, errors) = (self.responses, self.errors);
+        let offered = match &self.source {
+            Source::Open(open) => open.offered,
+            _ => requests + errors,
+        };
+        Totals { offered, requests, errors, bytes }
+    }
+
     /// Shows the watchers how far this core is.
     #[inline]
-    pub(super) fn publish(&self, gauge: &CoreGauge, bytes: u64, connected: u64) {
-        gauge.requests.store(self.responses, Ordering::Relaxed);
-        gauge.errors.store(self.errors, Ordering::Relaxed);
-        gauge.bytes.store(bytes, Ordering::Relaxed);
-        gauge.connected.store(connected, Ordering::Relaxed);
+    pub(super) fn publish(
+        &self,
+        gauge: &CoreGauge,
+        totals: &Totals,
+        in_flight: u32,
+        connected: u64,
+    ) {
+        gauge.set_totals(totals, u64::from(in_flight), connected);
+        if let Source::Open(open) = &self.source {
+            gauge.set_lost(self.tallies.late, self.tallies.shed + open.shed);
+        }
     }
 
     /// When measuring began.
@@ -127,106 +331,248 @@ impl Worker {
         self.measured_from
     }
 
-    /// Whether a request sent at `sent` counts.
-    fn measures(&self, sent: Instant) -> bool {
-        sent >= self.measured_from
+    /// Whether a request due at `intended` counts.
+    #[inline]
+    fn measures(&self, intended: Instant) -> bool {
+        intended >= self.measured_from
     }
+
+    /// A lane's user has what it wanted, or never will.
+    fn free(&mut self, lane: u32, think: Think, now: Instant) {
+        if let Source::Users(users) = &mut self.source {
+            let wait =
+                self.random.between(think.min.as_nanos() as u64, think.max.as_nanos() as u64);
+            users.free(lane, now, now + Duration::from_nanos(wait));
+        }
+    }
+
+    /// The stamps of a request that ended at `done`.
+    fn sample(&self, flight: &Flight, sent: Instant, first_byte: Instant, done: Instant) -> Sample {
+        let intended = if matches!(self.source, Source::Open(_)) { flight.intended } else { sent };
+        let name = self.mix.requests.get(flight.request as usize).map_or(0, |request| request.name);
+        Sample { name, intended, sent, first_byte, done }
+    }
+
+    /// A response to a request with books.
+    fn handle_booked(&mut self, lane: u32, response: Response, now: Instant) {
+        let Some(flight) = self.flights.as_mut().and_then(|flights| flights.end(lane)) else {
+            return;
+        };
+        let sample = self.sample(&flight, response.sent, response.first_byte, now);
+        let Some(request) = self.mix.requests.get(flight.request as usize) else { return };
+        let think = request.think;
+        let judged = match (&request.expect, self.checks.get_mut(lane as usize)) {
+            (Some(expect), Some(check)) => check.end(expect, response.status),
+            _ => Ok(()),
+        };
+        match judged {
+            Ok(()) => self.record(response.status, &sample),
+            Err(unexpected) if self.measures(sample.intended) => {
+                self.errors += 1;
+                self.last_end = now;
+                self.recorder.record_unexpected(unexpected.what, || unexpected.example, &sample);
+            }
+            Err(unexpected) => {
+                self.warm_up.record_unexpected(unexpected.what, || unexpected.example, &sample);
+            }
+        }
+        self.free(lane, think, now);
+    }
+
+    #[inline]
+    fn record(&mut self, status: u16, sample: &Sample) {
+        if self.measures(sample.intended) {
+            self.responses += 1;
+            self.last_end = sample.done;
+            self.recorder.record(status, sample);
+        } else {
+            self.warm_up.record(status, sample);
+        }
+    }
+
+    fn record_failure(
+        &mut self,
+        failure: &Failure,
+        name: u32,
+        due: Instant,
+        sample: Option<&Sample>,
+        now: Instant,
+    ) {
+        if !self.measures(due) {
+            self.warm_up.record_failure(failure, name, sample);
+            return;
+        }
+        self.recorder.record_failure(failure, name, sample);
+        if *failure != Failure::Cancelled {
+            self.errors += 1;
+            self.last_end = now;
+            self.tallies.unsent_failures += u64::from(sample.is_none());
+        }
+    }
+
+    /// A dial failed: it takes the request with it that was to use the connection, if there is one.
+    fn handle_dial_failure(&mut self, lane: u32, failure: Failure, now: Instant) {
+        let flight = match self.flights.as_mut().and_then(|flights| flights.take_back(lane)) {
+            None if self.stage == Stage::Sending => self.take_unsent(lane, now),
+            flight => flight,
+        };
+        let Some(flight) = flight else {
+            self.tallies.connect_failures += 1;
+            return;
+        };
+        let request = self.mix.requests.get(flight.request as usize);
+        let (name, think) = request.map_or((0, Think::default()), |it| (it.name, it.think));
+        self.record_failure(&failure, name, flight.intended, None, now);
+        self.free(lane, think, now);
+    }
+
+    /// The next request that a lane would have sent.
+    fn take_unsent(&mut self, lane: u32, now: Instant) -> Option<Flight> {
+        match &mut self.source {
+            Source::Users(_) => None,
+            Source::Open(open) => open.take_for(lane, &self.picker, now),
+            Source::Lanes => (self.allowance.take(1) == 1).then(|| Flight {
+                intended: now,
+                possible: now,
+                ..Flight::default()
+            }),
+        }
+    }
+
+    /// What the response that a lane is receiving must be, and what was seen of it.
+    fn check(&mut self, lane: u32) -> Option<(&super::expect::Expect, &mut Check)> {
+        let flight = self.flights.as_ref()?.first_sent(lane)?;
+        let expect = self.mix.requests.get(flight.request as usize)?.expect.as_deref()?;
+        Some((expect, self.checks.get_mut(lane as usize)?))
+    }
+}
+
+/// Where the requests of a plan come from.
+fn source(plan: &Plan, lanes: u32) -> Source {
+    let mix = &plan.mix;
+    let thinks = mix.requests.iter().any(|request| request.think != Think::default());
+    match plan.arrival {
+        Arrival::Closed if thinks || mix.targets.len() > 1 => {
+            Source::Users(Users::new(lanes, mix.targets.len() as u32))
+        }
+        Arrival::Closed => Source::Lanes,
+        _ => Source::Open(Open::new(mix.targets.len(), lanes, plan.pacing.shed_after)),
+    }
+}
+
+/// The place of each fixed request among the shard's templates.
+fn template_places(mix: &Mix) -> Vec<Option<u32>> {
+    let mut next = 0..;
+    let place = |request: &MixRequest| match request.content {
+        Content::Fixed(_) => next.next(),
+        Content::Filled(_) => None,
+    };
+    mix.requests.iter().map(place).collect()
 }
 
 impl Handler for Worker {
     #[inline]
-    fn poll_requests(&mut self, _lane: u32, room: u32, _now: Instant) -> u32 {
-        self.take(room)
+    fn poll_requests(&mut self, lane: u32, room: u32, now: Instant) -> Next {
+        if self.stage == Stage::Connecting {
+            return Next::Nothing;
+        }
+        let Some(flights) = &self.flights else { return self.allowance.take(room).into() };
+        if flights.unsent(lane) == 0 && !self.give_next(lane, now) {
+            return Next::Nothing;
+        }
+        self.send_next(lane, now)
     }
 
-    fn wants_connection(&mut self, _lane: u32) -> bool {
-        !self.is_spent()
+    fn write_request(&mut self, lane: u32, now: Instant, into: &mut Vec<u8>) -> Option<h1::Sent> {
+        let flight = self.flights.as_ref()?.first_unsent(lane)?;
+        let Content::Filled(filled) = &self.mix.requests.get(flight.request as usize)?.content
+        else {
+            return None;
+        };
+        match self.filler.fill(filled, &self.mix.feeds, flight.index, into) {
+            Ok(sent) => {
+                self.note_sent(lane, &flight, now);
+                Some(sent)
+            }
+            Err(_) => {
+                self.exhausted = true;
+                self.flights.as_mut().and_then(|flights| flights.take_back(lane));
+                None
+            }
+        }
+    }
+
+    fn wants_connection(&mut self, lane: u32) -> bool {
+        let waits = self.flights.as_ref().is_some_and(|flights| flights.unsent(lane) > 0);
+        waits
+            || match &self.source {
+                _ if self.stage == Stage::Connecting => true,
+                Source::Users(_) => false,
+                Source::Open(open) => !open.is_over(),
+                Source::Lanes => !self.is_spent(),
+            }
+    }
+
+    fn handle_connected(&mut self, _lane: u32, took: Duration) {
+        self.recorder.record_connect(took.as_nanos() as u64);
+    }
+
+    fn handle_head(&mut self, lane: u32, head: &h1::Head<'_>) {
+        if let Some((expect, check)) = self.check(lane) {
+            check.handle_head(expect, head);
+        }
+    }
+
+    fn handle_body(&mut self, lane: u32, piece: &[u8]) {
+        if let Some((expect, check)) = self.check(lane) {
+            check.handle_body(expect, piece);
+        }
     }
 
     #[inline]
-    fn handle_response(&mut self, _lane: u32, response: Response, now: Instant) {
-        if self.measures(response.sent) {
-            self.responses += 1;
-            self.last_end = now;
-            self.recorder.record(response.status, now.nanos_since(response.sent));
-        }
-    }
-
-    fn handle_body(&mut self, _lane: u32, _piece: &[u8]) {}
-
-    fn handle_failure(
-        &mut self,
-        _lane: u32,
-        failure: Failure,
-        sent: Option<Instant>,
-        now: Instant,
-    ) {
-        // A dial fails the request that was to use it, if there is one left.
-        if sent.is_none() && self.take(1) == 0 {
+    fn handle_response(&mut self, lane: u32, response: Response, now: Instant) {
+        if self.flights.is_some() {
+            self.handle_booked(lane, response, now);
             return;
         }
-        if self.measures(sent.unwrap_or(now)) {
-            self.recorder.record_failure(&failure);
-            if failure != Failure::Cancelled {
-                self.errors += 1;
-                self.last_end = now;
-            }
-        }
+        let Response { sent, first_byte, status } = response;
+        self.record(status, &Sample { name: 0, intended: sent, sent, first_byte, done: now });
     }
 
-    fn handle_unsent(&mut self, _lane: u32, sent: Instant) {
+    fn handle_failure(&mut self, lane: u32, failure: Failure, sent: Option<Instant>, now: Instant) {
+        let Some(sent) = sent else {
+            self.handle_dial_failure(lane, failure, now);
+            return;
+        };
+        let flight = match &mut self.flights {
+            Some(flights) => flights.end(lane).unwrap_or_default(),
+            None => Flight::default(),
+        };
+        if let Some(check) = self.checks.get_mut(lane as usize) {
+            *check = Check::default();
+        }
+        let sample = self.sample(&flight, sent, now, now);
+        self.record_failure(&failure, sample.name, sample.intended, Some(&sample), now);
+        let think = self.mix.requests.get(flight.request as usize).map(|request| request.think);
+        self.free(lane, think.unwrap_or_default(), now);
+    }
+
+    fn handle_unsent(&mut self, lane: u32, sent: Instant) {
+        let flight = self.flights.as_mut().and_then(|flights| flights.end(lane));
+        let due = match flight {
+            Some(flight) if matches!(self.source, Source::Open(_)) => flight.intended,
+            _ => sent,
+        };
         // What the warm-up sent is nobody's loss, and no part of the budget.
-        if self.measures(sent) {
-            self.resent += 1;
-            if let Allowance::Leased { held, .. } = &mut self.allowance {
-                *held += 1;
-            }
+        if !self.measures(due) && flight.is_none() {
+            return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_is_spent_exactly_once_over_all_cores() {
-        for (requests, cores) in [(0, 1), (1, 4), (7, 2), (1000, 3), (100_000, 2)] {
-            let budget = Arc::new(Budget::new(requests, cores));
-            let mut workers: Vec<_> =
-                (0..cores).map(|_| Worker::new(Some(Arc::clone(&budget)))).collect();
-            workers.iter_mut().for_each(|worker| worker.measure(Instant::from_nanos(1)));
-            let mut sent = 0_u64;
-            while workers.iter().any(|worker| !worker.is_spent()) {
-                sent += workers.iter_mut().map(|worker| u64::from(worker.take(16))).sum::<u64>();
+        self.tallies.resent += u64::from(self.measures(due));
+        match flight {
+            Some(flight) => {
+                self.give(lane, flight);
             }
-            assert_eq!(sent, requests, "{requests} over {cores}");
+            None => self.allowance.give_back(),
         }
-    }
-
-    #[test]
-    fn a_request_that_was_not_taken_up_goes_back_to_the_budget() {
-        let mut worker = Worker::new(Some(Arc::new(Budget::new(4, 1))));
-        worker.measure(Instant::from_nanos(1));
-        assert_eq!((worker.take(8), worker.is_spent()), (4, true));
-        (1..=3).for_each(|nanos| worker.handle_unsent(0, Instant::from_nanos(nanos)));
-        // Sent in the warm-up.
-        worker.handle_unsent(0, Instant::from_nanos(0));
-        assert_eq!((worker.is_spent(), worker.take(8), worker.resent), (false, 3, 3));
-    }
-
-    #[test]
-    fn what_is_sent_in_the_warm_up_is_not_recorded() {
-        let mut worker = Worker::new(None);
-        let at = Instant::from_nanos;
-        let response = |sent| Response { sent: at(sent), status: 200 };
-        worker.handle_response(0, response(1), at(5));
-        worker.measure(at(10));
-        worker.handle_response(0, response(1), at(11));
-        worker.handle_failure(0, Failure::Timeout, Some(at(9)), at(12));
-        assert_eq!((worker.recorder.responses(), worker.recorder.errors()), (0, 0));
-        worker.handle_response(0, response(10), at(12));
-        worker.handle_failure(0, Failure::Timeout, Some(at(11)), at(12));
-        assert_eq!((worker.recorder.responses(), worker.recorder.errors()), (1, 1));
     }
 }

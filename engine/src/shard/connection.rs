@@ -11,6 +11,7 @@
 
 use super::Body;
 use super::exchange::LARGE_BODY_BYTES;
+use crate::clock::Instant;
 use crate::driver::{Slot, Window};
 use crate::proto::h1::{Framing, Limits, Machine};
 
@@ -114,6 +115,10 @@ pub(super) struct Connection {
     pub(super) tried: u32,
     /// Dials in a row that led to no response.
     pub(super) failures: u32,
+    /// Requests that may still be sent on this connection.
+    pub(super) left: u64,
+    /// When the first of the response that is being received came; [`Instant::NEVER`] before.
+    pub(super) first_byte: Instant,
 }
 
 impl Connection {
@@ -130,6 +135,8 @@ impl Connection {
             chunked: false,
             tried: 0,
             failures: 0,
+            left: u64::MAX,
+            first_byte: Instant::NEVER,
         }
     }
 
@@ -170,6 +177,7 @@ impl Connection {
         self.receiving = Receiving::Nothing;
         self.sending = Sending::Free;
         self.machine.reset();
+        self.first_byte = Instant::NEVER;
         debug_assert_eq!(self.unanswered(), 0, "requests outlived their connection");
     }
 }

@@ -1,6 +1,7 @@
 //! Opening a lane's connection, backing off after a failure, and closing. Never sends.
 
 use std::cmp::Reverse;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -24,8 +25,7 @@ impl<D: Driver> Shard<D> {
             return;
         }
         while let Some(peer) = self.next_peer(lane) {
-            self.counters.system_calls += socket::CALLS_FOR_PEER;
-            match socket::for_peer(peer, self.driver.blocking()) {
+            match self.socket_for(peer) {
                 Ok(socket) => {
                     self.start_dial(lane, socket, peer, now);
                     return;
@@ -43,6 +43,22 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// A socket, bound to the next local address of the peer's family if there are such.
+    fn socket_for(&mut self, peer: SocketAddr) -> io::Result<OwnedFd> {
+        self.counters.system_calls += socket::CALLS_FOR_PEER;
+        let socket = socket::for_peer(peer, self.driver.blocking())?;
+        let sources = &self.config.sources;
+        let mut of_family = sources.iter().filter(|source| source.is_ipv4() == peer.is_ipv4());
+        let count = of_family.clone().count() as u64;
+        if count > 0 {
+            let source = of_family.nth((self.bound % count) as usize);
+            self.bound += 1;
+            self.counters.system_calls += socket::CALLS_TO_BIND;
+            source.map_or(Ok(()), |source| socket::bind_source(&socket, *source))?;
+        }
+        Ok(socket)
+    }
+
     fn start_dial(&mut self, lane: u32, socket: OwnedFd, peer: SocketAddr, now: Instant) {
         let connection = &mut self.lanes[lane as usize];
         connection.state = State::Dialing;
@@ -54,16 +70,23 @@ impl<D: Driver> Shard<D> {
 
     /// The address that a lane tries next: first the one that answered last, then the others in their order.
     fn next_peer(&self, lane: u32) -> Option<SocketAddr> {
-        let tried = self.lanes[lane as usize].tried;
-        let place = (self.preferred + tried) as usize % self.config.peers.len().max(1);
-        self.config.peers.get(place).copied()
+        let (peers, preferred) = self.peers_of(lane);
+        let place = (preferred + self.lanes[lane as usize].tried) as usize % peers.len().max(1);
+        peers.get(place).copied()
+    }
+
+    /// The addresses of a lane's server, and the place of the one that answered last.
+    fn peers_of(&self, lane: u32) -> (&[SocketAddr], u32) {
+        let target = lane as usize % self.config.targets.len().max(1);
+        (self.config.targets.get(target).map_or(&[], Vec::as_slice), self.preferred[target])
     }
 
     /// Counts an address as tried. Whether it was the last one: the lane begins anew then.
     fn has_tried_all(&mut self, lane: u32) -> bool {
+        let peers = self.peers_of(lane).0.len();
         let connection = &mut self.lanes[lane as usize];
         connection.tried += 1;
-        let all = connection.tried as usize >= self.config.peers.len();
+        let all = connection.tried as usize >= peers;
         if all {
             connection.tried = 0;
         }
@@ -71,15 +94,19 @@ impl<D: Driver> Shard<D> {
     }
 
     pub(super) fn handle_connected(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
-        let connection = &mut self.lanes[lane as usize];
-        if connection.state != State::Dialing {
+        if self.lanes[lane as usize].state != State::Dialing {
             return;
         }
+        let (peers, preferred) = self.peers_of(lane);
+        let count = peers.len().max(1) as u32;
+        let connection = &mut self.lanes[lane as usize];
         connection.state = State::Open;
-        self.preferred =
-            (self.preferred + connection.tried) % self.config.peers.len().max(1) as u32;
-        connection.tried = 0;
-        self.dialing.stop(lane);
+        connection.left = self.config.requests_per_connection;
+        let answered = (preferred + std::mem::take(&mut connection.tried)) % count;
+        self.preferred[lane as usize % self.config.targets.len()] = answered;
+        if let Some(since) = self.dialing.stop(lane) {
+            handler.handle_connected(lane, now - since);
+        }
         self.counters.connected += 1;
         self.send_more(lane, handler, now);
         self.receive_next(lane);

@@ -1,10 +1,10 @@
 //! Requests out, responses in: the hot path. Parses in place, gives the buffer back, and sends the next request in the same pass.
 
 use super::connection::{Bodies, Receiving, Sending, State};
-use super::{Body, Failure, Handler, Phase, Response, Shard};
+use super::{Body, Failure, Handler, Heads, Next, Phase, Response, Shard};
 use crate::clock::Instant;
 use crate::driver::uring::SMALL_BUFFER_BYTES;
-use crate::driver::{Armed, Confirm, Driver, End, Lent, Op, Span, Window};
+use crate::driver::{Armed, Confirm, Driver, End, Lent, Op, Payload, Span, Window};
 use crate::proto::h1::{self, Eof, Event};
 use crate::sys::Errno;
 
@@ -51,6 +51,7 @@ impl<D: Driver> Shard<D> {
             awaiting: &mut self.awaiting,
             in_flight: &mut self.in_flight,
             pipeline: self.config.pipeline,
+            heads: self.config.heads,
             body: self.config.body,
             lane,
             now,
@@ -70,7 +71,7 @@ impl<D: Driver> Shard<D> {
             Outcome::Open => {
                 self.send_more(lane, handler, now);
                 self.receive_next(lane);
-                self.give_up_unsent(lane, handler);
+                self.give_up_used_up(lane, handler);
             }
             Outcome::Done => self.finish_connection(lane, handler),
             Outcome::Failed(error) => self.fail(lane, failure_of(error), handler, now),
@@ -97,6 +98,7 @@ impl<D: Driver> Shard<D> {
             awaiting: &mut self.awaiting,
             in_flight: &mut self.in_flight,
             pipeline: self.config.pipeline,
+            heads: self.config.heads,
             body: self.config.body,
             lane,
             now,
@@ -139,8 +141,9 @@ impl<D: Driver> Shard<D> {
         match connection.machine.handle_eof() {
             Ok(Eof::End(_)) => {
                 let status = connection.status;
+                let first_byte = connection.first_byte.min(now);
                 if let Some(sent) = self.end_oldest(lane) {
-                    handler.handle_response(lane, Response { sent, status }, now);
+                    handler.handle_response(lane, Response { sent, first_byte, status }, now);
                 }
                 self.lanes[lane as usize].failures = 0;
                 self.finish_connection(lane, handler);
@@ -201,12 +204,13 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Everything is answered and a send goes on all the same: the server has decided without reading it all, and may never read the rest. It stops here, and
-    /// the connection with it (RFC 9112 9.5); the response has been delivered.
+    /// Everything is answered, and the connection has carried as many requests as it may; or a send goes on all the same: the server has decided without
+    /// reading it all, and may never read the rest. It stops here, and the connection with it (RFC 9112 9.5); the response has been delivered.
     #[inline]
-    fn give_up_unsent(&mut self, lane: u32, handler: &mut impl Handler) {
+    fn give_up_used_up(&mut self, lane: u32, handler: &mut impl Handler) {
         let connection = &self.lanes[lane as usize];
-        if connection.sending == Sending::Busy && connection.unanswered() == 0 {
+        let used_up = connection.sending == Sending::Busy || connection.left == 0;
+        if used_up && connection.unanswered() == 0 && connection.state == State::Open {
             self.finish_connection(lane, handler);
         }
     }
@@ -222,41 +226,100 @@ impl<D: Driver> Shard<D> {
     /// Sends as many requests as the lane has room for and the handler gives.
     #[inline]
     pub(super) fn send_more(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
-        let connection = &mut self.lanes[lane as usize];
+        loop {
+            let room = self.room(lane);
+            if room == 0 {
+                return;
+            }
+            let (sent, all) = match handler.poll_requests(lane, room, now) {
+                Next::Nothing => return,
+                Next::Template { place, count } => {
+                    let count = count.min(room);
+                    (self.send_copies(lane, place, count, now), count == room)
+                }
+                Next::Written => (self.send_written(lane, handler, now), room == 1),
+            };
+            if all || !sent {
+                return;
+            }
+        }
+    }
+
+    /// How many requests may go out on a lane now.
+    #[inline]
+    fn room(&self, lane: u32) -> u32 {
+        let connection = &self.lanes[lane as usize];
+        let busy = connection.sending == Sending::Busy || self.phase != Phase::Running;
+        if busy || connection.machine.close_reason().is_some() || connection.state != State::Open {
+            return 0;
+        }
         let unanswered = connection.unanswered();
-        let room = match self.config.sent.persistence {
-            h1::Persistence::KeepAlive => (self.config.pipeline - unanswered).min(self.copies),
+        if self.closes {
             // Nothing may follow a request that ends its connection (RFC 9112 9.6).
-            h1::Persistence::Close => u32::from(unanswered == 0),
-        };
-        if room == 0 || connection.sending == Sending::Busy || self.phase != Phase::Running {
-            return;
+            return u32::from(unanswered == 0);
         }
-        if connection.machine.close_reason().is_some() || connection.state != State::Open {
-            return;
+        let room = (self.config.pipeline - unanswered).min(self.copies);
+        if u64::from(room) > connection.left { connection.left as u32 } else { room }
+    }
+
+    /// Sends copies of a template: as many as one send holds. Whether any went out.
+    #[inline]
+    fn send_copies(&mut self, lane: u32, place: u32, count: u32, now: Instant) -> bool {
+        let Some(copies) = self.config.templates.get(place as usize) else { return false };
+        let (request_bytes, sent) = (copies.request_bytes, copies.sent);
+        let bytes = count * request_bytes;
+        debug_assert!(bytes as usize <= copies.bytes.len(), "more copies than there are");
+        let unanswered = self.lanes[lane as usize].unanswered();
+        if !self.begin(lane, sent, count, now) {
+            return false;
         }
-        let count = handler.poll_requests(lane, room, now).min(room);
-        if count == 0 || connection.machine.handle_requests(self.config.sent, count).is_err() {
-            debug_assert!(count == 0, "the machine refused what the lane had room for");
-            return;
+        let outstanding = u64::from(unanswered + count) * u64::from(request_bytes);
+        let confirm = self.confirm(lane, outstanding);
+        let span = Span { template: self.templates[place as usize], start: 0, bytes };
+        let slot = self.lanes[lane as usize].slot;
+        self.submit(slot, Op::Send { span, confirm });
+        true
+    }
+
+    /// Sends a request that the handler writes. Whether there was one.
+    fn send_written(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) -> bool {
+        let mut buffer = self.driver.buffer();
+        let written = handler.write_request(lane, now, &mut buffer);
+        let Some(sent) = written.filter(|_| !buffer.is_empty()) else { return false };
+        if !self.begin(lane, sent, 1, now) {
+            return false;
         }
+        let confirm = self.confirm(lane, buffer.len() as u64);
+        let slot = self.lanes[lane as usize].slot;
+        self.submit(slot, Op::SendBytes { bytes: Payload::Buffer(buffer), confirm });
+        true
+    }
+
+    /// Notes requests that are about to be sent. `false` if the connection takes no more.
+    #[inline]
+    fn begin(&mut self, lane: u32, sent: h1::Sent, count: u32, now: Instant) -> bool {
+        let connection = &mut self.lanes[lane as usize];
+        if connection.machine.handle_requests(sent, count).is_err() {
+            debug_assert!(false, "the machine refused what the lane had room for");
+            return false;
+        }
+        connection.left -= u64::from(count);
         for _ in 0..count {
             let request = lane * self.config.pipeline + connection.requests.push();
             self.awaiting.start(request, now);
         }
         self.in_flight += count;
-        let outstanding_bytes =
-            u64::from(unanswered + count) * u64::from(self.config.request_bytes);
-        let confirm = if outstanding_bytes <= u64::from(QUIET_BYTES_MAX) {
-            Confirm::OnFailure
-        } else {
-            connection.sending = Sending::Busy;
-            Confirm::Always
-        };
-        let span =
-            Span { template: self.template, start: 0, bytes: count * self.config.request_bytes };
-        let slot = connection.slot;
-        self.submit(slot, Op::Send { span, confirm });
+        true
+    }
+
+    /// Whether the end of a send is to be told, with so many request bytes unanswered.
+    #[inline]
+    fn confirm(&mut self, lane: u32, outstanding_bytes: u64) -> Confirm {
+        if outstanding_bytes <= u64::from(QUIET_BYTES_MAX) {
+            return Confirm::OnFailure;
+        }
+        self.lanes[lane as usize].sending = Sending::Busy;
+        Confirm::Always
     }
 
     /// Sees to it that the receive fits what is expected: a stream for small responses; for a large body a discard, or a bulk receive.
@@ -304,6 +367,7 @@ struct Reader<'a> {
     awaiting: &'a mut super::timers::Fifo,
     in_flight: &'a mut u32,
     pipeline: u32,
+    heads: Heads,
     body: Body,
     lane: u32,
     now: Instant,
@@ -313,7 +377,7 @@ impl Reader<'_> {
     #[inline]
     fn read(&mut self, mut input: &[u8], handler: &mut impl Handler) -> Outcome {
         loop {
-            if let Some(whole) = self.connection.machine.try_whole(input, self.memo) {
+            if let Some(whole) = self.try_whole(input) {
                 if self.body == Body::Read {
                     handler.handle_body(self.lane, &input[whole.head_bytes..whole.consumed]);
                 }
@@ -330,11 +394,18 @@ impl Reader<'_> {
                 Err(error) => return Outcome::Failed(error),
             };
             match event {
-                Event::NeedMore => return Outcome::Open,
+                Event::NeedMore => {
+                    self.note_first_byte();
+                    return Outcome::Open;
+                }
                 Event::Interim(_) | Event::Trailers(_) => {}
                 Event::Head(head) => {
                     let (status, framing) = (head.status(), head.framing);
+                    if self.heads == Heads::Tell {
+                        handler.handle_head(self.lane, &head);
+                    }
                     self.connection.handle_head(status, framing);
+                    self.note_first_byte();
                 }
                 Event::Data(piece) if self.body == Body::Read => {
                     handler.handle_body(self.lane, piece);
@@ -353,13 +424,32 @@ impl Reader<'_> {
     }
 
     #[inline]
+    fn try_whole(&mut self, input: &[u8]) -> Option<h1::Whole> {
+        if self.heads == Heads::Tell {
+            return None;
+        }
+        self.connection.machine.try_whole(input, self.memo)
+    }
+
+    /// Some of a response is there, but not all of it.
+    fn note_first_byte(&mut self) {
+        if self.connection.first_byte == Instant::NEVER && self.connection.machine.outstanding() > 0
+        {
+            self.connection.first_byte = self.now;
+        }
+    }
+
+    #[inline]
     fn end_response(&mut self, status: u16, handler: &mut impl Handler) {
         let connection = &mut *self.connection;
         let request = self.lane * self.pipeline + connection.requests.pop();
         connection.failures = 0;
         *self.in_flight -= 1;
+        let first_byte =
+            std::mem::replace(&mut connection.first_byte, Instant::NEVER).min(self.now);
         if let Some(sent) = self.awaiting.stop(request) {
-            handler.handle_response(self.lane, Response { sent, status }, self.now);
+            let response = Response { sent, first_byte, status };
+            handler.handle_response(self.lane, response, self.now);
         }
     }
 }

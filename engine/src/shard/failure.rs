@@ -43,6 +43,17 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The system's error number, where there is one.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Connect(errno) | Self::Reset(errno) => Some(*errno),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     /// What happened, and what to do where that is known.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

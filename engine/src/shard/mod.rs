@@ -41,7 +41,7 @@ use crate::clock::Instant;
 use crate::driver::{Completion, Driver, Event, Full, Op, Slot, TemplateId, Wait};
 use crate::proto::h1;
 use crate::sys::cache;
-pub use config::{Body, Config};
+pub use config::{Body, Config, Copies, Heads};
 use connection::{Connection, State};
 pub use core::TURN_BUCKETS;
 pub use dial::{BACKOFF_FIRST, BACKOFF_MAX};
@@ -60,17 +60,59 @@ const PREFETCH_AHEAD: usize = 2;
 pub struct Response {
     /// When its request was sent.
     pub sent: Instant,
+    /// When the first of it came.
+    pub first_byte: Instant,
     /// The status code.
     pub status: u16,
 }
 
+/// What a lane sends next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: it stays idle until [`Shard::rouse`] or [`Shard::rouse_lane`].
+    Nothing,
+    /// A request of [`Config::templates`], so many times.
+    Template {
+        /// Its place.
+        place: u32,
+        /// At least one, at most the room that there is.
+        count: u32,
+    },
+    /// One request, which [`Handler::write_request`] writes.
+    Written,
+}
+
+/// So many requests of the first template.
+impl From<u32> for Next {
+    #[inline]
+    fn from(count: u32) -> Self {
+        if count == 0 { Self::Nothing } else { Self::Template { place: 0, count } }
+    }
+}
+
 /// Who gives a shard its work and hears of the outcome.
 pub trait Handler {
-    /// How many requests to send on a lane that has room for `room` (at least one). Zero leaves the lane idle until [`Shard::rouse`].
-    fn poll_requests(&mut self, lane: u32, room: u32, now: Instant) -> u32;
+    /// What to send on a lane that has room for `room` requests (at least one).
+    fn poll_requests(&mut self, lane: u32, room: u32, now: Instant) -> Next;
+
+    /// After [`Next::Written`]: appends the request to `into`, which is empty, and says what the protocol must know of it. `None` if there is none after all.
+    fn write_request(&mut self, lane: u32, now: Instant, into: &mut Vec<u8>) -> Option<h1::Sent> {
+        let _ = (lane, now, into);
+        None
+    }
 
     /// Whether a lane without a connection should open one: it has something to send.
     fn wants_connection(&mut self, lane: u32) -> bool;
+
+    /// A lane's connection is there, `took` after it was asked for.
+    fn handle_connected(&mut self, lane: u32, took: Duration) {
+        let _ = (lane, took);
+    }
+
+    /// A response begins, with [`Heads::Tell`] only.
+    fn handle_head(&mut self, lane: u32, head: &h1::Head<'_>) {
+        let _ = (lane, head);
+    }
 
     /// A response is complete.
     fn handle_response(&mut self, lane: u32, response: Response, now: Instant);
@@ -117,9 +159,11 @@ enum Phase {
 pub struct Shard<D: Driver> {
     driver: D,
     config: Config,
-    template: TemplateId,
-    /// Requests in `config.requests`.
+    templates: Vec<TemplateId>,
+    /// Requests that one send may hold.
     copies: u32,
+    /// Whether requests end their connections.
+    closes: bool,
     lanes: Box<[Connection]>,
     /// By lane.
     dialing: Fifo,
@@ -136,8 +180,10 @@ pub struct Shard<D: Driver> {
     open: u32,
     /// When the last turn began.
     now: Instant,
-    /// Place in `config.peers` of the address that answered last.
-    preferred: u32,
+    /// By target: the place of the address that answered last.
+    preferred: Box<[u32]>,
+    /// Sockets that were bound to a local address.
+    bound: u64,
     /// Requests unanswered.
     in_flight: u32,
     settle: settle::Gathering,
@@ -150,15 +196,20 @@ impl<D: Driver> Shard<D> {
     /// # Errors
     /// `InvalidInput` if the requests are empty or too large for the driver.
     pub fn new(mut driver: D, config: Config) -> io::Result<Self> {
-        let template = driver.register(Rc::clone(&config.requests))?;
-        let copies = (config.requests.len() as u32) / config.request_bytes.max(1);
+        let templates = config.templates.iter();
+        let templates = templates.map(|copies| driver.register(Rc::clone(&copies.bytes)));
+        let templates = templates.collect::<io::Result<_>>()?;
+        let copies = config.templates.iter().map(Copies::count).min().unwrap_or(u32::MAX);
+        let closing = |copies: &Copies| copies.sent.persistence == h1::Persistence::Close;
+        let closes = config.templates.iter().any(closing);
         let lanes = (0..config.lanes)
             .map(|lane| Connection::new(lane, config.pipeline, &config.limits))
             .collect();
         let nodes = config.lanes as usize * config.pipeline as usize;
         Ok(Self {
-            template,
+            templates,
             copies,
+            closes,
             lanes,
             dialing: Fifo::new(config.lanes as usize, config.connect_timeout),
             awaiting: Fifo::new(nodes, config.response_timeout),
@@ -169,7 +220,8 @@ impl<D: Driver> Shard<D> {
             phase: Phase::Running,
             open: 0,
             now: Instant::default(),
-            preferred: 0,
+            preferred: vec![0; config.targets.len()].into(),
+            bound: 0,
             in_flight: 0,
             settle: settle::Gathering::new(config.settle),
             counters: Counters::default(),
@@ -180,14 +232,46 @@ impl<D: Driver> Shard<D> {
 
     /// Opens connections and sends where the handler has something: call it at the start, and when a handler that had nothing has something again.
     pub fn rouse(&mut self, handler: &mut impl Handler, now: Instant) {
-        self.now = now;
         for lane in 0..self.config.lanes {
-            match self.lanes[lane as usize].state {
-                State::Vacant => self.dial(lane, handler, now),
-                State::Open => self.send_more(lane, handler, now),
-                _ => {}
-            }
+            self.rouse_lane(lane, handler, now);
         }
+    }
+
+    /// The same for one lane.
+    #[inline]
+    pub fn rouse_lane(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
+        self.now = now;
+        match self.lanes.get(lane as usize).map(|connection| connection.state) {
+            Some(State::Vacant) => self.dial(lane, handler, now),
+            Some(State::Open) => self.send_more(lane, handler, now),
+            _ => {}
+        }
+    }
+
+    /// Whether a request given to this lane now would go out at once.
+    #[inline]
+    #[must_use]
+    pub fn is_ready(&self, lane: u32) -> bool {
+        self.phase == Phase::Running
+            && self.lanes.get(lane as usize).is_some_and(|connection| {
+                connection.state == State::Open
+                    && connection.sending == connection::Sending::Free
+                    && connection.unanswered() < self.config.pipeline
+                    && connection.left > 0
+                    && connection.machine.close_reason().is_none()
+            })
+    }
+
+    /// Connections that are there.
+    #[must_use]
+    pub fn connected(&self) -> u32 {
+        self.lanes.iter().filter(|connection| connection.state == State::Open).count() as u32
+    }
+
+    /// Connections in the making.
+    #[must_use]
+    pub fn dialing(&self) -> u32 {
+        self.lanes.iter().filter(|connection| connection.state == State::Dialing).count() as u32
     }
 
     /// One turn: submit and wait for at most `max_block`, reap, expire, act. `clock` is read once, after the wait, and its reading is returned.

@@ -57,6 +57,12 @@ impl Errno {
         ours.contains(&self.0)
     }
 
+    /// Its symbol, such as `ECONNREFUSED`, or `errno N`.
+    #[must_use]
+    pub fn name(self) -> String {
+        errno_name(self.0).map_or_else(|| format!("errno {}", self.0), str::to_owned)
+    }
+
     /// The next step for an error of a connection, as the end of a sentence; empty where none is known.
     #[must_use]
     pub fn remedy(self) -> &'static str {
@@ -77,10 +83,7 @@ impl std::fmt::Display for Errno {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let words = io::Error::from_raw_os_error(self.0).to_string();
         let words = words.split(" (os error").next().unwrap_or_default();
-        match errno_name(self.0) {
-            Some(name) => write!(f, "{name} ({words})"),
-            None => write!(f, "errno {} ({words})", self.0),
-        }
+        write!(f, "{} ({words})", self.name())
     }
 }
 

@@ -73,6 +73,13 @@ pub fn prepare_membarrier() {
     };
 }
 
+/// How late timers of the calling thread may be, so that the kernel can wake several threads at once (prctl(2), `PR_SET_TIMERSLACK`); 50 us by default.
+pub fn set_timer_slack(slack: Duration) {
+    let nanos = slack.as_nanos().max(1) as libc::c_ulong;
+    // SAFETY: the call takes numbers and no pointer.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanos) };
+}
+
 /// The file descriptors that this process has open, or `None` if /proc is not mounted.
 #[must_use]
 pub fn open_files() -> Option<u64> {

@@ -1,8 +1,8 @@
 //! TCP sockets, made and set up through socket2. Nothing here blocks but closing, and nothing retries.
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
@@ -40,6 +40,28 @@ fn new_for_peer(peer: SocketAddr, blocking: Blocking) -> io::Result<Socket> {
     let socket = Socket::new_raw(Domain::for_address(peer), kind.cloexec(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     Ok(socket)
+}
+
+/// System calls that [`bind_source`] makes: setsockopt(2), bind(2).
+pub const CALLS_TO_BIND: u64 = 2;
+
+/// Binds a socket that will connect to a local address, and leaves the choice of its port to the connect, where it need be free for that peer only
+/// (ip(7), `IP_BIND_ADDRESS_NO_PORT`, Linux 4.2; it holds for IPv6 too).
+///
+/// # Errors
+/// `EADDRNOTAVAIL` for an address that is not local, `EINVAL` for one of another family.
+pub fn bind_source(socket: &OwnedFd, source: IpAddr) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+    // SAFETY: the pointer is to an integer of ours of the length given, which the call reads and does not keep.
+    let status = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const on).cast(), length)
+    };
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    socket2::SockRef::from(socket).bind(&SocketAddr::new(source, 0).into())
 }
 
 /// What a client may ask of its sockets; the default asks nothing and costs no call.

@@ -4,7 +4,6 @@
 //! | file | what it is |
 //! |---|---|
 //! | `config` | what goes wrong, and how often |
-//! | `random` | where all chance comes from |
 //! | `peer` | the scripts behind the connections |
 //! | `network` | what travels between client and peers |
 //! | `kernel` | what operations do, and when that is told |
@@ -24,7 +23,6 @@ mod config;
 mod kernel;
 mod network;
 mod peer;
-mod random;
 mod rules;
 mod socket;
 mod telling;
@@ -37,10 +35,10 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use crate::random::Random;
 pub use audit::{Audit, Line, Seen};
 pub use config::{Config, Faults, Logging, Quirks, Sabotage};
 pub use peer::{Act, Peer, Visit};
-pub use random::Random;
 
 use super::payload::Spares;
 use super::{

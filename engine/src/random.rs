@@ -62,6 +62,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn matches_the_published_sequence() {
+        let mut random = Random::new(1_234_567);
+        assert_eq!(random.number(), 6_457_827_717_110_365_317);
+        assert_eq!(random.number(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
     fn numbers_stay_in_their_range_and_repeat_with_the_seed() {
         let (mut one, mut two) = (Random::new(7), Random::new(7));
         for end in [0, 1, 2, 1000, u64::MAX] {

@@ -1,0 +1,249 @@
+//! The loop of one core: connect, warm up, measure, drain, cancel. Takes the time, so that nothing below it has to.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::control::{PUBLISH_EVERY, Phase};
+use super::gate::Start;
+use super::merge::CoreOutcome;
+use super::run::{BLOCK_MAX, Job};
+use super::worker::Worker;
+use crate::clock::Instant;
+use crate::driver::{Counters, Driver};
+use crate::host::Pace;
+use crate::shard::Shard;
+use crate::sys::affinity::Pinned;
+use crate::sys::process::CpuTime;
+
+/// How long closing connections may take before the ring is closed over them.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// Connections of a core that are in the making at a time before the clock starts: more could overflow a listener's backlog, and a lost SYN costs a second.
+const DIALS_MAX: u32 = 64;
+
+/// A job with its shard.
+pub(super) struct Drive<D: Driver, P> {
+    job: Job,
+    shard: Shard<D>,
+    worker: Worker,
+    pinned: Pinned,
+    pace: P,
+    /// What had been counted when measuring began.
+    before: Before,
+    /// When the watchers are shown the next histogram.
+    publish_at: Instant,
+}
+
+/// Readings at the start of the measured time.
+#[derive(Default)]
+struct Before {
+    cpu: CpuTime,
+    shard: crate::shard::Counters,
+    driver: Counters,
+}
+
+impl<D: Driver, P: Pace> Drive<D, P> {
+    pub(super) fn new(job: Job, shard: Shard<D>, pinned: Pinned, pace: P) -> Self {
+        let worker = Worker::new(&job.plan, job.place, job.lanes, job.shared.budget.clone());
+        let before = Before::default();
+        Self { job, shard, worker, pinned, pace, before, publish_at: Instant::default() }
+    }
+
+    /// The whole run of this core.
+    pub(super) async fn run(mut self) -> io::Result<CoreOutcome> {
+        self.connect().await?;
+        let Start::At(start) = self.job.shared.start.pass(Instant::now()) else {
+            return Ok(self.outcome(Instant::default(), Instant::default()));
+        };
+        let from = start + self.job.plan.warm_up;
+        let length = self.job.plan.length();
+        let end = length.map_or(Instant::NEVER, |length| from + length);
+        let measured = self.send(start, from, end).await?;
+        let stopped_at = Instant::now();
+        self.worker.give_up(end.min(stopped_at), self.job.lanes);
+        let now = self.drain(stopped_at).await?;
+        let ended = if end == Instant::NEVER {
+            self.worker.last_end
+        } else {
+            stopped_at.min(end).max(self.worker.last_end)
+        };
+        let begun = if measured { self.worker.measured_from() } else { ended };
+        let outcome = self.outcome(begun, ended);
+        self.close(now).await?;
+        Ok(outcome)
+    }
+
+    /// Opens the connections, a few at a time; what can't be connected now is tried again when there is something to send.
+    async fn connect(&mut self) -> io::Result<()> {
+        let (lanes, mut next) = (self.job.lanes_first(), 0);
+        let mut now = Instant::now();
+        let deadline = now + self.job.plan.timeouts.connect;
+        while now < deadline && !self.is_stopped() {
+            let failed = self.worker.tallies().connect_failures;
+            if u64::from(self.shard.connected()) + failed >= u64::from(lanes) {
+                break;
+            }
+            let room = DIALS_MAX.saturating_sub(self.shard.dialing());
+            let last = lanes.min(next + room);
+            (next..last).for_each(|lane| self.shard.rouse_lane(lane, &mut self.worker, now));
+            next = last;
+            now = self.turn(BLOCK_MAX).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends from `start` to `end`, and measures from `from` on. Whether it came to that.
+    async fn send(&mut self, start: Instant, from: Instant, end: Instant) -> io::Result<bool> {
+        let warm_up = self.job.plan.warm_up;
+        let mut measuring = warm_up.is_zero();
+        let mut now = start;
+        if measuring {
+            self.measure(from);
+        } else {
+            self.job.gauge.set_phase(Phase::WarmUp);
+            let arrival = self.job.plan.arrival.warm_up(warm_up);
+            self.worker.begin(self.job.schedule(&arrival, start, u64::MAX));
+        }
+        self.shard.rouse(&mut self.worker, now);
+        while now < end && !self.is_stopped() {
+            if !measuring && now >= from {
+                measuring = true;
+                self.measure(from);
+                self.shard.rouse(&mut self.worker, now);
+            }
+            if measuring && self.is_done(end) {
+                break;
+            }
+            let until = if measuring { end } else { from };
+            now = self.turn((until - now).min(BLOCK_MAX)).await?;
+        }
+        Ok(measuring)
+    }
+
+    /// Whether all that may be sent has its answer, and nothing is to come.
+    fn is_done(&self, end: Instant) -> bool {
+        let counts = self.job.plan.stop.requests.is_some() || end == Instant::NEVER;
+        counts && self.worker.is_spent() && self.shard.is_idle()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.job.shared.stop.load(Ordering::Relaxed)
+    }
+
+    /// One turn that blocks for at most `max_block`, or until a request is due; then what is due goes out.
+    #[inline]
+    async fn turn(&mut self, max_block: Duration) -> io::Result<Instant> {
+        let due = self.worker.next_due();
+        let block = if due == Instant::NEVER {
+            max_block
+        } else {
+            // Spinning is blocking for no time, over and over.
+            (due - (Instant::now() + self.job.plan.pacing.spin)).min(max_block)
+        };
+        let block = self.pace.block_max(block);
+        let mut now = self.shard.turn(block, &mut self.worker, &mut Instant::now)?;
+        if self.worker.is_paced() {
+            now = self.send_due();
+        }
+        self.publish(now);
+        self.pace.give_way().await;
+        Ok(now)
+    }
+
+    /// Sends what is due, and returns the time.
+    fn send_due(&mut self) -> Instant {
+        let now = Instant::now();
+        let Self { shard, worker, .. } = self;
+        while let Some(lane) = worker.next_lane(now, |lane| shard.is_ready(lane)) {
+            shard.rouse_lane(lane, worker, now);
+        }
+        now
+    }
+
+    /// Shows the watchers how far this core is, and keeps the time line.
+    #[inline]
+    fn publish(&mut self, now: Instant) {
+        let counters = self.shard.counters();
+        let totals = self.worker.totals(counters.bytes_received - self.before.shard.bytes_received);
+        let Self { worker, job, shard, .. } = self;
+        worker.publish(&job.gauge, &totals, shard.in_flight(), counters.connected);
+        if worker.timeline.is_due(now) {
+            worker.timeline.roll(now, totals, worker.recorder.coarse());
+        }
+        if now >= self.publish_at {
+            self.publish_at = now + PUBLISH_EVERY;
+            self.job
+                .gauge
+                .publish_slow(self.worker.recorder.coarse(), CpuTime::of_thread().total());
+        }
+    }
+
+    /// Begins to measure: what is due from `from` on counts.
+    fn measure(&mut self, from: Instant) {
+        self.job.gauge.set_phase(Phase::Measuring);
+        self.job.gauge.set_measured_from(from);
+        let requests = self.job.plan.stop.requests.unwrap_or(u64::MAX);
+        let schedule = self.job.schedule(&self.job.plan.arrival, from, requests);
+        self.worker.measure(from, schedule);
+        self.before = Before {
+            cpu: CpuTime::of_thread(),
+            shard: self.shard.counters(),
+            driver: self.shard.driver().counters(),
+        };
+    }
+
+    /// Waits for the last responses, then cancels what is left.
+    async fn drain(&mut self, mut now: Instant) -> io::Result<Instant> {
+        self.job.gauge.set_phase(Phase::Draining);
+        self.shard.drain();
+        let deadline = now + self.job.plan.drain;
+        while !self.shard.is_idle() && now < deadline {
+            now = self.turn((deadline - now).min(BLOCK_MAX)).await?;
+        }
+        self.shard.close(&mut self.worker, now);
+        let bytes = self.shard.counters().bytes_received - self.before.shard.bytes_received;
+        let totals = self.worker.totals(bytes);
+        let Worker { timeline, recorder, .. } = &mut self.worker;
+        timeline.finish(totals, recorder.coarse());
+        Ok(now)
+    }
+
+    /// Gives descriptors and buffers back in order, for as long as that may take.
+    async fn close(&mut self, mut now: Instant) -> io::Result<()> {
+        let deadline = now + CLOSE_MAX;
+        while !self.shard.is_closed() && now < deadline {
+            now = self.turn(BLOCK_MAX).await?;
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, from: Instant, to: Instant) -> CoreOutcome {
+        let (shard, before) = (self.shard.counters(), &self.before);
+        let driver = self.shard.driver().counters();
+        CoreOutcome {
+            core: self.job.core,
+            pinned: self.pinned,
+            connections: self.job.lanes,
+            recorder: self.worker.recorder.clone(),
+            warm_up: self.worker.warm_up.clone(),
+            timeline: self.worker.timeline.clone(),
+            tallies: self.worker.tallies(),
+            seconds: (to - from).as_secs_f64(),
+            cpu: CpuTime::of_thread().since(before.cpu),
+            connected: shard.connected,
+            bytes: shard.bytes_received - before.shard.bytes_received,
+            turns: shard.turns - before.shard.turns,
+            turns_with_completions: shard.turns_with_completions
+                - before.shard.turns_with_completions,
+            completions: shard.completions - before.shard.completions,
+            driver: Counters {
+                system_calls: driver.system_calls - before.driver.system_calls + shard.system_calls
+                    - before.shard.system_calls,
+                waits: driver.waits - before.driver.waits,
+                completions: driver.completions - before.driver.completions,
+                queue_overflows: driver.queue_overflows - before.driver.queue_overflows,
+                buffers_starved: driver.buffers_starved - before.driver.buffers_starved,
+            },
+        }
+    }
+}

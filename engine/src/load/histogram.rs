@@ -1,0 +1,384 @@
+//! Histograms of times: exact to three digits for results, coarse for time lines and live views. No clock, no allocation while recording.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram as Hdr;
+use hdrhistogram::serialization::{
+    Deserializer as HdrReader, Serializer as _, V2DeflateSerializer,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::report::Latency;
+
+/// The longest time that is told apart: longer ones are recorded as this and counted as saturated.
+pub const LATENCY_MAX: Duration = Duration::from_secs(60);
+const LATENCY_MAX_NANOS: u64 = 60_000_000_000;
+/// Decimal digits that a recorded value keeps (HdrHistogram).
+const DIGITS: u8 = 3;
+/// The 97.5th percentile of the normal distribution: two-sided 95 %.
+const NORMAL_95: f64 = 1.959_964;
+
+/// Times in nanoseconds, each kept to three digits from 1 us to [`LATENCY_MAX`]. Takes about 220 KiB, whatever is recorded.
+///
+/// Serialised as HdrHistogram's V2 format, compressed, in Base64: what other tools of that family read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// From 1 ns, so that three digits hold at 1 us too.
+    values: Hdr<u64>,
+    saturated: u64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Histogram {
+    /// An empty histogram.
+    #[must_use]
+    pub fn new() -> Self {
+        let Ok(values) = Hdr::new_with_bounds(1, LATENCY_MAX_NANOS, DIGITS) else {
+            unreachable!("the bounds are constants that the histogram accepts: a test makes one")
+        };
+        Self { values, saturated: 0 }
+    }
+
+    /// Records one time.
+    #[inline]
+    pub fn record(&mut self, nanos: u64) {
+        if nanos > LATENCY_MAX_NANOS {
+            self.saturated += 1;
+        }
+        self.values.saturating_record(nanos.min(LATENCY_MAX_NANOS));
+    }
+
+    /// Adds all that another one holds: exact, as all have the same buckets.
+    pub fn add(&mut self, other: &Self) {
+        let added = self.values.add(&other.values);
+        debug_assert!(added.is_ok(), "histograms of one shape");
+        self.saturated += other.saturated;
+    }
+
+    /// Times recorded.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.values.len()
+    }
+
+    /// Whether nothing was recorded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The time in microseconds that a share of `quantile` (0 to 1) of all times does not exceed; zero when empty.
+    #[must_use]
+    pub fn quantile_us(&self, quantile: f64) -> f64 {
+        micros(self.values.value_at_quantile(quantile))
+    }
+
+    /// A 95 % interval of the quantile in microseconds, that supposes nothing of the distribution: order statistics by the binomial's normal approximation
+    /// (Hahn & Meeker, Statistical Intervals, 5.2). Both ends zero when empty.
+    #[must_use]
+    pub fn interval_us(&self, quantile: f64) -> [f64; 2] {
+        let samples = self.len() as f64;
+        let spread = NORMAL_95 * (samples * quantile * (1.0 - quantile)).sqrt();
+        let at = |rank: f64| self.quantile_us((rank / samples.max(1.0)).clamp(0.0, 1.0));
+        [at(samples * quantile - spread), at(samples * quantile + spread + 1.0)]
+    }
+
+    /// The figures that reports show.
+    #[must_use]
+    pub fn latency(&self) -> Latency {
+        if self.is_empty() {
+            return Latency::default();
+        }
+        let beyond = |share: f64| (self.len() as f64 * share).floor() as u64;
+        Latency {
+            mean: self.values.mean() / 1e3,
+            min: micros(self.values.min()),
+            p50: self.quantile_us(0.5),
+            p75: self.quantile_us(0.75),
+            p90: self.quantile_us(0.9),
+            p95: self.quantile_us(0.95),
+            p99: self.quantile_us(0.99),
+            p99_9: self.quantile_us(0.999),
+            p99_99: self.quantile_us(0.9999),
+            p99_999: self.quantile_us(0.99999),
+            max: micros(self.values.max()),
+            stdev: self.values.stdev() / 1e3,
+            samples: self.len(),
+            saturated: self.saturated,
+            p50_interval: self.interval_us(0.5),
+            p99_interval: self.interval_us(0.99),
+            p99_9_interval: self.interval_us(0.999),
+            p99_99_interval: self.interval_us(0.9999),
+            p99_9_samples: beyond(0.001),
+            p99_99_samples: beyond(0.0001),
+            p99_999_samples: beyond(0.00001),
+        }
+    }
+
+    /// The non-empty buckets from the smallest: highest time of the bucket in nanoseconds, and how many fell into it.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.values
+            .iter_recorded()
+            .map(|at| (at.value_iterated_to(), at.count_since_last_iteration()))
+    }
+
+    /// The histogram of HdrHistogram's own crate, in nanoseconds: for its logs and other formats.
+    #[must_use]
+    pub fn as_hdr(&self) -> &Hdr<u64> {
+        &self.values
+    }
+
+    /// V2, compressed, in Base64.
+    #[must_use]
+    pub fn to_base64(&self) -> String {
+        let mut bytes = Vec::new();
+        // Writing into memory has no way to fail but sizes that these bounds don't reach.
+        let written = V2DeflateSerializer::new().serialize(&self.values, &mut bytes);
+        debug_assert!(written.is_ok(), "{written:?}");
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes)
+    }
+
+    /// Reads what [`Histogram::to_base64`] wrote, or another tool whose histogram holds nanoseconds up to [`LATENCY_MAX`].
+    ///
+    /// # Errors
+    /// In words: not Base64, not such a histogram, or with values above [`LATENCY_MAX`].
+    pub fn from_base64(text: &str) -> Result<Self, String> {
+        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text.trim())
+            .map_err(|error| format!("a histogram must be Base64: {error}"))?;
+        let read: Hdr<u64> = HdrReader::new()
+            .deserialize(&mut &bytes[..])
+            .map_err(|error| format!("not an HdrHistogram of format V2: {error}"))?;
+        let mut all = Self::new();
+        all.values.add(&read).map_err(|error| format!("a histogram out of range: {error}"))?;
+        Ok(all)
+    }
+}
+
+fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1e3
+}
+
+/// The serialised form.
+#[derive(Serialize, Deserialize)]
+struct Encoded {
+    hdr_v2: String,
+    saturated: u64,
+}
+
+impl Serialize for Histogram {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let encoded = Encoded { hdr_v2: self.to_base64(), saturated: self.saturated };
+        encoded.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Histogram {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let encoded = Encoded::deserialize(deserializer)?;
+        let read = Self::from_base64(&encoded.hdr_v2).map_err(serde::de::Error::custom)?;
+        Ok(Self { saturated: encoded.saturated, ..read })
+    }
+}
+
+/// Buckets of a [`Coarse`] histogram.
+pub const COARSE_BUCKETS: usize = 27 * SHARES;
+/// Buckets an octave.
+const SHARES: usize = 16;
+/// Times up to 2^10 ns fall into the first octave.
+const FIRST_OCTAVE: u32 = 10;
+
+/// Times in sixteen buckets an octave, from 1 us to 137 s: good to 3 %, 1.7 KiB, cheap to copy and to subtract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coarse {
+    counts: Box<[u32; COARSE_BUCKETS]>,
+}
+
+impl Default for Coarse {
+    fn default() -> Self {
+        Self { counts: Box::new([0; COARSE_BUCKETS]) }
+    }
+}
+
+impl Coarse {
+    /// The bucket of a time in nanoseconds.
+    #[inline]
+    #[must_use]
+    pub fn bucket_of(nanos: u64) -> usize {
+        let nanos = nanos.max(1 << FIRST_OCTAVE);
+        let octave = nanos.ilog2();
+        let share = (nanos >> (octave - 4)) as usize & (SHARES - 1);
+        (((octave - FIRST_OCTAVE) as usize) * SHARES + share).min(COARSE_BUCKETS - 1)
+    }
+
+    /// The middle of a bucket in nanoseconds.
+    #[must_use]
+    pub fn middle_of(bucket: usize) -> u64 {
+        let (octave, share) = (bucket / SHARES, bucket % SHARES);
+        let width = 1_u64 << (octave + FIRST_OCTAVE as usize - 4);
+        (SHARES + share) as u64 * width + width / 2
+    }
+
+    /// Counts one time.
+    #[inline]
+    pub fn record(&mut self, nanos: u64) {
+        if let Some(count) = self.counts.get_mut(Self::bucket_of(nanos)) {
+            *count = count.wrapping_add(1);
+        }
+    }
+
+    /// Adds `count` times to a bucket.
+    pub fn add(&mut self, bucket: usize, count: u32) {
+        if let Some(place) = self.counts.get_mut(bucket) {
+            *place = place.wrapping_add(count);
+        }
+    }
+
+    /// What came since `earlier`, an older copy of this.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut difference = self.clone();
+        for (mine, theirs) in difference.counts.iter_mut().zip(earlier.counts.iter()) {
+            *mine = mine.wrapping_sub(*theirs);
+        }
+        difference
+    }
+
+    /// All counts, by bucket.
+    #[must_use]
+    pub fn counts(&self) -> &[u32; COARSE_BUCKETS] {
+        &self.counts
+    }
+
+    /// Times counted.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.counts.iter().copied().map(u64::from).sum()
+    }
+
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.iter().all(|count| *count == 0)
+    }
+
+    /// The quantile (0 to 1) in microseconds, good to 3 %; zero when empty.
+    #[must_use]
+    pub fn quantile_us(&self, quantile: f64) -> f64 {
+        let rank = ((self.len() as f64 * quantile).ceil() as u64).max(1);
+        let mut seen = 0;
+        for (bucket, count) in self.counts.iter().enumerate() {
+            seen += u64::from(*count);
+            if seen >= rank {
+                return Self::middle_of(bucket) as f64 / 1e3;
+            }
+        }
+        0.0
+    }
+}
+
+/// Serialised as pairs of bucket and count, one after the other, of the buckets that are not empty.
+impl Serialize for Coarse {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let filled = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        serializer.collect_seq(filled.flat_map(|(bucket, count)| [bucket as u32, *count]))
+    }
+}
+
+impl<'de> Deserialize<'de> for Coarse {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pairs = Vec::<u32>::deserialize(deserializer)?;
+        let mut coarse = Self::default();
+        for pair in pairs.chunks_exact(2) {
+            coarse.add(pair[0] as usize, pair[1]);
+        }
+        Ok(coarse)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_keep_three_digits_from_a_microsecond_to_a_minute() {
+        let mut histogram = Histogram::new();
+        assert_eq!(histogram.latency(), Latency::default());
+        (1..=1000).for_each(|micros| histogram.record(micros * 1000));
+        let latency = histogram.latency();
+        for (value, truth) in [(latency.p50, 500.0), (latency.p99, 990.0), (latency.max, 1000.0)] {
+            assert!((value - truth).abs() <= truth * 0.001, "{value} for {truth}");
+        }
+        assert!((latency.mean - 500.5).abs() < 0.5 && latency.samples == 1000);
+        for micros in [1.0, 1.5, 60e6] {
+            let mut one = Histogram::new();
+            one.record((micros * 1e3) as u64);
+            assert!((one.latency().p50 - micros).abs() <= micros * 0.001, "{micros}");
+        }
+    }
+
+    #[test]
+    fn beyond_a_minute_is_recorded_as_a_minute_and_says_so() {
+        let mut histogram = Histogram::new();
+        histogram.record(61_000_000_000);
+        histogram.record(u64::MAX);
+        let latency = histogram.latency();
+        assert_eq!((latency.saturated, latency.samples), (2, 2));
+        assert!((latency.p50 - 60e6).abs() < 60e6 * 0.001, "{latency:?}");
+    }
+
+    #[test]
+    fn intervals_hold_the_quantile_and_narrow_with_samples() {
+        let width = |samples: u64| {
+            let mut histogram = Histogram::new();
+            (0..samples).for_each(|at| histogram.record(1_000_000 + at * 1_000_000 / samples));
+            let [low, high] = histogram.interval_us(0.99);
+            let truth = histogram.quantile_us(0.99);
+            assert!(low <= truth && truth <= high, "{low} {truth} {high}");
+            high - low
+        };
+        assert!(width(100_000) < width(1_000));
+        assert_eq!(Histogram::new().interval_us(0.5), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut histogram = Histogram::new();
+        for nanos in [900, 1_000, 123_456_789, u64::MAX] {
+            histogram.record(nanos);
+        }
+        let read =
+            Histogram { saturated: 1, ..Histogram::from_base64(&histogram.to_base64()).unwrap() };
+        assert_eq!(read, histogram);
+        assert!(Histogram::from_base64("HISTFAAA").unwrap_err().contains("V2"));
+        assert!(Histogram::from_base64("!").unwrap_err().contains("Base64"));
+    }
+
+    #[test]
+    fn coarse_buckets_are_in_order_and_good_to_three_percent() {
+        let mut before = 0;
+        for nanos in (1_100..100_000_000_000).step_by(7_919_001).chain([137_000_000_000]) {
+            let bucket = Coarse::bucket_of(nanos);
+            assert!(bucket >= before);
+            before = bucket;
+            let middle = Coarse::middle_of(bucket) as f64;
+            assert!((middle / nanos as f64 - 1.0).abs() <= 0.034, "{nanos}: {middle}");
+        }
+        assert_eq!((Coarse::bucket_of(0), Coarse::bucket_of(u64::MAX)), (0, COARSE_BUCKETS - 1));
+    }
+
+    #[test]
+    fn a_coarse_difference_is_what_came_since() {
+        let mut coarse = Coarse::default();
+        coarse.record(5_000);
+        let before = coarse.clone();
+        (0..9).for_each(|_| coarse.record(1_000_000));
+        let since = coarse.since(&before);
+        assert_eq!(since.len(), 9);
+        assert!((since.quantile_us(0.5) / 1_000.0 - 1.0).abs() < 0.04);
+    }
+}

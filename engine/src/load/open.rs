@@ -1,0 +1,219 @@
+//! The open loop of one core: requests come due whatever the connections do, and go to idle lanes in turn or wait for one. Reads no clock.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::flights::Flight;
+use super::mix::Picker;
+use super::schedule::Schedule;
+use crate::clock::Instant;
+
+/// Requests of one core that may wait for a connection in memory; what is due beyond stays in the schedule, which needs none.
+const WAITING_MAX: usize = 1 << 14;
+
+/// Requests that are due, and lanes that have nothing to do.
+#[derive(Debug)]
+pub(super) struct Open {
+    schedule: Schedule,
+    /// By target: due requests without a connection, oldest first.
+    waiting: Box<[VecDeque<Flight>]>,
+    /// By target: lanes that asked for a request in vain, in that order.
+    idle: Box<[VecDeque<u32>]>,
+    /// By lane: whether it is in `idle`.
+    listed: Box<[bool]>,
+    shed_after: Option<Duration>,
+    /// Requests taken from the schedule.
+    pub(super) offered: u64,
+    /// Requests given up.
+    pub(super) shed: u64,
+}
+
+impl Open {
+    /// For so many targets and lanes; nothing is due before [`Open::restart`].
+    pub(super) fn new(targets: usize, lanes: u32, shed_after: Option<Duration>) -> Self {
+        Self {
+            schedule: Schedule::empty(),
+            waiting: vec![VecDeque::new(); targets].into(),
+            idle: vec![VecDeque::new(); targets].into(),
+            listed: vec![false; lanes as usize].into(),
+            shed_after,
+            offered: 0,
+            shed: 0,
+        }
+    }
+
+    /// Goes on with another schedule; what waits of the old one is given up uncounted.
+    pub(super) fn restart(&mut self, schedule: Schedule) {
+        self.schedule = schedule;
+        self.waiting.iter_mut().for_each(VecDeque::clear);
+        (self.offered, self.shed) = (0, 0);
+    }
+
+    /// When the next request is due.
+    pub(super) fn next_due(&self) -> Instant {
+        self.schedule.next_due()
+    }
+
+    /// Whether nothing is due any more, and nothing waits.
+    pub(super) fn is_over(&self) -> bool {
+        self.schedule.next_due() == Instant::NEVER && self.waiting.iter().all(VecDeque::is_empty)
+    }
+
+    fn target_of(&self, lane: u32) -> usize {
+        lane as usize % self.idle.len().max(1)
+    }
+
+    /// A lane has room: the request that has waited longest for its server, or one that is due now. Without one the lane is noted as idle.
+    pub(super) fn request_for(
+        &mut self,
+        lane: u32,
+        picker: &Picker,
+        now: Instant,
+    ) -> Option<Flight> {
+        let target = self.target_of(lane);
+        let served = self.idle[target].is_empty();
+        self.pull(picker, now);
+        if let Some(flight) = self.next_in_time(target, now) {
+            // With other lanes idle it was our own turn that it waited for.
+            let possible = if served { now } else { flight.intended };
+            return Some(Flight { possible, ..flight });
+        }
+        self.note_idle(lane);
+        None
+    }
+
+    /// The next request that is due and has an idle lane for which `is_ready` holds.
+    pub(super) fn dispatch(
+        &mut self,
+        picker: &Picker,
+        now: Instant,
+        is_ready: impl Fn(u32) -> bool,
+    ) -> Option<(u32, Flight)> {
+        self.pull(picker, now);
+        for target in 0..self.waiting.len() {
+            while !self.waiting[target].is_empty() {
+                let Some(lane) = self.idle[target].pop_front() else { break };
+                self.listed[lane as usize] = false;
+                // One that is not says so again when it is.
+                if !is_ready(lane) {
+                    continue;
+                }
+                if let Some(flight) = self.next_in_time(target, now) {
+                    return Some((lane, flight));
+                }
+                self.note_idle(lane);
+            }
+        }
+        None
+    }
+
+    /// A lane may have more to do.
+    pub(super) fn note_idle(&mut self, lane: u32) {
+        let target = self.target_of(lane);
+        if !std::mem::replace(&mut self.listed[lane as usize], true) {
+            self.idle[target].push_back(lane);
+        }
+    }
+
+    /// Takes a request that is due, to be failed: its server can't be reached.
+    pub(super) fn take_for(&mut self, lane: u32, picker: &Picker, now: Instant) -> Option<Flight> {
+        self.pull(picker, now);
+        let target = self.target_of(lane);
+        self.waiting[target].pop_front()
+    }
+
+    /// Gives up everything that is due before `end` and was not sent.
+    pub(super) fn give_up(&mut self, end: Instant) {
+        self.shed += self.waiting.iter().map(|waiting| waiting.len() as u64).sum::<u64>();
+        self.waiting.iter_mut().for_each(VecDeque::clear);
+        while self.schedule.next_due() < end && self.schedule.take(end).is_some() {
+            self.offered += 1;
+            self.shed += 1;
+        }
+    }
+
+    fn next_in_time(&mut self, target: usize, now: Instant) -> Option<Flight> {
+        while let Some(flight) = self.waiting[target].pop_front() {
+            if !self.is_too_late(&flight, now) {
+                return Some(flight);
+            }
+            self.shed += 1;
+        }
+        None
+    }
+
+    fn is_too_late(&self, flight: &Flight, now: Instant) -> bool {
+        self.shed_after.is_some_and(|limit| now - flight.intended > limit)
+    }
+
+    /// Takes what is due from the schedule, as far as there is room for what waits.
+    fn pull(&mut self, picker: &Picker, now: Instant) {
+        while self.schedule.next_due() <= now {
+            if self.waiting.iter().any(|waiting| waiting.len() >= WAITING_MAX) {
+                return;
+            }
+            let Some(due) = self.schedule.take(now) else { return };
+            let (request, target) = picker.pick(due.index);
+            let flight = Flight { index: due.index, intended: due.at, possible: due.at, request };
+            self.waiting[target as usize].push_back(flight);
+            self.offered += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Arrival;
+    use crate::load::mix::testing;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    /// A request every 10 ms for 100 ms, to one of so many targets in turn.
+    fn open(targets: u32, shed_after: Option<Duration>) -> (Open, Picker) {
+        let arrival = Arrival::at_rate(100.0, Duration::from_millis(100));
+        let mut open = Open::new(targets as usize, 4 * targets, shed_after);
+        assert!(open.is_over());
+        open.restart(Schedule::new(&arrival, at(0), (0, 1), u64::MAX).unwrap());
+        (open, Picker::new(&testing::mix(targets)))
+    }
+
+    #[test]
+    fn a_due_request_goes_to_the_lane_that_is_idle_longest() {
+        let (mut open, picker) = open(1, None);
+        for lane in [2, 0, 2, 1] {
+            open.note_idle(lane);
+        }
+        let mut lane_at =
+            |millis| open.dispatch(&picker, at(millis), |lane| lane != 0).map(|(lane, _)| lane);
+        assert_eq!([0, 5, 10, 20].map(&mut lane_at), [Some(2), None, Some(1), None]);
+        // A lane that asks gets what waits, and the wait was not ours.
+        let flight = open.request_for(3, &picker, at(27)).unwrap();
+        assert_eq!((flight.index, flight.intended, flight.possible), (2, at(20), at(27)));
+        assert_eq!(open.request_for(3, &picker, at(28)), None);
+    }
+
+    #[test]
+    fn a_server_that_is_behind_holds_nobody_else_up() {
+        let (mut open, picker) = open(2, None);
+        // Only the second server has an idle lane.
+        (0..4).for_each(|user| open.note_idle(2 * user + 1));
+        let lanes: Vec<u32> = std::iter::from_fn(|| open.dispatch(&picker, at(75), |_| true))
+            .map(|(lane, _)| lane)
+            .collect();
+        assert_eq!(lanes, [1, 3, 5, 7]);
+        assert_eq!((open.offered, open.shed), (8, 0));
+    }
+
+    #[test]
+    fn what_is_too_late_or_left_over_is_shed_and_counted() {
+        let (mut open, picker) = open(1, Some(Duration::from_millis(25)));
+        let flight = open.request_for(0, &picker, at(50)).unwrap();
+        // Those of 0, 10 and 20 ms were given up.
+        assert_eq!((flight.index, open.shed, open.offered), (3, 3, 6));
+        open.give_up(at(100));
+        assert_eq!((open.shed, open.offered, open.is_over()), (9, 10, true));
+    }
+}

@@ -1,0 +1,396 @@
+//! When requests are due: fixed before the run, one sequence for all cores, each of which takes every n-th. No clock, nothing kept of what is past.
+//!
+//! Request `i` is due when the integral of the rate reaches `i`; with Poisson arrivals, when it reaches the sum of `i + 1` exponential draws, which makes it a
+//! Poisson process whose intensity follows the rate (time change: Çınlar, Introduction to Stochastic Processes, 4.7).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::random::Random;
+
+/// The highest rate of a stage, in requests a second over all cores.
+pub const RATE_MAX: f64 = 1e9;
+/// Most stages of a schedule.
+pub const STAGES_MAX: usize = 1024;
+/// Most requests of a recorded schedule: 8 bytes each.
+pub const RECORDED_MAX: usize = 1 << 27;
+
+/// When requests are due.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Arrival {
+    /// When a connection has room: a closed loop, whose rate the server sets.
+    Closed,
+    /// At times of their own, whatever the server does: an open loop.
+    Open {
+        /// One after the other. Not empty.
+        stages: Vec<Stage>,
+        /// How requests are spread within them.
+        spacing: Spacing,
+    },
+    /// At these times from the start, in nanoseconds and in order: a recording's.
+    Recorded(Arc<[u64]>),
+}
+
+/// A length of time in which the rate goes evenly from one value to another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stage {
+    /// How long it takes; zero for a step.
+    pub length: Duration,
+    /// Requests a second at its start, 0 to [`RATE_MAX`].
+    pub from: f64,
+    /// Requests a second at its end.
+    pub to: f64,
+}
+
+impl Stage {
+    /// Requests of the whole stage.
+    fn requests(&self) -> f64 {
+        (self.from + self.to) / 2.0 * self.length.as_secs_f64()
+    }
+
+    /// Seconds from its start until `count` requests are due in it; less than [`Stage::requests`].
+    fn seconds_until(&self, count: f64) -> f64 {
+        let growth = (self.to - self.from) / self.length.as_secs_f64();
+        // The stable form of the quadratic's root: no difference of near numbers.
+        let root = (self.from * self.from + 2.0 * growth * count).max(0.0).sqrt();
+        2.0 * count / (self.from + root)
+    }
+}
+
+/// How requests are spread at a given rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spacing {
+    /// Evenly.
+    Constant,
+    /// As independent clients would: exponential gaps, drawn from this seed.
+    Poisson {
+        /// The same seed gives the same times.
+        seed: u64,
+    },
+}
+
+impl Arrival {
+    /// A constant rate for so long.
+    #[must_use]
+    pub fn at_rate(per_second: f64, length: Duration) -> Self {
+        let stages = vec![Stage { length, from: per_second, to: per_second }];
+        Self::Open { stages, spacing: Spacing::Constant }
+    }
+
+    /// What it is called in reports.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open { spacing: Spacing::Constant, .. } => "constant",
+            Self::Open { spacing: Spacing::Poisson { .. }, .. } => "poisson",
+            Self::Recorded(_) => "recorded",
+        }
+    }
+
+    /// How long it goes on; `None` for as long as the run does.
+    #[must_use]
+    pub fn length(&self) -> Option<Duration> {
+        match self {
+            Self::Closed => None,
+            Self::Open { stages, .. } => Some(stages.iter().map(|stage| stage.length).sum()),
+            Self::Recorded(times) => {
+                Some(Duration::from_nanos(times.last().map_or(0, |at| at + 1)))
+            }
+        }
+    }
+
+    /// Requests a second on average over its first `seconds`; zero for a closed loop.
+    #[must_use]
+    pub fn mean_rate(&self, seconds: f64) -> f64 {
+        if seconds <= 0.0 {
+            return 0.0;
+        }
+        let requests = match self {
+            Self::Closed => 0.0,
+            Self::Open { stages, .. } => requests_within(stages, seconds),
+            Self::Recorded(times) => {
+                times.partition_point(|at| (*at as f64) < seconds * 1e9) as f64
+            }
+        };
+        requests / seconds
+    }
+
+    /// Requests a second that are asked for `elapsed` after the start; `None` where that means nothing.
+    #[must_use]
+    pub fn rate_at(&self, elapsed: Duration) -> Option<f64> {
+        let Self::Open { stages, .. } = self else { return None };
+        let mut left = elapsed;
+        for stage in stages {
+            if left < stage.length {
+                let share = left.as_secs_f64() / stage.length.as_secs_f64();
+                return Some(stage.from + (stage.to - stage.from) * share);
+            }
+            left -= stage.length;
+        }
+        Some(0.0)
+    }
+
+    /// The schedule of a warm-up of this length: the rate with which this one begins.
+    pub(super) fn warm_up(&self, length: Duration) -> Self {
+        match self {
+            Self::Open { stages, spacing } => {
+                let rate = stages
+                    .iter()
+                    .find(|stage| !stage.length.is_zero())
+                    .map_or(0.0, |stage| stage.from);
+                let stages = vec![Stage { length, from: rate, to: rate }];
+                Self::Open { stages, spacing: *spacing }
+            }
+            Self::Closed => Self::Closed,
+            Self::Recorded(_) => Self::Recorded(Arc::new([])),
+        }
+    }
+}
+
+fn requests_within(stages: &[Stage], seconds: f64) -> f64 {
+    let (mut left, mut requests) = (seconds, 0.0);
+    for stage in stages {
+        let length = stage.length.as_secs_f64();
+        if left < length {
+            let at = stage.from + (stage.to - stage.from) * left / length;
+            return requests + (stage.from + at) / 2.0 * left;
+        }
+        requests += stage.requests();
+        left -= length;
+    }
+    requests
+}
+
+/// One core's part of the sequence.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    times: Times,
+    base: Instant,
+    /// Number of the next request over all cores.
+    index: u64,
+    /// One more than the last number.
+    end: u64,
+    stride: u64,
+    due: Instant,
+}
+
+/// A request that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    /// Its number over all cores.
+    pub(super) index: u64,
+    /// When.
+    pub(super) at: Instant,
+}
+
+#[derive(Debug)]
+enum Times {
+    Stages(Stages),
+    Recorded(Arc<[u64]>),
+}
+
+impl Schedule {
+    /// The part of core `place` of `cores`, from `base` on, up to `requests` requests over all cores. `None` for a closed loop.
+    pub(super) fn new(
+        arrival: &Arrival,
+        base: Instant,
+        (place, cores): (usize, usize),
+        requests: u64,
+    ) -> Option<Self> {
+        let times = match arrival {
+            Arrival::Closed => return None,
+            Arrival::Open { stages, spacing } => Times::Stages(Stages::new(stages, *spacing)),
+            Arrival::Recorded(times) => Times::Recorded(Arc::clone(times)),
+        };
+        let (index, stride) = (place as u64, cores as u64);
+        let mut schedule = Self { times, base, index, end: requests, stride, due: Instant::NEVER };
+        schedule.find();
+        Some(schedule)
+    }
+
+    /// One in which nothing is due.
+    pub(super) fn empty() -> Self {
+        let times = Times::Recorded(Arc::new([]));
+        Self { times, base: Instant::default(), index: 0, end: 0, stride: 1, due: Instant::NEVER }
+    }
+
+    /// When the next one is due; [`Instant::NEVER`] when there is none.
+    #[inline]
+    pub(super) fn next_due(&self) -> Instant {
+        self.due
+    }
+
+    /// Takes the next one, if it is due at `now`.
+    #[inline]
+    pub(super) fn take(&mut self, now: Instant) -> Option<Due> {
+        if self.due > now || self.due == Instant::NEVER {
+            return None;
+        }
+        let due = Due { index: self.index, at: self.due };
+        self.index += self.stride;
+        self.find();
+        Some(due)
+    }
+
+    fn find(&mut self) {
+        let at = match &mut self.times {
+            _ if self.index >= self.end => None,
+            Times::Stages(stages) => stages.time_of(self.index),
+            Times::Recorded(times) => times.get(self.index as usize).copied(),
+        };
+        self.due = at.map_or(Instant::NEVER, |nanos| self.base + Duration::from_nanos(nanos));
+    }
+}
+
+/// Finds the times of requests in order.
+#[derive(Debug)]
+struct Stages {
+    stages: Vec<Stage>,
+    current: usize,
+    /// Requests and seconds before the current stage.
+    before: f64,
+    start: f64,
+    /// The draws so far, with Poisson arrivals: how many, and their sum.
+    draws: Option<Draws>,
+}
+
+#[derive(Debug)]
+struct Draws {
+    random: Random,
+    count: u64,
+    sum: f64,
+}
+
+impl Draws {
+    /// The sum of the first `count` draws; never asked for fewer than before.
+    fn sum_of(&mut self, count: u64) -> f64 {
+        while self.count < count {
+            self.count += 1;
+            // In (0, 1], so that the logarithm is finite.
+            let share = ((self.random.number() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+            self.sum -= share.ln();
+        }
+        self.sum
+    }
+}
+
+impl Stages {
+    fn new(stages: &[Stage], spacing: Spacing) -> Self {
+        let draws = match spacing {
+            Spacing::Constant => None,
+            Spacing::Poisson { seed } => {
+                Some(Draws { random: Random::new(seed), count: 0, sum: 0.0 })
+            }
+        };
+        Self { stages: stages.to_vec(), current: 0, before: 0.0, start: 0.0, draws }
+    }
+
+    /// Nanoseconds from the start; `None` after the last stage.
+    fn time_of(&mut self, index: u64) -> Option<u64> {
+        let wanted = match &mut self.draws {
+            None => index as f64,
+            Some(draws) => draws.sum_of(index + 1),
+        };
+        loop {
+            let stage = self.stages.get(self.current)?;
+            if wanted - self.before < stage.requests() {
+                let seconds = self.start + stage.seconds_until(wanted - self.before);
+                return Some((seconds * 1e9) as u64);
+            }
+            self.before += stage.requests();
+            self.start += stage.length.as_secs_f64();
+            self.current += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: Instant = Instant::from_nanos(1_000);
+
+    fn times(arrival: &Arrival, cores: usize, requests: u64) -> Vec<(u64, f64)> {
+        let mut all = Vec::new();
+        for place in 0..cores {
+            let mut schedule = Schedule::new(arrival, BASE, (place, cores), requests).unwrap();
+            while let Some(due) = schedule.take(Instant::from_nanos(u64::MAX - 1)) {
+                all.push((due.index, due.at.nanos_since(BASE) as f64 / 1e9));
+            }
+        }
+        all.sort_by_key(|(index, _)| *index);
+        all
+    }
+
+    fn open(stages: &[(u64, f64, f64)], spacing: Spacing) -> Arrival {
+        let stage = |(seconds, from, to): &(u64, f64, f64)| Stage {
+            length: Duration::from_secs(*seconds),
+            from: *from,
+            to: *to,
+        };
+        Arrival::Open { stages: stages.iter().map(stage).collect(), spacing }
+    }
+
+    #[test]
+    fn a_constant_rate_is_even_whatever_the_cores() {
+        let arrival = Arrival::at_rate(1_000.0, Duration::from_secs(3));
+        for cores in [1, 2, 7] {
+            let times = times(&arrival, cores, u64::MAX);
+            assert_eq!(times.len(), 3_000);
+            for (index, seconds) in times {
+                assert!((seconds - index as f64 / 1e3).abs() < 2e-9, "{index} {seconds}");
+            }
+        }
+        assert_eq!(times(&arrival, 2, 5).len(), 5);
+    }
+
+    #[test]
+    fn a_ramp_holds_its_integral() {
+        let arrival =
+            open(&[(10, 0.0, 100.0), (2, 100.0, 100.0), (5, 50.0, 0.0)], Spacing::Constant);
+        let times = times(&arrival, 3, u64::MAX);
+        assert_eq!(times.len(), 500 + 200 + 125);
+        // After half of the ramp a quarter of its requests are due.
+        let half = times.iter().filter(|(_, seconds)| *seconds < 5.0).count();
+        assert_eq!(half, 125);
+        assert!(times.windows(2).all(|pair| pair[0].1 <= pair[1].1));
+        assert!((times[500].1 - 10.0).abs() < 1e-6 && (times[700].1 - 12.0).abs() < 1e-6);
+        assert!((arrival.mean_rate(17.0) - 825.0 / 17.0).abs() < 1e-9);
+        assert_eq!(arrival.rate_at(Duration::from_secs(5)), Some(50.0));
+        assert_eq!(arrival.rate_at(Duration::from_secs(99)), Some(0.0));
+    }
+
+    #[test]
+    fn poisson_gaps_have_the_mean_and_the_spread_of_exponentials() {
+        let arrival = open(&[(100, 1_000.0, 1_000.0)], Spacing::Poisson { seed: 7 });
+        let one = times(&arrival, 1, u64::MAX);
+        assert_eq!(one, times(&arrival, 4, u64::MAX), "one sequence for all cores");
+        let gaps: Vec<f64> = one.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let deviation =
+            (gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
+        assert!(
+            (mean * 1e3 - 1.0).abs() < 0.02 && (deviation / mean - 1.0).abs() < 0.03,
+            "{mean} {deviation}"
+        );
+    }
+
+    #[test]
+    fn a_recording_is_followed_to_its_end() {
+        let arrival = Arrival::Recorded(Arc::new([0, 5, 5, 1_000_000_000]));
+        let times = times(&arrival, 2, u64::MAX);
+        assert_eq!(times, [(0, 0.0), (1, 5e-9), (2, 5e-9), (3, 1.0)]);
+        assert!(Schedule::new(&Arrival::Closed, BASE, (0, 1), 1).is_none());
+    }
+
+    #[test]
+    fn nothing_is_due_before_its_time() {
+        let arrival = Arrival::at_rate(10.0, Duration::from_secs(1));
+        let mut schedule = Schedule::new(&arrival, BASE, (0, 1), u64::MAX).unwrap();
+        assert_eq!(schedule.take(BASE), Some(Due { index: 0, at: BASE }));
+        assert_eq!(schedule.take(BASE), None);
+        assert_eq!(schedule.next_due(), BASE + Duration::from_millis(100));
+    }
+}

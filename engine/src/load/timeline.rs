@@ -1,0 +1,193 @@
+//! One core's time line: what came in each slot of the measured time. Its size is bounded; no clock.
+
+use std::time::Duration;
+
+use super::histogram::Coarse;
+use super::report::Slot;
+use crate::clock::Instant;
+
+/// Most slots of a time line; when they are full, two become one, and slots are twice as long from then on.
+pub const TIMELINE_SLOTS_MAX: usize = 3600;
+/// The length of a slot at first.
+pub const SLOT: Duration = Duration::from_secs(1);
+
+/// What has been counted since measuring began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Totals {
+    pub(super) offered: u64,
+    pub(super) requests: u64,
+    pub(super) errors: u64,
+    pub(super) bytes: u64,
+}
+
+/// The slots so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Timeline {
+    slots: Vec<CoreSlot>,
+    length: Duration,
+    /// When the current slot ends; [`Instant::NEVER`] before measuring begins.
+    end: Instant,
+    totals: Totals,
+    response_time: Coarse,
+}
+
+#[derive(Debug, Clone)]
+struct CoreSlot {
+    totals: Totals,
+    response_time: Coarse,
+}
+
+impl CoreSlot {
+    fn add(&mut self, other: &Self) {
+        self.totals.offered += other.totals.offered;
+        self.totals.requests += other.totals.requests;
+        self.totals.errors += other.totals.errors;
+        self.totals.bytes += other.totals.bytes;
+        for (bucket, count) in other.response_time.counts().iter().enumerate() {
+            self.response_time.add(bucket, *count);
+        }
+    }
+}
+
+impl Timeline {
+    /// Begins at `from`.
+    pub(super) fn begin(&mut self, from: Instant) {
+        *self = Self { length: SLOT, end: from + SLOT, ..Self::default() };
+    }
+
+    /// Whether the current slot is over at `now`.
+    #[inline]
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.end
+    }
+
+    /// Ends the slots that are over at `now`.
+    pub(super) fn roll(&mut self, now: Instant, totals: Totals, response_time: &Coarse) {
+        while self.is_due(now) && self.length > Duration::ZERO {
+            self.push(totals, response_time);
+            self.end = self.end + self.length;
+        }
+    }
+
+    /// Ends the last slot.
+    pub(super) fn finish(&mut self, totals: Totals, response_time: &Coarse) {
+        if self.length > Duration::ZERO {
+            self.push(totals, response_time);
+            self.end = Instant::NEVER;
+        }
+    }
+
+    fn push(&mut self, totals: Totals, response_time: &Coarse) {
+        if self.slots.len() == TIMELINE_SLOTS_MAX {
+            self.halve();
+        }
+        let before = std::mem::replace(&mut self.totals, totals);
+        let slot = CoreSlot {
+            totals: Totals {
+                offered: totals.offered - before.offered,
+                requests: totals.requests - before.requests,
+                errors: totals.errors - before.errors,
+                bytes: totals.bytes - before.bytes,
+            },
+            response_time: response_time.since(&self.response_time),
+        };
+        self.response_time = response_time.clone();
+        self.slots.push(slot);
+    }
+
+    fn halve(&mut self) {
+        for place in 0..self.slots.len() / 2 {
+            let mut pair = self.slots[2 * place].clone();
+            pair.add(&self.slots[2 * place + 1]);
+            self.slots[place] = pair;
+        }
+        self.slots.truncate(self.slots.len() / 2);
+        self.length *= 2;
+    }
+
+    /// All cores' slots as one time line of `seconds`.
+    pub(super) fn merge(cores: &[&Self], seconds: f64) -> Vec<Slot> {
+        let length = cores.iter().map(|core| core.length).max().unwrap_or_default();
+        let mut sum: Vec<CoreSlot> = Vec::new();
+        for core in cores {
+            let mut core = (*core).clone();
+            while core.length < length && !core.length.is_zero() {
+                core.halve();
+            }
+            for (place, slot) in core.slots.iter().enumerate() {
+                match sum.get_mut(place) {
+                    Some(all) => all.add(slot),
+                    None => sum.push(slot.clone()),
+                }
+            }
+        }
+        let shown = |(place, slot): (usize, &CoreSlot)| slot.shown(place, length, seconds);
+        sum.iter().enumerate().filter_map(shown).collect()
+    }
+}
+
+impl CoreSlot {
+    /// `None` for one that begins after the end and holds nothing.
+    fn shown(&self, place: usize, length: Duration, seconds: f64) -> Option<Slot> {
+        let start = place as f64 * length.as_secs_f64();
+        let nothing = self.totals == Totals::default() && self.response_time.is_empty();
+        if start >= seconds && nothing {
+            return None;
+        }
+        Some(Slot {
+            start,
+            seconds: length.as_secs_f64().min((seconds - start).max(0.0)),
+            offered: self.totals.offered,
+            requests: self.totals.requests,
+            errors: self.totals.errors,
+            bytes: self.totals.bytes,
+            p50: self.response_time.quantile_us(0.5),
+            p99: self.response_time.quantile_us(0.99),
+            max: self.response_time.quantile_us(1.0),
+            buckets: self.response_time.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn totals(requests: u64) -> Totals {
+        Totals { requests, offered: requests, ..Totals::default() }
+    }
+
+    #[test]
+    fn slots_hold_what_came_in_them_and_add_up() {
+        let from = Instant::from_nanos(0);
+        let at = |millis| from + Duration::from_millis(millis);
+        let (mut timeline, mut times) = (Timeline::default(), Coarse::default());
+        assert!(!timeline.is_due(at(5_000)) || timeline.slots.is_empty());
+        timeline.begin(from);
+        times.record(1_000_000);
+        assert!(!timeline.is_due(at(999)) && timeline.is_due(at(1_000)));
+        timeline.roll(at(1_010), totals(7), &times);
+        timeline.roll(at(3_020), totals(9), &times);
+        timeline.finish(totals(10), &times);
+        let slots = Timeline::merge(&[&timeline, &timeline.clone()], 3.5);
+        let requests: Vec<u64> = slots.iter().map(|slot| slot.requests).collect();
+        assert_eq!(requests, [14, 4, 0, 2]);
+        assert!((slots[0].p50 / 1e3 - 1.0).abs() < 0.04 && slots[1].p50 == 0.0);
+        assert!((slots[3].start - 3.0).abs() < 1e-9 && (slots[3].seconds - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_long_run_has_longer_slots_and_no_more_of_them() {
+        let mut timeline = Timeline::default();
+        timeline.begin(Instant::from_nanos(0));
+        let times = Coarse::default();
+        let seconds = 3 * TIMELINE_SLOTS_MAX as u64;
+        for second in 1..=seconds {
+            timeline.roll(Instant::from_nanos(second * 1_000_000_000), totals(second), &times);
+        }
+        timeline.finish(totals(seconds), &times);
+        let slots = Timeline::merge(&[&timeline], seconds as f64);
+        assert!(slots.len() <= TIMELINE_SLOTS_MAX + 1, "{}", slots.len());
+        assert_eq!(slots.iter().map(|slot| slot.requests).sum::<u64>(), seconds);
+    }
+}
