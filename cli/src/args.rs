@@ -11,6 +11,8 @@ use ringshot::origin::{DIRECTIVES, Directive};
 
 use crate::cores::{CoreList, core_list};
 use crate::exit::{Exit, Failure};
+use crate::network::NetworkArgs;
+use crate::schedule::ScheduleArgs;
 use crate::units;
 
 const EXAMPLES: &str = "\
@@ -26,10 +28,15 @@ Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment;
 const RUN_EXAMPLES: &str = "\
 Examples:
   ringshot run http://127.0.0.1:8080/ -c 256 -d 30s
+  ringshot run http://10.0.0.7/ -R 50k --warmup 5s     an open loop: late is not less
+  ringshot run http://10.0.0.7/ --stages '10s:0..50k, 30s:50k' --arrival poisson
   ringshot run http://10.0.0.7/items -n 1M --cores 2-3 -o json
   ringshot run http://10.0.0.7/items -m POST -b @item.json \\
       -H 'Content-Type: application/json'
 
+Without a rate each connection sends its next request when the answer is in (a closed
+loop). With one, requests are due at times fixed in advance, and response times count
+from those times, so that a stalled server can't hide (no coordinated omission).
 --cores auto is all cores that this process may use; with fewer connections than
 cores it is the last of them. Durations: 500ms, 10s, 2m, 1h; a bare number is seconds.
 Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment";
@@ -90,16 +97,12 @@ pub(crate) enum Command {
 pub(crate) struct RunArgs {
     /// Where to send the requests, such as `http://host:8080/path?query`
     pub(crate) url: String,
-    /// How long to send
-    #[arg(short, long, value_name = "TIME", default_value = "10s", help_heading = "Load")]
-    #[arg(value_parser = units::positive_duration)]
-    pub(crate) duration: Duration,
-    /// Send exactly this many requests instead: 1000, 10k, 1M
-    #[arg(short = 'n', long, value_name = "COUNT", conflicts_with = "duration")]
-    #[arg(help_heading = "Load", value_parser = units::positive_count)]
-    pub(crate) requests: Option<u64>,
+    #[command(flatten)]
+    pub(crate) schedule: ScheduleArgs,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// The system interface that drives the sockets; auto is io_uring where it works
     #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto")]
     #[arg(help_heading = "Placement", value_parser = driver)]
@@ -143,6 +146,15 @@ pub(crate) struct LoadArgs {
     /// Request body: text, @file, or @- for standard input
     #[arg(short, long, value_name = "BODY", help_heading = "Request", allow_hyphen_values = true)]
     pub(crate) body: Option<String>,
+    /// Send the body in chunks, without saying its length first
+    #[arg(long, help_heading = "Request", requires = "body")]
+    pub(crate) chunked: bool,
+    /// Basic authentication, as NAME:PASSWORD or @file
+    #[arg(short, long, value_name = "NAME:PASSWORD", help_heading = "Request")]
+    pub(crate) user: Option<String>,
+    /// Bearer token, or @file
+    #[arg(long, value_name = "TOKEN", help_heading = "Request", conflicts_with = "user")]
+    pub(crate) bearer: Option<String>,
     /// Core numbers of the client, like 2 or 0,2-5
     #[arg(long, value_name = "LIST|auto", default_value = "auto", help_heading = "Placement")]
     #[arg(value_parser = core_list)]
@@ -302,6 +314,8 @@ fn host(text: &str) -> Result<Host, UnknownHost> {
 
 #[cfg(test)]
 mod tests {
+    use ringshot::load::Stop;
+
     use super::*;
 
     fn command(line: &str) -> Result<Command, clap::Error> {
@@ -317,7 +331,7 @@ mod tests {
     fn defaults_of_run() {
         let Ok(Command::Run(args)) = command("ringshot run http://h/") else { panic!("run") };
         assert_eq!((args.load.connections, args.load.pipeline), (64, 1));
-        assert_eq!((args.duration, args.requests), (Duration::from_secs(10), None));
+        assert_eq!(args.schedule.stop(), Stop::after(Duration::from_secs(10)));
         assert_eq!(args.load.timeout, Duration::from_secs(30));
         assert_eq!(args.load.connect_timeout, Duration::from_secs(5));
         assert_eq!((args.load.method.as_str(), args.output.output), ("GET", Format::Text));
@@ -344,7 +358,7 @@ mod tests {
         let Ok(Command::Run(args)) = command("ringshot run http://h/ -n 10k") else {
             panic!("run")
         };
-        assert_eq!(args.requests, Some(10_000));
+        assert_eq!(args.schedule.stop(), Stop::requests(10_000));
     }
 
     #[test]
@@ -360,7 +374,10 @@ mod tests {
         check("ringshot run", &["not provided: <URL>", "see `ringshot run --help`"]);
         check("ringshot run u -c x", &["\"x\" is not a count", "see `ringshot run --help`"]);
         check("ringshot run u --conections 1", &["--conections", "exists: '--connections'"]);
-        check("ringshot run u -n 1 -d 1s", &["cannot be used with"]);
+        check("ringshot run u -R 5 --stages 1s:5", &["cannot be used with"]);
+        check("ringshot run u --stages 1s", &["\"1s\" is not a stage"]);
+        check("ringshot run u -4 -6", &["cannot be used with"]);
+        check("ringshot run u --bind x", &["\"x\" is not an address"]);
         check("ringshot serve --port 70000", &["70000"]);
         check("ringshot compare u --body-bytes 1", &["--body-bytes", "cannot be used with"]);
         check("ringshot run u --host tokio", &["no host is called \"tokio\"", "use thread"]);

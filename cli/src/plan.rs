@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use ringshot::driver::{DriverChoice, DriverKind, probe};
 use ringshot::load::{KeepAlive, Plan, Request, Stop, Template, Timeouts};
@@ -13,12 +12,15 @@ use ringshot::sys::affinity;
 
 use crate::args::{LoadArgs, RunArgs, ServeArgs};
 use crate::exit::Failure;
+use crate::schedule::ScheduleArgs;
 use crate::target::Target;
 use crate::warnings::Warning;
 
-/// After the end of a run, by time or by Ctrl-C, responses may arrive for this long, but no longer than their own timeout.
-/// A run of an exact number of requests that is not interrupted has no such end: it waits for all of them.
-const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// The longest body that is read into memory, in bytes.
+const BODY_BYTES_MAX: u64 = 1 << 30;
+
+/// A header field: its name and its value.
+pub(crate) type Field = (Vec<u8>, Vec<u8>);
 
 /// Something to start, and what there is to say about it first.
 #[derive(Debug)]
@@ -36,8 +38,17 @@ pub(crate) fn for_run(args: &RunArgs, target: &Target) -> Result<Prepared<Plan>,
     if target.is_loopback() && cores.len() == available.len() {
         warnings.push(Warning::SharedWithServer { cores: cores.len() });
     }
-    let stop = args.requests.map_or(Stop::after(args.duration), Stop::requests);
-    let config = Plan { host: args.host, ..load(&args.load, target, cores, driver, stop)? };
+    let schedule = &args.schedule;
+    let config = Plan {
+        host: args.host,
+        arrival: schedule.arrival()?,
+        pacing: schedule.pacing(),
+        warm_up: schedule.warmup,
+        drain: schedule.drain(args.load.timeout),
+        sources: args.network.sources(),
+        requests_per_connection: args.network.max_requests_per_connection,
+        ..load(&args.load, target, cores, driver, schedule.stop())?
+    };
     Ok(Prepared { config, warnings })
 }
 
@@ -58,7 +69,7 @@ pub(crate) fn load(
         driver,
         keep_alive,
         stop,
-        drain: args.timeout.min(DRAIN_MAX),
+        drain: ScheduleArgs::default().drain(args.timeout),
         timeouts: Timeouts { connect: args.connect_timeout, response: args.timeout },
         ..Plan::closed(template, target.peers.clone(), cores)
     })
@@ -94,10 +105,49 @@ fn choose_driver(choice: DriverChoice) -> Result<(DriverKind, Vec<Warning>), Fai
 
 fn template(args: &LoadArgs, url: &Url, keep_alive: KeepAlive) -> Result<Template, Failure> {
     let method = method(&args.method)?;
-    let headers = args.headers.iter().map(|text| header(text)).collect::<Result<Vec<_>, _>>()?;
+    let headers = headers(args)?;
     let body = args.body.as_deref().map_or(Ok(Vec::new()), body)?;
     let request = Request { method: &method, url, headers: &headers, body: &body, keep_alive };
-    Template::encode(&request).map_err(Failure::unusable)
+    let encode = if args.chunked { Template::encode_chunked } else { Template::encode };
+    encode(&request).map_err(Failure::unusable)
+}
+
+/// The fields that were asked for, and those of an authentication.
+pub(crate) fn headers(args: &LoadArgs) -> Result<Vec<Field>, Failure> {
+    let mut headers =
+        args.headers.iter().map(|text| header(text)).collect::<Result<Vec<_>, _>>()?;
+    let credentials = match (&args.user, &args.bearer) {
+        (Some(user), _) => Some(basic(&secret("--user", user)?)?),
+        (_, Some(token)) => Some(format!("Bearer {}", secret("--bearer", token)?)),
+        _ => None,
+    };
+    if let Some(credentials) = credentials {
+        let name = b"Authorization".to_vec();
+        if headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(&name)) {
+            return Err(Failure::unusable(
+                "--user and --bearer make the Authorization header: leave it out of --header",
+            ));
+        }
+        headers.push((name, credentials.into_bytes()));
+    }
+    Ok(headers)
+}
+
+/// What follows, or the first line of `@file`, so that it need not stand on the command line for all to see.
+fn secret(option: &str, text: &str) -> Result<String, Failure> {
+    let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
+    let read = fs::read_to_string(path)
+        .map_err(|error| Failure::unusable(format_args!("{option}: can't read {path}: {error}")))?;
+    Ok(read.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// RFC 7617.
+fn basic(user: &str) -> Result<String, Failure> {
+    if !user.contains(':') {
+        return Err(Failure::unusable("--user must be NAME:PASSWORD"));
+    }
+    let engine = &base64::engine::general_purpose::STANDARD;
+    Ok(format!("Basic {}", base64::Engine::encode(engine, user)))
 }
 
 fn method(text: &str) -> Result<http::Method, Failure> {
@@ -109,7 +159,7 @@ fn method(text: &str) -> Result<http::Method, Failure> {
 }
 
 /// `Name: value`; what may stand in either is the engine's to say.
-fn header(text: &str) -> Result<(Vec<u8>, Vec<u8>), Failure> {
+fn header(text: &str) -> Result<Field, Failure> {
     let wrong = || {
         Failure::unusable(format_args!("--header {text:?} is not a header: write 'Name: value'"))
     };
@@ -128,13 +178,19 @@ fn body(text: &str) -> Result<Vec<u8>, Failure> {
     match text.strip_prefix('@') {
         None => Ok(text.as_bytes().to_vec()),
         Some("-") => read_all(&mut std::io::stdin()).map_err(|e| unreadable("standard input", e)),
-        Some(path) => fs::read(path).map_err(|error| unreadable(path, error)),
+        Some(path) => fs::File::open(path)
+            .and_then(|mut file| read_all(&mut file))
+            .map_err(|error| unreadable(path, error)),
     }
 }
 
+/// At most [`BODY_BYTES_MAX`]; endless sources are refused, not read for ever.
 fn read_all(source: &mut impl Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    source.read_to_end(&mut bytes)?;
+    source.take(BODY_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > BODY_BYTES_MAX {
+        return Err(std::io::Error::other("it has more than 1 GiB"));
+    }
     Ok(bytes)
 }
 
@@ -171,6 +227,15 @@ mod tests {
         let line = body("@/no/such/file").unwrap_err().to_string();
         assert!(line.contains("--body: can't read /no/such/file"), "{line}");
         assert_eq!(read_all(&mut &b"from a pipe"[..]).unwrap(), b"from a pipe");
+    }
+
+    #[test]
+    fn credentials() {
+        assert_eq!(basic("Aladdin:open sesame").unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert!(basic("Aladdin").unwrap_err().to_string().contains("NAME:PASSWORD"));
+        let line = secret("--bearer", "@/no/such/file").unwrap_err().to_string();
+        assert!(line.contains("--bearer: can't read /no/such/file"), "{line}");
+        assert_eq!(secret("--bearer", "x").unwrap(), "x");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `ringshot run`: one load, one report.
 
-use ringshot::load::Report;
+use ringshot::load::{Report, Stop};
 
 use crate::args::{Format, RunArgs};
 use crate::exit::{Exit, Failure};
@@ -13,13 +13,17 @@ use crate::watch;
 
 /// Runs the load and prints its report; exits by whether anything succeeded.
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    let target = Target::find(&args.url)?;
+    let target = Target::find(&args.url, &args.network)?;
     let Prepared { config: plan, warnings } = plan::for_run(args, &target)?;
     let interrupts = Interrupts::install()?;
     // Only now, because the descriptors of the line above count when it asks whether there are enough.
     plan.check().map_err(Failure::unusable)?;
     warnings::print(&warnings);
-    let progress = if args.output.quiet { None } else { Progress::on_terminal(plan.stop) };
+    let progress = if args.output.quiet {
+        None
+    } else {
+        Progress::on_terminal(Stop { after: plan.length(), ..plan.stop })
+    };
     let report = watch::drive(&plan, &interrupts, progress)?;
     output::print(&render(args, &target, &report))?;
     warnings::print(&Warning::of_report(&report));

@@ -1,10 +1,11 @@
 //! Where a load goes: a URL and the addresses its host has, found before anything is sent.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 
 use ringshot::proto::url::{Url, UrlError};
 
 use crate::exit::Failure;
+use crate::network::NetworkArgs;
 
 /// A URL whose host is known.
 #[derive(Debug, Clone)]
@@ -18,9 +19,9 @@ pub(crate) struct Target {
 
 impl Target {
     /// Parses the URL and looks its host up through the system's resolver.
-    pub(crate) fn find(text: &str) -> Result<Self, Failure> {
+    pub(crate) fn find(text: &str, network: &NetworkArgs) -> Result<Self, Failure> {
         let url = Url::parse(text).map_err(|error| refused(&error))?;
-        let peers = addresses(&url.host, url.port)?;
+        let peers = network.addresses(&url.host, url.port)?;
         Ok(Self { text: text.to_owned(), url, peers })
     }
 
@@ -37,34 +38,24 @@ fn refused(error: &UrlError) -> Failure {
     }
 }
 
-fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let unknown = |reason: String| {
-        Failure::unusable(format_args!(
-            "can't find host {host:?} ({reason}): check the name, or give its address"
-        ))
-    };
-    let peers: Vec<_> =
-        (host, port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?.collect();
-    if peers.is_empty() { Err(unknown("it has no address".to_owned())) } else { Ok(peers) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn addresses_need_no_resolver() {
-        let target = Target::find("http://127.0.0.1:8080/").unwrap();
+        let find = |url| Target::find(url, &NetworkArgs::default());
+        let target = find("http://127.0.0.1:8080/").unwrap();
         assert_eq!(target.peers, [SocketAddr::from(([127, 0, 0, 1], 8080))]);
         assert!(target.is_loopback());
-        assert!(addresses("::1", 1).unwrap()[0].is_ipv6());
-        assert!(!Target::find("http://192.0.2.1/").unwrap().is_loopback());
+        assert!(find("http://[::1]:1/").unwrap().peers[0].is_ipv6());
+        assert!(!find("http://192.0.2.1/").unwrap().is_loopback());
     }
 
     #[test]
     fn what_can_not_be_reached_is_refused() {
         let check = |url: &str, part: &str| {
-            let line = Target::find(url).unwrap_err().to_string();
+            let line = Target::find(url, &NetworkArgs::default()).unwrap_err().to_string();
             assert!(line.to_lowercase().contains(part), "{url}: {line}");
         };
         check("127.0.0.1:8080", "http://");

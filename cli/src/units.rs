@@ -51,6 +51,20 @@ pub(crate) fn small_count(text: &str) -> Result<u32, String> {
     u32::try_from(count(text)?).map_err(|_| format!("{text} is more than {}", u32::MAX))
 }
 
+/// A rate a second: `50k`, `0.5`, `1.5M`, `100/s`.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let wrong = || format!("{text:?} is not a rate: write 500, 50k, 1.5M or 0.5");
+    let (number, unit) = split(text.trim().trim_end_matches("/s"));
+    let factor = match unit {
+        "" => 1.0,
+        "k" | "K" => 1e3,
+        "M" => 1e6,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Ok(number * factor)
+}
+
 /// A size in bytes: `512`, `64KiB` or `64Ki` (of 1024), `64kB` or `64k` (of 1000), and so on to G.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let factor = |unit: &str| match unit.strip_suffix('B').unwrap_or(unit) {
@@ -129,6 +143,19 @@ mod tests {
         assert!(positive_count("0").is_err());
         assert!(small_count("5G").is_err());
         assert_eq!(small_count("0"), Ok(0));
+    }
+
+    #[test]
+    fn rates() {
+        let check = |text, expected: Option<f64>| assert_eq!(rate(text).ok(), expected, "{text}");
+        check("500", Some(500.0));
+        check("50k", Some(50_000.0));
+        check("1.5M", Some(1_500_000.0));
+        check("100/s", Some(100.0));
+        check("0", Some(0.0));
+        for text in ["", "-1", "fast", "10x", "1e5", "nan"] {
+            check(text, None);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use ringshot::sys::affinity;
 
 use crate::args::{CompareArgs, Format};
 use crate::exit::{Exit, Failure};
+use crate::network::NetworkArgs;
 use crate::output::format::{counted, length, rate};
 use crate::output::{self, comparison, json};
 use crate::placement::{Placement, Server};
@@ -43,7 +44,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
         None => Some(OriginProcess::start(&placement, args.body_bytes)?),
     };
     let url = origin.as_ref().map(OriginProcess::url).or(args.url.as_deref()).unwrap_or_default();
-    let target = Target::find(url)?;
+    let target = Target::find(url, &NetworkArgs::default())?;
     let plan = round_plan(args, sides, &target, &placement)?;
     plan.check().map_err(Failure::unusable)?;
     warnings::print(&Warning::of_placement(&placement));

@@ -8,6 +8,7 @@ use super::control::{PUBLISH_EVERY, Phase};
 use super::gate::Start;
 use super::merge::CoreOutcome;
 use super::run::{BLOCK_MAX, Job};
+use super::schedule::Arrival;
 use super::worker::Worker;
 use crate::clock::Instant;
 use crate::driver::{Counters, Driver};
@@ -108,7 +109,7 @@ impl<D: Driver, P: Pace> Drive<D, P> {
         while now < end && !self.is_stopped() {
             if !measuring && now >= from {
                 measuring = true;
-                self.measure(from);
+                self.measure(self.counts_from(from, now));
                 self.shard.rouse(&mut self.worker, now);
             }
             if measuring && self.is_done(end) {
@@ -118,6 +119,14 @@ impl<D: Driver, P: Pace> Drive<D, P> {
             now = self.turn((until - now).min(BLOCK_MAX)).await?;
         }
         Ok(measuring)
+    }
+
+    /// From when on requests count, at the end of a warm-up that should have been at `from`: in a closed loop what the last turn sent still belongs to it.
+    fn counts_from(&self, from: Instant, now: Instant) -> Instant {
+        match self.job.plan.arrival {
+            Arrival::Closed => now + Duration::from_nanos(1),
+            _ => from,
+        }
     }
 
     /// Whether all that may be sent has its answer, and nothing is to come.

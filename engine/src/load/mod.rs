@@ -69,7 +69,7 @@ pub use report::{
 };
 pub use run::{RunError, run};
 pub use schedule::{Arrival, RATE_MAX, RECORDED_MAX, STAGES_MAX, Spacing, Stage};
-pub use template::{Request, Template};
+pub use template::{CHUNK_BYTES, Request, Template};
 pub use timeline::{SLOT, TIMELINE_SLOTS_MAX};
 pub use verdict::{Limit, Verdict};
 pub use worker::LATE_AFTER;

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use http::Method;
 
 use super::KeepAlive;
-use crate::proto::h1::{BodyLength, Persistence, RequestError, RequestHead, Sent};
+use crate::proto::h1::{self, BodyLength, Persistence, RequestError, RequestHead, Sent};
 use crate::proto::url::Url;
 use crate::shard::Copies;
 
 /// Most bytes of repeated requests that are kept for pipelining: what goes out in one send.
 const COPIES_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a chunk of a body of which no length is announced.
+pub const CHUNK_BYTES: usize = 16 << 10;
 
 /// A request, before it is encoded.
 #[derive(Debug)]
@@ -27,6 +30,26 @@ pub struct Request<'a> {
     pub keep_alive: KeepAlive,
 }
 
+impl Request<'_> {
+    /// The head, and what the protocol must know of it.
+    fn encode_head(&self, body: BodyLength) -> Result<(Vec<u8>, Sent), RequestError> {
+        let head = RequestHead {
+            method: self.method,
+            target: &self.url.target,
+            authority: &self.url.authority,
+            body,
+            persistence: match self.keep_alive {
+                KeepAlive::On => Persistence::KeepAlive,
+                KeepAlive::Off => Persistence::Close,
+            },
+        };
+        let fields = || self.headers.iter().map(|(name, value)| (&name[..], &value[..]));
+        let mut bytes = Vec::new();
+        let sent = head.encode(fields, &mut bytes)?;
+        Ok((bytes, sent))
+    }
+}
+
 /// One request as bytes, with what the protocol must know of it.
 #[derive(Debug, Clone)]
 pub struct Template {
@@ -40,23 +63,23 @@ impl Template {
     /// # Errors
     /// [`RequestError`] names what can't go on the wire.
     pub fn encode(request: &Request<'_>) -> Result<Self, RequestError> {
-        let head = RequestHead {
-            method: request.method,
-            target: &request.url.target,
-            authority: &request.url.authority,
-            body: match request.body.len() as u64 {
-                0 => BodyLength::None,
-                bytes => BodyLength::Known(bytes),
-            },
-            persistence: match request.keep_alive {
-                KeepAlive::On => Persistence::KeepAlive,
-                KeepAlive::Off => Persistence::Close,
-            },
+        let length = match request.body.len() as u64 {
+            0 => BodyLength::None,
+            bytes => BodyLength::Known(bytes),
         };
-        let fields = || request.headers.iter().map(|(name, value)| (&name[..], &value[..]));
-        let mut bytes = Vec::new();
-        let sent = head.encode(fields, &mut bytes)?;
+        let (mut bytes, sent) = request.encode_head(length)?;
         bytes.extend_from_slice(request.body);
+        Ok(Self { bytes: bytes.into(), sent })
+    }
+
+    /// Encodes a request whose body goes out in chunks of [`CHUNK_BYTES`], as of a stream of unknown length (RFC 9112 7.1).
+    ///
+    /// # Errors
+    /// As [`Template::encode`].
+    pub fn encode_chunked(request: &Request<'_>) -> Result<Self, RequestError> {
+        let (mut bytes, sent) = request.encode_head(BodyLength::Chunked)?;
+        request.body.chunks(CHUNK_BYTES).for_each(|chunk| h1::encode_chunk(chunk, &mut bytes));
+        bytes.extend_from_slice(b"0\r\n\r\n");
         Ok(Self { bytes: bytes.into(), sent })
     }
 
@@ -110,6 +133,13 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("\r\n\r\nbody") && post.sent().persistence == Persistence::Close);
+        let url = Url::parse("http://h/").unwrap();
+        let (method, keep_alive, body) = (Method::PUT, KeepAlive::On, &vec![b'x'; CHUNK_BYTES + 5]);
+        let request = Request { method: &method, url: &url, headers: &[], body, keep_alive };
+        let chunked = Template::encode_chunked(&request).unwrap();
+        let text = String::from_utf8_lossy(chunked.bytes()).into_owned();
+        assert!(text.contains("Transfer-Encoding: chunked\r\n\r\n4000\r\nxx"), "{text}");
+        assert!(text.ends_with("x\r\n5\r\nxxxxx\r\n0\r\n\r\n"), "{text}");
         let large = encode("http://h/", &vec![b'x'; 100_000], KeepAlive::On);
         assert_eq!(large.copies(16).count(), 1);
     }
