@@ -61,7 +61,7 @@ impl<D: Driver, P: Pace> Drive<D, P> {
         let end = length.map_or(Instant::NEVER, |length| from + length);
         let measured = self.send(start, from, end).await?;
         let stopped_at = Instant::now();
-        self.worker.give_up(end.min(stopped_at), self.job.lanes);
+        self.worker.end(end.min(stopped_at));
         let now = self.drain(stopped_at).await?;
         let ended = if end == Instant::NEVER {
             self.worker.last_end
@@ -204,11 +204,17 @@ impl<D: Driver, P: Pace> Drive<D, P> {
     /// Waits for the last responses, then cancels what is left.
     async fn drain(&mut self, mut now: Instant) -> io::Result<Instant> {
         self.job.gauge.set_phase(Phase::Draining);
-        self.shard.drain();
+        if self.is_stopped() {
+            // Who ends a run wants no more to be sent.
+            self.worker.give_up(self.job.lanes);
+            self.shard.drain();
+        }
         let deadline = now + self.job.plan.drain;
-        while !self.shard.is_idle() && now < deadline {
+        while now < deadline && !(self.shard.is_idle() && self.worker.is_drained()) {
             now = self.turn((deadline - now).min(BLOCK_MAX)).await?;
         }
+        self.worker.give_up(self.job.lanes);
+        self.shard.drain();
         self.shard.close(&mut self.worker, now);
         let bytes = self.shard.counters().bytes_received - self.before.shard.bytes_received;
         let totals = self.worker.totals(bytes);

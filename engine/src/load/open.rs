@@ -122,11 +122,16 @@ impl Open {
         self.waiting[target].pop_front()
     }
 
-    /// Gives up everything that is due before `end` and was not sent.
-    pub(super) fn give_up(&mut self, end: Instant) {
+    /// Nothing is due any more at `end` or after it.
+    pub(super) fn cut(&mut self, end: Instant) {
+        self.schedule.cut(end);
+    }
+
+    /// Gives up everything that was due and not sent.
+    pub(super) fn give_up(&mut self) {
         self.shed += self.waiting.iter().map(|waiting| waiting.len() as u64).sum::<u64>();
         self.waiting.iter_mut().for_each(VecDeque::clear);
-        while self.schedule.next_due() < end && self.schedule.take(end).is_some() {
+        while self.schedule.take(self.schedule.next_due()).is_some() {
             self.offered += 1;
             self.shed += 1;
         }
@@ -213,7 +218,8 @@ mod tests {
         let flight = open.request_for(0, &picker, at(50)).unwrap();
         // Those of 0, 10 and 20 ms were given up.
         assert_eq!((flight.index, open.shed, open.offered), (3, 3, 6));
-        open.give_up(at(100));
-        assert_eq!((open.shed, open.offered, open.is_over()), (9, 10, true));
+        open.cut(at(90));
+        open.give_up();
+        assert_eq!((open.shed, open.offered, open.is_over()), (8, 9, true));
     }
 }

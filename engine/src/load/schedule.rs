@@ -174,6 +174,7 @@ pub(super) struct Schedule {
     end: u64,
     stride: u64,
     due: Instant,
+    until: Instant,
 }
 
 /// A request that is due.
@@ -205,7 +206,8 @@ impl Schedule {
             Arrival::Recorded(times) => Times::Recorded(Arc::clone(times)),
         };
         let (index, stride) = (place as u64, cores as u64);
-        let mut schedule = Self { times, base, index, end: requests, stride, due: Instant::NEVER };
+        let (due, until) = (Instant::NEVER, Instant::NEVER);
+        let mut schedule = Self { times, base, index, end: requests, stride, due, until };
         schedule.find();
         Some(schedule)
     }
@@ -213,7 +215,15 @@ impl Schedule {
     /// One in which nothing is due.
     pub(super) fn empty() -> Self {
         let times = Times::Recorded(Arc::new([]));
-        Self { times, base: Instant::default(), index: 0, end: 0, stride: 1, due: Instant::NEVER }
+        Self {
+            times,
+            base: Instant::default(),
+            index: 0,
+            end: 0,
+            stride: 1,
+            due: Instant::NEVER,
+            until: Instant::NEVER,
+        }
     }
 
     /// When the next one is due; [`Instant::NEVER`] when there is none.
@@ -234,13 +244,22 @@ impl Schedule {
         Some(due)
     }
 
+    /// Leaves out what is due at `until` or after it.
+    pub(super) fn cut(&mut self, until: Instant) {
+        self.until = until;
+        if self.due >= until {
+            self.due = Instant::NEVER;
+        }
+    }
+
     fn find(&mut self) {
         let at = match &mut self.times {
             _ if self.index >= self.end => None,
             Times::Stages(stages) => stages.time_of(self.index),
             Times::Recorded(times) => times.get(self.index as usize).copied(),
         };
-        self.due = at.map_or(Instant::NEVER, |nanos| self.base + Duration::from_nanos(nanos));
+        let due = at.map(|nanos| self.base + Duration::from_nanos(nanos));
+        self.due = due.filter(|due| *due < self.until).unwrap_or(Instant::NEVER);
     }
 }
 
@@ -392,5 +411,8 @@ mod tests {
         assert_eq!(schedule.take(BASE), Some(Due { index: 0, at: BASE }));
         assert_eq!(schedule.take(BASE), None);
         assert_eq!(schedule.next_due(), BASE + Duration::from_millis(100));
+        schedule.cut(BASE + Duration::from_millis(300));
+        let rest = std::iter::from_fn(|| schedule.take(BASE + Duration::from_secs(1)));
+        assert_eq!(rest.count(), 2);
     }
 }

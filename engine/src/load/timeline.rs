@@ -121,20 +121,26 @@ impl Timeline {
                 }
             }
         }
+        fold_drain(&mut sum, length, seconds);
         let shown = |(place, slot): (usize, &CoreSlot)| slot.shown(place, length, seconds);
-        sum.iter().enumerate().filter_map(shown).collect()
+        sum.iter().enumerate().map(shown).collect()
+    }
+}
+
+/// What came after the end belongs to the last slot before it.
+fn fold_drain(slots: &mut Vec<CoreSlot>, length: Duration, seconds: f64) {
+    let inside = (seconds / length.as_secs_f64()).ceil().max(1.0) as usize;
+    for late in slots.split_off(inside.min(slots.len())) {
+        if let Some(last) = slots.last_mut() {
+            last.add(&late);
+        }
     }
 }
 
 impl CoreSlot {
-    /// `None` for one that begins after the end and holds nothing.
-    fn shown(&self, place: usize, length: Duration, seconds: f64) -> Option<Slot> {
+    fn shown(&self, place: usize, length: Duration, seconds: f64) -> Slot {
         let start = place as f64 * length.as_secs_f64();
-        let nothing = self.totals == Totals::default() && self.response_time.is_empty();
-        if start >= seconds && nothing {
-            return None;
-        }
-        Some(Slot {
+        Slot {
             start,
             seconds: length.as_secs_f64().min((seconds - start).max(0.0)),
             offered: self.totals.offered,
@@ -145,7 +151,7 @@ impl CoreSlot {
             p99: self.response_time.quantile_us(0.99),
             max: self.response_time.quantile_us(1.0),
             buckets: self.response_time.clone(),
-        })
+        }
     }
 }
 
@@ -172,6 +178,8 @@ mod tests {
         let slots = Timeline::merge(&[&timeline, &timeline.clone()], 3.5);
         let requests: Vec<u64> = slots.iter().map(|slot| slot.requests).collect();
         assert_eq!(requests, [14, 4, 0, 2]);
+        let shorter = Timeline::merge(&[&timeline], 2.9);
+        assert_eq!(shorter.last().map(|slot| slot.requests), Some(1));
         assert!((slots[0].p50 / 1e3 - 1.0).abs() < 0.04 && slots[1].p50 == 0.0);
         assert!((slots[3].start - 3.0).abs() < 1e-9 && (slots[3].seconds - 0.5).abs() < 1e-9);
     }

@@ -49,6 +49,8 @@ enum Stage {
     Connecting,
     /// Sends.
     Sending,
+    /// Sends what was due before the end, and nothing else.
+    Draining,
 }
 
 /// What one core counted in the measured time, besides what its recorder holds.
@@ -175,7 +177,7 @@ impl Worker {
     /// Whether requests come due by the clock, or by users.
     #[inline]
     pub(super) fn is_paced(&self) -> bool {
-        !matches!(self.source, Source::Lanes) && self.stage == Stage::Sending
+        !matches!(self.source, Source::Lanes) && self.stage != Stage::Connecting
     }
 
     /// When a request is due next that no completion brings about.
@@ -211,6 +213,9 @@ impl Worker {
 
     fn next_user(&mut self, now: Instant) -> Option<u32> {
         let Source::Users(users) = &mut self.source else { return None };
+        if self.stage != Stage::Sending {
+            return None;
+        }
         let user = users.next(now)?;
         if self.allowance.take(1) == 0 {
             users.put_back(user);
@@ -240,7 +245,7 @@ impl Worker {
                 None => false,
             },
             Source::Lanes => {
-                if self.allowance.take(1) == 0 {
+                if self.stage != Stage::Sending || self.allowance.take(1) == 0 {
                     return false;
                 }
                 let index = self.place.0 + self.place.1 * self.picked;
@@ -276,10 +281,24 @@ impl Worker {
         }
     }
 
-    /// Nothing is sent from now on: what was due before `end` is given up.
-    pub(super) fn give_up(&mut self, end: Instant, lanes: u32) {
+    /// Nothing is due from `end` on; what was before may still be sent.
+    pub(super) fn end(&mut self, end: Instant) {
+        self.stage = Stage::Draining;
         if let Source::Open(open) = &mut self.source {
-            open.give_up(end);
+            open.cut(end);
+        }
+    }
+
+    /// Whether nothing waits to be sent after the end.
+    pub(super) fn is_drained(&self) -> bool {
+        let waits = matches!(&self.source, Source::Open(open) if !open.is_over());
+        self.flights.as_ref().is_none_or(|flights| flights.unsent_in_all() == 0) && !waits
+    }
+
+    /// Gives up what was due and not sent.
+    pub(super) fn give_up(&mut self, lanes: u32) {
+        if let Source::Open(open) = &mut self.source {
+            open.give_up();
         }
         if let Some(flights) = &mut self.flights {
             for lane in 0..lanes {
@@ -476,7 +495,10 @@ impl Handler for Worker {
         if self.stage == Stage::Connecting {
             return Next::Nothing;
         }
-        let Some(flights) = &self.flights else { return self.allowance.take(room).into() };
+        let Some(flights) = &self.flights else {
+            let count = if self.stage == Stage::Sending { self.allowance.take(room) } else { 0 };
+            return count.into();
+        };
         if flights.unsent(lane) == 0 && !self.give_next(lane, now) {
             return Next::Nothing;
         }
@@ -509,7 +531,7 @@ impl Handler for Worker {
                 _ if self.stage == Stage::Connecting => true,
                 Source::Users(_) => false,
                 Source::Open(open) => !open.is_over(),
-                Source::Lanes => !self.is_spent(),
+                Source::Lanes => self.stage == Stage::Sending && !self.is_spent(),
             }
     }
 
