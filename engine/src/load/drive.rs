@@ -22,13 +22,14 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// Connections of a core that are in the making at a time before the clock starts: more could overflow a listener's backlog, and a lost SYN costs a second.
 const DIALS_MAX: u32 = 64;
 
-/// A job with its shard.
-pub(super) struct Drive<D: Driver, P> {
+/// A job with its shard, and the clock that it runs by.
+pub(super) struct Drive<D: Driver, P, C> {
     job: Job,
     shard: Shard<D>,
     worker: Worker,
     pinned: Pinned,
     pace: P,
+    clock: C,
     /// What had been counted when measuring began.
     before: Before,
     /// When the watchers are shown the next histogram.
@@ -43,24 +44,24 @@ struct Before {
     driver: Counters,
 }
 
-impl<D: Driver, P: Pace> Drive<D, P> {
-    pub(super) fn new(job: Job, shard: Shard<D>, pinned: Pinned, pace: P) -> Self {
+impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
+    pub(super) fn new(job: Job, shard: Shard<D>, pinned: Pinned, pace: P, clock: C) -> Self {
         let worker = Worker::new(&job.plan, job.place, job.lanes, job.shared.budget.clone());
         let before = Before::default();
-        Self { job, shard, worker, pinned, pace, before, publish_at: Instant::default() }
+        Self { job, shard, worker, pinned, pace, clock, before, publish_at: Instant::default() }
     }
 
     /// The whole run of this core.
     pub(super) async fn run(mut self) -> io::Result<CoreOutcome> {
         self.connect().await?;
-        let Start::At(start) = self.job.shared.start.pass(Instant::now()) else {
+        let Start::At(start) = self.job.shared.start.pass((self.clock)()) else {
             return Ok(self.outcome(Instant::default(), Instant::default()));
         };
         let from = start + self.job.plan.warm_up;
         let length = self.job.plan.length();
         let end = length.map_or(Instant::NEVER, |length| from + length);
         let measured = self.send(start, from, end).await?;
-        let stopped_at = Instant::now();
+        let stopped_at = (self.clock)();
         self.worker.end(end.min(stopped_at));
         let now = self.drain(stopped_at).await?;
         let ended = if end == Instant::NEVER {
@@ -77,7 +78,7 @@ impl<D: Driver, P: Pace> Drive<D, P> {
     /// Opens the connections, a few at a time; what can't be connected now is tried again when there is something to send.
     async fn connect(&mut self) -> io::Result<()> {
         let (lanes, mut next) = (self.job.lanes_first(), 0);
-        let mut now = Instant::now();
+        let mut now = (self.clock)();
         let deadline = now + self.job.plan.timeouts.connect;
         while now < deadline && !self.is_stopped() {
             let failed = self.worker.tallies().connect_failures;
@@ -147,10 +148,10 @@ impl<D: Driver, P: Pace> Drive<D, P> {
             max_block
         } else {
             // Spinning is blocking for no time, over and over.
-            (due - (Instant::now() + self.job.plan.pacing.spin)).min(max_block)
+            (due - ((self.clock)() + self.job.plan.pacing.spin)).min(max_block)
         };
         let block = self.pace.block_max(block);
-        let mut now = self.shard.turn(block, &mut self.worker, &mut Instant::now)?;
+        let mut now = self.shard.turn(block, &mut self.worker, &mut self.clock)?;
         if self.worker.is_paced() {
             now = self.send_due();
         }
@@ -161,7 +162,7 @@ impl<D: Driver, P: Pace> Drive<D, P> {
 
     /// Sends what is due, and returns the time.
     fn send_due(&mut self) -> Instant {
-        let now = Instant::now();
+        let now = (self.clock)();
         let Self { shard, worker, .. } = self;
         while let Some(lane) = worker.next_lane(now, |lane| shard.is_ready(lane)) {
             shard.rouse_lane(lane, worker, now);

@@ -41,6 +41,8 @@ mod recorder;
 mod report;
 mod run;
 mod schedule;
+#[cfg(test)]
+mod simulated;
 mod sockets;
 pub mod statistics;
 mod template;

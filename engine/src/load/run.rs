@@ -144,7 +144,7 @@ pub(super) struct Job {
     pub(super) lanes: u32,
     pub(super) plan: Plan,
     /// The ring's, if the driver is `io_uring`.
-    tier: Tier,
+    pub(super) tier: Tier,
     pub(super) shared: Arc<Shared>,
     pub(super) gauge: Arc<CoreGauge>,
 }
@@ -189,11 +189,11 @@ impl Job {
         let (core, kind) = (self.core, self.plan.driver);
         let shard = driver.and_then(|driver| Shard::new(driver, self.config()));
         let shard = shard.map_err(|source| RunError::Open { driver: kind, core, source })?;
-        let driven = Drive::new(self, shard, pinned, pace).run().await;
+        let driven = Drive::new(self, shard, pinned, pace, Instant::now).run().await;
         driven.map_err(|source| RunError::Lost { driver: kind, core, source })
     }
 
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         let plan = &self.plan;
         let mix = &plan.mix;
         let pipeline = match plan.keep_alive {

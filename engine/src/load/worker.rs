@@ -385,8 +385,8 @@ impl Worker {
             _ => Ok(()),
         };
         match judged {
-            Ok(()) => self.record(response.status, &sample),
-            Err(unexpected) if self.measures(sample.intended) => {
+            Ok(()) => self.record(response.status, flight.intended, &sample),
+            Err(unexpected) if self.measures(flight.intended) => {
                 self.errors += 1;
                 self.last_end = now;
                 self.recorder.record_unexpected(unexpected.what, || unexpected.example, &sample);
@@ -398,9 +398,10 @@ impl Worker {
         self.free(lane, think, now);
     }
 
+    /// Records a response to a request that was due, or in a closed loop given to its lane, at `due`.
     #[inline]
-    fn record(&mut self, status: u16, sample: &Sample) {
-        if self.measures(sample.intended) {
+    fn record(&mut self, status: u16, due: Instant, sample: &Sample) {
+        if self.measures(due) {
             self.responses += 1;
             self.last_end = sample.done;
             self.recorder.record(status, sample);
@@ -558,7 +559,7 @@ impl Handler for Worker {
             return;
         }
         let Response { sent, first_byte, status } = response;
-        self.record(status, &Sample { name: 0, intended: sent, sent, first_byte, done: now });
+        self.record(status, sent, &Sample { name: 0, intended: sent, sent, first_byte, done: now });
     }
 
     fn handle_failure(&mut self, lane: u32, failure: Failure, sent: Option<Instant>, now: Instant) {
@@ -566,25 +567,21 @@ impl Handler for Worker {
             self.handle_dial_failure(lane, failure, now);
             return;
         };
-        let flight = match &mut self.flights {
-            Some(flights) => flights.end(lane).unwrap_or_default(),
-            None => Flight::default(),
-        };
+        let unbooked = Flight { intended: sent, ..Flight::default() };
+        let booked = self.flights.as_mut().and_then(|flights| flights.end(lane));
+        let flight = booked.unwrap_or(unbooked);
         if let Some(check) = self.checks.get_mut(lane as usize) {
             *check = Check::default();
         }
         let sample = self.sample(&flight, sent, now, now);
-        self.record_failure(&failure, sample.name, sample.intended, Some(&sample), now);
+        self.record_failure(&failure, sample.name, flight.intended, Some(&sample), now);
         let think = self.mix.requests.get(flight.request as usize).map(|request| request.think);
         self.free(lane, think.unwrap_or_default(), now);
     }
 
     fn handle_unsent(&mut self, lane: u32, sent: Instant) {
         let flight = self.flights.as_mut().and_then(|flights| flights.end(lane));
-        let due = match flight {
-            Some(flight) if matches!(self.source, Source::Open(_)) => flight.intended,
-            _ => sent,
-        };
+        let due = flight.map_or(sent, |flight| flight.intended);
         // What the warm-up sent is nobody's loss, and no part of the budget.
         if !self.measures(due) && flight.is_none() {
             return;
