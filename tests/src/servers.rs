@@ -253,6 +253,8 @@ impl Nginx {
                 access_log access.log line;
                 log_format detail '$arg_id $request_method $status $connection $connection_requests';
                 access_log detail.log detail;
+                log_format address '$remote_addr';
+                access_log address.log address;
                 sendfile on; if_modified_since before; default_type application/octet-stream;
                 keepalive_requests {keepalive_requests}; keepalive_timeout {keepalive_timeout};
                 client_max_body_size 10m; client_body_buffer_size 1m;
