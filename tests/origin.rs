@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use ringshot::origin::{Config, Counters, Origin};
+use ringshot::sys::socket::reset_on_close;
 use ringshot_tests::client::Client;
 use ringshot_tests::load::{RUN_MAX, drivers, next_core};
 use ringshot_tests::watch::wait_until;
@@ -353,6 +354,21 @@ fn nothing_is_kept_for_a_client_that_has_gone() {
             drop(client);
             check_counters(origin, |now| now.open == 0 && now.in_progress == 0);
         }
+    });
+}
+
+/// A request and a reset right behind it, so that most origins see both at once.
+#[test]
+fn nothing_is_kept_for_a_client_that_asked_and_reset() {
+    on_each(plain, |origin| {
+        let mut clients: Vec<Client> =
+            (0..200).map(|_| Client::connect(origin.address())).collect();
+        check_counters(origin, |now| now.open == 200);
+        for mut client in clients.drain(..) {
+            reset_on_close(client.0.get_ref()).expect("a socket");
+            client.ask("GET", "/hang", "\r\n");
+        }
+        check_counters(origin, |now| now.open == 0 && now.in_progress == 0);
     });
 }
 

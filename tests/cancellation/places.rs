@@ -63,7 +63,7 @@ impl Places {
     pub(super) fn open() -> Arc<Self> {
         let (listener, fillers) = full_listener();
         let full = listener.local_addr().unwrap();
-        let driver = DriverKind::Epoll;
+        let driver = DriverKind::IoUring;
         let origin = Origin::start(&Config { driver, ..Config::on_loopback() }).unwrap();
         Arc::new(Self { origin, _full: listener, _fillers: fillers, full })
     }

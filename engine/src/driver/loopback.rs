@@ -424,4 +424,101 @@ mod tests {
             assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET), "{name}");
         });
     }
+
+    /// A connected pair of Unix sockets, whose end reads like any other.
+    fn unix_pair() -> (OwnedFd, TcpStream) {
+        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        (near.into(), OwnedFd::from(far).into())
+    }
+
+    /// What a receive brought so far, and its end.
+    #[derive(Default)]
+    struct Reading {
+        bytes: Vec<u8>,
+        end: Option<End>,
+    }
+
+    impl Reading {
+        /// One turn, as a shard's: whatever but the end ends the receive, it is asked for again.
+        fn turn(&mut self, driver: &mut dyn Driver, completions: u32) {
+            let mut told = Vec::new();
+            turn(driver, completions, &mut told);
+            for completion in told {
+                let over = match completion.event {
+                    Event::Received(lent, armed) => {
+                        self.bytes.extend_from_slice(driver.bytes(&lent));
+                        driver.give_back(lent);
+                        armed == Armed::No
+                    }
+                    Event::ReceiveEnded(End::Starved | End::Stopped) => true,
+                    Event::ReceiveEnded(end) => {
+                        self.end = Some(end);
+                        false
+                    }
+                    other => panic!("{other:?}"),
+                };
+                if over {
+                    driver.try_submit(SLOT, Op::Receive(Window::Stream)).unwrap();
+                }
+            }
+        }
+    }
+
+    /// Bytes, and the end behind them, that come before the receive is looked at.
+    fn check_end(pair: fn() -> (OwnedFd, TcpStream), end: impl Fn(&TcpStream), expected: End) {
+        for turns in [0, 1, 2] {
+            check_with(pair, |name, driver, mut far| {
+                let mut reading = Reading::default();
+                driver.try_submit(SLOT, Op::Receive(Window::Stream)).unwrap();
+                reading.turn(driver, 0);
+                far.write_all(b"first ").unwrap();
+                (0..turns).for_each(|_| reading.turn(driver, 0));
+                far.write_all(b"last").unwrap();
+                end(&far);
+                drop(far);
+                let start = Instant::now();
+                while reading.end.is_none() && start.elapsed() < Duration::from_secs(5) {
+                    reading.turn(driver, 1);
+                }
+                assert_eq!(reading.end, Some(expected), "{name}, after {turns} turns");
+                assert_eq!(reading.bytes, b"first last", "{name}, after {turns} turns");
+            });
+        }
+    }
+
+    #[test]
+    fn the_end_behind_bytes_is_told() {
+        let reset = |far: &TcpStream| socket::reset_on_close(far).unwrap();
+        check_end(pair, reset, End::Failed(Errno(libc::ECONNRESET)));
+        check_end(pair, |_| {}, End::Eof);
+        check_end(unix_pair, |_| {}, End::Eof);
+    }
+
+    /// What is queued names a place in the ring's file table: the place must not change hands before.
+    #[test]
+    fn a_quiet_send_goes_out_on_its_own_socket_though_the_slot_is_used_again_at_once() {
+        check(|name, driver, mut far| {
+            let template = driver.register(b"answer".as_slice().into()).unwrap();
+            let span = Span { template, start: 0, bytes: 6 };
+            driver.try_submit(SLOT, Op::Send { span, confirm: Confirm::OnFailure }).unwrap();
+            driver.try_submit(SLOT, Op::Close).unwrap();
+            let mut told = Vec::new();
+            while driver.reap(&mut told) > 0 {}
+            if told.is_empty() {
+                assert_eq!(event(driver, &mut told), "Closed", "{name}");
+            }
+            let (near, mut other) = pair();
+            driver.try_submit(SLOT.next(), Op::Adopt { socket: near }).unwrap();
+            driver.try_submit(SLOT.next(), Op::Send { span, confirm: Confirm::Always }).unwrap();
+            told.clear();
+            assert_eq!(event(driver, &mut told), "Sent", "{name}");
+            driver.try_submit(SLOT.next(), Op::Close).unwrap();
+            assert_eq!(event(driver, &mut told), "Closed", "{name}");
+            for (end, socket) in [("closed", &mut far), ("next", &mut other)] {
+                let mut seen = String::new();
+                socket.read_to_string(&mut seen).unwrap();
+                assert_eq!(seen, "answer", "{name}: {end}");
+            }
+        });
+    }
 }

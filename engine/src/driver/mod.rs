@@ -16,7 +16,7 @@
 //!    slot's generation, after all others, and none after it. `Adopt`, `Stop` and quiet sends have no completion of their own when all is well.
 //! 2. **Completions come in any order** between slots, and between the sends and receives of one slot. A quiet send's failure may come after the response.
 //! 3. **Any piece may be partial.** A receive brings one byte or many; a discard fewer than asked. A send is whole or failed, and says how much of it went out.
-//! 4. **A receive may end at any time** ([`Armed::No`], [`End::Starved`]); the caller asks again. `Eof` and `Failed` are final.
+//! 4. **A receive may end at any time** ([`Armed::No`], [`End::Starved`], [`End::Stopped`]); the caller asks again. `Eof` and `Failed` are final.
 //! 5. **Lent bytes** belong to the caller until [`Driver::give_back`]; each `Lent` is given back once, and before the next `wait` if the caller can, since
 //!    buffers are few.
 //! 6. **Memory lent to the kernel** is owned by the driver: templates and buffers live as long as the driver, and the ring is closed before they are freed.

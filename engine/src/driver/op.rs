@@ -147,7 +147,7 @@ pub enum End {
     Eof,
     /// No buffer was free; ask again once buffers have been given back.
     Starved,
-    /// It was stopped or cancelled.
+    /// It was stopped, by the caller or because the driver begins anew; ask again to go on.
     Stopped,
     /// The connection failed.
     Failed(Errno),

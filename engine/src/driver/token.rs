@@ -54,9 +54,11 @@ pub enum Kind {
     BytesQuiet = 10,
     /// A wake from another thread; of no slot.
     Wake = 11,
+    /// A poll for the end of a connection.
+    Sentry = 12,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind::Connect,
     Kind::Send,
     Kind::SendQuiet,
@@ -69,6 +71,7 @@ const KINDS: [Kind; 12] = [
     Kind::Bytes,
     Kind::BytesQuiet,
     Kind::Wake,
+    Kind::Sentry,
 ];
 
 /// Slot and kind in 64 bits: index in the low 32, then 24 of generation, then 8 of kind.

@@ -14,7 +14,7 @@
 //! While requests are in flight the thread is in our driver most of the time, and glommio reads its rings and timers only when no task is ready or its preemption timer fires, which is
 //! after 100 ms (a shorter one is no way out: glommio 0.9 goes to sleep over tasks that are ready if it fires too soon). So a turn blocks for [`BLOCK_MAX`] at most, and every [`LOOK_EVERY`]
 //! the task waits for a timer that is due at once, which makes glommio look. A timer, a channel or a file of the same executor is served within [`LOOK_EVERY`] + [`BLOCK_MAX`] + one turn (tens of
-//! microseconds), below 1 ms; a task that is ready already waits for [`BLOCK_MAX`] and a turn. Where others used the thread since the last turn, the next one does not block at all. Tasks that
+//! microseconds), below 1 ms while nobody else uses the core; a task that is ready already waits for [`BLOCK_MAX`] and a turn. Where others used the thread since the last turn, the next one does not block at all. Tasks that
 //! are ready all the time keep glommio from looking, with a shard or without: then the shard only yields to them. `benches/` measures it: `wake_latency`.
 //!
 //! # Sleep
@@ -51,7 +51,7 @@ use crate::sys::process;
 /// The longest that a turn blocks in the driver while requests are in flight.
 const BLOCK_MAX: Duration = Duration::from_micros(100);
 /// How often glommio is made to look at its rings, timers and channels while a shard is busy. A look costs mostly three system calls; 30 us of CPU on a loaded 6.18 machine.
-const LOOK_EVERY: Duration = Duration::from_micros(800);
+const LOOK_EVERY: Duration = Duration::from_micros(500);
 /// When a timer is due that is due at once: not before it is started, and before glommio has come to look.
 const AT_ONCE: Duration = Duration::from_micros(1);
 /// The part of the time that waiting for looks may take: one of so many.

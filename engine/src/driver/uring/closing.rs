@@ -14,7 +14,8 @@ impl Uring {
         if entry.sending {
             self.outboxes.forget_waiting(slot);
         }
-        if entry.idle() {
+        // What was queued quietly goes out first: its place in the file table is the next socket's after this.
+        if entry.idle() && entry.quiet_batch != self.batch {
             entry.set_closing();
             self.finish_close(slot);
             return Ok(());

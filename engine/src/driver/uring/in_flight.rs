@@ -3,13 +3,15 @@
 //! Invariants:
 //! 1. `pending` counts the operations whose last completion has not been reaped; quiet sends of templates are not among them.
 //! 2. An entry is freed, and its socket closed, only when `pending` is zero: no completion of a live operation finds its slot in other hands.
-//! 3. `address` lives from the connect's submission until its completion.
+//! 3. A queued entry names its socket by place: none is freed while a quiet send of its own may not have been submitted.
+//! 4. `address` lives from the connect's submission until its completion.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use socket2::SockAddr;
 
+use super::sentry::Sentry;
 use crate::driver::{Kind, Slot};
 use crate::sys::socket;
 
@@ -20,9 +22,12 @@ pub(super) struct Entry {
     pending: u32,
     /// The receive or discard in flight.
     pub(super) receive: Option<Kind>,
+    pub(super) sentry: Sentry,
     pub(super) socket: Option<OwnedFd>,
     address: Option<Box<SockAddr>>,
     closing: bool,
+    /// The batch that its last quiet send was queued in.
+    pub(super) quiet_batch: u64,
     /// Bytes of the caller's are being sent: later sends wait behind them (see `outbox`).
     pub(super) sending: bool,
 }

@@ -9,7 +9,9 @@ mod in_flight;
 mod outbox;
 mod prep;
 mod reaping;
+mod receiving;
 mod sending;
+mod sentry;
 mod setup;
 mod waking;
 
@@ -27,7 +29,6 @@ pub use setup::{Config, Descriptors, Tier};
 
 use super::{
     Alarm, Completion, Counters, Driver, Full, Kind, Lent, Op, Slot, TemplateId, Token, Wait,
-    Window,
 };
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket::Blocking;
@@ -35,17 +36,14 @@ use buf_ring::BufRing;
 use in_flight::{Entry, InFlight};
 use outbox::Outboxes;
 use prep::Target;
+use sentry::Sentries;
 
-/// Size of a buffer for [`Window::Stream`] and [`Window::Once`].
+/// Size of a buffer for [`Stream`](super::Window::Stream) and [`Once`](super::Window::Once).
 pub const SMALL_BUFFER_BYTES: u32 = 4096;
-/// Size of a buffer for [`Window::Bulk`].
+/// Size of a buffer for [`Bulk`](super::Window::Bulk).
 pub const LARGE_BUFFER_BYTES: u32 = 256 << 10;
-/// Buffers for [`Window::Bulk`], made at the first use.
-const LARGE_BUFFERS: u16 = 16;
 /// Small buffers: twice the slots that are used, within this range, so that a turn in which every connection answers finds enough.
 const SMALL_BUFFERS: std::ops::RangeInclusive<u32> = 256..=4096;
-/// The most that one discard asks for.
-const DISCARD_BYTES_MAX: u64 = 1 << 30;
 
 const SMALL: u16 = 0;
 const LARGE: u16 = 1;
@@ -63,6 +61,9 @@ pub struct Uring {
     wakes: Option<EventFd>,
     /// The kernel has stopped to tell wakes.
     deaf: bool,
+    sentries: Sentries,
+    /// Counts the times that all of the queue was submitted; from one on.
+    batch: u64,
     /// Slots that are being closed and whose cancellation is over: nothing of them should be pending.
     lingering: Vec<Slot>,
     alarm: Option<EventFd>,
@@ -117,6 +118,8 @@ impl Uring {
             outboxes: Outboxes::new(slots),
             wakes: None,
             deaf: false,
+            sentries: Sentries::default(),
+            batch: 1,
             lingering: Vec::new(),
             alarm: None,
             attention: false,
@@ -137,7 +140,7 @@ impl Uring {
     /// Queues an entry, submitting what is queued if there is no room. `Err` if there is none even then.
     #[inline]
     fn push(&mut self, entry: &squeue::Entry) -> Result<(), ()> {
-        // SAFETY: every entry comes from `prep` with memory that outlives it: templates, buffer rings and boxed addresses (in_flight, invariants 2 and 3).
+        // SAFETY: every entry comes from `prep` with memory that outlives it: templates, buffer rings and boxed addresses (in_flight, invariants 2 and 4).
         if unsafe { self.ring.submission().push(entry) }.is_ok() {
             return Ok(());
         }
@@ -174,62 +177,6 @@ impl Uring {
         }
     }
 
-    fn receive(&mut self, slot: Slot, window: Window) -> Result<(), ()> {
-        if window == Window::Bulk {
-            self.ensure_large();
-        }
-        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
-        let target = Self::target(self.descriptors, slot, entry);
-        let (kind, sqe) = match window {
-            Window::Stream if self.tier >= Tier::Multishot => {
-                (Kind::Stream, prep::stream(target, SMALL))
-            }
-            Window::Stream | Window::Once => {
-                (Kind::Once, prep::once(target, SMALL, SMALL_BUFFER_BYTES))
-            }
-            Window::Bulk if self.large.is_some() => {
-                (Kind::Bulk, prep::once(target, LARGE, LARGE_BUFFER_BYTES))
-            }
-            Window::Bulk => (Kind::Once, prep::once(target, SMALL, SMALL_BUFFER_BYTES)),
-        };
-        self.push(&sqe.user_data(Token { slot, kind }.pack()))?;
-        self.started(slot, Some(kind));
-        Ok(())
-    }
-
-    /// Makes the large buffers at their first use; without memory for them the small ones do.
-    fn ensure_large(&mut self) {
-        if self.large.is_none() {
-            self.counters.system_calls += 1;
-            self.large = BufRing::register(
-                &self.ring,
-                LARGE,
-                (LARGE_BUFFERS, LARGE_BUFFERS),
-                LARGE_BUFFER_BYTES,
-            )
-            .ok();
-        }
-    }
-
-    fn discard(&mut self, slot: Slot, bytes: u64) -> Result<(), ()> {
-        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
-        let target = Self::target(self.descriptors, slot, entry);
-        let sqe = prep::discard(target, bytes.min(DISCARD_BYTES_MAX) as u32);
-        self.push(&sqe.user_data(Token { slot, kind: Kind::Discard }.pack()))?;
-        self.started(slot, Some(Kind::Discard));
-        Ok(())
-    }
-
-    fn stop(&mut self, slot: Slot) -> Result<(), ()> {
-        let Some(kind) = self.in_flight.live(slot).and_then(|entry| entry.receive) else {
-            return Ok(());
-        };
-        let sqe = prep::cancel(Token { slot, kind }.pack());
-        self.push(&sqe.user_data(Token { slot, kind: Kind::Cancel }.pack()))?;
-        self.started(slot, None);
-        Ok(())
-    }
-
     /// Takes a socket over; `false` if the slot is taken or the file table refuses.
     fn occupy(&mut self, slot: Slot, socket: OwnedFd) -> bool {
         if self.descriptors == Descriptors::Fixed {
@@ -242,14 +189,6 @@ impl Uring {
         // Slots are numbered from below: the index tells how many are used at once.
         self.small.provide((slot.index + 1).saturating_mul(2));
         self.in_flight.occupy(slot, socket).is_ok()
-    }
-
-    fn accept(&mut self, slot: Slot) -> Result<(), ()> {
-        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
-        let target = Self::target(self.descriptors, slot, entry);
-        self.push(&prep::accept(target).user_data(Token { slot, kind: Kind::Accept }.pack()))?;
-        self.started(slot, None);
-        Ok(())
     }
 
     /// Connects the socket, or tells at the next reap why it can't.
@@ -346,7 +285,7 @@ impl Driver for Uring {
         self.counters.system_calls += 1;
         self.counters.waits += 1;
         let entered = self.ring.submitter().submit_with_args(want as usize, &args);
-        self.note_executed();
+        self.note_submitted();
         match entered {
             Ok(_) => Ok(()),
             // ETIME: time is up. EINTR: a signal. EBUSY, EAGAIN, ENOMEM: reap, then try again.

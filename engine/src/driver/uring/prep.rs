@@ -67,6 +67,11 @@ pub(super) fn poll_counter(counter: RawFd) -> Entry {
     opcode::PollAdd::new(Fd(counter), libc::POLLIN as u32).multi(true).build()
 }
 
+/// Tells once when the connection has failed or both of its sides are closed, which polls always tell (poll(2)).
+pub(super) fn poll_end(target: Target) -> Entry {
+    on!(target, fd => opcode::PollAdd::new(fd, (libc::POLLERR | libc::POLLHUP) as u32).build())
+}
+
 /// A receive that repeats, into buffers of `group` (6.0).
 pub(super) fn stream(target: Target, group: u16) -> Entry {
     on!(target, fd => opcode::RecvMulti::new(fd, group).build())

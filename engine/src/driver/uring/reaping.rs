@@ -4,6 +4,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use io_uring::cqueue;
 
+use super::sentry::Sentry;
 use super::{LARGE, SMALL, Uring};
 use crate::driver::{Armed, Completion, End, Event, Kind, Lent, REAP_MAX, Slot, Token};
 use crate::sys::Errno;
@@ -44,6 +45,7 @@ impl Uring {
             Kind::Stream | Kind::Once | Kind::Bulk => self.handle_receive(slot, kind, cqe, into),
             Kind::Accept => self.handle_accept(slot, cqe, into),
             Kind::Bytes | Kind::BytesQuiet => self.handle_sent(slot, kind, cqe.result(), into),
+            Kind::Sentry => self.handle_sentry(slot, cqe.result()),
             Kind::Wake => self.handle_wake(cqueue::more(cqe.flags())),
             _ => self.handle_single(slot, kind, cqe.result(), into),
         }
@@ -66,10 +68,16 @@ impl Uring {
             bytes: result.max(0) as u32,
         });
         let armed = if cqueue::more(flags) { Armed::Yes } else { Armed::No };
-        let closing = self.in_flight.live(slot).is_none_or(|entry| entry.closing());
+        let (closing, sentry) = self
+            .in_flight
+            .live(slot)
+            .map_or((true, Sentry::Nobody), |entry| (entry.closing(), entry.sentry));
         match lent {
             Some(lent) if result > 0 && !closing => {
                 into.push(Completion { slot, event: Event::Received(lent, armed) });
+                if armed == Armed::Yes && sentry == Sentry::Nobody {
+                    self.want_sentry(slot);
+                }
             }
             // Late, or an end that took a buffer along: the slot may have gone on, the buffer has not.
             Some(lent) => self.take_back(lent),

@@ -32,6 +32,7 @@ impl Uring {
         let sqe = prep::send(target, bytes.as_ptr(), span.bytes);
         match confirm {
             Confirm::OnFailure => {
+                entry.quiet_batch = self.batch;
                 let token = Token { slot, kind: Kind::SendQuiet }.pack();
                 self.push(&prep::quiet(sqe).user_data(token))
             }
@@ -194,10 +195,11 @@ impl Uring {
         self.ended(slot, false);
     }
 
-    /// After an enter: quiet sends are over, if it took all that was queued.
+    /// After an enter: if it took all that was queued, quiet sends of bytes are over, and those of templates name no socket any more.
     #[inline]
-    pub(super) fn note_executed(&mut self) {
-        if self.outboxes.is_unnoted() && self.ring.submission().is_empty() {
+    pub(super) fn note_submitted(&mut self) {
+        if self.ring.submission().is_empty() {
+            self.batch += 1;
             self.outboxes.note_executed();
         }
     }
@@ -224,6 +226,7 @@ impl Uring {
             (self.deaf, self.attention) = (true, true);
         }
         self.end_lingering();
+        self.attend_sentries();
         let mut told = std::mem::take(&mut self.told);
         for slot in std::mem::take(&mut self.outboxes.stalled) {
             self.retry(slot, &mut told);
@@ -232,7 +235,7 @@ impl Uring {
             self.counters.system_calls += 1;
             // An error here shows as entries that are not taken.
             let _ = self.ring.submit();
-            self.note_executed();
+            self.note_submitted();
             let stuck = self.outboxes.is_unnoted();
             while self.reap_some(&mut told) > 0 {}
             if stuck || self.outboxes.is_settling() {
