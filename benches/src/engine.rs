@@ -63,6 +63,16 @@ impl Engine {
         self.template().bytes().to_vec()
     }
 
+    /// A closed loop, to be changed.
+    ///
+    /// # Errors
+    /// If the host has no address.
+    pub fn plan(&self) -> Outcome<Plan> {
+        let peers = (self.url.host.as_str(), self.url.port).to_socket_addrs()?.collect();
+        let plan = Plan::closed(self.template(), peers, vec![self.core]);
+        Ok(Plan { keep_alive: self.keep_alive, ..plan })
+    }
+
     /// One run.
     ///
     /// # Errors
@@ -76,17 +86,8 @@ impl Engine {
         warm_up: Duration,
         duration: Duration,
     ) -> Outcome<Report> {
-        let peers = (self.url.host.as_str(), self.url.port).to_socket_addrs()?.collect();
-        let plan = Plan {
-            connections,
-            pipeline,
-            driver,
-            host,
-            keep_alive: self.keep_alive,
-            stop: Stop::after(duration),
-            warm_up,
-            ..Plan::closed(self.template(), peers, vec![self.core])
-        };
+        let stop = Stop::after(duration);
+        let plan = Plan { connections, pipeline, driver, host, stop, warm_up, ..self.plan()? };
         let report = run(&plan, &Control::new())?;
         if report.errors > 0 {
             return Err(format!("requests failed: {:?}", report.error_examples).into());

@@ -13,5 +13,6 @@ pub mod heap;
 pub mod local;
 pub mod nginx;
 pub mod peers;
+pub mod rated;
 pub mod server;
 pub mod tokio_side;

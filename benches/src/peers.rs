@@ -79,6 +79,53 @@ pub fn oha(core: usize, url: &str, connections: u32, duration: Duration) -> Run<
     })
 }
 
+/// oha or hey at a rate, on one core.
+#[must_use]
+pub fn paced(
+    program: &'static str,
+    core: usize,
+    url: &str,
+    connections: u32,
+    rate: u32,
+    duration: Duration,
+) -> Run<'static> {
+    let seconds = format!("{}s", duration.as_secs().max(1));
+    // hey takes a rate a worker, and does not keep within a second's fraction of it.
+    let rate = if program == "hey" { rate / connections } else { rate };
+    let plain: &[&str] =
+        if program == "oha" { &["--no-tui", "--output-format", "json"] } else { &[] };
+    let mut arguments = vec!["-z".to_owned(), seconds, "-c".to_owned(), connections.to_string()];
+    arguments.extend(["-q".to_owned(), rate.to_string()]);
+    arguments.extend(plain.iter().map(ToString::to_string));
+    arguments.push(url.to_owned());
+    let environment = [("TOKIO_WORKER_THREADS", "1"), ("GOMAXPROCS", "1")];
+    Box::new(move || {
+        let (text, user, system) = run_on(core, program, &arguments, &environment)?;
+        let (rate, requests) = match program {
+            "oha" => oha_summary(&text)?,
+            _ => {
+                let rate = number_after(&text, "Requests/sec:")?;
+                (rate, rate * number_after(&text, "Total:")?)
+            }
+        };
+        Ok(Score {
+            rate,
+            cpu_us: (user + system) * 1e6 / requests,
+            user_us: user * 1e6 / requests,
+            ..Score::default()
+        })
+    })
+}
+
+/// Requests a second, and requests.
+fn oha_summary(text: &str) -> Outcome<(f64, f64)> {
+    let result: serde_json::Value = serde_json::from_str(text)?;
+    let figure =
+        |name: &str| result["summary"][name].as_f64().ok_or("oha's result has another shape");
+    let rate = figure("requestsPerSec")?;
+    Ok((rate, rate * figure("total")?))
+}
+
 /// Runs a program pinned to `core`; its output and its CPU seconds, user and system.
 fn run_on(
     core: usize,

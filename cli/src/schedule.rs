@@ -38,6 +38,9 @@ pub(crate) struct ScheduleArgs {
     /// Watch the clock for this long before a request is due, instead of sleeping
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
     pub(crate) spin: Duration,
+    /// Let requests leave up to this late, several at once: less CPU, less precision
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
+    pub(crate) slack: Duration,
     /// Send for this long before the clock starts, measured apart
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
     pub(crate) warmup: Duration,
@@ -97,6 +100,7 @@ impl ScheduleArgs {
             (self.arrival != Spread::Constant, "--arrival"),
             (self.shed_after.is_some(), "--shed-after"),
             (!self.spin.is_zero(), "--spin"),
+            (!self.slack.is_zero(), "--slack"),
         ];
         match needs_rate.into_iter().find(|(given, _)| *given) {
             Some((_, option)) => Err(Failure::unusable(format_args!(
@@ -107,7 +111,7 @@ impl ScheduleArgs {
     }
 
     pub(crate) fn pacing(&self) -> Pacing {
-        Pacing { spin: self.spin, shed_after: self.shed_after }
+        Pacing { spin: self.spin, slack: self.slack, shed_after: self.shed_after }
     }
 
     /// How long to wait for the last responses, whose own timeout is `response`.

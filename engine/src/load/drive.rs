@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::control::{PUBLISH_EVERY, Phase};
 use super::gate::Start;
 use super::merge::CoreOutcome;
+use super::plan::Pacing;
 use super::run::{BLOCK_MAX, Job};
 use super::schedule::Arrival;
 use super::worker::Worker;
@@ -147,8 +148,9 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         let block = if due == Instant::NEVER {
             max_block
         } else {
+            let Pacing { spin, slack, .. } = self.job.plan.pacing;
             // Spinning is blocking for no time, over and over.
-            (due - ((self.clock)() + self.job.plan.pacing.spin)).min(max_block)
+            (due + slack - ((self.clock)() + spin)).min(max_block)
         };
         let block = self.pace.block_max(block);
         let mut now = self.shard.turn(block, &mut self.worker, &mut self.clock)?;

@@ -62,7 +62,7 @@ pub use mix::{
 };
 pub use plan::{
     CONNECTIONS_MAX, DURATION_MAX, Invalid, KeepAlive, PIPELINE_MAX, Pacing, Plan, PlanError,
-    SPIN_MAX, Stop, Timeouts,
+    SLACK_MAX, SPIN_MAX, Stop, Timeouts,
 };
 pub use recorder::{CLASSES, Recorder, Sample, Stamps};
 pub use report::{

@@ -22,6 +22,9 @@ pub const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The longest that a core spins before a request is due.
 pub const SPIN_MAX: Duration = Duration::from_millis(1);
 
+/// The longest that a request may be held back for company.
+pub const SLACK_MAX: Duration = Duration::from_millis(100);
+
 /// When a run stops sending: whichever comes first. A schedule that has come to its end stops it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stop {
@@ -110,6 +113,8 @@ pub struct Plan {
 pub struct Pacing {
     /// How long before a request is due the core stops sleeping and watches the clock, at most [`SPIN_MAX`]; zero to sleep until it is due.
     pub spin: Duration,
+    /// How late a request may leave so that several go out at once, at most [`SLACK_MAX`]: less CPU, less precision. Zero to send each when it is due.
+    pub slack: Duration,
     /// A request that found no connection this long after it was due is given up and counted as shed; `None` to send all, however late.
     pub shed_after: Option<Duration>,
 }
@@ -268,6 +273,9 @@ pub enum Invalid {
     /// A spin beyond the limit.
     #[error("the time to spin must be at most {SPIN_MAX:?}")]
     Spin,
+    /// A slack beyond the limit.
+    #[error("the slack must be at most {SLACK_MAX:?}")]
+    Slack,
     /// Neither a time nor a number of requests nor a schedule ends the run.
     #[error("nothing ends the run: set a time or a number of requests")]
     Endless,
@@ -317,6 +325,7 @@ impl Plan {
     fn check_schedule(&self) -> Result<(), Invalid> {
         let refuse = |wrong: bool, why| if wrong { Err(why) } else { Ok(()) };
         refuse(self.pacing.spin > SPIN_MAX, Invalid::Spin)?;
+        refuse(self.pacing.slack > SLACK_MAX, Invalid::Slack)?;
         match &self.arrival {
             Arrival::Closed => refuse(self.stop == Stop::default(), Invalid::Endless),
             Arrival::Recorded(times) => {
@@ -453,6 +462,7 @@ mod tests {
             assert!(error.contains(words), "{error}");
         }
         check(|plan| plan.pacing.spin = Duration::from_secs(1), "spin");
+        check(|plan| plan.pacing.slack = Duration::from_secs(1), "slack");
         check(|plan| plan.sources = vec!["::1".parse().unwrap()], "another family");
         check(|plan| plan.cores.clear(), "no core");
         check(|plan| plan.cores.push(plan.cores[0]), "named twice");

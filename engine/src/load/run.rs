@@ -206,7 +206,12 @@ impl Job {
             Content::Fixed(template) => Some(template.copies(copies)),
             Content::Filled(_) => None,
         });
-        let closed = plan.arrival == Arrival::Closed;
+        let settle = match plan.arrival {
+            Arrival::Closed => Settle::WhileFree,
+            // A request that is due must not wait for company.
+            _ if plan.pacing.slack.is_zero() => Settle::Never,
+            _ => Settle::Always,
+        };
         let expects = mix.expects();
         Config {
             targets: mix.targets.iter().map(|target| target.peers.clone()).collect(),
@@ -222,8 +227,7 @@ impl Job {
             },
             heads: if expects { Heads::Tell } else { Heads::Ignore },
             body: if expects { Body::Read } else { Body::Discard },
-            // A request that is due must not wait for company.
-            settle: if closed { Settle::WhileFree } else { Settle::Never },
+            settle,
             limits: h1::Limits::default(),
         }
     }

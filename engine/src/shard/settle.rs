@@ -17,6 +17,8 @@ pub enum Settle {
     Never,
     /// Turns wait for company while that costs no throughput.
     WhileFree,
+    /// Turns wait for all that is in flight, for [`GATHER_TIME`] at most: whoever asks for it has time to lose.
+    Always,
 }
 
 /// Requests in flight from which gathering is tried.
@@ -99,6 +101,7 @@ impl Gathering {
     #[inline]
     pub(super) fn plan(&self, in_flight: u32) -> (u32, Duration) {
         match self.mode {
+            _ if self.settle == Settle::Always => (in_flight.clamp(1, GATHER_MAX), GATHER_TIME),
             Mode::Gather if in_flight >= IN_FLIGHT_MIN => {
                 ((in_flight / 4).min(GATHER_MAX), GATHER_TIME)
             }
@@ -109,7 +112,7 @@ impl Gathering {
     /// Takes note of a turn that reaped so many completions and left so many requests in flight, with `bytes` received so far.
     #[inline]
     pub(super) fn handle_turn(&mut self, reaped: u32, in_flight: u32, bytes: u64, now: Instant) {
-        if self.settle == Settle::Never {
+        if self.settle != Settle::WhileFree {
             return;
         }
         self.turns += u32::from(reaped > 0);

@@ -1,0 +1,279 @@
+//! What trustworthy load generation costs: recording, pacing, memory, templates. `cargo run --release -p ringshot-benches --bin load`
+//!
+//! Arguments: rounds (7), seconds a round and contestant (1), parts (record,lag,cpu,scenario,memory).
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ringshot::driver::DriverKind;
+use ringshot::load::{
+    Arrival, Control, Histogram, Mix, Pacing, Plan, Report, SLOT, Stop, run as run_load,
+};
+use ringshot_benches::bare::Outcome;
+use ringshot_benches::choice;
+use ringshot_benches::contest::{Contest, Run, Score, median};
+use ringshot_benches::engine::{self, Engine};
+use ringshot_benches::peers::{installed, paced};
+use ringshot_benches::rated::{Rated, run_if_asked};
+use ringshot_benches::server::{Server, serve_if_asked};
+
+const CONNECTIONS: u32 = 64;
+const WARM_UP: Duration = Duration::from_millis(200);
+/// How often a live view looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LAG_RATE: f64 = 50_000.0;
+const CPU_RATE: u32 = 20_000;
+const LAG_MAX_US: f64 = 30.0;
+const MEMORY: [u64; 2] = [100_000, 10_000_000];
+const MEMORY_GROWTH_MAX: f64 = 1024.0 * 1024.0;
+
+fn main() -> Outcome<()> {
+    if serve_if_asked()? || run_if_asked()? {
+        return Ok(());
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rounds = arguments.first().map_or(Ok(7), |text| text.parse())?;
+    let seconds = arguments.get(1).map_or(Ok(1.0), |text| text.parse())?;
+    let parts = arguments.get(2).map_or("record,lag,cpu,scenario,memory", String::as_str);
+    let (client, server) = engine::two_cores();
+    let server = Server::start(server, 13)?;
+    let url = format!("http://{}/", server.address);
+    let bench = Bench {
+        engine: Engine::new(&url, client)?,
+        server,
+        client,
+        rounds,
+        duration: Duration::from_secs_f64(seconds),
+        url,
+    };
+    for part in parts.split(',') {
+        match part {
+            "record" => bench.record()?,
+            "lag" => bench.lag()?,
+            "cpu" => bench.cpu()?,
+            "scenario" => bench.scenario()?,
+            "memory" => bench.memory()?,
+            part => return Err(format!("no part is called {part:?}").into()),
+        }
+    }
+    Ok(())
+}
+
+struct Bench {
+    engine: Engine,
+    server: Server,
+    client: usize,
+    rounds: usize,
+    duration: Duration,
+    url: String,
+}
+
+impl Bench {
+    fn plan(&self) -> Outcome<Plan> {
+        let stop = Stop::after(self.duration);
+        Ok(Plan { connections: CONNECTIONS, stop, warm_up: WARM_UP, ..self.engine.plan()? })
+    }
+
+    /// The load generator with all it records, watched, beside a shard that only counts.
+    fn record(&self) -> Outcome<()> {
+        let plan = Plan { driver: DriverKind::IoUring, ..self.plan()? };
+        let request = self.engine.request();
+        let times = (WARM_UP, self.duration);
+        let bare = choice::run(
+            self.client,
+            self.server.address,
+            &request,
+            CONNECTIONS,
+            choice::DEFAULT,
+            times,
+        );
+        let mut contestants: [(String, Run<'_>); 2] = [
+            ("a shard that counts".to_owned(), bare),
+            ("all recorded and watched".to_owned(), Box::new(|| score(&watched(&plan)?))),
+        ];
+        let contest = Contest::hold(self.rounds, &mut contestants)?;
+        writeln!(std::io::stdout(), "recording, {CONNECTIONS} connections on io_uring")?;
+        contest.print()?;
+        contest.print_ratio("recorded / counted", 1, 0, |score| score.rate, 0.97)
+    }
+
+    /// How late requests leave at a rate that leaves the core half idle.
+    fn lag(&self) -> Outcome<()> {
+        let mut out = std::io::stdout();
+        writeln!(
+            out,
+            "schedule lag at {LAG_RATE} requests/s, {CONNECTIONS} connections: medians of the rounds' p50 and p99"
+        )?;
+        let length = self.duration.max(SLOT);
+        let arrival = Arrival::at_rate(LAG_RATE, length);
+        let paced = |driver, spin| -> Outcome<Histogram> {
+            let pacing = Pacing { spin, ..Pacing::default() };
+            let (stop, arrival) = (Stop::after(length), arrival.clone());
+            let report =
+                run_load(&Plan { driver, pacing, stop, arrival, ..self.plan()? }, &Control::new())?;
+            Ok(report.histograms.schedule_lag)
+        };
+        let spin = Duration::from_micros(100);
+        let asleep = Duration::ZERO;
+        let ways: [Way<'_>; 4] = [
+            ("io_uring", &|| paced(DriverKind::IoUring, asleep), Some(LAG_MAX_US)),
+            ("epoll", &|| paced(DriverKind::Epoll, asleep), None),
+            ("io_uring, spinning", &|| paced(DriverKind::IoUring, spin), Some(LAG_MAX_US)),
+            ("timers of 1 ms, sending nothing", &|| Ok(coarse_timers(length)), None),
+        ];
+        let mut figures = vec![(Vec::new(), Vec::new()); ways.len()];
+        for _ in 0..self.rounds {
+            for ((_, way, _), (p50, p99)) in ways.iter().zip(&mut figures) {
+                let lag = way()?;
+                p50.push(lag.quantile_us(0.5));
+                p99.push(lag.quantile_us(0.99));
+            }
+        }
+        for ((name, _, reach), (p50, p99)) in ways.iter().zip(figures) {
+            let (p50, p99) = (median(p50), median(p99));
+            let verdict = reach.map_or(String::new(), |most| {
+                let word = if p99 <= most { "reached" } else { "BEHIND" };
+                format!("  (p99 to reach {most} us or less: {word})")
+            });
+            writeln!(out, "  {name:<32} p50 {p50:>9.1} us  p99 {p99:>9.1} us{verdict}")?;
+        }
+        Ok(())
+    }
+
+    /// What a request costs at a rate that all hold, as the kernel charges the process. The others' timers are of a millisecond, so ours may be too: precise
+    /// sending, which nobody else has, costs a wake-up a request and stands beside it.
+    fn cpu(&self) -> Outcome<()> {
+        let rated = Rated { core: self.client, url: self.url.clone(), connections: CONNECTIONS };
+        let length = self.duration.max(Duration::from_secs(2));
+        let ours = |driver, slack| rated.ringshot(driver, CPU_RATE, slack, length);
+        let (coarse, precise) = (Duration::from_millis(1), Duration::ZERO);
+        let mut contestants: Vec<(String, Run<'_>)> = vec![
+            ("ringshot --slack 1ms".to_owned(), ours(DriverKind::IoUring, coarse)),
+            ("the same on epoll".to_owned(), ours(DriverKind::Epoll, coarse)),
+            ("ringshot".to_owned(), ours(DriverKind::IoUring, precise)),
+        ];
+        for program in ["oha", "hey"] {
+            if installed(program) {
+                let run = paced(program, self.client, &self.url, CONNECTIONS, CPU_RATE, length);
+                contestants.push((program.to_owned(), run));
+            } else {
+                writeln!(std::io::stdout(), "  {program} is not installed and left out")?;
+            }
+        }
+        let contest = Contest::hold(self.rounds, &mut contestants)?;
+        writeln!(
+            std::io::stdout(),
+            "CPU a request at {CPU_RATE}/s, {CONNECTIONS} connections, one core"
+        )?;
+        contest.print()?;
+        let names: Vec<String> = contestants.iter().map(|(name, _)| name.clone()).collect();
+        for (place, name) in names.iter().enumerate().skip(3) {
+            contest.print_ratio(
+                &format!("CPU of {name} / ringshot --slack 1ms"),
+                place,
+                0,
+                |score| score.cpu_us,
+                2.0,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A mix of templates beside a request that is the same each time.
+    fn scenario(&self) -> Outcome<()> {
+        let fixed = Plan { driver: DriverKind::IoUring, ..self.plan()? };
+        let mixed = Plan { mix: Arc::new(mix(&fixed.mix)?), ..fixed.clone() };
+        let mut contestants: [(String, Run<'_>); 2] = [
+            (
+                "one fixed request".to_owned(),
+                Box::new(|| score(&run_load(&fixed, &Control::new())?)),
+            ),
+            (
+                "weighted templates".to_owned(),
+                Box::new(|| score(&run_load(&mixed, &Control::new())?)),
+            ),
+        ];
+        let contest = Contest::hold(self.rounds, &mut contestants)?;
+        writeln!(std::io::stdout(), "scenario, {CONNECTIONS} connections on io_uring")?;
+        contest.print()?;
+        contest.print_ratio("templates / fixed", 1, 0, |score| score.rate, 0.90)
+    }
+
+    /// What stays in memory after many requests and after few, each in a process of its own.
+    fn memory(&self) -> Outcome<()> {
+        let rated = Rated { core: self.client, url: self.url.clone(), connections: CONNECTIONS };
+        let [few, many] = MEMORY.map(|requests| rated.resident_after(requests));
+        let (few, many) = (few?, many?);
+        let growth = many as f64 - few as f64;
+        let verdict = if growth <= MEMORY_GROWTH_MAX { "reached" } else { "BEHIND" };
+        let mebibytes = |bytes: f64| bytes / (1024.0 * 1024.0);
+        writeln!(
+            std::io::stdout(),
+            "resident memory after {} and {} requests\n  {:.2} MiB and {:.2} MiB: growth {:.2} MiB (to reach 1 or less: {verdict})",
+            MEMORY[0],
+            MEMORY[1],
+            mebibytes(few as f64),
+            mebibytes(many as f64),
+            mebibytes(growth),
+        )?;
+        Ok(())
+    }
+}
+
+/// A way to keep a schedule: its name, a round of it, and what its p99 is to reach in microseconds.
+type Way<'a> = (&'a str, &'a dyn Fn() -> Outcome<Histogram>, Option<f64>);
+
+fn score(report: &Report) -> Outcome<Score> {
+    if report.errors > 0 {
+        return Err(format!("requests failed: {:?}", report.error_examples).into());
+    }
+    Ok(Score {
+        rate: report.requests_per_second,
+        cpu_us: report.cpu_us_per_request,
+        user_us: report.cpu_user_us_per_request,
+        bytes_rate: report.bytes_per_second,
+        ..Score::default()
+    })
+}
+
+/// A run that somebody looks at, as a live view does.
+fn watched(plan: &Plan) -> Outcome<Report> {
+    let (control, over) = (Control::new(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                std::hint::black_box(control.snapshot());
+                std::thread::sleep(LOOK_EVERY);
+            }
+        });
+        let report = run_load(plan, &control);
+        over.store(true, Ordering::Relaxed);
+        Ok(report?)
+    })
+}
+
+/// How late a loop is that keeps the schedule of [`LAG_RATE`] by timers of whole milliseconds, as epoll_wait(2) has them: the timers alone.
+fn coarse_timers(length: Duration) -> Histogram {
+    let mut lag = Histogram::new();
+    let start = ringshot::clock::Instant::now();
+    let period = Duration::from_secs_f64(1.0 / LAG_RATE);
+    let (mut due, mut now) = (start, start);
+    while now < start + length {
+        let wait = (due - now).as_micros().div_ceil(1_000) as u64;
+        std::thread::sleep(Duration::from_millis(wait));
+        now = ringshot::clock::Instant::now();
+        while due <= now {
+            lag.record(now.nanos_since(due));
+            due = due + period;
+        }
+    }
+    lag
+}
+
+/// Five requests with weights, four of them templates, as a scenario has them.
+fn mix(one: &Mix) -> Outcome<Mix> {
+    let _ = one;
+    Err("not yet".into())
+}
