@@ -1,4 +1,4 @@
-//! The `ringshot` command: arguments in, engine configs out; results in, text out. It holds no networking.
+//! The `ringshot` command: arguments in, engine configs out; results in, text out. It holds no networking but what answers for metrics.
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -9,15 +9,19 @@
 
 mod args;
 mod compare;
+mod completions;
 mod cores;
 mod doctor;
 mod exit;
+mod live;
+mod metrics;
 mod output;
 mod placement;
 mod plan;
 mod run;
 mod serve;
 mod signals;
+mod tally;
 mod target;
 mod topology;
 mod units;
@@ -40,5 +44,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::serve(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
     }
 }
