@@ -35,8 +35,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History, area: Rect) {
         Rect { height, .. } if height < CHART_LINES_MIN => draw_sparkline(frame, slots, area),
         Rect { width, .. } if width < TWO_WIDTH_MIN => draw_rate(frame, slots, area),
         _ => {
-            let [left, right] =
-                Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(area);
+            let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)])
+                .spacing(2)
+                .areas(area);
             draw_rate(frame, slots, left);
             draw_p99(frame, slots, right);
         }
