@@ -9,8 +9,11 @@ use ringshot::driver::DriverChoice;
 use ringshot::host::{Host, UnknownHost};
 use ringshot::origin::{DIRECTIVES, Directive};
 
+use crate::completions::{CompletionsArgs, ManArgs};
 use crate::cores::{CoreList, core_list};
 use crate::exit::{Exit, Failure};
+use crate::live::LiveArgs;
+use crate::metrics::MetricsArgs;
 use crate::network::NetworkArgs;
 use crate::schedule::ScheduleArgs;
 use crate::units;
@@ -68,6 +71,17 @@ Without a URL an origin is started on cores of its own. --cores auto gives the
 client one core of up to three, else half of them, and the origin the rest.
 Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment";
 
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  ringshot completions bash > ~/.local/share/bash-completion/completions/ringshot
+  ringshot completions zsh > \"${fpath[1]}/_ringshot\"
+  ringshot completions fish > ~/.config/fish/completions/ringshot.fish";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  ringshot man | man -l -
+  ringshot man run > ~/.local/share/man/man1/ringshot-run.1";
+
 /// An io_uring, thread-per-core HTTP load generator, and what it gains over epoll
 #[derive(Debug, Parser)]
 #[command(name = "ringshot", version, after_help = EXAMPLES)]
@@ -90,6 +104,12 @@ pub(crate) enum Command {
     Compare(Box<CompareArgs>),
     /// Say what this machine allows, and what to change for a serious run
     Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Print a manual page
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(ManArgs),
 }
 
 /// `ringshot run`.
@@ -113,6 +133,10 @@ pub(crate) struct RunArgs {
     pub(crate) host: Host,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
 }
 
 /// What `run` and `compare` share.
@@ -270,6 +294,11 @@ pub(crate) fn parse() -> Result<Command, Failure> {
         Ok(cli) => Ok(cli.command),
         Err(error) => Err(refuse(&error)),
     }
+}
+
+/// All commands with their arguments, as clap has them.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command()
 }
 
 fn refuse(error: &clap::Error) -> Failure {

@@ -1,4 +1,4 @@
-//! The `ringshot` command: arguments in, engine configs out; results in, text out. It holds no networking.
+//! The `ringshot` command: arguments in, engine configs out; results in, text out. It holds no networking but what answers for metrics.
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -9,9 +9,12 @@
 
 mod args;
 mod compare;
+mod completions;
 mod cores;
 mod doctor;
 mod exit;
+mod live;
+mod metrics;
 mod network;
 mod output;
 mod placement;
@@ -20,6 +23,7 @@ mod run;
 mod schedule;
 mod serve;
 mod signals;
+mod tally;
 mod target;
 mod topology;
 mod units;
@@ -42,5 +46,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::serve(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
     }
 }

@@ -1,30 +1,30 @@
 //! `ringshot run`: one load, one report.
 
-use ringshot::load::{Report, Stop};
+use ringshot::load::Report;
 
 use crate::args::{Format, RunArgs};
 use crate::exit::{Exit, Failure};
-use crate::output::{self, json, progress::Progress, text};
+use crate::output::{self, json, text};
 use crate::plan::{self, Prepared};
 use crate::signals::Interrupts;
 use crate::target::Target;
 use crate::warnings::{self, Warning};
-use crate::watch;
+use crate::watch::{self, Watchers};
 
 /// Runs the load and prints its report; exits by whether anything succeeded.
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let target = Target::find(&args.url, &args.network)?;
     let Prepared { config: plan, warnings } = plan::for_run(args, &target)?;
     let interrupts = Interrupts::install()?;
+    let metrics = args.metrics.listen()?;
     // Only now, because the descriptors of the line above count when it asks whether there are enough.
     plan.check().map_err(Failure::unusable)?;
     warnings::print(&warnings);
-    let progress = if args.output.quiet {
-        None
-    } else {
-        Progress::on_terminal(Stop { after: plan.length(), ..plan.stop })
+    let live = match args.output.quiet {
+        true => None,
+        false => args.live.prepare(&plan, format!("{} {}", args.load.method, target.text))?,
     };
-    let report = watch::drive(&plan, &interrupts, progress)?;
+    let report = watch::drive(&plan, &interrupts, Some(Watchers { live, metrics }))?;
     output::print(&render(args, &target, &report))?;
     warnings::print(&Warning::of_report(&report));
     Ok(exit(&report))

@@ -24,7 +24,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     if args.until_stdin_closes {
         wake_at_end_of_stdin(&interrupts);
     }
-    while interrupts.wait(None) == Wake::Tick {}
+    while interrupts.wait(None, None) == Wake::Tick {}
     let failed = |error| Failure::unusable(format_args!("the origin failed: {error}"));
     let served = origin.stop().map_err(failed)?;
     output::print(&format!("served {}\n", format::counted(served, "request")))?;

@@ -1,13 +1,16 @@
 //! Ctrl-C and SIGTERM: the first asks for an end, the second ends the process at once.
 
-use std::io::{ErrorKind, Read, Result, Write};
+use std::io::{Read, Result, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::{flag, low_level::pipe};
+use signal_hook::{SigId, flag, low_level, low_level::pipe};
 
 use crate::exit::{Failure, INTERRUPTED_TWICE};
 
@@ -19,7 +22,15 @@ const DONE: u8 = b'.';
 pub(crate) struct Interrupts {
     signals: UnixStream,
     wake: Arc<UnixStream>,
+    arming: Arc<Arming>,
+}
+
+/// How the first signal arms the second.
+#[derive(Debug, Default)]
+struct Arming {
     seen: Arc<AtomicBool>,
+    /// The actions that set `seen`; none while signals are held back.
+    actions: Mutex<Vec<SigId>>,
 }
 
 /// Why a wait ended.
@@ -29,6 +40,8 @@ pub(crate) enum Wake {
     Signal,
     /// The waker fired: there is nothing left to wait for.
     Done,
+    /// The keys can be read.
+    Keys,
     /// The time is up.
     Tick,
 }
@@ -36,6 +49,10 @@ pub(crate) enum Wake {
 /// Ends a wait when it is dropped, also by a panic.
 #[derive(Debug)]
 pub(crate) struct Waker(Arc<UnixStream>);
+
+/// While it lives, no signal ends the process by itself, because there is something to put in order first.
+#[derive(Debug)]
+pub(crate) struct HeldBack(Arc<Arming>);
 
 impl Interrupts {
     /// Takes over SIGINT and SIGTERM for the rest of the process.
@@ -47,19 +64,23 @@ impl Interrupts {
 
     fn open() -> Result<Self> {
         let (signals, wake) = UnixStream::pair()?;
-        let seen = Arc::new(AtomicBool::new(false));
+        let arming = Arc::<Arming>::default();
         for signal in [SIGINT, SIGTERM] {
-            // In this order, so that the first signal finds the flag unset.
-            flag::register_conditional_shutdown(signal, INTERRUPTED_TWICE, Arc::clone(&seen))?;
-            flag::register(signal, Arc::clone(&seen))?;
+            // Before `arm`, so that the first signal finds the flag unset.
+            flag::register_conditional_shutdown(
+                signal,
+                INTERRUPTED_TWICE,
+                Arc::clone(&arming.seen),
+            )?;
             pipe::register(signal, wake.try_clone()?)?;
         }
-        Ok(Self { signals, wake: Arc::new(wake), seen })
+        arming.register()?;
+        Ok(Self { signals, wake: Arc::new(wake), arming })
     }
 
     /// Whether a signal has arrived since the start.
     pub(crate) fn seen(&self) -> bool {
-        self.seen.load(Ordering::Relaxed)
+        self.arming.seen.load(Ordering::Relaxed)
     }
 
     /// What ends a wait when it is dropped. It needs no file descriptor of its own.
@@ -67,18 +88,60 @@ impl Interrupts {
         Waker(Arc::clone(&self.wake))
     }
 
-    /// Blocks until a signal, the waker, or the end of `tick`, if there is one.
-    pub(crate) fn wait(&self, tick: Option<Duration>) -> Wake {
-        let mut bytes = [0; 16];
-        let read =
-            self.signals.set_read_timeout(tick).and_then(|()| (&self.signals).read(&mut bytes));
-        match read {
-            Ok(count) if bytes[..count].contains(&DONE) => Wake::Done,
-            Ok(0) => Wake::Done,
-            Ok(_) => Wake::Signal,
-            Err(error) if is_tick(error.kind()) => Wake::Tick,
+    /// From now on signals only end waits, until [`Interrupts::arm`] or the end of what is returned.
+    pub(crate) fn hold_back(&self) -> HeldBack {
+        self.arming.unregister();
+        HeldBack(Arc::clone(&self.arming))
+    }
+
+    /// The next signal ends the process: for a first one that came while signals were held back, or as a key.
+    pub(crate) fn arm(&self) {
+        self.arming.seen.store(true, Ordering::Relaxed);
+    }
+
+    /// Blocks until a signal, the waker, a key, or the end of `tick`, as far as there are any.
+    pub(crate) fn wait(&self, tick: Option<Duration>, keys: Option<BorrowedFd<'_>>) -> Wake {
+        let mut files = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        files.extend(keys.map(|keys| PollFd::from_borrowed_fd(keys, PollFlags::IN)));
+        let tick = tick.and_then(|tick| Timespec::try_from(tick).ok());
+        match poll(&mut files, tick.as_ref()) {
+            Ok(0) | Err(Errno::INTR) => Wake::Tick,
+            Ok(_) if !files[0].revents().is_empty() => self.read(),
+            Ok(_) => Wake::Keys,
             Err(_) => Wake::Done,
         }
+    }
+
+    fn read(&self) -> Wake {
+        let mut bytes = [0; 16];
+        match (&self.signals).read(&mut bytes) {
+            Ok(count) if count > 0 && !bytes[..count].contains(&DONE) => Wake::Signal,
+            _ => Wake::Done,
+        }
+    }
+}
+
+impl Arming {
+    fn register(&self) -> Result<()> {
+        for signal in [SIGINT, SIGTERM] {
+            let action = flag::register(signal, Arc::clone(&self.seen))?;
+            self.actions.lock().unwrap_or_else(PoisonError::into_inner).push(action);
+        }
+        Ok(())
+    }
+
+    fn unregister(&self) {
+        let mut actions = self.actions.lock().unwrap_or_else(PoisonError::into_inner);
+        for action in actions.drain(..) {
+            low_level::unregister(action);
+        }
+    }
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        // It worked before; if not now, signals still end waits.
+        let _ = self.0.register();
     }
 }
 
@@ -89,24 +152,45 @@ impl Drop for Waker {
     }
 }
 
-fn is_tick(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
     fn ticks_signals_and_the_waker_end_a_wait() {
         let interrupts = Interrupts::open().unwrap();
         let tick = Some(Duration::from_millis(1));
-        assert_eq!(interrupts.wait(tick), Wake::Tick);
+        assert_eq!(interrupts.wait(tick, None), Wake::Tick);
         assert!(!interrupts.seen());
-        signal_hook::low_level::raise(SIGTERM).unwrap();
-        assert_eq!(interrupts.wait(None), Wake::Signal);
+        low_level::raise(SIGTERM).unwrap();
+        assert_eq!(interrupts.wait(None, None), Wake::Signal);
         assert!(interrupts.seen());
         drop(interrupts.waker());
-        assert_eq!(interrupts.wait(None), Wake::Done);
+        assert_eq!(interrupts.wait(None, None), Wake::Done);
+    }
+
+    #[test]
+    fn keys_end_a_wait_and_signals_come_first() {
+        let interrupts = Interrupts::open().unwrap();
+        let (keys, mut typist) = UnixStream::pair().unwrap();
+        let wait = || interrupts.wait(Some(Duration::from_millis(1)), Some(keys.as_fd()));
+        assert_eq!(wait(), Wake::Tick);
+        typist.write_all(b"q").unwrap();
+        assert_eq!(wait(), Wake::Keys);
+        drop(interrupts.waker());
+        assert_eq!(wait(), Wake::Done);
+    }
+
+    #[test]
+    fn signals_held_back_arm_nothing() {
+        let arming = Arc::<Arming>::default();
+        arming.register().unwrap();
+        arming.unregister();
+        assert!(arming.actions.lock().unwrap().is_empty());
+        drop(HeldBack(Arc::clone(&arming)));
+        assert_eq!(arming.actions.lock().unwrap().len(), 2);
+        assert!(!arming.seen.load(Ordering::Relaxed));
     }
 }

@@ -144,6 +144,12 @@ pub(crate) fn print<'a>(warnings: impl IntoIterator<Item = &'a Warning>) {
     }
 }
 
+/// Says on stderr how a run is going, in one line.
+pub(crate) fn notice(text: impl fmt::Display) {
+    // With stderr closed there is no one left to tell.
+    let _ = writeln!(std::io::stderr(), "ringshot: {text}");
+}
+
 fn shared_with_server(f: &mut fmt::Formatter<'_>, cores: usize) -> fmt::Result {
     match cores {
         1 => f.write_str(

@@ -18,6 +18,8 @@ mod input;
 mod interrupt;
 #[path = "network/json.rs"]
 mod json;
+#[path = "network/metrics.rs"]
+mod metrics;
 #[path = "network/peer.rs"]
 mod peer;
 #[path = "network/program.rs"]

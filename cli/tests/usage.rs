@@ -132,6 +132,11 @@ fn kill(signal: &str, child: &Child) {
 fn words_that_are_no_command_or_option() {
     check(&["dance"], "see `ringshot --help`");
     check(&["run", URL, "--conections", "1"], "--connections");
+    check(&["run", URL, "--live", "screen"], "plain");
+    check(&["run", URL, "--live", "full", "-q"], "cannot be used with");
+    check(&["run", URL, "--metrics-listen", "here"], "not a port or address");
+    check(&["man", "dance"], "no command is called");
+    check(&["completions", "cmd"], "zsh");
 }
 
 #[test]
@@ -149,6 +154,9 @@ fn help_is_not_an_error() {
     check_help(&["serve", "--help"], &["--body-bytes", "[default: 8080]", "KiB", "/delay/MS"]);
     check_help(&["compare", "--help"], &["--rounds", "[default: 7]", "--seed"]);
     check_help(&["doctor", "--help"], &["--output"]);
+    check_help(&["completions", "bash"], &["_ringshot", "--metrics-listen", "--live"]);
+    check_help(&["man"], &[".TH ringshot", "ringshot\\-run"]);
+    check_help(&["man", "run"], &[".TH ringshot-run", "\\-\\-connections"]);
     check_help(&["--version"], &[env!("CARGO_PKG_VERSION")]);
     let bare = ringshot(&[]);
     assert_eq!((bare.status.code(), stdout(&bare).as_str()), (Some(2), ""));

@@ -4,7 +4,6 @@ pub(crate) mod comparison;
 pub(crate) mod doctor;
 pub(crate) mod format;
 pub(crate) mod json;
-pub(crate) mod progress;
 #[cfg(test)]
 pub(crate) mod sample;
 pub(crate) mod text;

@@ -1,47 +1,42 @@
-//! The line that a person watches while a run goes on. Only on a terminal, and only from the watcher's thread.
+//! The line that a person watches where there is no room for a screen, and while a run that was told to end does so.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ringshot::load::{Phase, Snapshot, Stop};
+use ringshot::load::{Snapshot, Stop};
 
-use super::format::{count, length, rate};
-
-/// How often the line is drawn: 5 times a second.
-pub(crate) const REFRESH: Duration = Duration::from_millis(200);
+use super::view::phase;
+use crate::output::format::{count, length, rate};
 
 /// A line on stderr that is redrawn in place, and taken away at the end.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(super) struct Line {
     bar: ProgressBar,
     stop: Stop,
     before: Option<Snapshot>,
 }
 
-impl Progress {
-    /// `None` if stderr is not a terminal.
-    pub(crate) fn on_terminal(stop: Stop) -> Option<Self> {
+impl Line {
+    /// On stderr, which should be a terminal: elsewhere it shows nothing.
+    pub(super) fn new(stop: Stop) -> Self {
         let target = ProgressDrawTarget::stderr_with_hz(u8::MAX);
-        std::io::stderr()
-            .is_terminal()
-            .then(|| Self::new(ProgressBar::with_draw_target(None, target), stop))
+        Self::on(ProgressBar::with_draw_target(None, target), stop)
     }
 
-    fn new(bar: ProgressBar, stop: Stop) -> Self {
+    fn on(bar: ProgressBar, stop: Stop) -> Self {
         let style = ProgressStyle::with_template("{wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         Self { bar, stop, before: None }
     }
 
     /// Draws where the run is now.
-    pub(crate) fn show(&mut self, now: &Snapshot) {
+    pub(super) fn show(&mut self, now: &Snapshot) {
         self.bar.set_message(line(self.before.as_ref(), now, self.stop));
         self.before = Some(now.clone());
     }
 }
 
-impl Drop for Progress {
+impl Drop for Line {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
@@ -56,20 +51,10 @@ fn line(before: Option<&Snapshot>, now: &Snapshot, stop: Stop) -> String {
     };
     format!(
         "{} {done}   {} requests/s   {} errors",
-        phase(now),
+        phase(now.phase),
         rate(recent_rate(before, now)),
         count(now.errors)
     )
-}
-
-fn phase(now: &Snapshot) -> String {
-    match now.phase {
-        Phase::Starting => "starting".to_owned(),
-        Phase::WarmUp => "warming up".to_owned(),
-        Phase::Measuring => "measuring".to_owned(),
-        Phase::Draining => "draining".to_owned(),
-        Phase::Done => "done".to_owned(),
-    }
 }
 
 /// Requests a second since the line before; zero when no time or a new phase lies between.
@@ -83,6 +68,8 @@ fn recent_rate(before: Option<&Snapshot>, now: &Snapshot) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use ringshot::load::Phase;
+
     use super::*;
 
     fn snapshot(requests: u64, millis: u64, phase: Phase) -> Snapshot {
@@ -110,8 +97,8 @@ mod tests {
 
     #[test]
     fn a_hidden_bar_takes_lines_and_leaves_nothing() {
-        let mut progress = Progress::new(ProgressBar::hidden(), Stop::requests(1));
-        progress.show(&snapshot(1, 1, Phase::Done));
-        assert!(progress.before.is_some() && progress.bar.is_hidden());
+        let mut bar = Line::on(ProgressBar::hidden(), Stop::requests(1));
+        bar.show(&snapshot(1, 1, Phase::Done));
+        assert!(bar.before.is_some() && bar.bar.is_hidden());
     }
 }
