@@ -372,6 +372,33 @@ fn a_417_is_tried_without() {
     });
 }
 
+/// What can be made again goes out without the expectation, once; of a stream nothing was taken, but whoever gave it away has none to send again.
+#[test]
+fn a_417_is_an_end_for_a_stream_alone() {
+    check(plain, |access| {
+        let peer = Peer::start(|mut peer| {
+            if peer.head() {
+                peer.send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n");
+            }
+        });
+        let (body, scratch) = (pattern(9000), Scratch::new(&pattern(9000)));
+        for body in [RequestBody::from(body), RequestBody::file(scratch.open())] {
+            let response = access.fetch(put(&peer.url(), body).expect_continue()).unwrap();
+            assert_eq!((response.status().as_u16(), response.attempts()), (417, 2));
+        }
+        let taken = Arc::<AtomicU64>::default();
+        let pieces = Endless { piece: pattern(10), left: 100, taken: Arc::clone(&taken) };
+        let stream = put(&peer.url(), RequestBody::stream_of(pieces, 1000)).expect_continue();
+        let response = access.fetch(stream).unwrap();
+        assert_eq!((response.status().as_u16(), response.attempts()), (417, 1));
+        assert_eq!(taken.load(Ordering::SeqCst), 0);
+        let origin = origin();
+        let file = put(&origin.url("/expect/417"), RequestBody::file(scratch.open()));
+        let response = access.fetch(file.expect_continue()).unwrap();
+        assert_eq!((response.status().as_u16(), response.attempts()), (200, 2));
+    });
+}
+
 #[test]
 fn an_end_after_100_is_told() {
     check(plain, |access| {

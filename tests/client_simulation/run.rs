@@ -234,8 +234,9 @@ impl Run {
     }
 
     fn is_dry(&self) -> bool {
+        let kept = self.solo.kept();
         self.solo.holding() == Holding::default()
-            && self.solo.kept() == (0, 0)
+            && (kept.hosts, kept.exchanges) == (0, 0)
             && self.solo.tasks() == 1
     }
 

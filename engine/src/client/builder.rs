@@ -1,6 +1,7 @@
 //! A client's limits and habits, checked when it is built.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -275,6 +276,7 @@ impl ClientBuilder {
         );
         let settings = Settings {
             id,
+            gone: AtomicBool::new(false),
             pool: Arc::clone(&pool),
             plain: h1::PlainFields::of(bytes_of(&self.headers)),
             headers: self.headers,

@@ -48,8 +48,9 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.settings.gone.store(true, Ordering::Release);
         for core in 0..self.engine.cores() {
-            // A mailbox that is full: the idle connections close in their own time.
+            // A core whose mailbox is full forgets it with the next client that it meets; the idle connections close in their own time.
             let _ = self.engine.try_post(core, Note::Forget(self.settings.id));
         }
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::proto::h1::{BodyLength, Persistence, RequestHead};
 use crate::proto::url::UrlError;
 use crate::shard::TotalFrom;
 use crate::shard::pool::desk::{Desk, InFlight, Lookup, Submission};
-use crate::shard::pool::exchange::{Failed, Outgoing};
+use crate::shard::pool::exchange::{Failed, Outgoing, Trace};
 use crate::shard::pool::head::Head;
 use crate::shard::pool::slab::Id;
 use crate::shard::tasks::{Spawner, Task};
@@ -34,16 +34,51 @@ struct Seat {
     core: usize,
     desk: Rc<Desk>,
     spawner: Spawner,
-    /// The clients that are used here, by their number in this process: their number on this core, and their settings.
+    /// The clients that have handles, by their number in this process.
     clients: RefCell<HashMap<u64, Rc<Member>>>,
-    /// The same by their number on this core.
-    members: RefCell<Vec<std::rc::Weak<Member>>>,
+    numbers: RefCell<Numbers>,
 }
 
+/// A client on this core, as long as it has handles or core-local twins.
 #[derive(Debug)]
 struct Member {
     number: u32,
     settings: Arc<Settings>,
+    desk: Rc<Desk>,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.desk.leave(self.number);
+    }
+}
+
+/// The clients by their number on this core. A number is given again when nothing is left of the client that had it.
+#[derive(Debug, Default)]
+struct Numbers {
+    members: Vec<Weak<Member>>,
+    free: Vec<u32>,
+}
+
+impl Numbers {
+    /// A new member under a number of its own.
+    fn enter(&mut self, desk: &Rc<Desk>, settings: &Arc<Settings>) -> Rc<Member> {
+        let number = self.free.pop().unwrap_or(self.members.len() as u32);
+        desk.join(number, Arc::clone(&settings.pool));
+        let (desk, settings) = (Rc::clone(desk), Arc::clone(settings));
+        let member = Rc::new(Member { number, settings, desk });
+        let weak = Rc::downgrade(&member);
+        match self.members.get_mut(number as usize) {
+            Some(place) => *place = weak,
+            None => self.members.push(weak),
+        }
+        member
+    }
+
+    fn settings_of(&self, number: u32) -> Option<Arc<Settings>> {
+        let member = self.members.get(number as usize)?.upgrade()?;
+        Some(Arc::clone(&member.settings))
+    }
 }
 
 /// A core, for the tasks that run on it: spawns tasks beside its connections, and makes core-local clients. Not `Send`.
@@ -57,7 +92,7 @@ impl CoreCtx {
             desk,
             spawner,
             clients: RefCell::default(),
-            members: RefCell::default(),
+            numbers: RefCell::default(),
         }));
         ctx.spawn_named("resolve names", resolve_names(ctx.clone())).detach();
         ctx
@@ -100,27 +135,28 @@ impl CoreCtx {
     }
 
     pub(crate) fn client_of(&self, settings: &Arc<Settings>) -> LocalClient {
-        let mut clients = self.0.clients.borrow_mut();
-        let member = clients.entry(settings.id).or_insert_with(|| {
-            let number = self.0.desk.join(Arc::clone(&settings.pool));
-            let member = Rc::new(Member { number, settings: Arc::clone(settings) });
-            self.0.members.borrow_mut().push(Rc::downgrade(&member));
-            member
-        });
-        LocalClient { ctx: self.clone(), member: Rc::clone(member) }
+        let known = self.0.clients.borrow().get(&settings.id).cloned();
+        let member = known.unwrap_or_else(|| self.enter(settings));
+        LocalClient { ctx: self.clone(), member }
     }
 
-    /// A client whose last handle is gone leaves the core; core-local twins keep what they use.
-    pub(crate) fn forget(&self, client: u64) {
-        if let Some(member) = self.0.clients.borrow_mut().remove(&client) {
-            self.0.desk.leave(member.number);
+    fn enter(&self, settings: &Arc<Settings>) -> Rc<Member> {
+        let member = self.0.numbers.borrow_mut().enter(&self.0.desk, settings);
+        let mut clients = self.0.clients.borrow_mut();
+        clients.retain(|_, known| !known.settings.is_gone());
+        if !settings.is_gone() {
+            clients.insert(settings.id, Rc::clone(&member));
         }
+        member
+    }
+
+    /// A client whose last handle is gone leaves the core, with its last core-local twin if it has any.
+    pub(crate) fn forget(&self, client: u64) {
+        self.0.clients.borrow_mut().remove(&client);
     }
 
     fn settings_of(&self, number: u32) -> Option<Arc<Settings>> {
-        let members = self.0.members.borrow();
-        let member = members.get(number as usize)?.upgrade()?;
-        Some(Arc::clone(&member.settings))
+        self.0.numbers.borrow().settings_of(number)
     }
 }
 
@@ -148,6 +184,7 @@ async fn resolve_names(ctx: CoreCtx) {
                 lookups.borrow_mut().insert(dial, task);
             }
             Lookup::GivenUp { dial } => drop(lookups.borrow_mut().remove(&dial)),
+            Lookup::Left { client } => ctx.0.numbers.borrow_mut().free.push(client),
             Lookup::Unreachable { client, origin } => {
                 if let Some(settings) = ctx.settings_of(client) {
                     settings.resolver.handle_unreachable(&origin.host, desk.now());
@@ -192,6 +229,7 @@ pub struct LocalClient {
 struct Job<'a> {
     client: &'a LocalClient,
     parcel: Box<Parcel>,
+    trace: Option<Rc<Trace>>,
 }
 
 /// The head of a response, and the hold on what is still to come.
@@ -237,12 +275,20 @@ impl LocalClient {
 
     pub(super) fn send_parcel(
         &self,
+        parcel: Box<Parcel>,
+    ) -> impl Future<Output = Result<Response<LocalBody>, Error>> {
+        self.send_traced(parcel, None)
+    }
+
+    fn send_traced(
+        &self,
         mut parcel: Box<Parcel>,
+        trace: Option<Rc<Trace>>,
     ) -> impl Future<Output = Result<Response<LocalBody>, Error>> {
         parcel.submitted = self.now();
         let settings = &self.member.settings;
         settings.retry.deposit();
-        Job { client: self, parcel }.run()
+        Job { client: self, parcel, trace }.run()
     }
 
     /// Sends a request and reads all of its body, at most as many bytes as the request or the client allows.
@@ -250,8 +296,22 @@ impl LocalClient {
     /// # Errors
     /// As [`LocalClient::send`], and [`Kind::Limit`] for a body that is longer.
     pub async fn fetch(&self, request: Request) -> Result<Fetched, Error> {
-        let max = request.max_body_bytes.unwrap_or(self.member.settings.max_body_bytes);
+        let max = self.max_body_bytes(&request);
         self.send(request).await?.fetch(max).await
+    }
+
+    /// [`LocalClient::fetch`], which tells how far it came even if it is dropped.
+    pub(super) async fn fetch_traced(
+        &self,
+        request: Request,
+        trace: Rc<Trace>,
+    ) -> Result<Fetched, Error> {
+        let max = self.max_body_bytes(&request);
+        self.send_traced(request.into(), Some(trace)).await?.fetch(max).await
+    }
+
+    fn max_body_bytes(&self, request: &Request) -> u64 {
+        request.max_body_bytes.unwrap_or(self.member.settings.max_body_bytes)
     }
 
     fn now(&self) -> Instant {
@@ -263,6 +323,7 @@ impl Job<'_> {
     async fn run(mut self) -> Result<Response<LocalBody>, Error> {
         loop {
             self.parcel.attempts = self.parcel.attempts.saturating_add(1);
+            self.trace.iter().for_each(|trace| trace.attempts.set(self.parcel.attempts));
             let body = self.parcel.request.body.0.try_clone();
             let outcome = self.attempt().await;
             match &outcome {
@@ -452,6 +513,7 @@ impl Job<'_> {
             total: request.timeout,
             submitted: self.parcel.submitted,
             admitted: self.parcel.admitted,
+            trace: self.trace.clone(),
         };
         let head = RequestHead {
             method: &request.method,
@@ -481,7 +543,7 @@ impl Job<'_> {
 }
 
 pub(super) fn error_of(failed: &Failed) -> Error {
-    Error::new(failed.kind.clone(), failed.phase).with_progress(&failed.progress)
+    Error::new(failed.kind.clone(), failed.standing.phase).with_progress(&failed.standing.progress)
 }
 
 /// The client's own fields, but for those that the request has itself and, once it has left the first origin, secrets; then the request's.

@@ -78,7 +78,7 @@ pub use request::{BoxError, Request, RequestBody};
 pub use request_builder::RequestBuilder;
 pub use response::{ConnInfo, Fetched, Response, StatusError, Timings, Whole};
 pub use retry::{Attempt, RETRY_AFTER_MAX, Retry};
-pub use solo::Solo;
+pub use solo::{Kept, Solo};
 pub use target::Target;
 
 pub use crate::error::{Error, Fault, Kind, LimitKind, Phase, RedirectKind, Sent, TimeoutKind};

@@ -43,6 +43,18 @@ pub struct Solo<D: Driver> {
     engine: Engine,
 }
 
+/// What a [`Solo`] keeps beyond its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Hosts that anything is kept of.
+    pub hosts: usize,
+    /// Requests that are not given back.
+    pub exchanges: usize,
+    /// Places for clients: as many as there were at once, whoever came and went.
+    pub client_places: usize,
+}
+
 impl<D: Driver> fmt::Debug for Solo<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Solo").field("holding", &self.holding()).finish_non_exhaustive()
@@ -123,11 +135,12 @@ impl<D: Driver> Solo<D> {
         self.shift.core().tasks().live()
     }
 
-    /// Hosts that anything is kept of, and exchanges that are not given back: for tests of leaks.
+    /// What is kept beyond connections: for tests of leaks.
     #[must_use]
-    pub fn kept(&self) -> (usize, usize) {
+    pub fn kept(&self) -> Kept {
         let pool = self.shift.core().pool();
-        (pool.hosts(), pool.desk().exchanges())
+        let (hosts, exchanges) = (pool.hosts(), pool.desk().exchanges());
+        Kept { hosts, exchanges, client_places: pool.client_places() }
     }
 
     /// The driver, to read its counters.

@@ -30,6 +30,7 @@ mod summary;
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -197,7 +198,8 @@ impl<T: Send + 'static> Batch<T> {
     /// Calls a closure for each result, on the core that got it: each core has a clone. Nothing is pulled for a result while its call runs, and the core does
     /// nothing else: what computes for long belongs in [`cpu::offload`](crate::cpu::offload). Dropping the future cancels what is in flight.
     ///
-    /// A panic of the closure counts as an error of its input, by the name `user`, and concerns no other.
+    /// A panic of the closure counts as an error of its input, by the name `user`, and concerns no other. Every input that was pulled is counted once, whatever
+    /// becomes of its core; only what a core had not heard of when it ended is counted without a call, as there is no core to make it.
     ///
     /// ```
     /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
@@ -237,7 +239,8 @@ impl<T: Send + 'static> Batch<T> {
     /// Folds the results, on the core that got each, into a value for each core; then merges these. No result leaves its core. Dropping the future cancels what
     /// is in flight.
     ///
-    /// An input whose `f` panics is left out, and concerns no other.
+    /// An input whose `f` panics is left out, and concerns no other. Where a core ended before its time, what it did not begin is folded too, as errors; of what a
+    /// core had not even heard of, by the caller.
     ///
     /// # Panics
     /// As [`Batch::collect`], and when `init` or `merge` do.
@@ -250,8 +253,16 @@ impl<T: Send + 'static> Batch<T> {
     {
         let parts = Parts::default();
         let mut handle = self.start(|| Some(parts.fold(init.clone(), f.clone())));
-        handle.closed().await;
-        parts.take().into_iter().reduce(merge).unwrap_or_else(init)
+        let left = handle.closed().await;
+        let mut parts = parts.take();
+        if !left.is_empty() {
+            let mut rest = init();
+            for done in left {
+                let _ = catch_unwind(AssertUnwindSafe(|| f(&mut rest, done)));
+            }
+            parts.push(rest);
+        }
+        parts.into_iter().reduce(merge).unwrap_or_else(init)
     }
 
     /// Brings the batch to the cores. `make` gives what consumes the results on each, if that is not the consumer.

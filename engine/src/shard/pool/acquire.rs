@@ -2,6 +2,7 @@
 
 use super::connection::{Charge, State};
 use super::exchange::{Carrier, Exchange, Stage};
+use super::host::Member;
 use super::slab::Id;
 use super::{Pool, config};
 use crate::clock::Instant;
@@ -19,15 +20,17 @@ impl<D: Driver> Pool<D> {
     pub(super) fn start(&mut self, id: Id) {
         self.counters.requests += 1;
         self.holding.in_flight += 1;
-        if self.desk.is_closed() {
-            self.abort(id, Kind::Shutdown);
-            return;
-        }
         let now = self.now;
         let mut exchanges = self.desk.exchanges.borrow_mut();
         let Some(exchange) = exchanges.find_mut(id) else { return };
         let client = exchange.client;
         let member = &mut self.members[client as usize];
+        member.exchanges += 1;
+        if self.desk.is_closed() {
+            drop(exchanges);
+            self.abort(id, Kind::Shutdown);
+            return;
+        }
         let timeouts = &member.shared.config.timeouts;
         exchange.total = exchange.total.or(timeouts.total);
         if timeouts.total_from == config::TotalFrom::Submit {
@@ -257,23 +260,49 @@ impl<D: Driver> Pool<D> {
     /// Whether a host that has no connection, because others have them all, has waited longer than those who would get this one: no host waits for ever.
     fn must_yield(&self, index: u32) -> bool {
         let connection = &self.connections[index as usize];
-        let member = &self.members[connection.client as usize];
         // Whoever got the unit in its turn uses it once.
-        let used = connection.may_be_stale();
-        if !used || member.blocked.is_empty() || member.shared.connections.has_room() {
+        if !connection.may_be_stale() {
             return false;
         }
-        // Of those whose own limit leaves them room: no other could use the unit.
-        let has_room =
-            |place: &u32| self.hosts.find(*place).is_some_and(|host| host.budget.has_room());
-        let Some(blocked) = member.blocked.iter().copied().find(has_room) else { return false };
-        if blocked == connection.host {
+        let blocked = match self.has_slot() {
+            true => self.blocked_by_units(connection.client),
+            false => self.blocked_by_slots(connection.client),
+        };
+        let Some(blocked) = blocked.filter(|blocked| *blocked != connection.host) else {
             return false;
-        }
+        };
         match (self.waits_since(blocked), self.waits_since(connection.host)) {
             (Some(theirs), Some(ours)) => theirs < ours,
             (theirs, _) => theirs.is_some(),
         }
+    }
+
+    /// The host of a client whose turn it is at the client's next unit, where all are taken.
+    fn blocked_by_units(&self, client: u32) -> Option<u32> {
+        let member = &self.members[client as usize];
+        if member.blocked.is_empty() || member.shared.connections.has_room() {
+            return None;
+        }
+        self.first_blocked(member)
+    }
+
+    /// The host of any client that has waited longest for a slot; the slot's present client would have the unit that comes back with it.
+    fn blocked_by_slots(&self, client: u32) -> Option<u32> {
+        let has_unit = |number: usize, member: &Member| {
+            number == client as usize || member.shared.connections.has_room()
+        };
+        let members = self.members.iter().enumerate();
+        let waiting = members.filter(|(number, member)| has_unit(*number, member));
+        let blocked = waiting.filter_map(|(_, member)| self.first_blocked(member));
+        let since = |place| self.waits_since(place).map(|since| (since, place));
+        blocked.filter_map(since).min().map(|(_, place)| place)
+    }
+
+    /// The first of a client's hosts whose own limit leaves it room: no other could use a unit.
+    fn first_blocked(&self, member: &Member) -> Option<u32> {
+        let has_room =
+            |place: &u32| self.hosts.find(*place).is_some_and(|host| host.budget.has_room());
+        member.blocked.iter().copied().find(has_room)
     }
 
     /// [`Pool::must_yield`], and if so what is yielded does not come back to its host before the others had their turn.
@@ -315,6 +344,7 @@ impl<D: Driver> Pool<D> {
         }
         connection.state = State::Idle;
         connection.rested = true;
+        connection.idle_since = self.now;
         let idle = member.shared.config.idle_timeout;
         let idle = connection.kept.map_or(idle, |kept| idle.min(kept));
         connection.deadline = (self.now + idle).min(connection.retires);
@@ -345,10 +375,20 @@ impl<D: Driver> Pool<D> {
             return Charge::Unit;
         }
         host.budget.give(1);
-        // An idle connection to another host makes room once it is closed.
-        self.close_spare(spare);
+        // An idle connection to another host, or where slots are short of another client, makes room once it is closed.
+        self.close_spare(if has_slot { spare } else { self.spare_slot() });
         self.block(place);
         Charge::None
+    }
+
+    /// The connection idle longest of all clients, unless the slots of those being closed are enough for all who wait.
+    fn spare_slot(&self) -> Option<u32> {
+        let waiting: usize = self.members.iter().map(|member| member.blocked.len()).sum();
+        if self.holding.closing as usize > waiting {
+            return None;
+        }
+        let idle = self.members.iter().filter_map(|member| member.idle.first());
+        idle.min_by_key(|index| self.connections[*index as usize].idle_since)
     }
 
     fn close_spare(&mut self, spare: Option<u32>) {
@@ -408,7 +448,10 @@ impl<D: Driver> Pool<D> {
     /// What came back from other cores, and what they need from us.
     #[inline]
     pub(super) fn serve_starving(&mut self) {
-        for client in 0..self.members.len() as u32 {
+        let members = self.members.len() as u32;
+        // Another goes first each time: what is scarce for all clients of a core is nobody's for ever.
+        self.first_member = if self.first_member + 1 < members { self.first_member + 1 } else { 0 };
+        for client in (self.first_member..members).chain(0..self.first_member) {
             let member = &mut self.members[client as usize];
             let news = member.shared.news();
             if news != member.seen {
@@ -453,7 +496,7 @@ impl<D: Driver> Pool<D> {
                 blocked[served] = place;
                 served += 1;
             }
-            self.hosts.forget_unused(place, &mut self.members);
+            self.forget_unused(place);
         }
         self.member(client).blocked.extend_from_slice(&blocked[..served]);
         blocked.clear();

@@ -16,21 +16,23 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::config::Shared;
-use super::exchange::{Carrier, Exchange, Failed, Outgoing, Pieces, Reader, Stage, Stamps};
+use super::exchange::{
+    Carrier, Exchange, Failed, Outgoing, Pieces, Reader, Stage, Stamps, Standing, Trace,
+};
 use super::head::Head;
 use super::origin::Origin;
 use super::slab::{Id, Renew, Slab};
 use crate::clock::Instant;
-use crate::error::{Kind, Phase, Progress};
+use crate::error::Kind;
 use crate::proto::h1;
 use crate::shard::wheel::{TimerId, Wheel};
 
 /// What a future asks of the pool.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Take a client in.
-    Join(Arc<Shared>),
-    /// A client is gone.
+    /// Take a client in, under this number.
+    Join(u32, Arc<Shared>),
+    /// Nobody uses a client on this core any more.
     Leave(u32),
     /// Begin with an exchange.
     Start(Id),
@@ -57,6 +59,8 @@ pub(crate) enum Lookup {
     GivenUp { dial: Id },
     /// None of a name's addresses could be connected to.
     Unreachable { client: u32, origin: Arc<Origin> },
+    /// Nothing is left of a client, and nothing asked before this is unanswered: its number may be given to another.
+    Left { client: u32 },
 }
 
 /// What a key of the wheel belongs to: the kind in the high half, the place in the low.
@@ -96,7 +100,6 @@ pub(crate) struct Desk {
     pub(super) wheel: RefCell<Wheel>,
     pub(super) sleepers: RefCell<Slab<Sleeper>>,
     lookups: RefCell<Lookups>,
-    clients: Cell<u32>,
     now: Cell<Instant>,
     /// Between two turns, when others have the thread: time goes on.
     away: Cell<bool>,
@@ -135,6 +138,8 @@ pub(crate) struct Submission {
     pub(crate) submitted: Instant,
     /// When it first held a permit, if it has before.
     pub(crate) admitted: Option<Instant>,
+    /// Learns where the request stood, if it is dropped midway.
+    pub(crate) trace: Option<Rc<Trace>>,
 }
 
 impl Desk {
@@ -145,7 +150,6 @@ impl Desk {
             wheel: RefCell::new(Wheel::new(now)),
             sleepers: RefCell::default(),
             lookups: RefCell::default(),
-            clients: Cell::new(0),
             now: Cell::new(now),
             away: Cell::new(false),
             kick: RefCell::default(),
@@ -196,15 +200,12 @@ impl Desk {
         }
     }
 
-    /// Takes a client in, and returns its number on this core.
-    pub(crate) fn join(&self, shared: Arc<Shared>) -> u32 {
-        let client = self.clients.get();
-        self.clients.set(client + 1);
-        self.command(Command::Join(shared));
-        client
+    /// Takes a client in, under the lowest number that was never used, or one that [`Lookup::Left`] gave back.
+    pub(crate) fn join(&self, client: u32, shared: Arc<Shared>) {
+        self.command(Command::Join(client, shared));
     }
 
-    /// A client is gone: its idle connections close.
+    /// Nobody uses a client any more: its idle connections close, and its number is given back when nothing is left of it.
     pub(crate) fn leave(&self, client: u32) {
         self.command(Command::Leave(client));
     }
@@ -229,14 +230,15 @@ impl Desk {
         submission: Submission,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<h1::Sent, E>,
     ) -> Result<InFlight, E> {
+        let trace = submission.trace;
         let mut exchanges = self.exchanges.borrow_mut();
         let id = exchanges.take();
         if self.closed.get() {
             // Nobody acts on commands any more: the future finds no exchange, which says so.
             exchanges.free(id);
-            return Ok(InFlight { desk: Rc::clone(self), id });
+            return Ok(InFlight { desk: Rc::clone(self), id, trace });
         }
-        let in_flight = InFlight { desk: Rc::clone(self), id };
+        let in_flight = InFlight { desk: Rc::clone(self), id, trace };
         let Some(exchange) = exchanges.find_mut(id) else { return Ok(in_flight) };
         match encode(&mut exchange.head_bytes) {
             Ok(sent) => exchange.sent = sent,
@@ -342,18 +344,23 @@ impl Drop for Sleep {
 pub(crate) struct InFlight {
     desk: Rc<Desk>,
     id: Id,
+    trace: Option<Rc<Trace>>,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if let Some(trace) = &self.trace
+            && let Some(standing) = self.with(|exchange| exchange.standing_at_drop())
+        {
+            trace.standing.set(standing);
+        }
         self.desk.command(Command::Drop(self.id));
     }
 }
 
 /// What a failed exchange says when nobody remembers why.
 fn shutdown() -> Box<Failed> {
-    let progress = Progress::default();
-    Box::new(Failed { kind: Kind::Shutdown, phase: Phase::Queue, progress })
+    Box::new(Failed { kind: Kind::Shutdown, standing: Standing::default() })
 }
 
 impl InFlight {

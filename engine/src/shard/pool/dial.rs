@@ -334,7 +334,7 @@ impl<D: Driver> Pool<D> {
         }
         // Their dials begin in the next turn: one that fails at once must not lead to the next within itself.
         self.block_if_waiting(place);
-        self.hosts.forget_unused(place, &mut self.members);
+        self.forget_unused(place);
     }
 
     /// A name whose addresses all failed may have others by now.

@@ -159,7 +159,7 @@ impl<D: Driver> Pool<D> {
         self.waiting.remove(list, id.index);
         self.leave_waiters(id);
         self.cancel_surplus_dial(place);
-        self.hosts.forget_unused(place, &mut self.members);
+        self.forget_unused(place);
     }
 
     /// The future is gone: everything comes back, and the connection stays if little of the response is left.
@@ -182,10 +182,12 @@ impl<D: Driver> Pool<D> {
         let place = self.with(id, |exchange| exchange.host).unwrap_or_default();
         self.desk.exchanges.borrow_mut().free(id);
         self.holding.in_flight -= 1;
+        self.member(client).exchanges -= 1;
         if has_permit {
             self.give_permit(client);
         }
-        self.hosts.forget_unused(place, &mut self.members);
+        self.forget_unused(place);
+        self.vacate(client);
     }
 
     fn give_up(&mut self, index: u32) {
@@ -252,12 +254,12 @@ impl<D: Driver> Pool<D> {
             self.member(client).returning -= 1;
             self.discharge(place);
         }
-        if self.members[client as usize].blocked.is_empty() {
+        if self.members.iter().all(|member| member.blocked.is_empty()) {
             self.serve(place);
         } else {
-            // Others have waited longer for the unit: this host's turn comes after theirs.
+            // Others have waited longer for the unit or the slot: this host's turn comes after theirs.
             self.block_if_waiting(place);
         }
-        self.hosts.forget_unused(place, &mut self.members);
+        self.forget_unused(place);
     }
 }

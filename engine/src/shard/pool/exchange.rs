@@ -13,6 +13,7 @@
 //! ```
 //! Whatever the stage, dropping the future ends it; the connection goes back only if the response was read to its end.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -113,12 +114,33 @@ pub(super) enum Reader {
     Discards,
 }
 
+/// How far a request has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) phase: Phase,
+    pub(crate) progress: Progress,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { phase: Phase::Queue, progress: Progress::default() }
+    }
+}
+
+/// What is left of a request that was dropped midway, for whoever has to tell of it.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    /// Where it stood when its last attempt was dropped.
+    pub(crate) standing: Cell<Standing>,
+    /// Attempts begun.
+    pub(crate) attempts: Cell<u8>,
+}
+
 /// Why a request failed.
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
     pub(crate) kind: Kind,
-    pub(crate) phase: Phase,
-    pub(crate) progress: Progress,
+    pub(crate) standing: Standing,
 }
 
 /// One request and its response.
@@ -220,19 +242,32 @@ impl Exchange {
         if self.stage == Stage::Ended {
             return;
         }
-        let phase = kind.phase().unwrap_or_else(|| self.phase());
+        let mut standing = self.standing();
+        standing.phase = kind.phase().unwrap_or(standing.phase);
+        self.failed = Some(Box::new(Failed { kind, standing }));
+        self.stage = Stage::Ended;
+        self.phase_deadline = None;
+        self.total_deadline = None;
+        self.wake();
+        self.wake_maker();
+    }
+
+    fn standing(&self) -> Standing {
         let progress = Progress {
             peer: self.carrier.peer,
             reused: self.carrier.reused,
             sent: self.progress,
             got_bytes: self.got_bytes,
         };
-        self.failed = Some(Box::new(Failed { kind, phase, progress }));
-        self.stage = Stage::Ended;
-        self.phase_deadline = None;
-        self.total_deadline = None;
-        self.wake();
-        self.wake_maker();
+        Standing { phase: self.phase(), progress }
+    }
+
+    /// What a drop at this moment finds: once it has ended, its request has its next attempt still before it, if it goes on.
+    pub(super) fn standing_at_drop(&self) -> Standing {
+        match self.stage {
+            Stage::Ended => Standing { phase: Phase::Queue, ..self.standing() },
+            _ => self.standing(),
+        }
     }
 
     fn phase(&self) -> Phase {

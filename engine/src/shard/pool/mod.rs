@@ -48,10 +48,10 @@ use crate::error::Kind;
 use crate::proto::h1;
 use config::Shared;
 use connection::{Connection, State};
-use desk::{Command, Desk};
+use desk::{Command, Desk, Lookup};
 use dial::Dial;
 use head::Head;
-use host::{Hosts, Member};
+use host::{Hosts, Member, Presence};
 use list::Links;
 use slab::Slab;
 
@@ -112,7 +112,10 @@ pub(crate) struct Pool<D: Driver> {
     connections: Vec<Connection>,
     free: Vec<u32>,
     slots: u32,
+    /// The clients, by their number on this core.
     members: Vec<Member>,
+    /// The first whose turn it is at what was scarce.
+    first_member: u32,
     hosts: Hosts,
     dials: Slab<Dial>,
     /// Exchanges in a queue or among waiters.
@@ -147,6 +150,7 @@ impl<D: Driver> Pool<D> {
             free: Vec::new(),
             slots,
             members: Vec::new(),
+            first_member: 0,
             hosts: Hosts::default(),
             dials: Slab::default(),
             waiting: Links::default(),
@@ -171,17 +175,43 @@ impl<D: Driver> Pool<D> {
         &self.desk
     }
 
-    /// Takes a client in, under the number that the desk gave it.
-    fn join(&mut self, shared: Arc<Shared>) {
-        self.members.push(Member::new(shared, self.core));
+    /// Takes a client in, in a place of its own or in that of one that left.
+    fn join(&mut self, client: u32, shared: Arc<Shared>) {
+        let member = Member::new(shared, self.core);
+        match self.members.get_mut(client as usize) {
+            Some(place) => {
+                debug_assert_eq!(place.presence, Presence::Left);
+                *place = member;
+            }
+            None => self.members.push(member),
+        }
     }
 
-    /// A client is gone: what it kept idle is closed.
+    /// Nobody uses a client any more: what it kept idle is closed.
     fn leave(&mut self, client: u32) {
-        let idle = |member: &Member| member.idle.first();
-        while let Some(index) = self.members.get(client as usize).and_then(idle) {
+        self.member(client).presence = Presence::Leaving;
+        while let Some(index) = self.member(client).idle.first() {
             self.counters.reaped += 1;
             self.close_connection(index);
+        }
+        self.vacate(client);
+    }
+
+    /// Gives a client's place back, once it is leaving and nothing is left of it.
+    fn vacate(&mut self, client: u32) {
+        let member = self.member(client);
+        if member.presence == Presence::Leaving && member.is_unused() {
+            member.presence = Presence::Left;
+            // With its permits, which other cores may want.
+            member.lease = None;
+            self.desk.want_lookup(Lookup::Left { client });
+        }
+    }
+
+    /// Forgets a host that nothing is left of.
+    fn forget_unused(&mut self, place: u32) {
+        if let Some(client) = self.hosts.forget_unused(place, &mut self.members) {
+            self.vacate(client);
         }
     }
 
@@ -197,7 +227,7 @@ impl<D: Driver> Pool<D> {
 
     fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Join(shared) => self.join(shared),
+            Command::Join(client, shared) => self.join(client, shared),
             Command::Leave(client) => self.leave(client),
             Command::Start(exchange) => self.start(exchange),
             Command::Drop(exchange) => self.drop_exchange(exchange),
@@ -337,6 +367,11 @@ impl<D: Driver> Pool<D> {
     /// Hosts that something is held of.
     pub(crate) fn hosts(&self) -> usize {
         self.hosts.len()
+    }
+
+    /// Places for clients: as many as there were at once.
+    pub(crate) fn client_places(&self) -> usize {
+        self.members.len()
     }
 
     /// What was counted.
