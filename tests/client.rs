@@ -45,5 +45,7 @@ mod stale;
 mod threads;
 #[path = "client/timeouts.rs"]
 mod timeouts;
+#[path = "client/turns.rs"]
+mod turns;
 #[path = "client/upload.rs"]
 mod upload;

@@ -35,7 +35,7 @@ impl<D: Driver> Pool<D> {
                 exchange.phase_deadline = None;
                 exchange.total_deadline = None;
                 exchange.connection = None;
-                let sent = exchange.is_sent();
+                let sent = exchange.is_out();
                 exchange.wake();
                 exchange.wake_maker();
                 sent
@@ -197,7 +197,7 @@ impl<D: Driver> Pool<D> {
 
     /// Throws away the little that is left of a body, or else the connection.
     fn drain(&mut self, index: u32, id: Id) {
-        let sent = self.with(id, |exchange| exchange.is_sent()) == Some(true);
+        let sent = self.with(id, |exchange| exchange.is_out()) == Some(true);
         let connection = &mut self.connections[index as usize];
         let left = connection.machine.discardable();
         let little = left <= DRAIN_BYTES_MAX && connection.machine.close_reason().is_none();

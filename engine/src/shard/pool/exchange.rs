@@ -308,6 +308,16 @@ impl Exchange {
         }
     }
 
+    /// Whether the server has all it was promised: its maker may not have said yet that there is no more.
+    pub(super) fn is_out(&self) -> bool {
+        match &self.body {
+            Outgoing::Pieces(pieces) => {
+                pieces.ready.is_empty() && (pieces.finished || pieces.count.is_complete())
+            }
+            Outgoing::None | Outgoing::Whole { .. } => self.is_sent(),
+        }
+    }
+
     /// Back to before its first byte, for another connection.
     pub(super) fn rewind(&mut self) {
         if let Outgoing::Whole { sent, .. } = &mut self.body {
