@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::gathered::{Gathered, TooLong};
-use super::local::error_of;
+use super::job::error_of;
 use super::parcel::Parcel;
 use super::response::{Fetched, Response, Timings, Whole};
 use crate::clock::Instant;
 use crate::error::Error;
-use crate::shard::pool::desk::InFlight;
 use crate::shard::pool::exchange::{Failed, Stamps};
+use crate::shard::pool::in_flight::InFlight;
 
 /// A body on the core that receives it. Not reading it stops the receiving, and with it the server; dropping it unread throws away a little, or closes the
 /// connection.

@@ -6,8 +6,8 @@ use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::core_ctx::CoreCtx;
 use super::engine::{Engine, Note, attend};
-use super::local::CoreCtx;
 use crate::clock::Instant;
 use crate::driver::uring::Tier;
 use crate::driver::{Driver, DriverKind};

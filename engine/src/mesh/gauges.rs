@@ -125,7 +125,7 @@ impl Gauges {
             let counters =
                 std::array::from_fn(|place| self.counters[place].load(Ordering::Relaxed));
             fence(Ordering::Acquire);
-            let whole = before % 2 == 0 && self.edition.load(Ordering::Relaxed) == before;
+            let whole = before.is_multiple_of(2) && self.edition.load(Ordering::Relaxed) == before;
             if whole || tries == LOOKS_MAX {
                 return (to_holding(holding), to_counters(counters));
             }

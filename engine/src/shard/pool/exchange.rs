@@ -97,6 +97,46 @@ pub(crate) struct Pieces {
     pub(super) touched: bool,
 }
 
+impl Pieces {
+    /// A body of this length that somebody makes.
+    pub(crate) fn new(length: h1::BodyLength) -> Self {
+        Self {
+            ready: VecDeque::new(),
+            finished: false,
+            count: h1::BodyCount::new(length),
+            chunked: length == h1::BodyLength::Chunked,
+            maker: None,
+            touched: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, piece: Bytes) -> Result<(), h1::BodyError> {
+        self.count.handle_bytes(piece.len() as u64)?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.touched = true;
+        if self.chunked {
+            let mut framed = Vec::with_capacity(piece.len() + 16);
+            h1::encode_chunk(&piece, &mut framed);
+            self.ready.push_back(framed.into());
+        } else {
+            self.ready.push_back(piece);
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), h1::BodyError> {
+        self.count.handle_end()?;
+        if self.chunked && !self.finished {
+            self.ready.push_back(Bytes::from_static(h1::LAST_CHUNK));
+            self.touched = true;
+        }
+        self.finished = true;
+        Ok(())
+    }
+}
+
 /// What became of the bytes of a response's body that nobody has read yet.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {

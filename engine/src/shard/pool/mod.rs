@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `config` | what a client may use, and what its cores share |
 //! | `origin` | the key: scheme, host, port |
-//! | `desk` | where futures leave requests and find responses |
+//! | `desk` | where futures and the pool meet |
+//! | `in_flight` | a future's hold on its request |
 //! | `exchange` | one request and its response: the state graph |
 //! | `connection` | one connection: the state graph |
 //! | `host` | idle connections and waiters of one origin |
 //! | `acquire` | permits, connections, and who is next |
-//! | `dial` | new connections: names, addresses, happy eyeballs |
+//! | `units` | what is scarce: who gives it up, and to whom |
+//! | `dial`, `attempt` | new connections: names, addresses, happy eyeballs |
 //! | `send` | requests out |
 //! | `receive` | responses in |
 //! | `end` | how connections and exchanges end, and what is tried again |
@@ -18,6 +20,7 @@
 //! | `slab`, `list` | places that are used again, and lists of them |
 
 mod acquire;
+mod attempt;
 pub(crate) mod config;
 mod connection;
 pub(crate) mod desk;
@@ -27,11 +30,13 @@ pub(crate) mod exchange;
 mod expiry;
 pub(crate) mod head;
 mod host;
+pub(crate) mod in_flight;
 mod list;
 pub(crate) mod origin;
 mod receive;
 mod send;
 pub(crate) mod slab;
+mod units;
 
 use std::collections::VecDeque;
 use std::io;
