@@ -101,7 +101,9 @@ fn check_connections(case: Case, nginx: &Nginx, keepalive_requests: u32) {
         let outcomes = rig.fetch_all((0..requests).map(|_| get(&url)).collect());
         outcomes.into_iter().for_each(|outcome| assert_eq!(outcome.unwrap().status(), 200));
     });
-    assert!((1..=limit).contains(&most), "{case}: {most} connections");
+    // Where each carries ten requests, few live as long as a look takes.
+    let least = u32::from(keepalive_requests as usize > requests);
+    assert!((least..=limit).contains(&most), "{case}: {most} connections");
     let record = record(nginx, &case.to_string(), requests);
     assert_eq!(record.len(), requests, "{case}");
     // Where the server ends none, a few are made anew when one core gives way to another.

@@ -326,6 +326,19 @@ fn connections_allowed() -> u32 {
 }
 
 /// Whether a request that died on a reused connection goes to a fresh one.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use ringshot::client::RetryStale;
+///
+/// let careful = engine.client().retry_stale(RetryStale::No).build()?;
+/// assert_eq!(block_on(careful.get(origin.url("/")).fetch())?.status(), 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RetryStale {
     /// Once, where that can do no harm.

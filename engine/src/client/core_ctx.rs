@@ -69,6 +69,29 @@ impl Numbers {
 }
 
 /// A core, for the tasks that run on it: spawns tasks beside its connections, and makes core-local clients. Not `Send`.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// # use std::{cell::Cell, rc::Rc, time::Duration};
+/// let ticks = block_on(engine.run_on(0, async |ctx| {
+///     let ticks = Rc::new(Cell::new(0)); // tasks of one core share what is not `Send`
+///     let (inner, counts) = (ctx.clone(), Rc::clone(&ticks));
+///     let task = ctx.spawn_named("tick", async move {
+///         for _ in 0..3 {
+///             inner.sleep(Duration::from_millis(1)).await;
+///             counts.set(counts.get() + 1);
+///         }
+///     });
+///     task.await.expect("it does not panic");
+///     ticks.get()
+/// }))?;
+/// assert_eq!(ticks, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct CoreCtx(Rc<Seat>);
 

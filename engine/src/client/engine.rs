@@ -46,6 +46,20 @@ pub(super) fn attend(ctx: &CoreCtx, note: Note) {
 }
 
 /// A shard on each of some cores. Cheap to clone; the last handle, those of its clients included, stops the cores.
+///
+/// ```
+/// use ringshot::client::Engine;
+///
+/// let engine = Engine::builder().build()?;
+/// let client = engine.client().build()?;
+/// println!("{} cores on {}, each turned by {:?}", engine.cores(), engine.driver(), engine.host());
+/// for core in engine.stats() {
+///     println!("core {}: {} idle connections", core.core, core.holding.idle);
+/// }
+/// # drop(client);
+/// engine.shutdown()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
@@ -229,6 +243,18 @@ impl Engine {
 }
 
 /// What a client's limits came to: see [`Client::limits_observed`](super::Client::limits_observed).
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// block_on(client.get(origin.url("/")).fetch())?;
+/// let observed = client.limits_observed();
+/// assert_eq!((observed.conns, observed.conns_per_host, observed.in_flight), (1, 1, None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Observed {

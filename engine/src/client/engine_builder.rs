@@ -16,6 +16,15 @@ use crate::sys::{affinity, process};
 const CONNS_PER_CORE_DEFAULT: u32 = 8192;
 
 /// Which cores an engine runs on.
+///
+/// ```
+/// use ringshot::client::{Cores, Engine, EngineError};
+///
+/// assert_eq!(Engine::builder().cores(Cores::Count(1)).build()?.cores(), 1);
+/// let unknown = Engine::builder().cores(Cores::List(vec![9999])).build();
+/// assert!(matches!(unknown, Err(EngineError::NoSuchCore(9999))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Cores {
     /// All that this process may use, but at most half of them, and one at least: the rest is for whoever uses the responses.
@@ -51,6 +60,13 @@ impl Cores {
 }
 
 /// Why an engine could not start.
+///
+/// ```
+/// use ringshot::client::{Cores, Engine};
+///
+/// let error = Engine::builder().cores(Cores::List(Vec::new())).build().unwrap_err();
+/// assert_eq!(error.to_string(), "an engine needs at least one core");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {

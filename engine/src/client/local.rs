@@ -2,18 +2,16 @@
 
 use std::rc::Rc;
 
-use http::Method;
-
 use super::core_ctx::{CoreCtx, Member};
 use super::job::Job;
 use super::local_body::LocalBody;
 use super::parcel::Parcel;
 use super::request::Request;
+use super::request_builder::begin_requests;
 use super::response::{Fetched, Response};
-use super::{REDIRECTS_DEFAULT, RequestBuilder, Target};
+use super::{REDIRECTS_DEFAULT, RequestBuilder};
 use crate::clock::Instant;
 use crate::error::Error;
-use crate::proto::url::UrlError;
 use crate::shard::pool::exchange::Trace;
 
 /// A client on one core. Cheap to clone, not `Send`: its futures run on the core that owns the connections.
@@ -54,23 +52,7 @@ impl LocalClient {
         &self.ctx
     }
 
-    /// Begins a request; what is wrong with the URL is told when it is sent.
-    pub fn request<U>(&self, method: Method, target: U) -> RequestBuilder<&Self>
-    where
-        U: TryInto<Target>,
-        UrlError: From<U::Error>,
-    {
-        RequestBuilder::new(self, method, target)
-    }
-
-    /// Begins a `GET` request.
-    pub fn get<U>(&self, target: U) -> RequestBuilder<&Self>
-    where
-        U: TryInto<Target>,
-        UrlError: From<U::Error>,
-    {
-        self.request(Method::GET, target)
-    }
+    begin_requests!();
 
     /// Sends a request and waits for the head of its response. Dropping the future cancels it.
     ///

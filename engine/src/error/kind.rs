@@ -5,6 +5,23 @@ use crate::proto::url::UrlError;
 use crate::sys::Errno;
 
 /// What went wrong.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use ringshot::client::{Kind, TimeoutKind};
+///
+/// let hasty = engine.client().timeout(std::time::Duration::from_millis(20)).build()?;
+/// let error = block_on(hasty.get(origin.url("/hang")).fetch()).unwrap_err();
+/// match error.kind() {
+///     Kind::Timeout(TimeoutKind::Total) => println!("too slow: {error}"),
+///     other => panic!("{}", other.name()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Kind {
@@ -55,6 +72,21 @@ pub enum Kind {
 }
 
 /// Which timeout passed, from the start of its phase.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use ringshot::client::{Kind, TimeoutKind, Timeouts};
+///
+/// let head = Some(std::time::Duration::from_millis(20));
+/// let hasty = engine.client().timeouts(Timeouts { head, ..Timeouts::default() }).build()?;
+/// let error = block_on(hasty.get(origin.url("/hang")).fetch()).unwrap_err();
+/// assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::Head)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TimeoutKind {
@@ -79,6 +111,19 @@ pub enum TimeoutKind {
 }
 
 /// Which limit a response broke.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use ringshot::client::{Kind, LimitKind};
+///
+/// let error = block_on(client.get(origin.url("/bytes/10")).max_body_bytes(5).fetch()).unwrap_err();
+/// assert!(matches!(error.kind(), Kind::Limit(LimitKind::Body { max_bytes: 5 })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LimitKind {
@@ -92,6 +137,19 @@ pub enum LimitKind {
 }
 
 /// Why a redirect was not followed.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use ringshot::client::{Kind, RedirectKind};
+///
+/// let error = block_on(client.get(origin.url("/redirect/3")).redirects(2).fetch()).unwrap_err();
+/// assert!(matches!(error.kind(), Kind::Redirect(RedirectKind::TooMany { max: 2 })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedirectKind {
@@ -107,6 +165,20 @@ pub enum RedirectKind {
 }
 
 /// How far a request had come.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use ringshot::client::{Phase, Sent};
+///
+/// let error = block_on(client.get(origin.url("/truncate/5")).fetch()).unwrap_err();
+/// assert_eq!((error.phase(), error.sent()), (Phase::Body, Sent::All));
+/// assert!(Phase::Head < Phase::Body);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Phase {
@@ -131,6 +203,19 @@ pub enum Phase {
 }
 
 /// How much of a request the kernel had accepted.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use ringshot::client::Sent;
+///
+/// let error = block_on(client.get("http://127.0.0.1:1/").fetch()).unwrap_err();
+/// assert_eq!(error.sent(), Sent::None); // so whatever it was, it may be sent again
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum Sent {
     /// Nothing: no server can have seen it.
@@ -143,6 +228,21 @@ pub enum Sent {
 }
 
 /// Who has to change something.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use ringshot::client::Fault;
+///
+/// let error = block_on(client.get("no URL").send()).unwrap_err();
+/// assert_eq!(error.fault(), Fault::Caller);
+/// let error = block_on(client.get(origin.url("/truncate/5")).fetch()).unwrap_err();
+/// assert_eq!(error.fault(), Fault::Server);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {

@@ -50,6 +50,21 @@ use crate::error::Error;
 pub const BATCH_WINDOW_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 
 /// What became of one input.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+/// let tagged = urls.into_iter().enumerate().map(|(n, url)| (format!("tag {n}"), url));
+/// for done in client.batch(tagged).completed().into_blocking() {
+///     assert_eq!(done.tag, format!("tag {}", done.index));
+///     println!("{}: {:?}", done.tag, done.result.map(|response| response.status()));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Done<T = ()> {
     /// Its place among the inputs, from 0.
@@ -61,6 +76,24 @@ pub struct Done<T = ()> {
 }
 
 /// Many requests, before they begin: see [`Client::batch`].
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use std::{num::NonZeroUsize, time::Duration};
+///
+/// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+/// let batch = client.batch(urls)
+///     .window(NonZeroUsize::new(8).expect("not zero")) // at most 8 pulled and not consumed
+///     .max_body(1 << 20)
+///     .deadline(Duration::from_secs(10));
+/// let results = block_on(batch.collect());
+/// assert!(results.iter().all(Result::is_ok));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a batch does nothing until one of its ends is called"]
 pub struct Batch<T = ()> {
     client: Client,
@@ -142,6 +175,19 @@ impl<T: Send + 'static> Batch<T> {
 
     /// Serves `inputs` at a time, and the next ones when all of these were consumed: instead of a window, which slides. The slowest of each lot holds up all
     /// others.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+    /// # use std::num::NonZeroUsize;
+    /// let lots_of_five = NonZeroUsize::new(5).expect("not zero");
+    /// assert_eq!(block_on(client.batch(urls).barrier(lots_of_five).collect()).len(), 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn barrier(mut self, inputs: NonZeroUsize) -> Self {
         self.pace = Pace::Barrier(inputs);
         self
@@ -162,6 +208,19 @@ impl<T: Send + 'static> Batch<T> {
 
     /// Lets the first error cancel its siblings, as a `TaskGroup` of asyncio does: they end as [`Kind::Canceled`](super::Kind::Canceled), and nothing more is
     /// pulled. A status is no error; a closure that panics is one.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// let urls = [origin.url("/hang"), origin.url("/abort")];
+    /// let results = block_on(client.batch(urls).fail_fast().collect());
+    /// let kinds: Vec<_> = results.iter().map(|result| result.as_ref().unwrap_err().kind().name()).collect();
+    /// assert_eq!(kinds, ["canceled", "closed"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fail_fast(mut self) -> Self {
         self.fails_fast = true;
         self
@@ -241,6 +300,22 @@ impl<T: Send + 'static> Batch<T> {
     ///
     /// An input whose `f` panics is left out, and concerns no other. Where a core ended before its time, what it did not begin is folded too, as errors; of what a
     /// core had not even heard of, by the caller.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+    /// let bytes = block_on(client.batch(urls).fold_per_core(
+    ///     || 0,
+    ///     |sum, done| *sum += done.result.map_or(0, |response| response.bytes().len()),
+    ///     |one, other| one + other,
+    /// ));
+    /// assert_eq!(bytes, (0..20).sum());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
     /// As [`Batch::collect`], and when `init` or `merge` do.
