@@ -25,6 +25,8 @@ mod access;
 mod body;
 #[path = "client/errors.rs"]
 mod errors;
+#[path = "client/expect.rs"]
+mod expect;
 #[path = "client/feed.rs"]
 mod feed;
 #[path = "client/limits.rs"]

@@ -19,23 +19,7 @@
 //! ```
 //! use std::num::NonZeroUsize;
 //! use ringshot::queue;
-//! # fn block_on<F: Future>(future: F) -> F::Output {
-//! #     struct Unpark(std::thread::Thread);
-//! #     impl std::task::Wake for Unpark {
-//! #         fn wake(self: std::sync::Arc<Self>) {
-//! #             self.0.unpark();
-//! #         }
-//! #     }
-//! #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
-//! #     let mut future = std::pin::pin!(future);
-//! #     loop {
-//! #         let poll = future.as_mut().poll(&mut std::task::Context::from_waker(&waker));
-//! #         if let std::task::Poll::Ready(output) = poll {
-//! #             return output;
-//! #         }
-//! #         std::thread::park();
-//! #     }
-//! # }
+//! # use ringshot::client::blocking::block_on;
 //!
 //! let (sender, receiver) = queue::bounded(NonZeroUsize::MIN);
 //! let workers = [receiver.clone(), receiver].map(|receiver| {

@@ -17,12 +17,14 @@
 //! | `credits`, `reorder`, `summary` | windows and barriers, the order of results, figures: pure |
 //! | `state`, `progress` | what cores and consumer share, and how it goes on |
 //! | `drive` | a core's part |
+//! | `parts` | what each core made of its results |
 //! | `completed` | the consumer's part |
 
 mod completed;
 mod credits;
 mod drive;
 mod input;
+mod parts;
 mod progress;
 mod reorder;
 mod state;
@@ -31,7 +33,7 @@ mod summary;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use completed::Handle;
@@ -39,6 +41,7 @@ pub use completed::{Blocking, Completed, Ordered};
 use credits::{Credits, Pace};
 use drive::{Consume, Lane, MakeConsume};
 pub use input::{BatchItem, BatchSource, FromIterator, FromStream, IntoRequest, Source};
+use parts::Parts;
 use state::{End, Plan, Shared};
 pub use summary::{Latency, Summary};
 
@@ -389,49 +392,5 @@ impl<T> fmt::Debug for Batch<T> {
             .field("deadline", deadline)
             .field("fails_fast", fails_fast)
             .finish_non_exhaustive()
-    }
-}
-
-/// What the cores made of their results.
-struct Parts<A>(Arc<Mutex<Vec<A>>>);
-
-impl<A> Default for Parts<A> {
-    fn default() -> Self {
-        Self(Arc::default())
-    }
-}
-
-/// One core's part, which joins the others when the core is done.
-struct Part<A> {
-    value: Option<A>,
-    parts: Arc<Mutex<Vec<A>>>,
-}
-
-impl<A> Drop for Part<A> {
-    fn drop(&mut self) {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.extend(self.value.take());
-    }
-}
-
-impl<A: Send + 'static> Parts<A> {
-    fn fold<T: 'static>(
-        &self,
-        init: impl FnOnce() -> A + Send + 'static,
-        f: impl Fn(&mut A, Done<T>) + Send + 'static,
-    ) -> MakeConsume<T> {
-        let parts = Arc::clone(&self.0);
-        Box::new(move || {
-            let mut part = Part { value: Some(init()), parts };
-            Box::new(move |_, done| {
-                if let Some(value) = &mut part.value {
-                    f(value, done);
-                }
-            })
-        })
-    }
-
-    fn take(&self) -> Vec<A> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
