@@ -93,7 +93,7 @@ fn a_417_is_an_end_for_a_stream_alone() {
     check(plain, |access| {
         let peer = Peer::start(|mut peer| {
             if peer.head() {
-                peer.send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n");
+                peer.send("HTTP/1.1 417 Expectation Failed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
             }
         });
         let (body, scratch) = (pattern(9000), Scratch::new(&pattern(9000)));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::shift::{Post, Shift};
+use super::shift::{LAST_TURNS_MAX, Post, Shift};
 use super::{Attendant, Attendants, MeshConfig, Place, Seat};
 use crate::clock::Instant;
 use crate::driver::uring::{Config as RingConfig, Descriptors};
@@ -90,6 +90,13 @@ impl<M: Send + 'static> Job<M> {
         });
         let post = Post { index: self.index, seats: self.seats, attend };
         let on_stall = self.config.on_stall;
-        Ok(Shift { core, post, stop: self.stop, on_stall, closing: None })
+        Ok(Shift {
+            core,
+            post,
+            stop: self.stop,
+            on_stall,
+            closing: None,
+            last_turns: LAST_TURNS_MAX,
+        })
     }
 }

@@ -52,6 +52,9 @@ impl<M> Inbox for Post<M> {
 /// How long closing connections may take before the driver is closed over them.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
+/// Turns for tasks once all is closed: a task that never rests does not keep its core.
+pub(super) const LAST_TURNS_MAX: u32 = 16;
+
 /// A core at work.
 pub(crate) struct Shift<D: Driver, M> {
     pub(super) core: Core<D>,
@@ -60,6 +63,8 @@ pub(crate) struct Shift<D: Driver, M> {
     pub(super) on_stall: Option<OnStall>,
     /// When closing is given up.
     pub(super) closing: Option<Instant>,
+    /// Turns that are left for tasks once all is closed.
+    pub(super) last_turns: u32,
 }
 
 impl<D: Driver, M> Shift<D, M> {
@@ -97,9 +102,18 @@ impl<D: Driver, M> Shift<D, M> {
             }
             Some(deadline) => {
                 self.publish();
-                Ok(!self.core.pool().is_closed() && clock() < deadline)
+                Ok(self.has_more_to_do() && clock() < deadline)
             }
         }
+    }
+
+    /// Whether a core that closes has connections still, or tasks that were told of the end and have not told others.
+    fn has_more_to_do(&mut self) -> bool {
+        if !self.core.pool().is_closed() {
+            return true;
+        }
+        self.last_turns = self.last_turns.saturating_sub(1);
+        self.last_turns > 0 && self.core.tasks().has_ready()
     }
 
     #[inline]
