@@ -6,6 +6,8 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use http::Method;
+use ringshot::client::blocking::block_on;
+use ringshot::client::{Solo, Target};
 use ringshot::clock::Instant;
 use ringshot::driver::{Driver, DriverKind, Epoll, Limits, Uring, uring};
 use ringshot::proto::url::Url;
@@ -197,5 +199,54 @@ fn large_responses() {
         let response = response.clone();
         let script = move |mut peer: Conversation| peer.answer_all(&response);
         check_at_most(SPILLS_PER_LANE * u64::from(LANES), script, &Asked::default(), body);
+    }
+}
+
+/// What a request of a core-local client takes: its parcel, the description of its response, and the bytes of the body, which all go to the caller. Task, exchange,
+/// connection and buffers are used again, and a head that is the last one again is shared.
+const CLIENT_PER_REQUEST: u64 = 3;
+
+/// Allocations of this thread while a core-local client fetches [`REQUESTS`] times, one after the other, after [`WARM_UP`].
+fn client_allocations<D: Driver>(driver: D, url: &str) -> u64 {
+    let mut solo = Solo::new(driver, 4, Instant::now()).unwrap();
+    let client = solo.engine().client().max_conns(4).build().unwrap();
+    let client = solo.ctx().client(&client);
+    let target: Target = url.parse().unwrap();
+    let task = solo.ctx().spawn(async move {
+        let mut before = 0;
+        for n in 0..WARM_UP + REQUESTS {
+            if n == WARM_UP {
+                before = TAKEN.get();
+            }
+            let response = client.get(&target).send().await.unwrap();
+            assert_eq!(response.bytes().await.unwrap().len(), 2);
+        }
+        TAKEN.get() - before
+    });
+    let start = std::time::Instant::now();
+    while !task.is_finished() && start.elapsed() < RUN_MAX {
+        solo.turn(Duration::from_millis(50), &mut Instant::now).unwrap();
+    }
+    assert!(task.is_finished(), "it hangs");
+    block_on(task).unwrap()
+}
+
+#[test]
+fn a_client_takes_little_for_a_request() {
+    let peer = Peer::start(|mut peer| {
+        peer.answer_all("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+    for driver in drivers() {
+        let taken = match driver {
+            DriverKind::IoUring => {
+                let ring = uring::Config::for_slots(4);
+                client_allocations(Uring::open(ring).unwrap(), &peer.url())
+            }
+            DriverKind::Epoll => {
+                client_allocations(Epoll::open(Limits { slots: 4 }).unwrap(), &peer.url())
+            }
+        };
+        println!("{taken} for {REQUESTS} on {driver}");
+        assert!(taken <= CLIENT_PER_REQUEST * REQUESTS, "{taken} on {driver}");
     }
 }

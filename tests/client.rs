@@ -25,6 +25,8 @@ mod access;
 mod body;
 #[path = "client/errors.rs"]
 mod errors;
+#[path = "client/expect.rs"]
+mod expect;
 #[path = "client/feed.rs"]
 mod feed;
 #[path = "client/limits.rs"]
@@ -45,5 +47,7 @@ mod stale;
 mod threads;
 #[path = "client/timeouts.rs"]
 mod timeouts;
+#[path = "client/turns.rs"]
+mod turns;
 #[path = "client/upload.rs"]
 mod upload;

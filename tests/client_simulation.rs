@@ -28,54 +28,33 @@ mod scenario;
 #[path = "client_simulation/server.rs"]
 mod server;
 
-use std::env;
-
-use ringshot::driver::sim::{Logging, Seen};
+use ringshot::driver::sim::{Line, Logging, Seen};
+use ringshot_tests::seeds::{Sweep, Told, Trouble};
 
 use ledger::Totals;
 use run::Outcome;
-use scenario::{Scenario, Trouble};
+use scenario::Scenario;
 
 /// Seeds of each kind without `RINGSHOT_SIM_SEEDS`: about twenty seconds together in the dev profile.
 const SEEDS: u64 = 1200;
-/// Lines of the log that a failure prints.
-const LINES_PRINTED: usize = 60;
-
-#[cfg(test)]
-fn number_of(name: &str) -> Option<u64> {
-    env::var(name).ok().map(|text| text.parse().expect("a number of seeds, or a seed"))
-}
-
-/// Runs a scenario, and fails with all that is needed to run it again.
-#[cfg(test)]
-fn check(test: &str, trouble: Trouble, seed: u64) -> Outcome {
-    let outcome = Scenario::draw(seed, trouble).run(Logging::Off);
-    if !outcome.problems.is_empty() {
-        let logged = Scenario::draw(seed, trouble).run(Logging::On);
-        let lines = number_of("RINGSHOT_SIM_LINES").map_or(LINES_PRINTED, |lines| lines as usize);
-        let first = logged.log.len().saturating_sub(lines);
-        for line in &logged.log[first..] {
-            let (slot, what, number) = (line.slot, line.what, line.number);
-            println!("{} {}/{} {what} {number}", line.at, slot.index, slot.generation);
-        }
-        panic!(
-            "seed {seed}: {:#?}\n{:?}\nreplay: RINGSHOT_SIM_SEED={seed} cargo test -p ringshot-tests --test client_simulation {test} -- --nocapture",
-            outcome.problems, outcome.totals,
-        );
+impl Told for Outcome {
+    fn problems(&self) -> &[String] {
+        &self.problems
     }
-    outcome
+
+    fn log(&self) -> &[Line] {
+        &self.log
+    }
+
+    fn totals(&self) -> String {
+        format!("{:?}", self.totals)
+    }
 }
 
 /// Runs the seeds that are asked for; `true` if they are many enough to have seen everything.
-#[cfg(test)]
-fn sweep(test: &str, trouble: Trouble, mut each: impl FnMut(Outcome)) -> bool {
-    if let Some(seed) = number_of("RINGSHOT_SIM_SEED") {
-        each(check(test, trouble, seed));
-        return false;
-    }
-    let seeds = number_of("RINGSHOT_SIM_SEEDS").unwrap_or(SEEDS);
-    (0..seeds).for_each(|seed| each(check(test, trouble, seed)));
-    seeds >= SEEDS
+fn sweep(test: &'static str, trouble: Trouble, each: impl FnMut(Outcome)) -> bool {
+    let sweep = Sweep { target: "client_simulation", test, seeds: SEEDS };
+    sweep.run(|seed, logging| Scenario::draw(seed, trouble).run(logging), each)
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! Which connection a request gets, and when one that is idle goes: http-client.md A5, and items 56 and 75 of B2.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ringshot::client::{ClientBuilder, Reuse};
+use ringshot::client::blocking::block_on;
+use ringshot::client::{ClientBuilder, Cores, Engine, Reuse, Solo};
+use ringshot::driver::{DriverChoice, Epoll, Limits};
 use ringshot_tests::peer::{Conversation, Peer};
 use ringshot_tests::watch::wait_until;
 
-use crate::access::{Access, LONG, OK, check, friendly, get, millis, origin};
+use crate::access::{Access, LONG, OK, check, drivers, friendly, get, millis, origin};
 
 fn plain(builder: ClientBuilder) -> ClientBuilder {
     builder
@@ -265,4 +268,84 @@ fn heads_that_take_turns_are_told_apart() {
             assert_eq!(response.headers()["x-long"].len(), 5000);
         }
     });
+}
+
+/// An engine of one core with room for `conns` connections, on a driver.
+fn narrow(driver: DriverChoice, conns: u32) -> Engine {
+    let builder = Engine::builder().cores(Cores::Count(1)).driver(driver);
+    builder.conns_per_core(conns).build().unwrap()
+}
+
+/// All of a core's slots are taken by what one client keeps idle: the one idle longest makes room for another client.
+#[test]
+fn what_one_client_keeps_idle_makes_room_for_another() {
+    for driver in drivers() {
+        let engine = narrow(driver, 2);
+        let [holder, asker] = [(); 2].map(|()| engine.client().timeout(LONG).build().unwrap());
+        let (first, last, other) = (friendly(), friendly(), friendly());
+        for peer in [&first, &last] {
+            block_on(holder.get(peer.url()).fetch()).unwrap();
+        }
+        assert!(wait_until(LONG, || engine.stats()[0].holding.idle == 2));
+        assert_eq!(block_on(asker.get(other.url()).fetch()).unwrap().status(), 200);
+        assert_eq!(engine.stats()[0].counters.reaped, 1);
+        let again = block_on(holder.get(last.url()).fetch()).unwrap();
+        assert!(again.connection().reused, "the one idle longest went");
+    }
+}
+
+/// A client whose requests never leave the only slot idle still lets others have their turn.
+#[test]
+fn a_client_that_is_always_busy_leaves_another_its_turn() {
+    for driver in drivers() {
+        let engine = narrow(driver, 1);
+        let [busy, asker] = [(); 2].map(|()| engine.client().timeout(LONG).build().unwrap());
+        let (crowded, quiet) = (friendly(), friendly());
+        let over = Arc::<AtomicBool>::default();
+        let loops: Vec<_> = (0..3)
+            .map(|_| (busy.clone(), crowded.url(), Arc::clone(&over)))
+            .map(|(client, url, over)| {
+                std::thread::spawn(move || {
+                    while !over.load(Ordering::SeqCst) {
+                        assert_eq!(block_on(client.get(&url).fetch()).unwrap().status(), 200);
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..20 {
+            assert_eq!(block_on(asker.get(quiet.url()).fetch()).unwrap().status(), 200);
+        }
+        over.store(true, Ordering::SeqCst);
+        loops.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+/// A core is done with a client when the last handle, twin and connection of it are gone, and gives its place to another.
+#[test]
+fn ten_thousand_clients_in_turn_take_a_few_places() {
+    let origin = origin();
+    let driver = Epoll::open(Limits { slots: 4 }).unwrap();
+    let now = ringshot::clock::Instant::now;
+    let mut solo = Solo::new(driver, 4, now()).unwrap();
+    for n in 0..10_000 {
+        let client = solo.engine().client().max_conns(4).build().unwrap();
+        let twin = solo.ctx().client(&client);
+        let url = origin.url("/");
+        let asks = n % 100 == 0;
+        let task = solo.ctx().spawn(async move {
+            drop(client);
+            if asks {
+                twin.get(&url).send().await.unwrap().bytes().await.unwrap();
+            }
+        });
+        let begun = Instant::now();
+        while !task.is_finished() && begun.elapsed() < LONG {
+            solo.turn(millis(100), &mut { now }).unwrap();
+        }
+        // What it leaves behind is seen in the next turn, and its socket closed in the one after.
+        (0..3).for_each(|_| assert!(solo.turn(millis(0), &mut { now }).unwrap()));
+    }
+    let kept = solo.kept();
+    assert!(kept.client_places <= 4, "{kept:?}");
+    assert_eq!(kept.exchanges, 0);
 }

@@ -1,4 +1,4 @@
-//! Request bodies of every kind, byte for byte, and `Expect`: items 57, 61, 67, 68 and 71 of B2.
+//! Request bodies of every kind, byte for byte: items 57, 61, 67, 68 and 71 of B2.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,31 +8,31 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::Method;
-use ringshot::client::{ClientBuilder, Error, Kind, Phase, Request, RequestBody, Timeouts};
+use ringshot::client::{ClientBuilder, Error, Kind, Phase, Request, RequestBody};
 use ringshot_tests::peer::Peer;
 use ringshot_tests::watch::wait_until;
 
 use crate::access::{LONG, OK, check, millis, origin};
 use crate::feed::{Endless, Fed, fed};
 
-fn plain(builder: ClientBuilder) -> ClientBuilder {
+pub(crate) fn plain(builder: ClientBuilder) -> ClientBuilder {
     builder
 }
 
 /// Bytes whose place shows.
-fn pattern(bytes: usize) -> Bytes {
+pub(crate) fn pattern(bytes: usize) -> Bytes {
     (0..bytes).map(|at| (at % 251) as u8).collect::<Vec<_>>().into()
 }
 
-fn put(url: &str, body: impl Into<RequestBody>) -> Request {
+pub(crate) fn put(url: &str, body: impl Into<RequestBody>) -> Request {
     Request::new(Method::PUT, url).unwrap().body(body)
 }
 
 /// A file of the test's own, gone with it.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(bytes: &[u8]) -> Self {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let nth = NEXT.fetch_add(1, Ordering::SeqCst);
         let path =
@@ -41,7 +41,7 @@ impl Scratch {
         Self(path)
     }
 
-    fn open(&self) -> File {
+    pub(crate) fn open(&self) -> File {
         File::open(&self.0).unwrap()
     }
 }
@@ -295,94 +295,3 @@ fn nothing_is_chunked_for_an_old_server() {
 }
 
 // --- Expect: 100-continue ---
-
-fn expecting(url: &str) -> Request {
-    put(url, pattern(100_000)).expect_continue()
-}
-
-fn quick(builder: ClientBuilder) -> ClientBuilder {
-    builder.timeouts(Timeouts { expect: millis(150), ..Timeouts::default() })
-}
-
-#[test]
-fn the_body_waits_for_100() {
-    check(plain, |access| {
-        let peer = Peer::start(|mut peer| {
-            while peer.head() {
-                let early = peer.waits(millis(80));
-                peer.send("HTTP/1.1 100 Continue\r\n\r\n");
-                let whole = peer.request().is_some_and(|request| request.len() > 100_000);
-                peer.send(format!(
-                    "HTTP/1.1 200 OK\r\nx: {early} {whole}\r\nContent-Length: 0\r\n\r\n"
-                ));
-            }
-        });
-        for n in 0..2 {
-            let response = access.fetch(expecting(&peer.url())).unwrap();
-            assert_eq!(response.headers()["x"], "false true");
-            assert_eq!(response.connection().reused, n > 0);
-        }
-    });
-}
-
-#[test]
-fn silence_is_consent() {
-    check(quick, |access| {
-        let origin = origin();
-        let response = access.fetch(expecting(&origin.url("/expect/ignore"))).unwrap();
-        let sent = response.timings().sent.unwrap();
-        assert!(response.status() == 200 && sent >= millis(149) && sent < millis(900), "{sent:?}");
-    });
-}
-
-/// A final answer instead of 100: the body stays here, and the connection goes.
-#[test]
-fn a_refusal_saves_the_body() {
-    check(plain, |access| {
-        let more = Arc::<AtomicBool>::default();
-        let seen = Arc::clone(&more);
-        let peer = Peer::start(move |mut peer| {
-            peer.head();
-            peer.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
-            seen.fetch_or(peer.request().is_some(), Ordering::SeqCst);
-        });
-        let taken = Arc::<AtomicU64>::default();
-        let pieces = Endless { piece: pattern(10), left: 100, taken: Arc::clone(&taken) };
-        let stream = RequestBody::stream_of(pieces, 1000);
-        let stream = put(&peer.url(), stream).expect_continue();
-        for request in [expecting(&peer.url()), stream] {
-            let response = access.fetch(request).unwrap();
-            assert_eq!((response.status().as_u16(), &response.bytes()[..]), (403, &b"no"[..]));
-            access.wait_empty();
-        }
-        assert!(wait_until(LONG, || peer.open() == 0));
-        assert!(!more.load(Ordering::SeqCst));
-        assert_eq!(taken.load(Ordering::SeqCst), 0);
-    });
-}
-
-#[test]
-fn a_417_is_tried_without() {
-    check(plain, |access| {
-        let origin = origin();
-        let response = access.fetch(expecting(&origin.url("/expect/417"))).unwrap();
-        assert_eq!((response.status().as_u16(), response.attempts()), (200, 2));
-        let head = access.fetch(put(&origin.url("/headers"), "").expect_continue()).unwrap();
-        assert!(!head.text().to_lowercase().contains("expect"), "nothing to wait for");
-    });
-}
-
-#[test]
-fn an_end_after_100_is_told() {
-    check(plain, |access| {
-        let peer = Peer::start(|mut peer| {
-            peer.head();
-            peer.send("HTTP/1.1 100 Continue\r\n\r\n");
-            peer.request();
-        });
-        let error = access.fetch(expecting(&peer.url())).unwrap_err();
-        assert!(matches!(error.kind(), Kind::Truncated { .. }), "{error}");
-        let error = access.get(&peer.url()).unwrap_err();
-        assert!(matches!(error.kind(), Kind::Truncated { .. }), "{error}");
-    });
-}

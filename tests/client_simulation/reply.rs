@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use ringshot::driver::sim::{Act, Random};
+use ringshot_tests::seeds::chunks_of;
 
 use super::book::{Answer, Soundness, answer_key, pattern};
 use super::server::{Mix, Request};
@@ -178,19 +179,7 @@ impl<'a> Maker<'a> {
     }
 
     fn chunked(&mut self) -> Reply {
-        let (mut coded, body) = (Vec::new(), Rc::clone(&self.body));
-        let most = if body.len() > 5000 { 70_000 } else { 200 };
-        let mut rest = &body[..];
-        while !rest.is_empty() {
-            let bytes = self.random.part(most.min(rest.len() as u64), 0.9) as usize;
-            // Chunks of a few bytes would make more framing than body.
-            let bytes = bytes.max(body.len() / 200).clamp(1, rest.len());
-            let extension = if self.random.chance(0.1) { ";odd=\"yes\"" } else { "" };
-            coded.extend_from_slice(format!("{bytes:x}{extension}\r\n").as_bytes());
-            coded.extend_from_slice(&rest[..bytes]);
-            coded.extend_from_slice(b"\r\n");
-            rest = &rest[bytes..];
-        }
+        let mut coded = chunks_of(self.random, &self.body);
         let trailer = self.random.chance(0.3).then(|| self.random.below(1000));
         let trailers = trailer.map(|sum| format!("X-Sum: {sum}\r\n")).unwrap_or_default();
         coded.extend_from_slice(format!("0\r\n{trailers}\r\n").as_bytes());

@@ -8,12 +8,13 @@ use std::time::Duration;
 use ringshot::client::{Client, Holding, LocalClient, Resolver, Solo, Task};
 use ringshot::clock::Instant;
 use ringshot::driver::sim::{Clock, Line, Logging, Peer, Random, Seen, Sim};
+use ringshot_tests::seeds::micros;
 
 use super::book::Book;
 use super::errand;
 use super::ledger::{Ledger, Totals};
 use super::names::Script;
-use super::scenario::{Scenario, micros};
+use super::scenario::Scenario;
 use super::server::Server;
 
 /// Turns after which a run is taken to go round in circles.
@@ -234,8 +235,9 @@ impl Run {
     }
 
     fn is_dry(&self) -> bool {
+        let kept = self.solo.kept();
         self.solo.holding() == Holding::default()
-            && self.solo.kept() == (0, 0)
+            && (kept.hosts, kept.exchanges) == (0, 0)
             && self.solo.tasks() == 1
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::Method;
 use ringshot::client::{ClientBuilder, Retry, RetryStale, Reuse, Timeouts, TotalFrom};
 use ringshot::clock::Instant;
-use ringshot::driver::sim::{Config as SimConfig, Faults, Quirks, Random};
+use ringshot::driver::sim::{Config as SimConfig, Faults, Random};
+use ringshot_tests::seeds::{Reach, START, Trouble, faults, micros, quirks, some};
 
 use super::book::HostId;
 use super::errand::{Errand, Reading, Upload};
@@ -13,17 +14,8 @@ use super::ledger::Terms;
 use super::names::Manners;
 use super::server::Mix;
 
-/// When the simulated clock starts.
-pub(super) const START: Instant = Instant::from_nanos(1_000_000_000);
-
-/// What a scenario holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// All that the contract allows; every request must succeed.
-    Quirks,
-    /// Faults of network, servers and names, and users who give up.
-    Faults,
-}
+/// How hard servers are to reach.
+const REACH: Reach = Reach { refused: 0.4, unanswered: 0.2, late_micros: 600_000 };
 
 /// One client's limits and hosts.
 #[derive(Debug, Clone)]
@@ -88,43 +80,6 @@ pub(super) struct Scenario {
     mid_body_quits: bool,
 }
 
-pub(super) fn micros(random: &mut Random, low: u64, high: u64) -> Duration {
-    Duration::from_micros(random.between(low, high))
-}
-
-/// Often nothing, else up to `most`.
-fn some(random: &mut Random, most: f32) -> f32 {
-    if random.chance(0.4) { 0.0 } else { most * random.below(1000) as f32 / 1000.0 }
-}
-
-fn quirks(random: &mut Random) -> Quirks {
-    Quirks {
-        partial: some(random, 0.7),
-        stream_ends: some(random, 0.5),
-        interrupted: some(random, 0.3),
-        full: some(random, 1.0),
-        at_once: some(random, 1.0),
-        late: some(random, 0.6),
-        late_max: micros(random, 1, 500),
-        afterlife: some(random, 1.0),
-        early_wake: some(random, 0.3),
-        oversleep_max: micros(random, 0, 300),
-    }
-}
-
-fn faults(random: &mut Random) -> Faults {
-    Faults {
-        refused: some(random, 0.4),
-        unanswered: some(random, 0.2),
-        late_connect: some(random, 0.3),
-        late_connect_max: micros(random, 100, 600_000),
-        send_fails: some(random, 0.05),
-        reset: some(random, 0.5),
-        reset_within: micros(random, 100, 50_000),
-        reset_purges: some(random, 1.0),
-    }
-}
-
 fn mix(random: &mut Random, troubled: bool, storm_end: Instant) -> Mix {
     Mix {
         large: some(random, 0.3),
@@ -171,7 +126,7 @@ impl Scenario {
                 queue_entries: random.between(1, 64) as u32,
                 latency_max: micros(random, 1, 400),
                 quirks: quirks(random),
-                faults: if troubled { faults(random) } else { Faults::default() },
+                faults: if troubled { faults(random, REACH) } else { Faults::default() },
                 ..SimConfig::calm(slots, random.number())
             },
             mix,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ringshot::clock::Instant;
 use ringshot::driver::sim::{Act, Peer, Random, Visit};
+use ringshot_tests::seeds::send_dribbling;
 
 use super::book::{Book, HostId, Receipt, Soundness, pattern, upload_key};
 use super::reply::{Maker, Reply};
@@ -239,23 +240,7 @@ impl Server {
 
     fn send(&mut self, reply: Reply, acts: &mut Vec<Act>) {
         let random = &mut self.random;
-        let dribble = random.chance(self.mix.dribble);
-        let mut rest = &reply.bytes[..];
-        for _ in 0..random.below(12) {
-            if !dribble || rest.is_empty() {
-                break;
-            }
-            let (piece, behind) = rest.split_at(random.part(rest.len() as u64, 0.8) as usize);
-            acts.push(Act::Send(piece.to_vec()));
-            acts.push(Act::Pause(Duration::from_nanos(random.below(2_000_000))));
-            rest = behind;
-        }
-        if !rest.is_empty() {
-            acts.push(Act::Send(rest.to_vec()));
-        }
-        if random.chance(0.2) {
-            acts.push(Act::Pause(Duration::from_nanos(random.below(500_000))));
-        }
+        send_dribbling(random, self.mix.dribble, &reply.bytes, acts);
         acts.extend(reply.then);
         if reply.ends || reply.answer.sound == Soundness::Broken {
             self.state = State::Done;

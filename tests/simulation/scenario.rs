@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use ringshot::clock::Instant;
 use ringshot::driver::sim::{
-    Clock, Config as SimConfig, Faults, Line, Logging, Peer, Quirks, Random, Seen, Sim,
+    Clock, Config as SimConfig, Faults, Line, Logging, Peer, Random, Seen, Sim,
 };
 use ringshot::proto::h1;
 use ringshot::shard::{Body, Config as ShardConfig, Copies, Heads, Settle, Shard};
+use ringshot_tests::seeds::{Reach, START, Trouble, faults, micros, quirks, some};
 
 use super::ledger::{Failures, Ledger, Phase, Terms, Totals};
 use super::server::{Book, Mix, Server};
@@ -22,19 +23,11 @@ const TURNS_MAX: u64 = 1_000_000;
 const BLOCKS_MAX: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(3600)];
 /// How long after the storm it may take until each lane was answered.
 const PROBE_MAX: Duration = Duration::from_secs(5);
-/// When the simulated clock starts.
-const START: Instant = Instant::from_nanos(1_000_000_000);
 /// How long closing may take.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
-/// What a scenario holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// All that the contract allows; every request must succeed.
-    Quirks,
-    /// Faults of network and servers too.
-    Faults,
-}
+/// How hard servers are to reach.
+const REACH: Reach = Reach { refused: 0.3, unanswered: 0.1, late_micros: 80_000 };
 
 /// Everything that a seed decides.
 #[derive(Debug, Clone)]
@@ -63,43 +56,6 @@ pub(super) struct Outcome {
     pub(super) told: u64,
 }
 
-fn micros(random: &mut Random, low: u64, high: u64) -> Duration {
-    Duration::from_micros(random.between(low, high))
-}
-
-/// Often nothing, else up to `most`.
-fn some(random: &mut Random, most: f32) -> f32 {
-    if random.chance(0.4) { 0.0 } else { most * random.below(1000) as f32 / 1000.0 }
-}
-
-fn quirks(random: &mut Random) -> Quirks {
-    Quirks {
-        partial: some(random, 0.7),
-        stream_ends: some(random, 0.5),
-        interrupted: some(random, 0.3),
-        full: some(random, 1.0),
-        at_once: some(random, 1.0),
-        late: some(random, 0.6),
-        late_max: micros(random, 1, 500),
-        afterlife: some(random, 1.0),
-        early_wake: some(random, 0.3),
-        oversleep_max: micros(random, 0, 300),
-    }
-}
-
-fn faults(random: &mut Random) -> Faults {
-    Faults {
-        refused: some(random, 0.3),
-        unanswered: some(random, 0.1),
-        late_connect: some(random, 0.3),
-        late_connect_max: micros(random, 100, 80_000),
-        send_fails: some(random, 0.05),
-        reset: some(random, 0.5),
-        reset_within: micros(random, 100, 50_000),
-        reset_purges: some(random, 1.0),
-    }
-}
-
 impl Scenario {
     /// The scenario of a seed.
     pub(super) fn draw(seed: u64, trouble: Trouble) -> Self {
@@ -116,7 +72,7 @@ impl Scenario {
             queue_entries: random.between(1, 64) as u32,
             latency_max: micros(random, 1, 400),
             quirks: quirks(random),
-            faults: if troubled { faults(random) } else { Faults::default() },
+            faults: if troubled { faults(random, REACH) } else { Faults::default() },
             ..SimConfig::calm(slots, random.number())
         };
         let mix = Mix {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ringshot::clock::Instant;
 use ringshot::driver::sim::{Act, Peer, Random, Visit};
+use ringshot_tests::seeds::{chunks_of, send_dribbling};
 
 /// Bytes of the largest body.
 const BODY_BYTES_MAX: u64 = 300 << 10;
@@ -157,21 +158,7 @@ impl Server {
 
     fn send(&mut self, reply: Reply, asked: Persistence, acts: &mut Vec<Act>) {
         let random = &mut self.visit.random;
-        let dribble = random.chance(self.mix.dribble);
-        let mut rest = &reply.bytes[..];
-        for _ in 0..random.below(12) {
-            if !dribble || rest.is_empty() {
-                break;
-            }
-            let (piece, behind) = rest.split_at(random.part(rest.len() as u64, 0.8) as usize);
-            acts.push(Act::Send(piece.to_vec()));
-            acts.push(Act::Pause(Duration::from_nanos(random.below(2_000_000))));
-            rest = behind;
-        }
-        acts.push(Act::Send(rest.to_vec()));
-        if random.chance(0.2) {
-            acts.push(Act::Pause(Duration::from_nanos(random.below(500_000))));
-        }
+        send_dribbling(random, self.mix.dribble, &reply.bytes, acts);
         acts.extend(reply.then);
         if asked == Persistence::Close || reply.persistence == Persistence::Close {
             acts.push(Act::Close);
@@ -325,19 +312,7 @@ impl Maker<'_> {
     }
 
     fn chunked(&mut self) -> Reply {
-        let (mut coded, body) = (Vec::new(), Rc::clone(&self.body));
-        let most = if body.len() > 5000 { 70_000 } else { 200 };
-        let mut rest = &body[..];
-        while !rest.is_empty() {
-            let bytes = self.random.part(most.min(rest.len() as u64), 0.9) as usize;
-            // Chunks of a few bytes would make more framing than body.
-            let bytes = bytes.max(body.len() / 200).clamp(1, rest.len());
-            let extension = if self.random.chance(0.1) { ";odd=\"yes\"" } else { "" };
-            coded.extend_from_slice(format!("{bytes:x}{extension}\r\n").as_bytes());
-            coded.extend_from_slice(&rest[..bytes]);
-            coded.extend_from_slice(b"\r\n");
-            rest = &rest[bytes..];
-        }
+        let mut coded = chunks_of(self.random, &self.body);
         let trailers = if self.random.chance(0.2) { "X-Sum: 1\r\n" } else { "" };
         coded.extend_from_slice(format!("0\r\n{trailers}\r\n").as_bytes());
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();

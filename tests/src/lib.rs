@@ -13,6 +13,7 @@
 //! | `peer` | a TCP server that does what a closure says |
 //! | `reading` | a shard whose handler compares every body byte for byte |
 //! | `seccomp` | children behind a filter |
+//! | `seeds` | simulated runs from seeds, and what every simulation draws from one |
 //! | `servers` | nginx and haproxy on loopback, stopped when dropped |
 //! | `watch` | this process's descriptors, threads and memory |
 // All of it is test code: a failure here fails the test that called it.
@@ -29,5 +30,6 @@ pub mod outcomes;
 pub mod peer;
 pub mod reading;
 pub mod seccomp;
+pub mod seeds;
 pub mod servers;
 pub mod watch;

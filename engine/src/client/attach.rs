@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 
-use super::engine::{Engine, EngineBuilder, EngineError, attend, attendants};
-use super::local::CoreCtx;
+use super::core_ctx::CoreCtx;
+use super::engine::{Engine, attend, attendants};
+use super::engine_builder::{EngineBuilder, EngineError};
 use crate::host::Host;
 use crate::mesh::{Mesh, MeshConfig, Place};
 use crate::sys::affinity::{self, Pinned};

@@ -7,11 +7,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 
-use super::{Engine, EngineError, Fetched, Request, RequestBuilder, Response, Target};
+use super::request_builder::begin_requests;
+use super::{Engine, EngineError, Fetched, Request, RequestBuilder, Response};
 use crate::error::{Error, Kind, Phase};
-use crate::proto::url::UrlError;
 
 struct Unpark(Thread);
 
@@ -69,32 +69,7 @@ impl Client {
         engine.client().build().map(Self)
     }
 
-    /// Begins a request; what is wrong with the URL is told when it is sent.
-    pub fn request<U>(&self, method: Method, target: U) -> RequestBuilder<&Self>
-    where
-        U: TryInto<Target>,
-        UrlError: From<U::Error>,
-    {
-        RequestBuilder::new(self, method, target)
-    }
-
-    /// Begins a `GET` request.
-    pub fn get<U>(&self, target: U) -> RequestBuilder<&Self>
-    where
-        U: TryInto<Target>,
-        UrlError: From<U::Error>,
-    {
-        self.request(Method::GET, target)
-    }
-
-    /// Begins a `POST` request.
-    pub fn post<U>(&self, target: U) -> RequestBuilder<&Self>
-    where
-        U: TryInto<Target>,
-        UrlError: From<U::Error>,
-    {
-        self.request(Method::POST, target)
-    }
+    begin_requests!();
 
     /// Sends a request and waits for all of its response.
     ///
@@ -105,6 +80,23 @@ impl Client {
     }
 
     /// Sends a request and waits for the head of its response; the body is read with [`Body::chunk`].
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// # use ringshot::client::{Request, blocking};
+    /// let client = blocking::Client::from(client);
+    /// let mut body = client.open(Request::get(origin.url("/bytes/100000"))?)?.into_body();
+    /// let mut bytes = 0;
+    /// while let Some(chunk) = body.chunk()? {
+    ///     bytes += chunk.len();
+    /// }
+    /// assert_eq!(bytes, 100_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`super::Client::send`].
@@ -137,6 +129,19 @@ impl RequestBuilder<&Client> {
 }
 
 /// A response's body, read by waiting.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// # use ringshot::client::{Request, blocking};
+/// let client = blocking::Client::from(client);
+/// let body = client.open(Request::get(origin.url("/bytes/100000"))?)?.into_body();
+/// assert_eq!(body.discard()?, 100_000); // and the connection is kept
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Body(super::Body);
 

@@ -153,6 +153,19 @@ impl Body {
 
     /// All of it, if it has at most `max` bytes.
     ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// # use ringshot::client::Kind;
+    /// let fetch = async |max| client.get(origin.url("/bytes/1000")).send().await?.into_body().bytes_limited(max).await;
+    /// assert_eq!(block_on(fetch(1000))?.len(), 1000);
+    /// assert!(matches!(block_on(fetch(999)).unwrap_err().kind(), Kind::Limit(_)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Body::bytes`].
     pub async fn bytes_limited(mut self, max: u64) -> Result<Bytes, Error> {
@@ -202,6 +215,22 @@ impl Body {
     }
 
     /// How long each phase took, `done` included, once the body has been read to its end.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// block_on(async {
+    ///     let mut body = client.get(origin.url("/")).send().await?.into_body();
+    ///     while body.chunk().await?.is_some() {}
+    ///     let timings = body.timings().expect("it was read to its end");
+    ///     assert!(timings.first_byte <= timings.done);
+    ///     Ok::<_, ringshot::Error>(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn timings(&self) -> Option<Timings> {
         self.stamps.as_ref().map(Timings::of)

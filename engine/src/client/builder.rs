@@ -1,6 +1,7 @@
 //! A client's limits and habits, checked when it is built.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -275,6 +276,7 @@ impl ClientBuilder {
         );
         let settings = Settings {
             id,
+            gone: AtomicBool::new(false),
             pool: Arc::clone(&pool),
             plain: h1::PlainFields::of(bytes_of(&self.headers)),
             headers: self.headers,
@@ -324,6 +326,19 @@ fn connections_allowed() -> u32 {
 }
 
 /// Whether a request that died on a reused connection goes to a fresh one.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use ringshot::client::RetryStale;
+///
+/// let careful = engine.client().retry_stale(RetryStale::No).build()?;
+/// assert_eq!(block_on(careful.get(origin.url("/")).fetch())?.status(), 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RetryStale {
     /// Once, where that can do no harm.

@@ -23,7 +23,7 @@ use super::local_body::LocalBody;
 use super::parcel::Parcel;
 use super::response::{Meta, Response, Whole};
 use super::settings::Settings;
-use crate::error::{Error, Kind, Phase};
+use crate::error::{Error, Kind, Phase, Progress, Sent};
 use crate::shard::pool::exchange::Stamps;
 
 /// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
@@ -238,8 +238,17 @@ impl Call {
 
     /// Nobody will tell the rest: the core has ended.
     fn abandon(&self) {
-        let told = self.lock().told;
+        let (told, begun) = {
+            let state = self.lock();
+            (state.told, state.parcel.is_none())
+        };
         match told {
+            Told::Nothing if begun => {
+                // How far it came went with the core, so it may have been processed.
+                let progress = Progress { sent: Sent::Partial, ..Progress::default() };
+                let error = Error::new(Kind::Shutdown, Phase::Send).with_progress(&progress);
+                self.reply(Reply::Failed(error));
+            }
             Told::Nothing => self.reply(Reply::Failed(Error::new(Kind::Shutdown, Phase::Queue))),
             Told::Head => self.end(Err(Error::new(Kind::Shutdown, Phase::Body))),
             Told::All => {}

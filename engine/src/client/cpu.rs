@@ -60,6 +60,21 @@ pub async fn yield_now() {
 /// without need.
 ///
 /// ```
+/// ```
+/// use std::{num::NonZeroU32, time::Duration};
+/// use ringshot::cpu::Budget;
+///
+/// # ringshot::client::blocking::block_on(async {
+/// let mut budget = Budget::new(Duration::from_micros(200)).every(NonZeroU32::new(16).expect("not zero"));
+/// let mut sum = 0_u64;
+/// for number in 0..10_000 {
+///     sum += number;
+///     budget.tick().await; // other tasks have their turn every 200 microseconds
+/// }
+/// assert_eq!(sum, 49_995_000);
+/// # });
+/// ```
+///
 /// # fn block_on<F: Future>(future: F) -> F::Output {
 /// #     let mut future = std::pin::pin!(future);
 /// #     loop {

@@ -7,20 +7,14 @@ use std::sync::atomic::Ordering;
 
 use super::builder::ClientBuilder;
 use super::call::Delivery;
-use super::local::CoreCtx;
-use crate::driver::probe::{self, Blocked};
-use crate::driver::uring::Tier;
-use crate::driver::{DriverChoice, DriverKind, SLOTS_MAX};
+use super::core_ctx::CoreCtx;
+use super::engine_builder::EngineBuilder;
+use crate::driver::DriverKind;
 use crate::error::{Error, Kind, Phase};
 use crate::host::Host;
 use crate::mesh::gauges::CoreStats;
-use crate::mesh::{Attendants, Mesh, MeshConfig, OnStall, Place};
+use crate::mesh::{Attendants, Mesh, MeshConfig, Place};
 use crate::shard::doorbell::Doorbell;
-use crate::shard::tasks::{Stall, Watch};
-use crate::sys::{affinity, process};
-
-/// Connections that a core has room for where nothing else was set.
-const CONNS_PER_CORE_DEFAULT: u32 = 8192;
 
 /// What is brought to a core.
 pub(crate) enum Note {
@@ -29,179 +23,6 @@ pub(crate) enum Note {
     Run(Box<dyn FnOnce(&CoreCtx) + Send>),
     /// A client is gone.
     Forget(u64),
-}
-
-/// Which cores an engine runs on.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Cores {
-    /// All that this process may use, but at most half of them, and one at least: the rest is for whoever uses the responses.
-    #[default]
-    Auto,
-    /// So many, the last ones that this process may use.
-    Count(usize),
-    /// These, by their numbers on this machine.
-    List(Vec<usize>),
-}
-
-impl Cores {
-    fn list(&self) -> Result<Vec<usize>, EngineError> {
-        let mut cores = affinity::cores();
-        let most = cores.len();
-        let count = match self {
-            Self::Auto => most.div_ceil(2),
-            Self::Count(count) => *count,
-            Self::List(list) => {
-                let unknown = list.iter().find(|core| !cores.contains(core));
-                return match unknown {
-                    Some(core) => Err(EngineError::NoSuchCore(*core)),
-                    None if list.is_empty() => Err(EngineError::NoCores),
-                    None => Ok(list.clone()),
-                };
-            }
-        };
-        if count == 0 || count > most {
-            return Err(EngineError::CoreCount { asked: count, most });
-        }
-        Ok(cores.split_off(most - count))
-    }
-}
-
-/// Why an engine could not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EngineError {
-    /// No core was named.
-    #[error("an engine needs at least one core")]
-    NoCores,
-    /// A core that this process may not use.
-    #[error("core {0} does not exist here, or this process may not use it")]
-    NoSuchCore(usize),
-    /// None, or more than there are.
-    #[error("{asked} cores were asked for, and 1 to {most} are there")]
-    CoreCount {
-        /// Asked for.
-        asked: usize,
-        /// There are.
-        most: usize,
-    },
-    /// Connections a core out of range.
-    #[error("conns_per_core must be 1 to {SLOTS_MAX}")]
-    ConnsPerCore,
-    /// `io_uring` was asked for and can't be used here.
-    #[error(transparent)]
-    Blocked(#[from] Blocked),
-    /// A core could not be started.
-    #[error("can't start core {core}: {source}")]
-    Core {
-        /// The core.
-        core: usize,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-/// Builds an [`Engine`].
-///
-/// ```
-/// use ringshot::client::{Cores, Engine};
-/// use ringshot::driver::DriverChoice;
-///
-/// let engine = Engine::builder().cores(Cores::Count(1)).driver(DriverChoice::Epoll).build()?;
-/// assert_eq!(engine.cores(), 1);
-/// # Ok::<(), ringshot::client::EngineError>(())
-/// ```
-#[derive(Debug, Clone, Default)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct EngineBuilder {
-    cores: Cores,
-    driver: DriverChoice,
-    host: Host,
-    conns_per_core: Option<u32>,
-    watch: Watch,
-    on_stall: Option<OnStall>,
-}
-
-impl EngineBuilder {
-    /// Sets the cores.
-    pub fn cores(mut self, cores: Cores) -> Self {
-        self.cores = cores;
-        self
-    }
-
-    /// Sets the driver: `io_uring` where it works and else epoll, unless told.
-    pub fn driver(mut self, driver: DriverChoice) -> Self {
-        self.driver = driver;
-        self
-    }
-
-    /// Sets who turns the shards.
-    pub fn host(mut self, host: Host) -> Self {
-        self.host = host;
-        self
-    }
-
-    /// Sets how many connections a core has room for, 1 to [`SLOTS_MAX`]: 8192 unless told, or what the file limit allows.
-    pub fn conns_per_core(mut self, conns: u32) -> Self {
-        self.conns_per_core = Some(conns);
-        self
-    }
-
-    /// Sets how long a task may keep a core before that counts as a stall, which [`CoreStats::longest_stall`] names.
-    pub fn watch(mut self, watch: Watch) -> Self {
-        self.watch = watch;
-        self
-    }
-
-    /// Tells of each task that kept a core for longer than the stall limit: the core's number, and the longest stall so far, with the task's name. Called on
-    /// that core.
-    ///
-    /// ```
-    /// use ringshot::client::Engine;
-    ///
-    /// let engine = Engine::builder()
-    ///     .on_stall(|core, stall| eprintln!("core {core}: {} kept it for {:?}", stall.name, stall.lasted))
-    ///     .build()?;
-    /// # Ok::<(), ringshot::client::EngineError>(())
-    /// ```
-    pub fn on_stall(mut self, tell: impl Fn(usize, Stall) + Send + Sync + 'static) -> Self {
-        self.on_stall = Some(OnStall(Arc::new(tell)));
-        self
-    }
-
-    /// What the mesh is made with, on these cores.
-    pub(crate) fn config(&self, cores: Vec<usize>) -> Result<MeshConfig, EngineError> {
-        let (driver, tier) = match self.driver {
-            DriverChoice::Epoll => (DriverKind::Epoll, Tier::SingleShot),
-            DriverChoice::IoUring => (DriverKind::IoUring, probe::best_tier()?),
-            DriverChoice::Auto => match probe::best_tier() {
-                Ok(tier) => (DriverKind::IoUring, tier),
-                Err(_) => (DriverKind::Epoll, Tier::SingleShot),
-            },
-        };
-        let slots = match self.conns_per_core {
-            Some(slots) if slots == 0 || slots > SLOTS_MAX => {
-                return Err(EngineError::ConnsPerCore);
-            }
-            Some(slots) => slots,
-            None => {
-                let files = u32::try_from(process::file_limit().soft).unwrap_or(u32::MAX);
-                CONNS_PER_CORE_DEFAULT.min(files).max(1)
-            }
-        };
-        let on_stall = self.on_stall.clone();
-        Ok(MeshConfig { cores, driver, tier, host: self.host, slots, watch: self.watch, on_stall })
-    }
-
-    /// Starts the cores. When this returns, they take requests.
-    ///
-    /// # Errors
-    /// [`EngineError`]; nothing runs then.
-    pub fn build(self) -> Result<Engine, EngineError> {
-        let config = self.config(self.cores.list()?)?;
-        let mesh = Mesh::start(&config, &attendants());
-        let mesh = mesh.map_err(|(core, source)| EngineError::Core { core, source })?;
-        Ok(Engine::of(mesh, &config))
-    }
 }
 
 /// Who opens a core's notes.
@@ -225,6 +46,20 @@ pub(super) fn attend(ctx: &CoreCtx, note: Note) {
 }
 
 /// A shard on each of some cores. Cheap to clone; the last handle, those of its clients included, stops the cores.
+///
+/// ```
+/// use ringshot::client::Engine;
+///
+/// let engine = Engine::builder().build()?;
+/// let client = engine.client().build()?;
+/// println!("{} cores on {}, each turned by {:?}", engine.cores(), engine.driver(), engine.host());
+/// for core in engine.stats() {
+///     println!("core {}: {} idle connections", core.core, core.holding.idle);
+/// }
+/// # drop(client);
+/// engine.shutdown()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
@@ -408,6 +243,18 @@ impl Engine {
 }
 
 /// What a client's limits came to: see [`Client::limits_observed`](super::Client::limits_observed).
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// block_on(client.get(origin.url("/")).fetch())?;
+/// let observed = client.limits_observed();
+/// assert_eq!((observed.conns, observed.conns_per_host, observed.in_flight), (1, 1, None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Observed {

@@ -4,19 +4,17 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::Method;
-
 use super::body::{Body, Origin};
 use super::call::{Call, Delivery, Reply};
 use super::engine::{Engine, Note, Observed};
 use super::parcel::Parcel;
 use super::request::Request;
+use super::request_builder::begin_requests;
 use super::response::{Fetched, Response};
 use super::settings::Settings;
-use super::{REDIRECTS_DEFAULT, RequestBuilder, Target};
+use super::{REDIRECTS_DEFAULT, RequestBuilder};
 use crate::error::{Error, Kind, Phase};
 use crate::mesh::placement::Homes;
-use crate::proto::url::UrlError;
 
 /// Makes requests from any thread, on any executor. `Send`, `Sync`, cheap to clone.
 ///
@@ -48,8 +46,9 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.settings.gone.store(true, Ordering::Release);
         for core in 0..self.engine.cores() {
-            // A mailbox that is full: the idle connections close in their own time.
+            // A core whose mailbox is full forgets it with the next client that it meets; the idle connections close in their own time.
             let _ = self.engine.try_post(core, Note::Forget(self.settings.id));
         }
     }
@@ -93,32 +92,7 @@ impl Client {
         &self.0.engine
     }
 
-    /// Begins a request; what is wrong with the URL is told when it is sent.
-    pub fn request<U>(&self, method: Method, target: U) -> RequestBuilder<&Self>
-    where
-        U: TryInto<Target>,
-        UrlError: From<U::Error>,
-    {
-        RequestBuilder::new(self, method, target)
-    }
-
-    /// Begins a `GET` request.
-    pub fn get<U>(&self, target: U) -> RequestBuilder<&Self>
-    where
-        U: TryInto<Target>,
-        UrlError: From<U::Error>,
-    {
-        self.request(Method::GET, target)
-    }
-
-    /// Begins a `POST` request.
-    pub fn post<U>(&self, target: U) -> RequestBuilder<&Self>
-    where
-        U: TryInto<Target>,
-        UrlError: From<U::Error>,
-    {
-        self.request(Method::POST, target)
-    }
+    begin_requests!();
 
     /// Sends a request and waits for the head of its response. Dropping the future cancels it.
     ///

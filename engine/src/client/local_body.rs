@@ -7,16 +7,36 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::gathered::{Gathered, TooLong};
-use super::local::error_of;
+use super::job::error_of;
 use super::parcel::Parcel;
 use super::response::{Fetched, Response, Timings, Whole};
 use crate::clock::Instant;
 use crate::error::Error;
-use crate::shard::pool::desk::InFlight;
 use crate::shard::pool::exchange::{Failed, Stamps};
+use crate::shard::pool::in_flight::InFlight;
 
 /// A body on the core that receives it. Not reading it stops the receiving, and with it the server; dropping it unread throws away a little, or closes the
 /// connection.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// # let url = origin.url("/chunked/5000?trailers");
+/// let bytes = block_on(engine.run_on(0, async move |ctx| {
+///     let mut body = ctx.client(&client).get(url).send().await?.into_body();
+///     let mut bytes = 0;
+///     while let Some(chunk) = body.chunk().await? {
+///         bytes += chunk.len();
+///     }
+///     assert!(body.trailers().is_some() && body.timings().is_some());
+///     Ok::<_, ringshot::Error>(bytes)
+/// }))??;
+/// assert_eq!(bytes, 5000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LocalBody {
     in_flight: Option<InFlight>,

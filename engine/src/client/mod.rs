@@ -22,11 +22,12 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `engine` | the cores |
+//! | `engine`, `engine_builder` | the cores |
+//! | `core_ctx` | one of them, for the tasks that run there |
 //! | `attach` | one core as a task of a glommio executor of the caller's |
 //! | `solo` | one core that its owner turns |
 //! | `handle` | the client on any thread |
-//! | `local`, `local_body` | the client of one core |
+//! | `local`, `job`, `local_body` | the client of one core, and one request of it |
 //! | `builder`, `settings` | a client's limits and habits |
 //! | [`batch`] | many requests |
 //! | `call` | one request between a handle and its core |
@@ -47,10 +48,13 @@ pub mod blocking;
 mod body;
 mod builder;
 mod call;
+mod core_ctx;
 pub mod cpu;
 mod engine;
+mod engine_builder;
 mod gathered;
 mod handle;
+mod job;
 mod local;
 mod local_body;
 mod parcel;
@@ -70,15 +74,17 @@ mod upload;
 pub use batch::{BATCH_WINDOW_DEFAULT, Batch, Done};
 pub use body::Body;
 pub use builder::{BODY_BYTES_DEFAULT, ClientBuilder, RetryStale};
-pub use engine::{Cores, Engine, EngineBuilder, EngineError, Observed};
+pub use core_ctx::CoreCtx;
+pub use engine::{Engine, Observed};
+pub use engine_builder::{Cores, EngineBuilder, EngineError};
 pub use handle::Client;
-pub use local::{CoreCtx, LocalClient};
+pub use local::LocalClient;
 pub use local_body::LocalBody;
 pub use request::{BoxError, Request, RequestBody};
 pub use request_builder::RequestBuilder;
 pub use response::{ConnInfo, Fetched, Response, StatusError, Timings, Whole};
 pub use retry::{Attempt, RETRY_AFTER_MAX, Retry};
-pub use solo::Solo;
+pub use solo::{Kept, Solo};
 pub use target::Target;
 
 pub use crate::error::{Error, Fault, Kind, LimitKind, Phase, RedirectKind, Sent, TimeoutKind};

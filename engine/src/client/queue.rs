@@ -19,23 +19,7 @@
 //! ```
 //! use std::num::NonZeroUsize;
 //! use ringshot::queue;
-//! # fn block_on<F: Future>(future: F) -> F::Output {
-//! #     struct Unpark(std::thread::Thread);
-//! #     impl std::task::Wake for Unpark {
-//! #         fn wake(self: std::sync::Arc<Self>) {
-//! #             self.0.unpark();
-//! #         }
-//! #     }
-//! #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
-//! #     let mut future = std::pin::pin!(future);
-//! #     loop {
-//! #         let poll = future.as_mut().poll(&mut std::task::Context::from_waker(&waker));
-//! #         if let std::task::Poll::Ready(output) = poll {
-//! #             return output;
-//! #         }
-//! #         std::thread::park();
-//! #     }
-//! # }
+//! # use ringshot::client::blocking::block_on;
 //!
 //! let (sender, receiver) = queue::bounded(NonZeroUsize::MIN);
 //! let workers = [receiver.clone(), receiver].map(|receiver| {
@@ -79,6 +63,18 @@ use ticket::Ledger;
 pub use ticket::{Item, Ticket};
 
 /// A queue of at most `capacity` values, both ends of which can be cloned. Allocates as it fills.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use ringshot::queue;
+///
+/// let (sender, receiver) = queue::bounded(NonZeroUsize::new(2).expect("not zero"));
+/// sender.try_send(1)?;
+/// sender.try_send(2)?;
+/// assert!(sender.try_send(3).is_err(), "full");
+/// assert_eq!(*receiver.try_recv()?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn bounded<T>(capacity: NonZeroUsize) -> (Sender<T>, Receiver<T>) {
     let state = State { items: VecDeque::new(), phase: Phase::Open, senders: 1, receivers: 1 };
@@ -182,6 +178,24 @@ impl<T> Shared<T> {
 }
 
 /// The end of a queue where values go in.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use ringshot::queue;
+/// # use ringshot::client::blocking::block_on;
+///
+/// let (sender, receiver) = queue::bounded(NonZeroUsize::MIN);
+/// block_on(async {
+///     sender.send("work").await?;
+///     drop(receiver.recv().await); // done with it
+///     sender.joined().await;
+///     assert_eq!(sender.queued(), 0);
+///     sender.close();
+///     assert!(sender.send("late").await.is_err());
+///     Ok::<_, queue::Closed<&str>>(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Sender<T> {
     shared: Arc<Shared<T>>,
 }
@@ -258,6 +272,21 @@ impl<T> Drop for Sender<T> {
 }
 
 /// The end of a queue where values come out. Also a [`Stream`] of [`Item`]s.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use ringshot::queue;
+/// # use ringshot::client::blocking::block_on;
+///
+/// let (sender, receiver) = queue::bounded(NonZeroUsize::MIN);
+/// let producer = std::thread::spawn(move || (0..3).for_each(|n| block_on(sender.send(n)).expect("it is open")));
+/// let mut sum = 0;
+/// while let Some(item) = block_on(receiver.recv()) {
+///     sum += *item;
+/// }
+/// assert_eq!(sum, 3);
+/// # producer.join().expect("it does not panic");
+/// ```
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// Of the stream.

@@ -227,6 +227,8 @@ impl Request {
     }
 
     /// Sends the head alone with `Expect: 100-continue`, and the body when the server says `100 Continue` or after the `expect` timeout (RFC 9110 10.1.1).
+    ///
+    /// A server that answers 417 is asked once more without the expectation, if the body is bytes or a file. A stream can't be made again: there the 417 is the response.
     #[must_use]
     pub fn expect_continue(mut self) -> Self {
         self.expects_continue = true;

@@ -11,7 +11,63 @@ use super::request::{Request, RequestBody};
 use crate::error::{Error, Kind, Phase};
 use crate::proto::url::UrlError;
 
+/// The ways to begin a request, which each client has.
+macro_rules! begin_requests {
+    () => {
+        /// Begins a request; what is wrong with the URL is told when it is sent.
+        pub fn request<U>(
+            &self,
+            method: http::Method,
+            target: U,
+        ) -> $crate::client::RequestBuilder<&Self>
+        where
+            U: TryInto<$crate::client::Target>,
+            $crate::client::UrlError: From<U::Error>,
+        {
+            $crate::client::RequestBuilder::new(self, method, target)
+        }
+
+        /// Begins a `GET` request.
+        pub fn get<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        where
+            U: TryInto<$crate::client::Target>,
+            $crate::client::UrlError: From<U::Error>,
+        {
+            self.request(http::Method::GET, target)
+        }
+
+        /// Begins a `POST` request.
+        pub fn post<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        where
+            U: TryInto<$crate::client::Target>,
+            $crate::client::UrlError: From<U::Error>,
+        {
+            self.request(http::Method::POST, target)
+        }
+    };
+}
+pub(super) use begin_requests;
+
 /// A request of a client, while it is put together: [`Client::get`](super::Client::get) begins one, `send` ends it.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use std::time::Duration;
+///
+/// let request = client.post(origin.url("/echo"))
+///     .header("x-mine", "1")
+///     .bearer_auth("token")
+///     .body("hello")
+///     .idempotent()
+///     .timeout(Duration::from_secs(5))
+///     .max_body_bytes(1000);
+/// assert_eq!(block_on(request.fetch())?.text(), "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder<C> {

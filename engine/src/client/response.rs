@@ -14,6 +14,17 @@ use crate::shard::pool::exchange::{Carrier, Stamps};
 use crate::shard::pool::head::Head;
 
 /// When each phase of a request had ended, counted from its submission. `None` where the phase did not take place, or not yet.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// let timings = block_on(client.get(origin.url("/delay/5")).fetch())?.timings();
+/// assert!(timings.sent < timings.first_byte && timings.first_byte <= timings.done);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timings {
     /// A permit of `max_in_flight` was held.
@@ -51,6 +62,19 @@ impl Timings {
 }
 
 /// The connection that carried a response.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// let ask = || block_on(client.get(origin.url("/")).fetch()).map(|response| response.connection());
+/// let (first, second) = (ask()?, ask()?);
+/// assert_eq!((first.reused, first.peer), (false, Some(origin.address())));
+/// println!("{first:?}, then {second:?}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnInfo {
     /// The server's address.
@@ -187,6 +211,17 @@ impl<B> Response<B> {
     }
 
     /// The parts as the types of `http`.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// let response = block_on(client.get(origin.url("/bytes/3")).fetch())?.into_http();
+    /// assert_eq!((response.status().as_u16(), response.into_body().bytes.len()), (200, 3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn into_http(self) -> http::Response<B> {
         let mut response = http::Response::new(self.body);
@@ -216,6 +251,17 @@ impl<B: fmt::Debug> fmt::Debug for Response<B> {
 pub type Fetched = Response<Whole>;
 
 /// A body that has been read.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// let fetched = block_on(client.get(origin.url("/bytes/5")).fetch())?;
+/// assert_eq!((fetched.bytes().len(), &*fetched.text()), (5, "Hello"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Whole {
     /// The bytes.
@@ -245,6 +291,17 @@ impl Fetched {
 }
 
 /// A status of 400 or more, from [`Response::error_for_status`].
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// let response = block_on(client.get(origin.url("/status/503")).fetch())?;
+/// assert_eq!(response.error_for_status().unwrap_err().status, 503);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{url} answered {status}")]
 pub struct StatusError {

@@ -21,6 +21,18 @@ const BUDGET_MAX: i64 = 1_000 * RETRY_COST;
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// How an attempt ended: what a [`Retry`] policy judges.
+///
+/// ```
+/// use ringshot::client::{Attempt, Retry};
+///
+/// let judge = |attempt: &Attempt<'_>| match attempt {
+///     Attempt::Response(status) => *status == 429,
+///     attempt => attempt.error().is_some_and(|error| error.is_timeout()),
+/// };
+/// assert!(judge(&Attempt::Response(http::StatusCode::TOO_MANY_REQUESTS)));
+/// let retry = Retry::budget(0.1).on(judge);
+/// # let _ = retry;
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Attempt<'a> {

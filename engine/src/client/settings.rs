@@ -1,7 +1,7 @@
 //! What is fixed for a client's life, over all cores. Plain data.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::HeaderMap;
 
@@ -15,6 +15,8 @@ use crate::shard::pool::config::Shared;
 pub(crate) struct Settings {
     /// Unique in this process.
     pub(crate) id: u64,
+    /// Its last handle is gone: cores no longer keep it for those to come.
+    pub(crate) gone: AtomicBool,
     pub(crate) pool: Arc<Shared>,
     /// Fields of every request that has none of the same name.
     pub(crate) headers: HeaderMap,
@@ -28,6 +30,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Whether its last handle is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
     /// A number that no other client of this process has.
     pub(crate) fn next_id() -> u64 {
         static NEXT: AtomicU64 = AtomicU64::new(1);

@@ -6,8 +6,8 @@ use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::core_ctx::CoreCtx;
 use super::engine::{Engine, Note, attend};
-use super::local::CoreCtx;
 use crate::clock::Instant;
 use crate::driver::uring::Tier;
 use crate::driver::{Driver, DriverKind};
@@ -41,6 +41,18 @@ pub struct Solo<D: Driver> {
     shift: Shift<D, Note>,
     ctx: CoreCtx,
     engine: Engine,
+}
+
+/// What a [`Solo`] keeps beyond its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Hosts that anything is kept of.
+    pub hosts: usize,
+    /// Requests that are not given back.
+    pub exchanges: usize,
+    /// Places for clients: as many as there were at once, whoever came and went.
+    pub client_places: usize,
 }
 
 impl<D: Driver> fmt::Debug for Solo<D> {
@@ -123,11 +135,12 @@ impl<D: Driver> Solo<D> {
         self.shift.core().tasks().live()
     }
 
-    /// Hosts that anything is kept of, and exchanges that are not given back: for tests of leaks.
+    /// What is kept beyond connections: for tests of leaks.
     #[must_use]
-    pub fn kept(&self) -> (usize, usize) {
+    pub fn kept(&self) -> Kept {
         let pool = self.shift.core().pool();
-        (pool.hosts(), pool.desk().exchanges())
+        let (hosts, exchanges) = (pool.hosts(), pool.desk().exchanges());
+        Kept { hosts, exchanges, client_places: pool.client_places() }
     }
 
     /// The driver, to read its counters.

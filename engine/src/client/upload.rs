@@ -14,8 +14,8 @@ use super::cpu;
 use super::request::{Pieces, Source};
 use crate::error::text_of;
 use crate::proto::h1::BodyLength;
-use crate::shard::pool::desk::InFlight;
 use crate::shard::pool::exchange::{self, Outgoing};
+use crate::shard::pool::in_flight::InFlight;
 
 /// Bytes of a file that are read at once.
 const FILE_PIECE_BYTES: u64 = 128 << 10;

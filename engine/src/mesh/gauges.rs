@@ -1,6 +1,6 @@
 //! A core's figures, written by its shard in each turn and read by anybody. Each on cache lines of its own.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crate::shard::core::Kept;
@@ -8,7 +8,10 @@ use crate::shard::tasks::{Stall, Stalls};
 use crate::shard::{Holding, PoolCounters, TURN_BUCKETS};
 use crate::sys::affinity::Pinned;
 
-/// How a core stands. Read at one moment, but not all at the very same.
+/// Looks at a core's figures before what may be torn is taken.
+const LOOKS_MAX: u32 = 1000;
+
+/// How a core stands. What it holds and what it counted are of the same moment, the end of its last turn; the rest may be a little younger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CoreStats {
@@ -46,6 +49,9 @@ pub struct CoreStats {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Gauges {
+    /// Odd while the core writes `holding` and `counters`, which are read together or not at all: a connection that changes from active to idle is never
+    /// neither.
+    edition: AtomicU64,
     pinned: AtomicBool,
     holding: [AtomicU32; 7],
     counters: [AtomicU64; 12],
@@ -80,12 +86,7 @@ impl Gauges {
         (stalls, tasks): (Stalls, usize),
         kept: Kept,
     ) -> Option<Stall> {
-        for (gauge, value) in self.holding.iter().zip(of_holding(&holding)) {
-            gauge.store(value, Ordering::Relaxed);
-        }
-        for (gauge, value) in self.counters.iter().zip(of_counters(&counters)) {
-            gauge.store(value, Ordering::Relaxed);
-        }
+        self.publish_pool(holding, counters);
         self.tasks.store(tasks as u64, Ordering::Relaxed);
         let length = kept.length.as_nanos() as u64;
         if length > self.longest_turn.load(Ordering::Relaxed) {
@@ -102,14 +103,45 @@ impl Gauges {
         stalls.longest
     }
 
+    fn publish_pool(&self, holding: Holding, counters: PoolCounters) {
+        let edition = self.edition.load(Ordering::Relaxed);
+        self.edition.store(edition + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        for (gauge, value) in self.holding.iter().zip(of_holding(holding)) {
+            gauge.store(value, Ordering::Relaxed);
+        }
+        for (gauge, value) in self.counters.iter().zip(of_counters(counters)) {
+            gauge.store(value, Ordering::Relaxed);
+        }
+        self.edition.store(edition + 2, Ordering::Release);
+    }
+
+    /// What one turn published. Where the core writes each time that this looks, the last look counts, whole or not.
+    fn read_pool(&self) -> (Holding, PoolCounters) {
+        let mut tries = 0;
+        loop {
+            let before = self.edition.load(Ordering::Acquire);
+            let holding = std::array::from_fn(|place| self.holding[place].load(Ordering::Relaxed));
+            let counters =
+                std::array::from_fn(|place| self.counters[place].load(Ordering::Relaxed));
+            fence(Ordering::Acquire);
+            let whole = before.is_multiple_of(2) && self.edition.load(Ordering::Relaxed) == before;
+            if whole || tries == LOOKS_MAX {
+                return (to_holding(holding), to_counters(counters));
+            }
+            tries += 1;
+            // The core may have lost its processor in the midst of writing.
+            std::thread::yield_now();
+        }
+    }
+
     /// Reads what was published.
     pub(crate) fn read(&self) -> CoreStats {
-        let holding = std::array::from_fn(|place| self.holding[place].load(Ordering::Relaxed));
-        let counters = std::array::from_fn(|place| self.counters[place].load(Ordering::Relaxed));
+        let (holding, counters) = self.read_pool();
         CoreStats {
             pinned: self.pinned.load(Ordering::Relaxed),
-            holding: to_holding(holding),
-            counters: to_counters(counters),
+            holding,
+            counters,
             stalls: self.stalls.load(Ordering::Relaxed),
             longest_stall: *lock(&self.longest_stall),
             tasks: self.tasks.load(Ordering::Relaxed),
@@ -124,81 +156,47 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn of_holding(holding: &Holding) -> [u32; 7] {
-    let Holding { in_flight, queued, waiting, active, idle, connecting, closing } = *holding;
-    [in_flight, queued, waiting, active, idle, connecting, closing]
+/// The fields of a struct as an array and back, in the order that is written here once.
+macro_rules! as_array {
+    ($what:ident as [$figure:ty; $count:literal], $to:ident, $from:ident: $($field:ident),+ $(,)?) => {
+        fn $to($what { $($field),+ }: $what) -> [$figure; $count] {
+            [$($field),+]
+        }
+
+        fn $from([$($field),+]: [$figure; $count]) -> $what {
+            $what { $($field),+ }
+        }
+    };
 }
 
-fn to_holding(values: [u32; 7]) -> Holding {
-    let [in_flight, queued, waiting, active, idle, connecting, closing] = values;
-    Holding { in_flight, queued, waiting, active, idle, connecting, closing }
-}
-
-fn of_counters(counters: &PoolCounters) -> [u64; 12] {
-    let PoolCounters {
-        requests,
-        responses,
-        failures,
-        cancelled,
-        connected,
-        reused,
-        stale_retries,
-        evicted,
-        reaped,
-        bytes_received,
-        turns,
-        completions,
-    } = *counters;
-    [
-        requests,
-        responses,
-        failures,
-        cancelled,
-        connected,
-        reused,
-        stale_retries,
-        evicted,
-        reaped,
-        bytes_received,
-        turns,
-        completions,
-    ]
-}
-
-fn to_counters(values: [u64; 12]) -> PoolCounters {
-    let [
-        requests,
-        responses,
-        failures,
-        cancelled,
-        connected,
-        reused,
-        stale_retries,
-        evicted,
-        reaped,
-        bytes_received,
-        turns,
-        completions,
-    ] = values;
-    PoolCounters {
-        requests,
-        responses,
-        failures,
-        cancelled,
-        connected,
-        reused,
-        stale_retries,
-        evicted,
-        reaped,
-        bytes_received,
-        turns,
-        completions,
-    }
-}
+as_array!(Holding as [u32; 7], of_holding, to_holding:
+    in_flight, queued, waiting, active, idle, connecting, closing);
+as_array!(PoolCounters as [u64; 12], of_counters, to_counters:
+    requests, responses, failures, cancelled, connected, reused, stale_retries, evicted, reaped,
+    bytes_received, turns, completions);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_was_published_together() {
+        let gauges = std::sync::Arc::new(Gauges::default());
+        let written = std::sync::Arc::clone(&gauges);
+        let writer = std::thread::spawn(move || {
+            for n in 1..50_000_u32 {
+                let counters = to_counters([u64::from(n); 12]);
+                written.publish_pool(to_holding([n; 7]), counters);
+            }
+        });
+        while !writer.is_finished() {
+            let (holding, counters) = gauges.read_pool();
+            let (held, counted) = (of_holding(holding), of_counters(counters));
+            assert!(held.iter().all(|value| *value == held[0]), "{held:?}");
+            assert!(counted.iter().all(|value| *value == u64::from(held[0])), "{counted:?}");
+        }
+        writer.join().unwrap();
+    }
 
     #[test]
     fn what_is_published_is_read() {

@@ -2,13 +2,17 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `job` | a core's part before it begins |
+//! | `shift` | a core at work |
 //! | `mailbox` | a core's bounded queue of notes |
 //! | `placement` | which core serves a request |
 //! | `gauges` | a core's figures, for anybody to read |
 
 pub(crate) mod gauges;
+mod job;
 pub(crate) mod mailbox;
 pub(crate) mod placement;
+mod shift;
 
 use std::fmt;
 use std::io;
@@ -16,22 +20,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::task::Waker;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crate::clock::Instant;
-use crate::driver::uring::{Config as RingConfig, Descriptors, Tier};
-use crate::driver::{Alarm, Driver, DriverKind, Epoll, Limits, Uring};
-use crate::host::{Host, Turn};
-use crate::shard::core::{Core, Inbox};
+use crate::driver::DriverKind;
+use crate::driver::uring::Tier;
+use crate::host::Host;
 use crate::shard::doorbell::Doorbell;
-use crate::shard::pool::Pool;
 use crate::shard::pool::desk::Desk;
-use crate::shard::tasks::{Spawner, Stall, Tasks, Watch};
+use crate::shard::tasks::{Spawner, Stall, Watch};
 use crate::sys::affinity::Pinned;
 use gauges::{CoreStats, Gauges, Load};
 use mailbox::Mailbox;
+
+pub(crate) use job::Job;
+pub(crate) use shift::Shift;
 
 /// How a mesh is made.
 #[derive(Debug, Clone)]
@@ -232,231 +234,6 @@ impl<M> Seat<M> {
             signals: self.bell.signals(),
             ..self.gauges.read()
         }
-    }
-}
-
-/// One core's part, before it begins.
-pub(crate) struct Job<M> {
-    index: u32,
-    config: MeshConfig,
-    seats: Arc<[Seat<M>]>,
-    stop: Arc<AtomicBool>,
-    attendants: Attendants<M>,
-    ready: std::sync::mpsc::Sender<io::Result<()>>,
-}
-
-impl<M: Send + 'static> Job<M> {
-    /// Opens the driver on the calling thread, and tells whoever waits for it.
-    ///
-    /// # Errors
-    /// What the driver could not be opened for.
-    pub(crate) fn open(self, pinned: Pinned) -> io::Result<Box<dyn Turn>> {
-        let ready = self.ready.clone();
-        let attendants = Arc::clone(&self.attendants);
-        let opened = self.open_quietly(pinned, &*attendants);
-        let told = match &opened {
-            Ok(_) => Ok(()),
-            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-        };
-        // Nobody listens any more only if the mesh gave up.
-        let _ = ready.send(told);
-        opened
-    }
-
-    fn open_quietly(
-        self,
-        pinned: Pinned,
-        attendant: &Attendant<'_, M>,
-    ) -> io::Result<Box<dyn Turn>> {
-        let limits = Limits { slots: self.config.slots };
-        match self.config.driver {
-            DriverKind::IoUring => {
-                let tier = self.config.tier;
-                let config = RingConfig { limits, tier, descriptors: Descriptors::Fixed };
-                self.take_place(Uring::open(config)?, pinned, attendant)
-            }
-            DriverKind::Epoll => self.take_place(Epoll::open(limits)?, pinned, attendant),
-        }
-    }
-
-    fn take_place<D: Driver + 'static>(
-        self,
-        driver: D,
-        pinned: Pinned,
-        attendant: &Attendant<'_, M>,
-    ) -> io::Result<Box<dyn Turn>> {
-        Ok(Box::new(self.shift(driver, pinned, Instant::now(), attendant)?))
-    }
-
-    /// The core at work on a driver that is open already.
-    pub(crate) fn shift<D: Driver>(
-        self,
-        driver: D,
-        pinned: Pinned,
-        now: Instant,
-        attendant: &Attendant<'_, M>,
-    ) -> io::Result<Shift<D, M>> {
-        let seat = &self.seats[self.index as usize];
-        let bell = Arc::clone(&seat.bell);
-        let pool = Pool::new(driver, self.config.slots, self.index, now);
-        let tasks = Tasks::new(Arc::clone(&bell)).with_watch(self.config.watch);
-        let core = Core::new(pool, tasks, bell, now)?;
-        seat.gauges.set_pinned(pinned);
-        let attend = attendant(Place {
-            core: seat.core,
-            desk: Rc::clone(core.desk()),
-            spawner: core.spawner(),
-        });
-        let post = Post { index: self.index, seats: self.seats, attend };
-        let on_stall = self.config.on_stall;
-        Ok(Shift { core, post, stop: self.stop, on_stall, closing: None })
-    }
-}
-
-/// A core's mailbox with whoever opens its notes.
-struct Post<M> {
-    index: u32,
-    seats: Arc<[Seat<M>]>,
-    attend: Box<dyn FnMut(M)>,
-}
-
-impl<M> Drop for Post<M> {
-    fn drop(&mut self) {
-        self.seats[self.index as usize].mailbox.close();
-    }
-}
-
-impl<M> Inbox for Post<M> {
-    #[inline]
-    fn drain(&mut self) -> bool {
-        let mailbox = &self.seats[self.index as usize].mailbox;
-        let mut any = false;
-        // As many as were there: those who push meanwhile wait for the next turn.
-        for _ in 0..mailbox::MAILBOX_NOTES_MAX {
-            let Some(note) = mailbox.pop() else { break };
-            any = true;
-            (self.attend)(note);
-        }
-        if any {
-            mailbox.made_room();
-        }
-        any
-    }
-
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.seats[self.index as usize].mailbox.is_empty()
-    }
-}
-
-/// How long closing connections may take before the driver is closed over them.
-const CLOSE_MAX: Duration = Duration::from_secs(2);
-
-/// A core at work.
-pub(crate) struct Shift<D: Driver, M> {
-    core: Core<D>,
-    post: Post<M>,
-    stop: Arc<AtomicBool>,
-    on_stall: Option<OnStall>,
-    /// When closing is given up.
-    closing: Option<Instant>,
-}
-
-impl<D: Driver, M> Shift<D, M> {
-    pub(crate) fn core(&self) -> &Core<D> {
-        &self.core
-    }
-
-    /// [`Turn::turn`] by a clock of the caller's.
-    ///
-    /// # Errors
-    /// As there.
-    #[inline]
-    pub(crate) fn turn_by(
-        &mut self,
-        max_block: Duration,
-        clock: &mut impl FnMut() -> Instant,
-    ) -> io::Result<bool> {
-        self.core.work(&mut self.post, clock);
-        // Before the wait: a core that sleeps is seen as it is.
-        self.publish();
-        // Once it is closed nothing wakes it any more.
-        let max_block = match self.closing {
-            None => max_block,
-            Some(_) if self.core.pool().is_closed() => Duration::ZERO,
-            Some(deadline) => max_block.min(deadline - clock()),
-        };
-        self.core.wait(max_block, &self.post, clock)?;
-        match self.closing {
-            None => {
-                if self.stop.load(Ordering::Relaxed) {
-                    self.core.pool_mut().close();
-                    self.closing = Some(clock() + CLOSE_MAX);
-                }
-                Ok(true)
-            }
-            Some(deadline) => {
-                self.publish();
-                Ok(!self.core.pool().is_closed() && clock() < deadline)
-            }
-        }
-    }
-
-    #[inline]
-    fn publish(&self) {
-        let seat = &self.post.seats[self.post.index as usize];
-        let pool = self.core.pool();
-        let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
-        let stall = seat.gauges.publish(pool.holding(), pool.counters(), tasks, self.core.kept());
-        if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
-            (tell.0)(seat.core, stall);
-        }
-    }
-}
-
-impl<D: Driver, M> Drop for Shift<D, M> {
-    /// Nobody else serves what was brought here: a core that ends, be it that its driver is lost or its executor gone, ends the engine.
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if self.closing.is_none() {
-            self.core.pool_mut().close();
-        }
-        self.post.seats.iter().for_each(|seat| seat.bell.ring());
-    }
-}
-
-impl<D: Driver, M> Turn for Shift<D, M> {
-    #[inline]
-    fn turn(&mut self, max_block: Duration) -> io::Result<bool> {
-        self.turn_by(max_block, &mut Instant::now)
-    }
-
-    fn pause(&mut self) {
-        self.core.pause();
-    }
-
-    fn resume(&mut self) {
-        self.core.resume(Instant::now());
-    }
-
-    fn is_quiet(&self) -> bool {
-        self.closing.is_none() && self.core.is_quiet() && self.post.is_empty()
-    }
-
-    fn next_deadline(&self) -> Instant {
-        self.core.pool().next_deadline()
-    }
-
-    fn alarm(&mut self) -> io::Result<Alarm> {
-        self.core.pool_mut().driver_mut().alarm()
-    }
-
-    fn bell(&self) -> &Arc<Doorbell> {
-        self.core.bell()
-    }
-
-    fn kick_with(&self, waker: &Waker) {
-        self.core.desk().kick_with(waker);
     }
 }
 

@@ -9,6 +9,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub const ADDRESSES_MAX: usize = 64;
 
 /// Which addresses are used, and which are tried first. An address that is given literally is used in any case.
+///
+/// ```
+/// use ringshot::clock::Instant;
+/// use ringshot::resolve::{Families, Override, Resolver};
+/// use std::net::{Ipv4Addr, Ipv6Addr};
+///
+/// let both = Override::to([std::net::IpAddr::from(Ipv6Addr::LOCALHOST), Ipv4Addr::LOCALHOST.into()]);
+/// let resolver = Resolver::builder().families(Families::V4Only).with_override("a.test", both).build()?;
+/// let addresses = resolver.resolve("a.test", 80, Instant::now()).wait()?;
+/// assert!(addresses.iter().all(|address| address.is_ipv4()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Families {
     /// Both; the family of the resolver's first address comes first.

@@ -29,6 +29,13 @@ const EVICTED_SHARE: usize = 16;
 pub(super) type Outcome = Result<Arc<Set>, ResolveError>;
 
 /// Counts since a resolver was built.
+///
+/// ```
+/// use ringshot::resolve::Resolver;
+///
+/// let resolver = Resolver::new();
+/// println!("{:?}", resolver.stats());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
     /// Lookups begun.

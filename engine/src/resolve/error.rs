@@ -5,6 +5,15 @@ use std::sync::Arc;
 use super::Families;
 
 /// Why a name could not be resolved. Cheap to clone: everybody who waited for the name gets one.
+///
+/// ```
+/// use ringshot::clock::Instant;
+/// use ringshot::resolve::Resolver;
+///
+/// let error = Resolver::new().resolve("not a name", 80, Instant::now()).wait().unwrap_err();
+/// assert_eq!(error.name(), "not a name");
+/// assert!(!error.is_temporary());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {

@@ -129,6 +129,26 @@ impl<T: Send + 'static> Handle<T> {
 ///
 /// Whoever reads it slowly, or awaits something else, holds up nothing that is on its way; inputs are not pulled then, once the window is full of results.
 /// Dropping it cancels what is in flight, at once.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+/// # use std::time::Duration;
+/// let mut completed = client.batch(urls).completed();
+/// block_on(async {
+///     let first = completed.next().await.expect("there are twenty");
+///     assert!(first.result.is_ok());
+///     completed.pause(); // what is on its way goes on, nothing more begins
+///     completed.resume();
+///     let summary = completed.drain(Duration::from_secs(5)).await;
+///     println!("{summary}");
+/// });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "dropping it cancels the batch"]
 pub struct Completed<T: Send + 'static> {
     handle: Handle<T>,
@@ -202,6 +222,18 @@ impl<T: Send + 'static> fmt::Debug for Completed<T> {
 }
 
 /// [`Completed`], for a thread that waits for each result.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+/// let ok = client.batch(urls).completed().into_blocking().filter(|done| done.result.is_ok());
+/// assert_eq!(ok.count(), 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it cancels the batch"]
 pub struct Blocking<T: Send + 'static>(Completed<T>);
@@ -218,6 +250,24 @@ impl<T: Send + 'static> Iterator for Blocking<T> {
 ///
 /// Results that wait for an earlier one keep their credits, but for as many as the reorder buffer has room for: so at most that many more than the window are
 /// pulled and not yet given. Dropping it cancels what is in flight, at once.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+/// # use std::num::NonZeroUsize;
+/// let mut ordered = client.batch(urls).ordered(NonZeroUsize::new(10).expect("not zero"));
+/// let mut next = 0;
+/// while let Some(done) = block_on(ordered.next()) {
+///     assert_eq!(done.index, next);
+///     next += 1;
+/// }
+/// assert_eq!(next, 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "dropping it cancels the batch"]
 pub struct Ordered<T: Send + 'static> {
     handle: Handle<T>,

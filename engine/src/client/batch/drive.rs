@@ -17,13 +17,15 @@ use super::input::{Input, Pull};
 use super::progress::{Standing, Step};
 use super::state::{End, Job, PULL_BLOCK, Pulled, Shared, drop_quietly};
 use super::summary::{Outcome, Tally};
+use crate::client::core_ctx::CoreCtx;
 use crate::client::engine::Note;
-use crate::client::local::{CoreCtx, LocalClient};
+use crate::client::local::LocalClient;
 use crate::client::request::Request;
 use crate::client::response::Fetched;
 use crate::client::{REDIRECTS_DEFAULT, Target};
 use crate::clock::Instant;
 use crate::error::{Error, Kind, Phase};
+use crate::shard::pool::exchange::Trace;
 use crate::shard::tasks::Task;
 
 /// Steps of a driver before it lets the core's other tasks go on.
@@ -79,25 +81,36 @@ enum Sink<T> {
 /// The tasks of what is on its way; each leaves when it ends.
 #[derive(Default)]
 struct Flights {
-    tasks: Vec<Option<Task<()>>>,
+    places: Vec<Place>,
     free: Vec<usize>,
     count: usize,
 }
 
+/// A place for one task after another.
+#[derive(Default)]
+struct Place {
+    task: Option<Task<()>>,
+    trace: Rc<Trace>,
+}
+
 impl Flights {
-    fn reserve(&mut self) -> usize {
+    fn reserve(&mut self) -> (usize, Rc<Trace>) {
         self.count += 1;
-        self.free.pop().unwrap_or_else(|| {
-            self.tasks.push(None);
-            self.tasks.len() - 1
-        })
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::default());
+            self.places.len() - 1
+        });
+        let trace = &self.places[place].trace;
+        trace.standing.take();
+        trace.attempts.take();
+        (place, Rc::clone(trace))
     }
 
     /// The task of a place is over, and goes without being cancelled.
     fn leave(&mut self, place: usize) {
         self.count -= 1;
         self.free.push(place);
-        self.tasks[place].take().into_iter().for_each(Task::detach);
+        self.places[place].task.take().into_iter().for_each(Task::detach);
     }
 }
 
@@ -162,8 +175,10 @@ impl<T: Send + 'static> Part<T> {
     /// Cancels what is on its way: the core drops it in its next turn, and each flight tells its end then.
     fn cancel(&self) {
         self.cancelled.set(true);
-        let tasks: Vec<_> =
-            self.flights.borrow_mut().tasks.iter_mut().filter_map(Option::take).collect();
+        let tasks: Vec<_> = {
+            let places = &mut self.flights.borrow_mut().places;
+            places.iter_mut().filter_map(|place| place.task.take()).collect()
+        };
         drop(tasks);
     }
 
@@ -201,7 +216,7 @@ impl<T: Send + 'static> Part<T> {
             Ok(request) => self.with_wishes(request),
             Err(error) => return self.deliver(Done { index, tag, result: Err(error) }),
         };
-        let place = self.flights.borrow_mut().reserve();
+        let (place, trace) = self.flights.borrow_mut().reserve();
         let flight = Flight {
             part: Rc::clone(self),
             place,
@@ -209,11 +224,12 @@ impl<T: Send + 'static> Part<T> {
             method: request.method.clone(),
             target: request.target.clone(),
             submitted: Instant::now(),
+            trace,
         };
         let client = self.client.get_or_init(|| self.ctx.client_of(&self.shared().plan.settings));
         let task = self.ctx.spawn_named("fetch for a batch", fly(client.clone(), request, flight));
-        if let Some(entry) = self.flights.borrow_mut().tasks.get_mut(place) {
-            *entry = Some(task);
+        if let Some(place) = self.flights.borrow_mut().places.get_mut(place) {
+            place.task = Some(task);
         }
     }
 
@@ -262,6 +278,15 @@ impl<T: Send + 'static> Part<T> {
     }
 }
 
+impl<T: Send + 'static> Drop for Part<T> {
+    /// A core that is gone before its time: what it did not begin is told like everything else, to the closure that is here.
+    fn drop(&mut self) {
+        for job in self.shared().leave_lane(self.lane.core) {
+            self.deliver(job.failed(End::Shutdown));
+        }
+    }
+}
+
 /// A request on its way. Dropped before its end, it tells why.
 struct Flight<T: Send + 'static> {
     part: Rc<Part<T>>,
@@ -271,6 +296,8 @@ struct Flight<T: Send + 'static> {
     method: Method,
     target: Target,
     submitted: Instant,
+    /// How far it came.
+    trace: Rc<Trace>,
 }
 
 impl<T: Send + 'static> Flight<T> {
@@ -284,7 +311,7 @@ impl<T: Send + 'static> Flight<T> {
     fn describe(&self, error: Error) -> Error {
         error
             .with_request(&self.method, self.target.redacted())
-            .with_attempt(1, Instant::now() - self.submitted)
+            .with_attempt(self.trace.attempts.get().max(1), Instant::now() - self.submitted)
     }
 }
 
@@ -292,13 +319,14 @@ impl<T: Send + 'static> Drop for Flight<T> {
     fn drop(&mut self) {
         if self.waiting.is_some() {
             let end = self.part.shared().lock().end.unwrap_or(End::Shutdown);
-            self.land(Err(self.describe(end.error_midway())));
+            self.land(Err(self.describe(end.error(&self.trace.standing.get()))));
         }
     }
 }
 
 async fn fly<T: Send + 'static>(client: LocalClient, request: Request, mut flight: Flight<T>) {
-    let mut fetch = pin!(client.fetch(request));
+    // Dropped before the flight, which tells what it left.
+    let mut fetch = pin!(client.fetch_traced(request, Rc::clone(&flight.trace)));
     // A request's body may be a stream of the caller's.
     let fetched = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| fetch.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),

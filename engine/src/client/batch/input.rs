@@ -13,6 +13,15 @@ use crate::error::Error;
 use crate::proto::url::Url;
 
 /// What is a request, or a URL to `GET`. An error among a batch's inputs becomes the result of its place.
+///
+/// ```
+/// use ringshot::client::{Request, batch::IntoRequest};
+///
+/// assert!("http://example.test/".into_request().is_ok());
+/// assert!(http::Request::get("http://example.test/").body("")?.into_request().is_ok());
+/// assert!(Request::get("no URL").into_request().is_err()); // an error stays one
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait IntoRequest {
     /// The request.
     ///
@@ -65,6 +74,19 @@ get!(Target, &Target, &str, String, &String, Url, http::Uri, &http::Uri);
 /// | `(tag, request)` | `tag` |
 /// | an [`Item`] of a queue with a request | its [`Ticket`]: the item is done when its result's tag is dropped |
 /// | an [`Item`] with `(tag, request)` | `(tag, ticket)` |
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// let url = origin.url("/");
+/// let plain = client.batch([url.clone()]).completed().into_blocking().next().expect("one");
+/// let tagged = client.batch([(7, url)]).completed().into_blocking().next().expect("one");
+/// assert_eq!((plain.tag, tagged.tag), ((), 7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait BatchItem {
     /// What comes back with the result.
     type Tag: Send + 'static;
@@ -161,6 +183,18 @@ pub enum FromIterator {}
 pub enum FromStream {}
 
 /// What [`Client::batch`](crate::Client::batch) takes: an iterator, or a [`Stream`], of [`BatchItem`]s. `Kind` is inferred.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// let urls = vec![origin.url("/"); 3];
+/// let from_iterator = block_on(client.batch(urls).collect());
+/// assert_eq!(from_iterator.len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait BatchSource<Kind>: sealed::Sealed<Kind> {
     /// What comes back with each result.
     type Tag: Send + 'static;

@@ -17,12 +17,14 @@
 //! | `credits`, `reorder`, `summary` | windows and barriers, the order of results, figures: pure |
 //! | `state`, `progress` | what cores and consumer share, and how it goes on |
 //! | `drive` | a core's part |
+//! | `parts` | what each core made of its results |
 //! | `completed` | the consumer's part |
 
 mod completed;
 mod credits;
 mod drive;
 mod input;
+mod parts;
 mod progress;
 mod reorder;
 mod state;
@@ -30,7 +32,8 @@ mod summary;
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use completed::Handle;
@@ -38,6 +41,7 @@ pub use completed::{Blocking, Completed, Ordered};
 use credits::{Credits, Pace};
 use drive::{Consume, Lane, MakeConsume};
 pub use input::{BatchItem, BatchSource, FromIterator, FromStream, IntoRequest, Source};
+use parts::Parts;
 use state::{End, Plan, Shared};
 pub use summary::{Latency, Summary};
 
@@ -49,6 +53,21 @@ use crate::error::Error;
 pub const BATCH_WINDOW_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 
 /// What became of one input.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+/// let tagged = urls.into_iter().enumerate().map(|(n, url)| (format!("tag {n}"), url));
+/// for done in client.batch(tagged).completed().into_blocking() {
+///     assert_eq!(done.tag, format!("tag {}", done.index));
+///     println!("{}: {:?}", done.tag, done.result.map(|response| response.status()));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Done<T = ()> {
     /// Its place among the inputs, from 0.
@@ -60,6 +79,24 @@ pub struct Done<T = ()> {
 }
 
 /// Many requests, before they begin: see [`Client::batch`].
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use std::{num::NonZeroUsize, time::Duration};
+///
+/// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+/// let batch = client.batch(urls)
+///     .window(NonZeroUsize::new(8).expect("not zero")) // at most 8 pulled and not consumed
+///     .max_body(1 << 20)
+///     .deadline(Duration::from_secs(10));
+/// let results = block_on(batch.collect());
+/// assert!(results.iter().all(Result::is_ok));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a batch does nothing until one of its ends is called"]
 pub struct Batch<T = ()> {
     client: Client,
@@ -141,6 +178,19 @@ impl<T: Send + 'static> Batch<T> {
 
     /// Serves `inputs` at a time, and the next ones when all of these were consumed: instead of a window, which slides. The slowest of each lot holds up all
     /// others.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+    /// # use std::num::NonZeroUsize;
+    /// let lots_of_five = NonZeroUsize::new(5).expect("not zero");
+    /// assert_eq!(block_on(client.batch(urls).barrier(lots_of_five).collect()).len(), 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn barrier(mut self, inputs: NonZeroUsize) -> Self {
         self.pace = Pace::Barrier(inputs);
         self
@@ -161,6 +211,19 @@ impl<T: Send + 'static> Batch<T> {
 
     /// Lets the first error cancel its siblings, as a `TaskGroup` of asyncio does: they end as [`Kind::Canceled`](super::Kind::Canceled), and nothing more is
     /// pulled. A status is no error; a closure that panics is one.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// let urls = [origin.url("/hang"), origin.url("/abort")];
+    /// let results = block_on(client.batch(urls).fail_fast().collect());
+    /// let kinds: Vec<_> = results.iter().map(|result| result.as_ref().unwrap_err().kind().name()).collect();
+    /// assert_eq!(kinds, ["canceled", "closed"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fail_fast(mut self) -> Self {
         self.fails_fast = true;
         self
@@ -197,7 +260,8 @@ impl<T: Send + 'static> Batch<T> {
     /// Calls a closure for each result, on the core that got it: each core has a clone. Nothing is pulled for a result while its call runs, and the core does
     /// nothing else: what computes for long belongs in [`cpu::offload`](crate::cpu::offload). Dropping the future cancels what is in flight.
     ///
-    /// A panic of the closure counts as an error of its input, by the name `user`, and concerns no other.
+    /// A panic of the closure counts as an error of its input, by the name `user`, and concerns no other. Every input that was pulled is counted once, whatever
+    /// becomes of its core; only what a core had not heard of when it ended is counted without a call, as there is no core to make it.
     ///
     /// ```
     /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
@@ -237,7 +301,24 @@ impl<T: Send + 'static> Batch<T> {
     /// Folds the results, on the core that got each, into a value for each core; then merges these. No result leaves its core. Dropping the future cancels what
     /// is in flight.
     ///
-    /// An input whose `f` panics is left out, and concerns no other.
+    /// An input whose `f` panics is left out, and concerns no other. Where a core ended before its time, what it did not begin is folded too, as errors; of what a
+    /// core had not even heard of, by the caller.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+    /// let bytes = block_on(client.batch(urls).fold_per_core(
+    ///     || 0,
+    ///     |sum, done| *sum += done.result.map_or(0, |response| response.bytes().len()),
+    ///     |one, other| one + other,
+    /// ));
+    /// assert_eq!(bytes, (0..20).sum());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
     /// As [`Batch::collect`], and when `init` or `merge` do.
@@ -250,8 +331,16 @@ impl<T: Send + 'static> Batch<T> {
     {
         let parts = Parts::default();
         let mut handle = self.start(|| Some(parts.fold(init.clone(), f.clone())));
-        handle.closed().await;
-        parts.take().into_iter().reduce(merge).unwrap_or_else(init)
+        let left = handle.closed().await;
+        let mut parts = parts.take();
+        if !left.is_empty() {
+            let mut rest = init();
+            for done in left {
+                let _ = catch_unwind(AssertUnwindSafe(|| f(&mut rest, done)));
+            }
+            parts.push(rest);
+        }
+        parts.into_iter().reduce(merge).unwrap_or_else(init)
     }
 
     /// Brings the batch to the cores. `make` gives what consumes the results on each, if that is not the consumer.
@@ -303,49 +392,5 @@ impl<T> fmt::Debug for Batch<T> {
             .field("deadline", deadline)
             .field("fails_fast", fails_fast)
             .finish_non_exhaustive()
-    }
-}
-
-/// What the cores made of their results.
-struct Parts<A>(Arc<Mutex<Vec<A>>>);
-
-impl<A> Default for Parts<A> {
-    fn default() -> Self {
-        Self(Arc::default())
-    }
-}
-
-/// One core's part, which joins the others when the core is done.
-struct Part<A> {
-    value: Option<A>,
-    parts: Arc<Mutex<Vec<A>>>,
-}
-
-impl<A> Drop for Part<A> {
-    fn drop(&mut self) {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.extend(self.value.take());
-    }
-}
-
-impl<A: Send + 'static> Parts<A> {
-    fn fold<T: 'static>(
-        &self,
-        init: impl FnOnce() -> A + Send + 'static,
-        f: impl Fn(&mut A, Done<T>) + Send + 'static,
-    ) -> MakeConsume<T> {
-        let parts = Arc::clone(&self.0);
-        Box::new(move || {
-            let mut part = Part { value: Some(init()), parts };
-            Box::new(move |_, done| {
-                if let Some(value) = &mut part.value {
-                    f(value, done);
-                }
-            })
-        })
-    }
-
-    fn take(&self) -> Vec<A> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

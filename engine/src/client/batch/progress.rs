@@ -151,24 +151,28 @@ impl<T: Send + 'static> Shared<T> {
         state.driver_to_pull(own, |core| self.load(core), self.plan.homes.of_client())
     }
 
-    /// A core has nothing to do with the batch any more, or is gone before its time.
-    pub(super) fn close_lane(&self, core: u32, tally: Tally) {
+    /// A core is done with the batch, or is gone before its time: then the batch ends, nothing more is handed to the core, and these are what it did not begin.
+    pub(super) fn leave_lane(&self, core: u32) -> VecDeque<Job<T>> {
         let mut state = self.lock();
-        state.tally.add(tally);
-        state.lanes_open -= 1;
         let lane = &mut state.lanes[core as usize];
         let (handed, driver) = (std::mem::take(&mut lane.handed), lane.driver.take());
-        let (over, consumer) = (state.is_over(), state.consumer.take());
-        drop(state);
+        self.end_locked(state, End::Shutdown);
         drop(driver);
-        if !over {
-            self.end(End::Shutdown);
-        }
-        for job in handed {
+        handed
+    }
+
+    /// A core has nothing to do with the batch any more.
+    pub(super) fn close_lane(&self, core: u32, tally: Tally) {
+        for job in self.leave_lane(core) {
             let done = job.failed(End::Shutdown);
             self.lock().tally.record(Outcome::of(&done.result));
             self.settle(core, Some(done), false);
         }
+        let mut state = self.lock();
+        state.tally.add(tally);
+        state.lanes_open -= 1;
+        let consumer = state.consumer.take();
+        drop(state);
         wake(consumer);
     }
 

@@ -16,9 +16,10 @@ use crate::client::engine::Note;
 use crate::client::request::Request;
 use crate::client::settings::Settings;
 use crate::clock::Instant;
-use crate::error::{Error, Kind, Phase, Progress, Sent, TimeoutKind};
+use crate::error::{Error, Kind, TimeoutKind};
 use crate::mesh::Seat;
 use crate::mesh::placement::Homes;
+use crate::shard::pool::exchange::Standing;
 
 /// Inputs that a core pulls at a time.
 pub(super) const PULL_BLOCK: usize = 8;
@@ -37,15 +38,9 @@ pub(super) enum End {
 }
 
 impl End {
-    /// What it does to a request that was not begun.
-    pub(super) fn error(self) -> Error {
-        Error::new(self.kind(), Phase::Queue)
-    }
-
-    /// What it does to a request on its way, of which nobody asks how far it came.
-    pub(super) fn error_midway(self) -> Error {
-        let progress = Progress { sent: Sent::Partial, ..Progress::default() };
-        Error::new(self.kind(), Phase::Head).with_progress(&progress)
+    /// What it does to a request that stood so.
+    pub(super) fn error(self, standing: &Standing) -> Error {
+        Error::new(self.kind(), standing.phase).with_progress(&standing.progress)
     }
 
     fn kind(self) -> Kind {
@@ -69,7 +64,7 @@ impl<T> Job<T> {
     pub(super) fn failed(self, end: End) -> Done<T> {
         let result = self.request.and_then(|request| {
             let target = request.target.redacted();
-            Err(end.error().with_request(&request.method, target))
+            Err(end.error(&Standing::default()).with_request(&request.method, target))
         });
         Done { index: self.index, tag: self.tag, result }
     }
@@ -236,7 +231,12 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Ends the batch: nothing more is pulled, and what is in flight is cancelled. The first reason stays, but nothing stays when the batch is abandoned.
     pub(super) fn end(&self, why: End) {
-        let mut state = self.lock();
+        let state = self.lock();
+        self.end_locked(state, why);
+    }
+
+    /// [`Shared::end`], once no other can come between.
+    pub(super) fn end_locked(&self, mut state: MutexGuard<'_, State<T>>, why: End) {
         let abandoned = why == End::Abandoned;
         if !abandoned && (state.end.is_some() || state.is_over()) {
             return;

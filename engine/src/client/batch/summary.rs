@@ -13,6 +13,19 @@ use crate::error::Error;
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
 
 /// What a batch came to.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// # let urls: Vec<_> = (0..20).map(|n| origin.url(&format!("/bytes/{n}"))).collect();
+/// let summary = block_on(client.batch(urls).for_each(|_core, _done| {}));
+/// assert_eq!((summary.ok, summary.failed(), summary.bytes), (20, 0, (0..20).sum()));
+/// assert!(summary.latency.p50 <= summary.latency.max && summary.latency.max <= summary.elapsed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Summary {

@@ -9,6 +9,17 @@ use event_listener::Event;
 use super::wait_for;
 
 /// A value that was received. It is done when this is dropped.
+///
+/// ```
+/// # use std::num::NonZeroUsize;
+/// # use ringshot::queue;
+/// let (sender, receiver) = queue::bounded(NonZeroUsize::MIN);
+/// sender.try_send(String::from("value"))?;
+/// let (value, ticket) = receiver.try_recv()?.into_parts();
+/// assert_eq!(value, "value"); // and not done yet: `joined` waits for the ticket
+/// drop(ticket);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Item<T> {
     // Dropped first.
@@ -48,6 +59,17 @@ impl<T> DerefMut for Item<T> {
 }
 
 /// Stands for a received value that is not done. `joined` waits for its drop, wherever that is.
+///
+/// ```
+/// # use std::num::NonZeroUsize;
+/// # use ringshot::{client::blocking::block_on, queue};
+/// let (sender, receiver) = queue::bounded(NonZeroUsize::MIN);
+/// sender.try_send(1)?;
+/// let (_, ticket) = receiver.try_recv()?.into_parts();
+/// std::thread::spawn(move || drop(ticket));
+/// block_on(sender.joined()); // until the ticket is gone
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a ticket that is dropped says that its value is done"]
 pub struct Ticket {

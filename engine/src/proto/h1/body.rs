@@ -62,6 +62,12 @@ impl BodyCount {
         }
     }
 
+    /// Whether the length that was announced has been given: always `false` where none was.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.promised().is_some_and(|promised| self.given >= promised)
+    }
+
     fn promised(&self) -> Option<u64> {
         match self.length {
             BodyLength::None => Some(0),

@@ -1,6 +1,6 @@
 //! Permits, connections, and who is next: first come, first served for each host, and no host waits for another's. Opens nothing itself.
 
-use super::connection::{Charge, State};
+use super::connection::State;
 use super::exchange::{Carrier, Exchange, Stage};
 use super::slab::Id;
 use super::{Pool, config};
@@ -19,15 +19,17 @@ impl<D: Driver> Pool<D> {
     pub(super) fn start(&mut self, id: Id) {
         self.counters.requests += 1;
         self.holding.in_flight += 1;
-        if self.desk.is_closed() {
-            self.abort(id, Kind::Shutdown);
-            return;
-        }
         let now = self.now;
         let mut exchanges = self.desk.exchanges.borrow_mut();
         let Some(exchange) = exchanges.find_mut(id) else { return };
         let client = exchange.client;
         let member = &mut self.members[client as usize];
+        member.exchanges += 1;
+        if self.desk.is_closed() {
+            drop(exchanges);
+            self.abort(id, Kind::Shutdown);
+            return;
+        }
         let timeouts = &member.shared.config.timeouts;
         exchange.total = exchange.total.or(timeouts.total);
         if timeouts.total_from == config::TotalFrom::Submit {
@@ -254,52 +256,6 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// Whether a host that has no connection, because others have them all, has waited longer than those who would get this one: no host waits for ever.
-    fn must_yield(&self, index: u32) -> bool {
-        let connection = &self.connections[index as usize];
-        let member = &self.members[connection.client as usize];
-        // Whoever got the unit in its turn uses it once.
-        let used = connection.may_be_stale();
-        if !used || member.blocked.is_empty() || member.shared.connections.has_room() {
-            return false;
-        }
-        // Of those whose own limit leaves them room: no other could use the unit.
-        let has_room =
-            |place: &u32| self.hosts.find(*place).is_some_and(|host| host.budget.has_room());
-        let Some(blocked) = member.blocked.iter().copied().find(has_room) else { return false };
-        if blocked == connection.host {
-            return false;
-        }
-        match (self.waits_since(blocked), self.waits_since(connection.host)) {
-            (Some(theirs), Some(ours)) => theirs < ours,
-            (theirs, _) => theirs.is_some(),
-        }
-    }
-
-    /// [`Pool::must_yield`], and if so what is yielded does not come back to its host before the others had their turn.
-    fn yields(&mut self, index: u32) -> bool {
-        let yields = self.must_yield(index);
-        if yields {
-            self.step_back(self.connections[index as usize].host);
-        }
-        yields
-    }
-
-    fn step_back(&mut self, place: u32) {
-        let Some(host) = self.hosts.find(place).filter(|host| host.is_blocked) else { return };
-        let blocked = &mut self.members[host.client as usize].blocked;
-        blocked.retain(|other| *other != place);
-        blocked.push(place);
-    }
-
-    /// Since when the first request of a host waits for a connection.
-    fn waits_since(&self, place: u32) -> Option<Instant> {
-        let host = self.hosts.find(place)?;
-        let first = host.fresh.first().or_else(|| host.waiters.first())?;
-        let id = self.desk.exchanges.borrow().id_of(first)?;
-        self.with(id, |exchange| exchange.stamps.queued)
-    }
-
     pub(super) fn go_idle(&mut self, index: u32) {
         let connection = &mut self.connections[index as usize];
         let Some(host) = self.hosts.find_mut(connection.host) else { return };
@@ -315,6 +271,7 @@ impl<D: Driver> Pool<D> {
         }
         connection.state = State::Idle;
         connection.rested = true;
+        connection.idle_since = self.now;
         let idle = member.shared.config.idle_timeout;
         let idle = connection.kept.map_or(idle, |kept| idle.min(kept));
         connection.deadline = (self.now + idle).min(connection.retires);
@@ -325,61 +282,6 @@ impl<D: Driver> Pool<D> {
         self.receive_next(index);
     }
 
-    /// Takes a unit of both budgets for a new connection, or notes that the host has to wait for one.
-    pub(super) fn charge(&mut self, place: u32) -> Charge {
-        let (core, has_slot) = (self.core, self.has_slot());
-        let Some(host) = self.hosts.find_mut(place) else { return Charge::None };
-        let member = &mut self.members[host.client as usize];
-        // Units that are on their way back are for those who wait already.
-        let enough = member.returning > member.blocked.len() as u32;
-        if !host.budget.take_or_starve(core) {
-            // Where a fresh connection is needed, an idle one is in the way.
-            let spare = host.idle.first().filter(|_| !host.fresh.is_empty() && !enough);
-            self.close_spare(spare);
-            self.block(place);
-            return Charge::None;
-        }
-        let spare = member.idle.first().filter(|_| !enough);
-        let total = &member.shared.connections;
-        if has_slot && (total.take(1) == 1 || (spare.is_none() && total.take_or_starve(core))) {
-            return Charge::Unit;
-        }
-        host.budget.give(1);
-        // An idle connection to another host makes room once it is closed.
-        self.close_spare(spare);
-        self.block(place);
-        Charge::None
-    }
-
-    fn close_spare(&mut self, spare: Option<u32>) {
-        if let Some(index) = spare {
-            self.counters.reaped += 1;
-            self.close_connection(index);
-        }
-    }
-
-    pub(super) fn block_if_waiting(&mut self, place: u32) {
-        if self.hosts.find(place).is_some_and(|host| host.undialed() > 0) {
-            self.block(place);
-        }
-    }
-
-    fn block(&mut self, place: u32) {
-        let Some(host) = self.hosts.find_mut(place) else { return };
-        if !host.is_blocked {
-            host.is_blocked = true;
-            self.members[host.client as usize].blocked.push(place);
-        }
-    }
-
-    /// Gives a unit of both budgets back.
-    pub(super) fn discharge(&mut self, place: u32) {
-        if let Some(host) = self.hosts.find(place) {
-            host.budget.give(1);
-            self.members[host.client as usize].shared.connections.give(1);
-        }
-    }
-
     /// Gives a permit back, and with it the next request its turn.
     pub(super) fn give_permit(&mut self, client: u32) {
         if let Some(lease) = &mut self.member(client).lease {
@@ -388,7 +290,7 @@ impl<D: Driver> Pool<D> {
         self.grant_permits(client);
     }
 
-    fn grant_permits(&mut self, client: u32) {
+    pub(super) fn grant_permits(&mut self, client: u32) {
         loop {
             let member = &mut self.members[client as usize];
             let Some(lease) = &mut member.lease else { return };
@@ -402,82 +304,6 @@ impl<D: Driver> Pool<D> {
                 Some(id) => self.admit(id),
                 None => debug_assert!(false, "a request in the queue that is gone"),
             }
-        }
-    }
-
-    /// What came back from other cores, and what they need from us.
-    #[inline]
-    pub(super) fn serve_starving(&mut self) {
-        for client in 0..self.members.len() as u32 {
-            let member = &mut self.members[client as usize];
-            let news = member.shared.news();
-            if news != member.seen {
-                member.seen = news;
-                self.share_spare(client);
-            }
-            let member = &self.members[client as usize];
-            if !member.queue.is_empty() {
-                self.grant_permits(client);
-            }
-            if !self.members[client as usize].blocked.is_empty() {
-                self.unblock(client);
-            }
-        }
-    }
-
-    /// Tries those again that wait for a unit, in their turn.
-    fn unblock(&mut self, client: u32) {
-        let core = self.core;
-        let member = self.member(client);
-        let total = &member.shared.connections;
-        if !total.has_room() && member.idle.is_empty() {
-            // The unit that we were rung for went to somebody faster, and with it the note that we starve.
-            if total.starves(core) || !total.take_or_starve(core) {
-                return;
-            }
-            total.give(1);
-        }
-        let mut blocked = std::mem::take(&mut self.unblocking);
-        std::mem::swap(&mut blocked, &mut self.member(client).blocked);
-        let mut served = 0;
-        for at in 0..blocked.len() {
-            let place = blocked[at];
-            let Some(host) = self.hosts.find_mut(place) else { continue };
-            host.is_blocked = false;
-            let dials = host.dials.len();
-            self.serve(place);
-            let got = self.hosts.find(place).is_some_and(|host| host.dials.len() > dials);
-            if got && self.member(client).blocked.last() == Some(&place) {
-                // It wants more: behind those that got nothing.
-                self.member(client).blocked.pop();
-                blocked[served] = place;
-                served += 1;
-            }
-            self.hosts.forget_unused(place, &mut self.members);
-        }
-        self.member(client).blocked.extend_from_slice(&blocked[..served]);
-        blocked.clear();
-        self.unblocking = blocked;
-    }
-
-    /// Closes an idle connection, or gives up permits, where another core starves.
-    fn share_spare(&mut self, client: u32) {
-        let member = &mut self.members[client as usize];
-        if let Some(lease) = &mut member.lease {
-            lease.share();
-        }
-        let mut spare = Vec::new();
-        if member.shared.connections.others_starve(self.core) {
-            spare.extend(member.idle.first());
-        }
-        for place in self.hosts.places() {
-            let host = self.hosts.find(place).filter(|host| host.client == client);
-            let starving = host.filter(|host| host.budget.others_starve(self.core));
-            spare.extend(starving.and_then(|host| host.idle.first()));
-        }
-        for index in spare {
-            self.counters.reaped += 1;
-            self.close_connection(index);
         }
     }
 }

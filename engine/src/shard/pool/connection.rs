@@ -66,6 +66,8 @@ pub(super) struct Connection {
     pub(super) served: u64,
     /// Whether it has been idle: the server may have given it up.
     pub(super) rested: bool,
+    /// When it last went idle.
+    pub(super) idle_since: Instant,
     /// Whether the server spoke HTTP/1.0 last.
     pub(super) is_http10: bool,
     /// Requests that the server will still take, if it said so.
@@ -101,6 +103,7 @@ impl Connection {
             peer: None,
             served: 0,
             rested: false,
+            idle_since: Instant::default(),
             is_http10: false,
             left: None,
             kept: None,

@@ -12,25 +12,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderMap;
-
 use super::config::Shared;
-use super::exchange::{Carrier, Exchange, Failed, Outgoing, Pieces, Reader, Stage, Stamps};
-use super::head::Head;
+use super::exchange::{Exchange, Outgoing, Trace};
+use super::in_flight::InFlight;
 use super::origin::Origin;
 use super::slab::{Id, Renew, Slab};
 use crate::clock::Instant;
-use crate::error::{Kind, Phase, Progress};
 use crate::proto::h1;
 use crate::shard::wheel::{TimerId, Wheel};
 
 /// What a future asks of the pool.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Take a client in.
-    Join(Arc<Shared>),
-    /// A client is gone.
+    /// Take a client in, under this number.
+    Join(u32, Arc<Shared>),
+    /// Nobody uses a client on this core any more.
     Leave(u32),
     /// Begin with an exchange.
     Start(Id),
@@ -57,12 +53,17 @@ pub(crate) enum Lookup {
     GivenUp { dial: Id },
     /// None of a name's addresses could be connected to.
     Unreachable { client: u32, origin: Arc<Origin> },
+    /// Nothing is left of a client, and nothing asked before this is unanswered: its number may be given to another.
+    Left { client: u32 },
 }
 
 /// What a key of the wheel belongs to: the kind in the high half, the place in the low.
 pub(super) const EXCHANGE_TIMER: u64 = 1 << 32;
+
 pub(super) const CONNECTION_TIMER: u64 = 2 << 32;
+
 pub(super) const DIAL_TIMER: u64 = 3 << 32;
+
 pub(super) const SLEEP_TIMER: u64 = 4 << 32;
 
 /// Somebody who sleeps on this core.
@@ -96,7 +97,6 @@ pub(crate) struct Desk {
     pub(super) wheel: RefCell<Wheel>,
     pub(super) sleepers: RefCell<Slab<Sleeper>>,
     lookups: RefCell<Lookups>,
-    clients: Cell<u32>,
     now: Cell<Instant>,
     /// Between two turns, when others have the thread: time goes on.
     away: Cell<bool>,
@@ -135,6 +135,8 @@ pub(crate) struct Submission {
     pub(crate) submitted: Instant,
     /// When it first held a permit, if it has before.
     pub(crate) admitted: Option<Instant>,
+    /// Learns where the request stood, if it is dropped midway.
+    pub(crate) trace: Option<Rc<Trace>>,
 }
 
 impl Desk {
@@ -145,7 +147,6 @@ impl Desk {
             wheel: RefCell::new(Wheel::new(now)),
             sleepers: RefCell::default(),
             lookups: RefCell::default(),
-            clients: Cell::new(0),
             now: Cell::new(now),
             away: Cell::new(false),
             kick: RefCell::default(),
@@ -196,15 +197,12 @@ impl Desk {
         }
     }
 
-    /// Takes a client in, and returns its number on this core.
-    pub(crate) fn join(&self, shared: Arc<Shared>) -> u32 {
-        let client = self.clients.get();
-        self.clients.set(client + 1);
-        self.command(Command::Join(shared));
-        client
+    /// Takes a client in, under the lowest number that was never used, or one that [`Lookup::Left`] gave back.
+    pub(crate) fn join(&self, client: u32, shared: Arc<Shared>) {
+        self.command(Command::Join(client, shared));
     }
 
-    /// A client is gone: its idle connections close.
+    /// Nobody uses a client any more: its idle connections close, and its number is given back when nothing is left of it.
     pub(crate) fn leave(&self, client: u32) {
         self.command(Command::Leave(client));
     }
@@ -229,14 +227,15 @@ impl Desk {
         submission: Submission,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<h1::Sent, E>,
     ) -> Result<InFlight, E> {
+        let trace = submission.trace;
         let mut exchanges = self.exchanges.borrow_mut();
         let id = exchanges.take();
         if self.closed.get() {
             // Nobody acts on commands any more: the future finds no exchange, which says so.
             exchanges.free(id);
-            return Ok(InFlight { desk: Rc::clone(self), id });
+            return Ok(InFlight { desk: Rc::clone(self), id, trace });
         }
-        let in_flight = InFlight { desk: Rc::clone(self), id };
+        let in_flight = InFlight { desk: Rc::clone(self), id, trace };
         let Some(exchange) = exchanges.find_mut(id) else { return Ok(in_flight) };
         match encode(&mut exchange.head_bytes) {
             Ok(sent) => exchange.sent = sent,
@@ -334,232 +333,5 @@ impl Drop for Sleep {
         if let Some(timer) = timer {
             self.desk.wheel.borrow_mut().stop(timer);
         }
-    }
-}
-
-/// A future's hold on its exchange. Dropping it cancels what is not over.
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    desk: Rc<Desk>,
-    id: Id,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.desk.command(Command::Drop(self.id));
-    }
-}
-
-/// What a failed exchange says when nobody remembers why.
-fn shutdown() -> Box<Failed> {
-    let progress = Progress::default();
-    Box::new(Failed { kind: Kind::Shutdown, phase: Phase::Queue, progress })
-}
-
-impl InFlight {
-    fn with<R>(&self, read: impl FnOnce(&mut Exchange) -> R) -> Option<R> {
-        self.desk.exchanges.borrow_mut().find_mut(self.id).map(read)
-    }
-
-    /// When the present turn of its core began.
-    pub(crate) fn now(&self) -> Instant {
-        self.desk.now()
-    }
-
-    /// The head of the response.
-    #[inline]
-    pub(crate) fn poll_head(&self, cx: &Context<'_>) -> Poll<Result<Arc<Head>, Box<Failed>>> {
-        let polled = self.with(|exchange| {
-            if let Some(head) = exchange.head.take() {
-                return Poll::Ready(Ok(head));
-            }
-            if let Some(failed) = exchange.failed.take() {
-                return Poll::Ready(Err(failed));
-            }
-            note_waker(&mut exchange.waker, cx);
-            Poll::Pending
-        });
-        polled.unwrap_or_else(|| Poll::Ready(Err(shutdown())))
-    }
-
-    /// The next bytes of the body; `None` at its end.
-    pub(crate) fn poll_chunk(&self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, Box<Failed>>> {
-        let mut read = false;
-        let polled = self.with(|exchange| {
-            if let Some(chunk) = exchange.inbox.chunks.pop_front() {
-                exchange.inbox.bytes -= chunk.len();
-                read = exchange.stage == Stage::Reading && exchange.inbox.bytes == 0;
-                return Poll::Ready(Ok(Some(chunk)));
-            }
-            if let Some(failed) = exchange.failed.take() {
-                return Poll::Ready(Err(failed));
-            }
-            if exchange.stage == Stage::Ended {
-                return Poll::Ready(Ok(None));
-            }
-            note_waker(&mut exchange.waker, cx);
-            Poll::Pending
-        });
-        if read {
-            self.desk.command(Command::Read(self.id));
-        }
-        polled.unwrap_or_else(|| Poll::Ready(Err(shutdown())))
-    }
-
-    /// The whole body, if all of it has come in one piece.
-    #[inline]
-    pub(crate) fn take_whole(&self) -> Option<Bytes> {
-        self.with(|exchange| {
-            let inbox = &mut exchange.inbox;
-            let whole = exchange.stage == Stage::Ended
-                && exchange.failed.is_none()
-                && inbox.chunks.len() <= 1;
-            whole.then(|| {
-                inbox.bytes = 0;
-                inbox.chunks.pop_front().unwrap_or_default()
-            })
-        })?
-    }
-
-    /// The end of a body that is thrown away: bytes of it that nobody read.
-    pub(crate) fn poll_discarded(&self, cx: &Context<'_>) -> Poll<Result<u64, Box<Failed>>> {
-        let mut asked = false;
-        let polled = self.with(|exchange| {
-            asked = exchange.reader == Reader::Reads;
-            exchange.reader = Reader::Discards;
-            exchange.discarded += exchange.inbox.bytes as u64;
-            exchange.inbox.chunks.clear();
-            exchange.inbox.bytes = 0;
-            if let Some(failed) = exchange.failed.take() {
-                return Poll::Ready(Err(failed));
-            }
-            if exchange.stage == Stage::Ended {
-                return Poll::Ready(Ok(exchange.discarded));
-            }
-            note_waker(&mut exchange.waker, cx);
-            Poll::Pending
-        });
-        if asked {
-            self.desk.command(Command::Discard(self.id));
-        }
-        polled.unwrap_or_else(|| Poll::Ready(Err(shutdown())))
-    }
-
-    pub(crate) fn stamps(&self) -> Stamps {
-        self.with(|exchange| exchange.stamps).unwrap_or_default()
-    }
-
-    pub(crate) fn carrier(&self) -> Carrier {
-        self.with(|exchange| exchange.carrier).unwrap_or_default()
-    }
-
-    /// Whether a stale connection cost it an attempt.
-    pub(crate) fn was_retried(&self) -> bool {
-        self.with(|exchange| exchange.needs_fresh).unwrap_or_default()
-    }
-
-    /// The trailers, once the body has ended.
-    pub(crate) fn take_trailers(&self) -> Option<Box<HeaderMap>> {
-        self.with(|exchange| exchange.trailers.take())?
-    }
-
-    /// Whether another piece of the request's body is wanted: `false` when none ever will be.
-    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<bool> {
-        let polled = self.with(|exchange| {
-            let over = exchange.stage == Stage::Ended;
-            match &mut exchange.body {
-                Outgoing::Pieces(pieces) if !over && !pieces.finished => {
-                    if exchange.sends_body && pieces.ready.is_empty() {
-                        return Poll::Ready(true);
-                    }
-                    note_waker(&mut pieces.maker, cx);
-                    Poll::Pending
-                }
-                _ => Poll::Ready(false),
-            }
-        });
-        polled.unwrap_or(Poll::Ready(false))
-    }
-
-    /// Adds a piece to the request's body.
-    ///
-    /// # Errors
-    /// [`h1::BodyError`] if it is longer than its head says; nothing of it is sent then.
-    pub(crate) fn push_piece(&self, piece: Bytes) -> Result<(), h1::BodyError> {
-        let pushed = self.with(|exchange| {
-            let Outgoing::Pieces(pieces) = &mut exchange.body else { return Ok(()) };
-            pieces.push(piece)
-        });
-        pushed.unwrap_or(Ok(()))?;
-        self.desk.command(Command::Send(self.id));
-        Ok(())
-    }
-
-    /// Ends the request's body.
-    ///
-    /// # Errors
-    /// [`h1::BodyError`] if it is shorter than its head says.
-    pub(crate) fn finish_body(&self) -> Result<(), h1::BodyError> {
-        let finished = self.with(|exchange| {
-            let Outgoing::Pieces(pieces) = &mut exchange.body else { return Ok(()) };
-            pieces.finish()
-        });
-        finished.unwrap_or(Ok(()))?;
-        self.desk.command(Command::Send(self.id));
-        Ok(())
-    }
-
-    /// Gives the request up because its body can't be made.
-    pub(crate) fn abort(&self, problem: String) {
-        self.desk.command(Command::Abort(self.id, problem));
-    }
-}
-
-/// Keeps the waker of `cx`, unless it is kept already.
-#[inline]
-fn note_waker(place: &mut Option<Waker>, cx: &Context<'_>) {
-    match place {
-        Some(waker) if waker.will_wake(cx.waker()) => {}
-        _ => *place = Some(cx.waker().clone()),
-    }
-}
-
-impl Pieces {
-    /// A body of this length that somebody makes.
-    pub(crate) fn new(length: h1::BodyLength) -> Self {
-        Self {
-            ready: VecDeque::new(),
-            finished: false,
-            count: h1::BodyCount::new(length),
-            chunked: length == h1::BodyLength::Chunked,
-            maker: None,
-            touched: false,
-        }
-    }
-
-    fn push(&mut self, piece: Bytes) -> Result<(), h1::BodyError> {
-        self.count.handle_bytes(piece.len() as u64)?;
-        if piece.is_empty() {
-            return Ok(());
-        }
-        self.touched = true;
-        if self.chunked {
-            let mut framed = Vec::with_capacity(piece.len() + 16);
-            h1::encode_chunk(&piece, &mut framed);
-            self.ready.push_back(framed.into());
-        } else {
-            self.ready.push_back(piece);
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), h1::BodyError> {
-        self.count.handle_end()?;
-        if self.chunked && !self.finished {
-            self.ready.push_back(Bytes::from_static(h1::LAST_CHUNK));
-            self.touched = true;
-        }
-        self.finished = true;
-        Ok(())
     }
 }

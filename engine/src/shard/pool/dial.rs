@@ -1,26 +1,24 @@
 //! New connections: a name, its addresses, and attempts on them in turn, the next one while the last is still out (RFC 8305). Sends nothing.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pool;
-use super::connection::{Charge, Connection, State};
+use super::connection::{Charge, State};
 use super::desk::Lookup;
 use super::exchange::Timer;
 use super::slab::{Id, Renew};
 use crate::clock::Instant;
-use crate::driver::{Driver, Op};
+use crate::driver::Driver;
 use crate::error::{Kind, TimeoutKind};
 use crate::shard::connection::Receiving;
-use crate::sys::{Errno, socket};
 
 /// How long an attempt is alone before the next address is tried beside it (RFC 8305 section 8).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// How soon a dial that found every slot taken looks again.
-const SLOT_DELAY: Duration = Duration::from_millis(1);
+pub(super) const SLOT_DELAY: Duration = Duration::from_millis(1);
 
 /// One dial: it leads to one connection, or to a failure.
 #[derive(Debug, Default)]
@@ -28,21 +26,21 @@ pub(super) struct Dial {
     pub(super) host: u32,
     pub(super) client: u32,
     /// Empty while the name is being resolved.
-    addresses: Vec<SocketAddr>,
+    pub(super) addresses: Vec<SocketAddr>,
     /// The next of them to try.
-    next: usize,
+    pub(super) next: usize,
     /// Connections of the attempts that are out.
-    out: Vec<u32>,
+    pub(super) out: Vec<u32>,
     /// Whether a unit of the budgets is held that no attempt has.
-    spare_unit: bool,
-    started: Instant,
-    resolved: Instant,
+    pub(super) spare_unit: bool,
+    pub(super) started: Instant,
+    pub(super) resolved: Instant,
     /// When the next address is tried, though the last may still answer.
-    next_attempt: Option<Instant>,
+    pub(super) next_attempt: Option<Instant>,
     /// When it has failed as a whole.
     pub(super) deadline: Instant,
     /// The last address tried, and what came of it.
-    last: Option<(SocketAddr, Kind)>,
+    pub(super) last: Option<(SocketAddr, Kind)>,
     pub(super) timer: Timer,
 }
 
@@ -126,118 +124,6 @@ impl<D: Driver> Pool<D> {
         self.attempt(id);
     }
 
-    /// Tries the next address. The dial fails when there is none, and none is out.
-    pub(super) fn attempt(&mut self, id: Id) {
-        while let Some(dial) = self.dials.find_mut(id) {
-            dial.next_attempt = None;
-            let Some(peer) = dial.addresses.get(dial.next).copied() else {
-                if dial.out.is_empty() {
-                    self.fail_dial(id);
-                }
-                return;
-            };
-            if !self.has_slot() || !self.take_unit(id) {
-                // Without a slot and a unit to spare the attempt that is out goes on alone.
-                self.attempt_later(id);
-                return;
-            }
-            let Some(dial) = self.dials.find_mut(id) else { return };
-            dial.next += 1;
-            let options = &self.members[dial.client as usize].shared.config.socket;
-            match socket::for_peer_with(peer, self.driver.blocking(), options) {
-                Ok(socket) => {
-                    self.start_attempt(id, socket, peer);
-                    return;
-                }
-                Err(error) => {
-                    dial.spare_unit = true;
-                    dial.last = Some((peer, Kind::Connect(Errno::of(&error))));
-                }
-            }
-        }
-    }
-
-    /// No second attempt can be out beside the first, which must end in time for it then. Without one, the sockets of failed attempts are still being closed:
-    /// looks again.
-    fn attempt_later(&mut self, id: Id) {
-        let now = self.now;
-        let Some(dial) = self.dials.find_mut(id) else { return };
-        let Some(last) = dial.out.last().copied() else {
-            dial.next_attempt = Some(now + SLOT_DELAY);
-            self.watch_dial(id);
-            return;
-        };
-        let limit = self.members[dial.client as usize].shared.config.timeouts.connect_attempt;
-        let connection = &mut self.connections[last as usize];
-        connection.deadline = connection.deadline.min(limit.map_or(Instant::NEVER, |l| now + l));
-        self.watch_connection(last);
-    }
-
-    /// Takes the dial's unit for an attempt, or another one if it has none.
-    fn take_unit(&mut self, id: Id) -> bool {
-        let Some(dial) = self.dials.find_mut(id) else { return false };
-        if std::mem::take(&mut dial.spare_unit) {
-            return true;
-        }
-        let (place, client) = (dial.host, dial.client);
-        let Some(host) = self.hosts.find(place) else { return false };
-        let shared = &self.members[client as usize].shared;
-        if host.budget.take(1) == 0 {
-            return false;
-        }
-        if shared.connections.take(1) == 0 {
-            host.budget.give(1);
-            return false;
-        }
-        true
-    }
-
-    fn start_attempt(&mut self, id: Id, socket: OwnedFd, peer: SocketAddr) {
-        let now = self.now;
-        let Some(index) = self.take_slot() else {
-            debug_assert!(false, "a unit without a slot");
-            return;
-        };
-        let Some(dial) = self.dials.find_mut(id) else { return };
-        let config = &self.members[dial.client as usize].shared.config;
-        let first = dial.next == 1;
-        let limit = if first { None } else { config.timeouts.connect_attempt };
-        dial.out.push(index);
-        dial.next_attempt = (dial.next < dial.addresses.len()).then_some(now + ATTEMPT_DELAY);
-        let id_number = self.next_id;
-        self.next_id += 1;
-        let connection = &mut self.connections[index as usize];
-        connection.machine.reset_to(&config.limits);
-        connection.state = State::Dialing(id);
-        connection.charge = Charge::Unit;
-        (connection.client, connection.host) = (dial.client, dial.host);
-        (connection.id, connection.peer) = (id_number, Some(peer));
-        connection.started = dial.resolved;
-        connection.deadline = limit.map_or(Instant::NEVER, |limit| now + limit);
-        let slot = connection.slot;
-        if let Some(host) = self.hosts.find_mut(dial.host) {
-            host.open += 1;
-        }
-        self.holding.connecting += 1;
-        self.submit(slot, Op::Connect { socket, peer });
-        self.watch_connection(index);
-        self.watch_dial(id);
-    }
-
-    pub(super) fn has_slot(&self) -> bool {
-        !self.free.is_empty() || (self.connections.len() as u32) < self.slots
-    }
-
-    fn take_slot(&mut self) -> Option<u32> {
-        if let Some(index) = self.free.pop() {
-            return Some(index);
-        }
-        let index = self.connections.len() as u32;
-        let limits = self.members.first()?.shared.config.limits;
-        (index < self.slots).then(|| self.connections.push(Connection::new(index, &limits)))?;
-        Some(index)
-    }
-
     pub(super) fn handle_connected(&mut self, index: u32) {
         let now = self.now;
         let connection = &mut self.connections[index as usize];
@@ -263,32 +149,8 @@ impl<D: Driver> Pool<D> {
         self.serve(place);
     }
 
-    pub(super) fn attempt_failed(&mut self, index: u32, kind: Kind) {
-        let connection = &mut self.connections[index as usize];
-        let State::Dialing(id) = connection.state else { return };
-        // Its unit is the next attempt's at once: it is no connection, and never was.
-        connection.charge = Charge::None;
-        let peer = connection.peer;
-        self.close_connection(index);
-        let Some(dial) = self.dials.find_mut(id) else { return };
-        dial.out.retain(|other| *other != index);
-        dial.last = peer.map(|peer| (peer, kind));
-        if dial.spare_unit {
-            self.discharge_of(id);
-        } else {
-            dial.spare_unit = true;
-        }
-        self.attempt(id);
-    }
-
-    fn discharge_of(&mut self, id: Id) {
-        if let Some(place) = self.dials.find(id).map(|dial| dial.host) {
-            self.discharge(place);
-        }
-    }
-
     /// No address is left.
-    fn fail_dial(&mut self, id: Id) {
+    pub(super) fn fail_dial(&mut self, id: Id) {
         let last = self.dials.find_mut(id).and_then(|dial| dial.last.take());
         match last {
             Some((peer, kind)) => self.dial_failed_at(id, kind, Some(peer)),
@@ -334,7 +196,7 @@ impl<D: Driver> Pool<D> {
         }
         // Their dials begin in the next turn: one that fails at once must not lead to the next within itself.
         self.block_if_waiting(place);
-        self.hosts.forget_unused(place, &mut self.members);
+        self.forget_unused(place);
     }
 
     /// A name whose addresses all failed may have others by now.

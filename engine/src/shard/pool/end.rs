@@ -35,7 +35,7 @@ impl<D: Driver> Pool<D> {
                 exchange.phase_deadline = None;
                 exchange.total_deadline = None;
                 exchange.connection = None;
-                let sent = exchange.is_sent();
+                let sent = exchange.is_out();
                 exchange.wake();
                 exchange.wake_maker();
                 sent
@@ -159,7 +159,7 @@ impl<D: Driver> Pool<D> {
         self.waiting.remove(list, id.index);
         self.leave_waiters(id);
         self.cancel_surplus_dial(place);
-        self.hosts.forget_unused(place, &mut self.members);
+        self.forget_unused(place);
     }
 
     /// The future is gone: everything comes back, and the connection stays if little of the response is left.
@@ -182,10 +182,12 @@ impl<D: Driver> Pool<D> {
         let place = self.with(id, |exchange| exchange.host).unwrap_or_default();
         self.desk.exchanges.borrow_mut().free(id);
         self.holding.in_flight -= 1;
+        self.member(client).exchanges -= 1;
         if has_permit {
             self.give_permit(client);
         }
-        self.hosts.forget_unused(place, &mut self.members);
+        self.forget_unused(place);
+        self.vacate(client);
     }
 
     fn give_up(&mut self, index: u32) {
@@ -195,7 +197,7 @@ impl<D: Driver> Pool<D> {
 
     /// Throws away the little that is left of a body, or else the connection.
     fn drain(&mut self, index: u32, id: Id) {
-        let sent = self.with(id, |exchange| exchange.is_sent()) == Some(true);
+        let sent = self.with(id, |exchange| exchange.is_out()) == Some(true);
         let connection = &mut self.connections[index as usize];
         let left = connection.machine.discardable();
         let little = left <= DRAIN_BYTES_MAX && connection.machine.close_reason().is_none();
@@ -252,12 +254,12 @@ impl<D: Driver> Pool<D> {
             self.member(client).returning -= 1;
             self.discharge(place);
         }
-        if self.members[client as usize].blocked.is_empty() {
+        if self.members.iter().all(|member| member.blocked.is_empty()) {
             self.serve(place);
         } else {
-            // Others have waited longer for the unit: this host's turn comes after theirs.
+            // Others have waited longer for the unit or the slot: this host's turn comes after theirs.
             self.block_if_waiting(place);
         }
-        self.hosts.forget_unused(place, &mut self.members);
+        self.forget_unused(place);
     }
 }

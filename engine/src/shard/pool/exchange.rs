@@ -13,6 +13,7 @@
 //! ```
 //! Whatever the stage, dropping the future ends it; the connection goes back only if the response was read to its end.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -96,6 +97,46 @@ pub(crate) struct Pieces {
     pub(super) touched: bool,
 }
 
+impl Pieces {
+    /// A body of this length that somebody makes.
+    pub(crate) fn new(length: h1::BodyLength) -> Self {
+        Self {
+            ready: VecDeque::new(),
+            finished: false,
+            count: h1::BodyCount::new(length),
+            chunked: length == h1::BodyLength::Chunked,
+            maker: None,
+            touched: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, piece: Bytes) -> Result<(), h1::BodyError> {
+        self.count.handle_bytes(piece.len() as u64)?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.touched = true;
+        if self.chunked {
+            let mut framed = Vec::with_capacity(piece.len() + 16);
+            h1::encode_chunk(&piece, &mut framed);
+            self.ready.push_back(framed.into());
+        } else {
+            self.ready.push_back(piece);
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), h1::BodyError> {
+        self.count.handle_end()?;
+        if self.chunked && !self.finished {
+            self.ready.push_back(Bytes::from_static(h1::LAST_CHUNK));
+            self.touched = true;
+        }
+        self.finished = true;
+        Ok(())
+    }
+}
+
 /// What became of the bytes of a response's body that nobody has read yet.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
@@ -113,12 +154,33 @@ pub(super) enum Reader {
     Discards,
 }
 
+/// How far a request has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) phase: Phase,
+    pub(crate) progress: Progress,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { phase: Phase::Queue, progress: Progress::default() }
+    }
+}
+
+/// What is left of a request that was dropped midway, for whoever has to tell of it.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    /// Where it stood when its last attempt was dropped.
+    pub(crate) standing: Cell<Standing>,
+    /// Attempts begun.
+    pub(crate) attempts: Cell<u8>,
+}
+
 /// Why a request failed.
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
     pub(crate) kind: Kind,
-    pub(crate) phase: Phase,
-    pub(crate) progress: Progress,
+    pub(crate) standing: Standing,
 }
 
 /// One request and its response.
@@ -220,19 +282,32 @@ impl Exchange {
         if self.stage == Stage::Ended {
             return;
         }
-        let phase = kind.phase().unwrap_or_else(|| self.phase());
+        let mut standing = self.standing();
+        standing.phase = kind.phase().unwrap_or(standing.phase);
+        self.failed = Some(Box::new(Failed { kind, standing }));
+        self.stage = Stage::Ended;
+        self.phase_deadline = None;
+        self.total_deadline = None;
+        self.wake();
+        self.wake_maker();
+    }
+
+    fn standing(&self) -> Standing {
         let progress = Progress {
             peer: self.carrier.peer,
             reused: self.carrier.reused,
             sent: self.progress,
             got_bytes: self.got_bytes,
         };
-        self.failed = Some(Box::new(Failed { kind, phase, progress }));
-        self.stage = Stage::Ended;
-        self.phase_deadline = None;
-        self.total_deadline = None;
-        self.wake();
-        self.wake_maker();
+        Standing { phase: self.phase(), progress }
+    }
+
+    /// What a drop at this moment finds: once it has ended, its request has its next attempt still before it, if it goes on.
+    pub(super) fn standing_at_drop(&self) -> Standing {
+        match self.stage {
+            Stage::Ended => Standing { phase: Phase::Queue, ..self.standing() },
+            _ => self.standing(),
+        }
     }
 
     fn phase(&self) -> Phase {
@@ -270,6 +345,16 @@ impl Exchange {
             Outgoing::None => true,
             Outgoing::Whole { bytes, sent } => *sent == bytes.len(),
             Outgoing::Pieces(pieces) => pieces.finished && pieces.ready.is_empty(),
+        }
+    }
+
+    /// Whether the server has all it was promised: its maker may not have said yet that there is no more.
+    pub(super) fn is_out(&self) -> bool {
+        match &self.body {
+            Outgoing::Pieces(pieces) => {
+                pieces.ready.is_empty() && (pieces.finished || pieces.count.is_complete())
+            }
+            Outgoing::None | Outgoing::Whole { .. } => self.is_sent(),
         }
     }
 

@@ -45,6 +45,16 @@ impl Host {
     }
 }
 
+/// Whether a client is used on a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    Here,
+    /// Nobody uses it any more, but something is left of it.
+    Leaving,
+    /// Its place is for the next.
+    Left,
+}
+
 /// One client's part of a core.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -58,6 +68,9 @@ pub(super) struct Member {
     pub(super) idle: List,
     /// Hosts that wait for a unit of a budget, in turn.
     pub(super) blocked: Vec<u32>,
+    /// Requests that are not given back.
+    pub(super) exchanges: u32,
+    pub(super) presence: Presence,
     /// Connections being closed whose units come back.
     pub(super) returning: u32,
     /// The news that was acted on.
@@ -74,9 +87,16 @@ impl Member {
             queue: List::default(),
             idle: List::default(),
             blocked: Vec::new(),
+            exchanges: 0,
+            presence: Presence::Here,
             returning: 0,
             seen: 0,
         }
+    }
+
+    /// Whether no request and no connection is left of it: a connection keeps its host.
+    pub(super) fn is_unused(&self) -> bool {
+        self.exchanges == 0 && self.places.is_empty()
     }
 }
 
@@ -127,16 +147,15 @@ impl Hosts {
         self.hosts.get_mut(place as usize)?.as_mut()
     }
 
-    /// Forgets a host that nothing is left of, so that a crawler's hosts don't add up.
-    pub(super) fn forget_unused(&mut self, place: u32, members: &mut [Member]) {
-        if !self.find(place).is_some_and(|host| host.is_unused() && !host.is_blocked) {
-            return;
-        }
-        let Some(host) = self.hosts[place as usize].take() else { return };
+    /// Forgets a host that nothing is left of, so that a crawler's hosts don't add up. Gives the client whose it was.
+    pub(super) fn forget_unused(&mut self, place: u32, members: &mut [Member]) -> Option<u32> {
+        self.find(place).filter(|host| host.is_unused() && !host.is_blocked)?;
+        let host = self.hosts[place as usize].take()?;
         self.free.push(place);
-        let Some(member) = members.get_mut(host.client as usize) else { return };
+        let member = members.get_mut(host.client as usize)?;
         member.places.remove(&host.origin);
         member.shared.forget(&host.origin, host.budget);
+        Some(host.client)
     }
 
     /// Places in use.

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `config` | what a client may use, and what its cores share |
 //! | `origin` | the key: scheme, host, port |
-//! | `desk` | where futures leave requests and find responses |
+//! | `desk` | where futures and the pool meet |
+//! | `in_flight` | a future's hold on its request |
 //! | `exchange` | one request and its response: the state graph |
 //! | `connection` | one connection: the state graph |
 //! | `host` | idle connections and waiters of one origin |
 //! | `acquire` | permits, connections, and who is next |
-//! | `dial` | new connections: names, addresses, happy eyeballs |
+//! | `units` | what is scarce: who gives it up, and to whom |
+//! | `dial`, `attempt` | new connections: names, addresses, happy eyeballs |
 //! | `send` | requests out |
 //! | `receive` | responses in |
 //! | `end` | how connections and exchanges end, and what is tried again |
@@ -18,6 +20,7 @@
 //! | `slab`, `list` | places that are used again, and lists of them |
 
 mod acquire;
+mod attempt;
 pub(crate) mod config;
 mod connection;
 pub(crate) mod desk;
@@ -27,11 +30,13 @@ pub(crate) mod exchange;
 mod expiry;
 pub(crate) mod head;
 mod host;
+pub(crate) mod in_flight;
 mod list;
 pub(crate) mod origin;
 mod receive;
 mod send;
 pub(crate) mod slab;
+mod units;
 
 use std::collections::VecDeque;
 use std::io;
@@ -48,10 +53,10 @@ use crate::error::Kind;
 use crate::proto::h1;
 use config::Shared;
 use connection::{Connection, State};
-use desk::{Command, Desk};
+use desk::{Command, Desk, Lookup};
 use dial::Dial;
 use head::Head;
-use host::{Hosts, Member};
+use host::{Hosts, Member, Presence};
 use list::Links;
 use slab::Slab;
 
@@ -112,7 +117,10 @@ pub(crate) struct Pool<D: Driver> {
     connections: Vec<Connection>,
     free: Vec<u32>,
     slots: u32,
+    /// The clients, by their number on this core.
     members: Vec<Member>,
+    /// The first whose turn it is at what was scarce.
+    first_member: u32,
     hosts: Hosts,
     dials: Slab<Dial>,
     /// Exchanges in a queue or among waiters.
@@ -147,6 +155,7 @@ impl<D: Driver> Pool<D> {
             free: Vec::new(),
             slots,
             members: Vec::new(),
+            first_member: 0,
             hosts: Hosts::default(),
             dials: Slab::default(),
             waiting: Links::default(),
@@ -171,17 +180,43 @@ impl<D: Driver> Pool<D> {
         &self.desk
     }
 
-    /// Takes a client in, under the number that the desk gave it.
-    fn join(&mut self, shared: Arc<Shared>) {
-        self.members.push(Member::new(shared, self.core));
+    /// Takes a client in, in a place of its own or in that of one that left.
+    fn join(&mut self, client: u32, shared: Arc<Shared>) {
+        let member = Member::new(shared, self.core);
+        match self.members.get_mut(client as usize) {
+            Some(place) => {
+                debug_assert_eq!(place.presence, Presence::Left);
+                *place = member;
+            }
+            None => self.members.push(member),
+        }
     }
 
-    /// A client is gone: what it kept idle is closed.
+    /// Nobody uses a client any more: what it kept idle is closed.
     fn leave(&mut self, client: u32) {
-        let idle = |member: &Member| member.idle.first();
-        while let Some(index) = self.members.get(client as usize).and_then(idle) {
+        self.member(client).presence = Presence::Leaving;
+        while let Some(index) = self.member(client).idle.first() {
             self.counters.reaped += 1;
             self.close_connection(index);
+        }
+        self.vacate(client);
+    }
+
+    /// Gives a client's place back, once it is leaving and nothing is left of it.
+    fn vacate(&mut self, client: u32) {
+        let member = self.member(client);
+        if member.presence == Presence::Leaving && member.is_unused() {
+            member.presence = Presence::Left;
+            // With its permits, which other cores may want.
+            member.lease = None;
+            self.desk.want_lookup(Lookup::Left { client });
+        }
+    }
+
+    /// Forgets a host that nothing is left of.
+    fn forget_unused(&mut self, place: u32) {
+        if let Some(client) = self.hosts.forget_unused(place, &mut self.members) {
+            self.vacate(client);
         }
     }
 
@@ -197,7 +232,7 @@ impl<D: Driver> Pool<D> {
 
     fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Join(shared) => self.join(shared),
+            Command::Join(client, shared) => self.join(client, shared),
             Command::Leave(client) => self.leave(client),
             Command::Start(exchange) => self.start(exchange),
             Command::Drop(exchange) => self.drop_exchange(exchange),
@@ -337,6 +372,11 @@ impl<D: Driver> Pool<D> {
     /// Hosts that something is held of.
     pub(crate) fn hosts(&self) -> usize {
         self.hosts.len()
+    }
+
+    /// Places for clients: as many as there were at once.
+    pub(crate) fn client_places(&self) -> usize {
+        self.members.len()
     }
 
     /// What was counted.

@@ -1,0 +1,282 @@
+//! One request on its core, from the first attempt to the head of its last response: what is sent again, and where to. Touches no connection.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::local::LocalClient;
+use super::local_body::LocalBody;
+use super::parcel::Parcel;
+use super::request::Source;
+use super::response::{ConnInfo, Meta, Response};
+use super::upload;
+use super::{Attempt, redirect};
+use crate::clock::Instant;
+use crate::error::{Error, Kind, Phase, RedirectKind};
+use crate::proto::h1::{BodyLength, Persistence, RequestHead};
+use crate::shard::TotalFrom;
+use crate::shard::pool::desk::Submission;
+use crate::shard::pool::exchange::{Failed, Outgoing, Trace};
+use crate::shard::pool::head::Head;
+use crate::shard::pool::in_flight::InFlight;
+
+/// A request that is on its way: what has to be known to try it again.
+pub(super) struct Job<'a> {
+    pub(super) client: &'a LocalClient,
+    pub(super) parcel: Box<Parcel>,
+    pub(super) trace: Option<Rc<Trace>>,
+}
+
+/// The head of a response, and the hold on what is still to come.
+struct Answer {
+    meta: Box<Meta>,
+    in_flight: InFlight,
+}
+
+impl Job<'_> {
+    /// Sends it, as often as it takes.
+    pub(super) async fn run(mut self) -> Result<Response<LocalBody>, Error> {
+        loop {
+            self.parcel.attempts = self.parcel.attempts.saturating_add(1);
+            self.trace.iter().for_each(|trace| trace.attempts.set(self.parcel.attempts));
+            let body = self.parcel.request.body.0.try_clone();
+            let outcome = self.attempt().await;
+            match &outcome {
+                Ok(answer) => {
+                    let status = answer.meta.head.status;
+                    // 417: the server does not do what was expected (RFC 9110 15.5.18).
+                    if status.as_u16() == 417 && self.parcel.request.expects_continue {
+                        let Some(body) = body else { return self.end(outcome) };
+                        self.parcel.request.expects_continue = false;
+                        self.parcel.request.body.0 = body;
+                        continue;
+                    }
+                    if redirect::is_redirect(status) && self.follows() {
+                        if !self.follow(body, &answer.meta.head)? {
+                            return self.end(outcome);
+                        }
+                        continue;
+                    }
+                    let repeats = self.may_repeat() && body.is_some();
+                    let attempt = Attempt::Response(status);
+                    let Some(wait) = self.wait_of(repeats, &attempt, Some(&answer.meta.head))
+                    else {
+                        return self.end(outcome);
+                    };
+                    // Its permit and its connection are others' meanwhile.
+                    drop(outcome);
+                    self.again(body, wait).await;
+                }
+                Err(error) => {
+                    if self.is_stale(error, body.as_ref()) {
+                        self.parcel.fresh = true;
+                        self.again(body, Duration::ZERO).await;
+                        continue;
+                    }
+                    let safe = self.may_repeat() || !error.may_have_been_processed();
+                    let attempt = Attempt::Failed(error);
+                    let Some(wait) = self.wait_of(safe && body.is_some(), &attempt, None) else {
+                        return self.end(outcome);
+                    };
+                    self.again(body, wait).await;
+                }
+            }
+        }
+    }
+
+    /// How long to wait before the request is sent again, if it may be, if its policy wants that, and if time is left.
+    fn wait_of(
+        &self,
+        repeats: bool,
+        attempt: &Attempt<'_>,
+        head: Option<&Head>,
+    ) -> Option<Duration> {
+        let (retry, attempts) = (&self.client.member.settings.retry, self.parcel.attempts);
+        if !repeats || !retry.is_worth(attempts, attempt) {
+            return None;
+        }
+        let wait = retry.wait(attempts, head.map(Head::headers));
+        let in_time = self.deadline().is_none_or(|deadline| self.client.now() + wait < deadline);
+        (in_time && retry.withdraw()).then_some(wait)
+    }
+
+    /// When the total timeout passes, if there is one and it has begun.
+    fn deadline(&self) -> Option<Instant> {
+        let timeouts = &self.client.member.settings.pool.config.timeouts;
+        let total = self.parcel.request.timeout.or(timeouts.total)?;
+        let since = match timeouts.total_from {
+            TotalFrom::Submit => Some(self.parcel.submitted),
+            TotalFrom::Acquire => self.parcel.admitted,
+        };
+        since.map(|since| since + total)
+    }
+
+    /// What is known of the request goes with the body that is still to come.
+    fn end(mut self, outcome: Result<Answer, Error>) -> Result<Response<LocalBody>, Error> {
+        let Answer { meta, in_flight } = outcome?;
+        let default = self.client.member.settings.max_body_bytes;
+        self.parcel.request.max_body_bytes.get_or_insert(default);
+        Ok(Response { meta, body: LocalBody::new(in_flight, self.parcel) })
+    }
+
+    fn may_repeat(&self) -> bool {
+        self.parcel.request.is_idempotent()
+    }
+
+    /// A body that was partly made when a reused connection died: the pool could not repeat it, but whoever can make it again may.
+    fn is_stale(&self, error: &Error, body: Option<&Source>) -> bool {
+        let harmless = self.may_repeat() || !error.may_have_been_processed();
+        let stale = error.is_reused() && error.got_bytes() == 0;
+        let retries = self.client.member.settings.pool.config.retry_stale;
+        retries
+            && stale
+            && harmless
+            && !self.parcel.fresh
+            && matches!(error.kind(), Kind::Closed | Kind::Io(_))
+            && matches!(body, Some(Source::File(_)))
+    }
+
+    async fn again(&mut self, body: Option<Source>, wait: Duration) {
+        self.parcel.request.body.0 = body.unwrap_or_default();
+        if !wait.is_zero() {
+            self.client.ctx.sleep(wait).await;
+        }
+    }
+
+    fn follows(&self) -> bool {
+        self.redirects_max() > 0
+    }
+
+    fn redirects_max(&self) -> u32 {
+        let settings = &self.client.member.settings;
+        self.parcel.request.redirects.or(settings.redirects).unwrap_or_default()
+    }
+
+    /// Turns the request into the one that a redirect asks for; `false` if it asks for none.
+    fn follow(&mut self, body: Option<Source>, head: &Head) -> Result<bool, Error> {
+        let max = self.redirects_max();
+        let (method, url) =
+            (self.parcel.request.method.clone(), self.parcel.request.target.redacted());
+        let (origin, attempts) =
+            (Arc::clone(self.parcel.request.target.origin()), self.parcel.attempts);
+        let outcome = if self.parcel.redirects >= max {
+            Err(RedirectKind::TooMany { max })
+        } else {
+            redirect::follow(&mut self.parcel.request, body, head.status, head.headers())
+        };
+        if let Ok(true) = outcome {
+            let strays = *self.parcel.request.target.origin() != origin;
+            let parcel = &mut *self.parcel;
+            parcel.redirects += 1;
+            parcel.strayed |= strays;
+            // What follows is a request of its own.
+            (parcel.attempts, parcel.fresh) = (0, false);
+        }
+        outcome.map_err(|kind| {
+            let elapsed = self.client.now() - self.parcel.submitted;
+            Error::new(Kind::Redirect(kind), Phase::Redirect)
+                .with_request(&method, url)
+                .with_attempt(attempts, elapsed)
+        })
+    }
+
+    /// Sends the request once, and waits for the head.
+    async fn attempt(&mut self) -> Result<Answer, Error> {
+        let source = std::mem::take(&mut self.parcel.request.body.0);
+        let opened = upload::open(source);
+        let opened = opened.map_err(|error| {
+            self.error(Error::new(Kind::RequestBody(error.to_string()), Phase::Build))
+        });
+        let (length, body, upload) = opened?;
+        self.parcel.upload = upload;
+        let in_flight = self.submit(length, body)?;
+        let upload = &mut self.parcel.upload;
+        let head = poll_fn(|cx| {
+            upload.poll(&in_flight, cx);
+            in_flight.poll_head(cx)
+        });
+        let head = head.await;
+        let stamps = in_flight.stamps();
+        let retried = u8::from(in_flight.was_retried() && !self.parcel.fresh);
+        self.parcel.attempts = self.parcel.attempts.saturating_add(retried);
+        if stamps.queued != Instant::default() {
+            self.parcel.admitted.get_or_insert(stamps.queued);
+        }
+        let head = head.map_err(|failed| self.error(error_of(&failed)))?;
+        let meta = Meta {
+            head,
+            stamps,
+            connection: ConnInfo::of(in_flight.carrier(), self.client.ctx.core()),
+            target: self.parcel.request.target.clone(),
+            attempts: self.parcel.attempts,
+            redirects: self.parcel.redirects,
+        };
+        Ok(Answer { meta: Box::new(meta), in_flight })
+    }
+
+    fn submit(&self, length: BodyLength, body: Outgoing) -> Result<InFlight, Error> {
+        let request = &self.parcel.request;
+        let settings = &self.client.member.settings;
+        let expects = request.expects_continue && !matches!(body, Outgoing::None);
+        let submission = Submission {
+            client: self.client.member.number,
+            origin: Arc::clone(request.target.origin()),
+            body,
+            expects,
+            idempotent: request.is_idempotent(),
+            needs_fresh: self.parcel.fresh,
+            total: request.timeout,
+            submitted: self.parcel.submitted,
+            admitted: self.parcel.admitted,
+            trace: self.trace.clone(),
+        };
+        let head = RequestHead {
+            method: &request.method,
+            target: request.target.path_and_query(),
+            authority: request.target.authority(),
+            body: length,
+            persistence: Persistence::KeepAlive,
+        };
+        let strayed = self.parcel.strayed;
+        let fields = || fields_of(&settings.headers, &request.headers, expects, strayed);
+        let desk = self.client.ctx.desk();
+        let submitted = desk.submit(submission, |out| match &settings.plain {
+            Some(plain) if request.headers.is_empty() && !expects && !strayed => {
+                head.encode_plain(plain, out)
+            }
+            _ => head.encode(fields, out),
+        });
+        submitted.map_err(|error| self.error(Error::new(Kind::Request(error), Phase::Build)))
+    }
+
+    fn error(&self, error: Error) -> Error {
+        error
+            .with_request(&self.parcel.request.method, self.parcel.request.target.redacted())
+            .idempotent(self.parcel.request.is_idempotent())
+            .with_attempt(self.parcel.attempts, self.client.now() - self.parcel.submitted)
+    }
+}
+
+pub(super) fn error_of(failed: &Failed) -> Error {
+    Error::new(failed.kind.clone(), failed.standing.phase).with_progress(&failed.standing.progress)
+}
+
+/// The client's own fields, but for those that the request has itself and, once it has left the first origin, secrets; then the request's.
+fn fields_of<'a>(
+    defaults: &'a HeaderMap,
+    own: &'a HeaderMap,
+    expects: bool,
+    strayed: bool,
+) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    let defaults = defaults.iter().filter(move |(name, _)| {
+        !(own.contains_key(*name) || strayed && redirect::SECRETS.contains(name))
+    });
+    let expect = expects.then_some((&b"expect"[..], &b"100-continue"[..]));
+    defaults
+        .chain(own.iter())
+        .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+        .chain(expect)
+}

@@ -1,0 +1,125 @@
+//! Errors as text: one line that says what, where, and what next.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use super::{Error, Kind, LimitKind, Phase, RedirectKind, TimeoutKind};
+
+impl TimeoutKind {
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Queue => "no permit came free within the queue timeout; raise max_in_flight",
+            Self::Acquire => {
+                "no connection came free within the acquire timeout; raise the limits on connections"
+            }
+            Self::Resolve => "the name was not resolved within the resolve timeout",
+            Self::Connect => "no connection within the connect timeout",
+            Self::Send => "the server took nothing more within the send timeout",
+            Self::Head => "no response head within the head timeout",
+            Self::ReadIdle => "nothing more of the body came within the read_idle timeout",
+            Self::Total => "not finished within the total timeout",
+            Self::Deadline => "not finished within the deadline of the batch",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(error) => write!(f, "{error}"),
+            Self::Request(error) => write!(f, "{error}"),
+            Self::Config(problem) | Self::Resolve(problem) => f.write_str(problem),
+            Self::Connect(errno) => write!(f, "{errno}{}", errno.remedy()),
+            Self::PoolFull { max_waiters } => {
+                write!(f, "{max_waiters} requests wait for a connection already (max_waiters)")
+            }
+            Self::Timeout(kind) => f.write_str(kind.sentence()),
+            Self::Parse(error) | Self::Framing(error) => write!(f, "{error}"),
+            Self::Truncated { expected: Some(expected), got } => {
+                write!(f, "the server closed the connection after {got} of {expected} body bytes")
+            }
+            Self::Truncated { expected: None, got } => {
+                write!(f, "the server closed the connection after {got} bytes, before the end")
+            }
+            Self::Limit(LimitKind::Protocol(limit)) => write!(f, "{limit}"),
+            Self::Limit(LimitKind::Body { max_bytes }) => {
+                write!(
+                    f,
+                    "the body is longer than {max_bytes} bytes; read it in chunks, or raise the limit"
+                )
+            }
+            Self::Closed => f.write_str("the server closed the connection before answering"),
+            Self::Io(errno) => write!(f, "the connection broke: {errno}{}", errno.remedy()),
+            Self::Redirect(kind) => write!(f, "{kind}"),
+            Self::RequestBody(problem) => write!(f, "the request body: {problem}"),
+            Self::Canceled => f.write_str("cancelled"),
+            Self::Shutdown => f.write_str("the engine was shut down"),
+            Self::User(message) => write!(f, "a closure panicked: {message}"),
+        }
+    }
+}
+
+impl fmt::Display for RedirectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany { max } => write!(f, "more than {max} redirects"),
+            Self::Location(problem) => write!(f, "the redirect leads nowhere: {problem}"),
+            Self::BodyGone => f.write_str("the redirect asks for the request body again, which was a stream; send it as bytes"),
+        }
+    }
+}
+
+impl Phase {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Queue => "queue",
+            Self::Acquire => "acquire a connection",
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Send => "send",
+            Self::Head => "wait for the head",
+            Self::Body => "read the body",
+            Self::Redirect => "redirect",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        if let Some(request) = &inner.request {
+            write!(f, "{} {}: ", request.method, request.url)?;
+        }
+        write!(f, "{}", inner.phase.verb())?;
+        match inner.peer {
+            Some(peer) if inner.phase == Phase::Connect => write!(f, " to {peer}")?,
+            Some(peer) => write!(f, " ({peer})")?,
+            None => {}
+        }
+        let millis = inner.elapsed.as_secs_f64() * 1e3;
+        write!(f, ": {} (attempt {}, {millis:.1} ms)", inner.kind, inner.attempt)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0.kind {
+            Kind::Url(error) => Some(error),
+            Kind::Request(error) => Some(error),
+            Kind::Parse(error) | Kind::Framing(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A stream's own error, as text that can be shared.
+pub(crate) fn text_of(error: &(dyn StdError + Send + Sync)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,210 @@
+//! A future's hold on its exchange: what it waits for, what it takes, what it gives. Touches no connection, and leaves a note for what the pool has to do.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::desk::{Command, Desk};
+use super::exchange::{
+    Carrier, Exchange, Failed, Outgoing, Reader, Stage, Stamps, Standing, Trace,
+};
+use super::head::Head;
+use super::slab::Id;
+use crate::clock::Instant;
+use crate::error::Kind;
+use crate::proto::h1;
+
+/// A future's hold on its exchange. Dropping it cancels what is not over.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    pub(super) desk: Rc<Desk>,
+    pub(super) id: Id,
+    pub(super) trace: Option<Rc<Trace>>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let Some(trace) = &self.trace
+            && let Some(standing) = self.with(|exchange| exchange.standing_at_drop())
+        {
+            trace.standing.set(standing);
+        }
+        self.desk.command(Command::Drop(self.id));
+    }
+}
+
+/// What a failed exchange says when nobody remembers why.
+fn shutdown() -> Box<Failed> {
+    Box::new(Failed { kind: Kind::Shutdown, standing: Standing::default() })
+}
+
+impl InFlight {
+    pub(super) fn with<R>(&self, read: impl FnOnce(&mut Exchange) -> R) -> Option<R> {
+        self.desk.exchanges.borrow_mut().find_mut(self.id).map(read)
+    }
+
+    /// When the present turn of its core began.
+    pub(crate) fn now(&self) -> Instant {
+        self.desk.now()
+    }
+
+    /// The head of the response.
+    #[inline]
+    pub(crate) fn poll_head(&self, cx: &Context<'_>) -> Poll<Result<Arc<Head>, Box<Failed>>> {
+        let polled = self.with(|exchange| {
+            if let Some(head) = exchange.head.take() {
+                return Poll::Ready(Ok(head));
+            }
+            if let Some(failed) = exchange.failed.take() {
+                return Poll::Ready(Err(failed));
+            }
+            note_waker(&mut exchange.waker, cx);
+            Poll::Pending
+        });
+        polled.unwrap_or_else(|| Poll::Ready(Err(shutdown())))
+    }
+
+    /// The next bytes of the body; `None` at its end.
+    pub(crate) fn poll_chunk(&self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, Box<Failed>>> {
+        let mut read = false;
+        let polled = self.with(|exchange| {
+            if let Some(chunk) = exchange.inbox.chunks.pop_front() {
+                exchange.inbox.bytes -= chunk.len();
+                read = exchange.stage == Stage::Reading && exchange.inbox.bytes == 0;
+                return Poll::Ready(Ok(Some(chunk)));
+            }
+            if let Some(failed) = exchange.failed.take() {
+                return Poll::Ready(Err(failed));
+            }
+            if exchange.stage == Stage::Ended {
+                return Poll::Ready(Ok(None));
+            }
+            note_waker(&mut exchange.waker, cx);
+            Poll::Pending
+        });
+        if read {
+            self.desk.command(Command::Read(self.id));
+        }
+        polled.unwrap_or_else(|| Poll::Ready(Err(shutdown())))
+    }
+
+    /// The whole body, if all of it has come in one piece.
+    #[inline]
+    pub(crate) fn take_whole(&self) -> Option<Bytes> {
+        self.with(|exchange| {
+            let inbox = &mut exchange.inbox;
+            let whole = exchange.stage == Stage::Ended
+                && exchange.failed.is_none()
+                && inbox.chunks.len() <= 1;
+            whole.then(|| {
+                inbox.bytes = 0;
+                inbox.chunks.pop_front().unwrap_or_default()
+            })
+        })?
+    }
+
+    /// The end of a body that is thrown away: bytes of it that nobody read.
+    pub(crate) fn poll_discarded(&self, cx: &Context<'_>) -> Poll<Result<u64, Box<Failed>>> {
+        let mut asked = false;
+        let polled = self.with(|exchange| {
+            asked = exchange.reader == Reader::Reads;
+            exchange.reader = Reader::Discards;
+            exchange.discarded += exchange.inbox.bytes as u64;
+            exchange.inbox.chunks.clear();
+            exchange.inbox.bytes = 0;
+            if let Some(failed) = exchange.failed.take() {
+                return Poll::Ready(Err(failed));
+            }
+            if exchange.stage == Stage::Ended {
+                return Poll::Ready(Ok(exchange.discarded));
+            }
+            note_waker(&mut exchange.waker, cx);
+            Poll::Pending
+        });
+        if asked {
+            self.desk.command(Command::Discard(self.id));
+        }
+        polled.unwrap_or_else(|| Poll::Ready(Err(shutdown())))
+    }
+
+    pub(crate) fn stamps(&self) -> Stamps {
+        self.with(|exchange| exchange.stamps).unwrap_or_default()
+    }
+
+    pub(crate) fn carrier(&self) -> Carrier {
+        self.with(|exchange| exchange.carrier).unwrap_or_default()
+    }
+
+    /// Whether a stale connection cost it an attempt.
+    pub(crate) fn was_retried(&self) -> bool {
+        self.with(|exchange| exchange.needs_fresh).unwrap_or_default()
+    }
+
+    /// The trailers, once the body has ended.
+    pub(crate) fn take_trailers(&self) -> Option<Box<HeaderMap>> {
+        self.with(|exchange| exchange.trailers.take())?
+    }
+
+    /// Whether another piece of the request's body is wanted: `false` when none ever will be.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<bool> {
+        let polled = self.with(|exchange| {
+            let over = exchange.stage == Stage::Ended;
+            match &mut exchange.body {
+                Outgoing::Pieces(pieces) if !over && !pieces.finished => {
+                    if exchange.sends_body && pieces.ready.is_empty() {
+                        return Poll::Ready(true);
+                    }
+                    note_waker(&mut pieces.maker, cx);
+                    Poll::Pending
+                }
+                _ => Poll::Ready(false),
+            }
+        });
+        polled.unwrap_or(Poll::Ready(false))
+    }
+
+    /// Adds a piece to the request's body.
+    ///
+    /// # Errors
+    /// [`h1::BodyError`] if it is longer than its head says; nothing of it is sent then.
+    pub(crate) fn push_piece(&self, piece: Bytes) -> Result<(), h1::BodyError> {
+        let pushed = self.with(|exchange| {
+            let Outgoing::Pieces(pieces) = &mut exchange.body else { return Ok(()) };
+            pieces.push(piece)
+        });
+        pushed.unwrap_or(Ok(()))?;
+        self.desk.command(Command::Send(self.id));
+        Ok(())
+    }
+
+    /// Ends the request's body.
+    ///
+    /// # Errors
+    /// [`h1::BodyError`] if it is shorter than its head says.
+    pub(crate) fn finish_body(&self) -> Result<(), h1::BodyError> {
+        let finished = self.with(|exchange| {
+            let Outgoing::Pieces(pieces) = &mut exchange.body else { return Ok(()) };
+            pieces.finish()
+        });
+        finished.unwrap_or(Ok(()))?;
+        self.desk.command(Command::Send(self.id));
+        Ok(())
+    }
+
+    /// Gives the request up because its body can't be made.
+    pub(crate) fn abort(&self, problem: String) {
+        self.desk.command(Command::Abort(self.id, problem));
+    }
+}
+
+/// Keeps the waker of `cx`, unless it is kept already.
+#[inline]
+fn note_waker(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        _ => *place = Some(cx.waker().clone()),
+    }
+}
