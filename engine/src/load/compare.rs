@@ -4,8 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::report::{Latency, Report, StatusCounts};
-use super::statistics::{self, PAIRS_MIN};
+use super::histogram::{COARSE_BUCKETS, Coarse, Histogram};
+use super::report::{Report, Slot, StatusCounts};
+use super::statistics::{self, PAIRS_MIN, Pairing, Parts};
+
+/// The class whose response times are compared.
+const SUCCESS: &str = "2xx";
+/// How far a time of a time line may be from the truth, as a share of it: its buckets are a sixteenth of an octave wide.
+const SLOT_RESOLUTION: f64 = 1.0 / 16.0;
 
 /// What the rounds of two contestants show. `rounds[i]` of both form a pair.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -14,6 +20,10 @@ pub struct Comparison {
     pub contestants: Vec<Contestant>,
     /// The first contestant's figures over the second's; a metric that is zero throughout has none.
     pub ratios: Vec<Ratio>,
+    /// The first contestant's percentiles less the second's; none where a side has no samples.
+    pub differences: Vec<Difference>,
+    /// What is shown, in words.
+    pub summary: String,
 }
 
 /// One contestant: the figures of a run, each the median over its rounds.
@@ -25,6 +35,8 @@ pub struct Contestant {
     pub driver: String,
     /// The host that ran.
     pub host: String,
+    /// When requests were due: `closed`, `constant`, `poisson` or `recorded`.
+    pub arrival: String,
     /// Median of the requests completed in a round.
     pub requests: f64,
     /// Median of the errors of a round; see `errors_total`, which a rare error does not escape.
@@ -45,8 +57,8 @@ pub struct Contestant {
     pub cpu_user_us_per_request: f64,
     /// Its system part, a median of its own.
     pub cpu_system_us_per_request: f64,
-    /// Median of each percentile, in microseconds; `samples` and `saturated` are sums.
-    pub latency_us: Latency,
+    /// Median of each percentile.
+    pub latency_us: MedianLatency,
     /// Completed requests by status class, over all rounds.
     pub status: StatusCounts,
     /// Requests by outcome, over all rounds.
@@ -65,6 +77,29 @@ pub struct Contestant {
     pub spread: Spread,
     /// The rounds, in the order in which they ran.
     pub rounds: Vec<Round>,
+}
+
+/// The latency of a contestant's rounds, in microseconds: medians over the rounds, but for `samples` and `saturated`, which are sums.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct MedianLatency {
+    /// Of the means.
+    pub mean: f64,
+    /// Of the medians.
+    pub p50: f64,
+    /// Of the 90th percentiles.
+    pub p90: f64,
+    /// Of the 99th percentiles.
+    pub p99: f64,
+    /// Of the 99.9th percentiles.
+    pub p99_9: f64,
+    /// Of the 99.99th percentiles.
+    pub p99_99: f64,
+    /// Of the largest.
+    pub max: f64,
+    /// Samples of all rounds.
+    pub samples: u64,
+    /// Samples beyond the histogram, of all rounds.
+    pub saturated: u64,
 }
 
 /// How far the rounds lie apart, in requests a second.
@@ -130,6 +165,25 @@ pub struct Ratio {
     pub significant: bool,
 }
 
+/// The difference of one percentile of the response time of successful requests, with its 95 % bootstrap interval.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// The percentile: `p50`, `p90`, `p99` or `p99_9`.
+    pub metric: String,
+    /// The first contestant's, over all its samples, in microseconds.
+    pub of_us: f64,
+    /// The second contestant's.
+    pub to_us: f64,
+    /// `of_us` less `to_us`.
+    pub difference_us: f64,
+    /// Lower end of the interval.
+    pub low_us: f64,
+    /// Upper end of the interval.
+    pub high_us: f64,
+    /// Whether a difference is shown: at least [`PAIRS_MIN`] parts a side, and an interval without 0.
+    pub significant: bool,
+}
+
 /// One contestant's name and its rounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Series<'a> {
@@ -150,16 +204,162 @@ const METRICS: [(&str, Figure); 4] = [
     ("p99", |report| report.latency_us.p99),
 ];
 
+/// The percentiles whose differences are taken, ascending.
+const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
+
 impl Comparison {
-    /// Compares `of` with `to`, round by round; the longer series' surplus enters no ratio.
+    /// Compares `of` with `to`, round by round; the longer series' surplus enters no ratio and no interval.
     /// The same reports and seed give the same result.
     #[must_use]
     pub fn new(of: Series<'_>, to: Series<'_>, seed: u64) -> Self {
-        Self {
-            contestants: vec![Contestant::new(of), Contestant::new(to)],
-            ratios: METRICS.iter().filter_map(|metric| Ratio::new(metric, of, to, seed)).collect(),
-        }
+        let pairs = of.reports.len().min(to.reports.len());
+        let parts = [of, to].map(|side| Parts::new(&side.rounds(pairs)));
+        let ratios = METRICS.iter().filter_map(|metric| Ratio::new(metric, of, to, seed)).collect();
+        let differences = differences(of, to, &parts, &Doubt::of_rounds(pairs), seed);
+        Self::of_parts([of, to], ratios, differences)
     }
+
+    /// Compares two runs that were made at different times, such as saved results. There are no pairs: the seconds of each run's time line take the place of rounds and
+    /// are drawn for each side on its own, so that what a run shows of its own ups and downs widens the interval. What differed between the two times can't be told
+    /// from what differed between the sides.
+    #[must_use]
+    pub fn of_runs(of: Series<'_>, to: Series<'_>, seed: u64) -> Self {
+        let slots = [of, to].map(Series::slots);
+        let parts = [0, 1].map(|side| {
+            Parts::new(&slots[side].iter().map(|it| filled(&it.buckets)).collect::<Vec<_>>())
+        });
+        let doubt = Doubt {
+            pairing: Pairing::Apart,
+            parts: slots[0].len().min(slots[1].len()),
+            resolution: SLOT_RESOLUTION,
+        };
+        let ratios = Ratio::of_slots(of, to, &slots, seed).into_iter().collect();
+        let differences = differences(of, to, &parts, &doubt, seed);
+        Self::of_parts([of, to], ratios, differences)
+    }
+
+    fn of_parts(sides: [Series<'_>; 2], ratios: Vec<Ratio>, differences: Vec<Difference>) -> Self {
+        let contestants = sides.map(Contestant::new).into();
+        let summary = summary(sides, &ratios, &differences);
+        Self { contestants, ratios, differences, summary }
+    }
+
+    /// By what share of its speed the second contestant is shown to be slower than the first: requests a second, or in two open loops, whose rates are set, the median
+    /// response time. `None` if nothing is shown, or it is faster.
+    #[must_use]
+    pub fn slowdown(&self) -> Option<f64> {
+        let rate = self.ratios.iter().find(|it| it.metric == "requests_per_second");
+        let median = self.differences.iter().find(|it| it.metric == "p50");
+        let slower = match self.contestants.iter().all(|one| one.arrival != "closed") {
+            true => median.filter(|it| it.significant).map(|it| it.to_us / it.of_us - 1.0),
+            false => rate.filter(|it| it.significant).map(|it| 1.0 - 1.0 / it.median),
+        };
+        slower.filter(|share| *share > 0.0)
+    }
+}
+
+/// How far the parts of a comparison can be relied on.
+struct Doubt {
+    pairing: Pairing,
+    /// The parts of the side that has fewer.
+    parts: usize,
+    /// By what share of itself a time in a part may be off.
+    resolution: f64,
+}
+
+impl Doubt {
+    fn of_rounds(pairs: usize) -> Self {
+        Self { pairing: Pairing::Paired, parts: pairs, resolution: 0.0 }
+    }
+}
+
+fn differences(
+    of: Series<'_>,
+    to: Series<'_>,
+    parts: &[Parts; 2],
+    doubt: &Doubt,
+    seed: u64,
+) -> Vec<Difference> {
+    let quantiles = PERCENTILES.map(|(_, quantile)| quantile);
+    let [mine, theirs] = [of, to].map(Series::success);
+    if mine.is_empty() || theirs.is_empty() {
+        return Vec::new();
+    }
+    let intervals = statistics::quantile_difference_intervals(
+        &parts[0],
+        &parts[1],
+        &quantiles,
+        doubt.pairing,
+        seed,
+    );
+    let difference = |((metric, quantile), interval): (&(&str, f64), statistics::Interval)| {
+        let (of_us, to_us) = (mine.quantile_us(*quantile), theirs.quantile_us(*quantile));
+        let slack = doubt.resolution * of_us.max(to_us);
+        let (low_us, high_us) = (interval.low / 1e3 - slack, interval.high / 1e3 + slack);
+        Difference {
+            metric: (*metric).to_owned(),
+            of_us,
+            to_us,
+            difference_us: of_us - to_us,
+            low_us,
+            high_us,
+            significant: doubt.parts >= PAIRS_MIN && (low_us > 0.0 || high_us < 0.0),
+        }
+    };
+    PERCENTILES.iter().zip(intervals).map(difference).collect()
+}
+
+/// `B is 12.0% slower than A (95%: 9.0% to 15.0%); p50 and p99: no difference shown`.
+fn summary([of, to]: [Series<'_>; 2], ratios: &[Ratio], differences: &[Difference]) -> String {
+    let rate = ratios.iter().find(|it| it.metric == "requests_per_second");
+    let speed = match rate {
+        None => "no rates to compare".to_owned(),
+        Some(it) if !it.significant => {
+            format!(
+                "no difference in requests a second is shown between {} and {}",
+                of.name, to.name
+            )
+        }
+        Some(it) => {
+            let change = |ratio: f64| (1.0 / ratio - 1.0).abs() * 100.0;
+            let (one, other) = (change(it.low), change(it.high));
+            format!(
+                "{} is {:.1}% {} than {} (95%: {:.1}% to {:.1}%)",
+                to.name,
+                change(it.median),
+                if it.median > 1.0 { "slower" } else { "faster" },
+                of.name,
+                one.min(other),
+                one.max(other)
+            )
+        }
+    };
+    let shown = differences.iter().filter(|it| it.significant).map(|it| {
+        let word = if it.difference_us < 0.0 { "longer" } else { "shorter" };
+        let change = (it.to_us / it.of_us - 1.0).abs() * 100.0;
+        format!("; {} {change:.1}% {word}", percentile_name(&it.metric))
+    });
+    let same: Vec<String> = differences
+        .iter()
+        .filter(|it| !it.significant)
+        .map(|it| percentile_name(&it.metric))
+        .collect();
+    let rest = match same.is_empty() {
+        true => String::new(),
+        false => format!("; {}: no difference shown", same.join(", ")),
+    };
+    format!("{speed}{}{rest}", shown.collect::<String>())
+}
+
+/// `p99.9` for `p99_9`.
+fn percentile_name(metric: &str) -> String {
+    metric.replace('_', ".")
+}
+
+/// The buckets that are not empty, as time in nanoseconds and count.
+fn filled(buckets: &Coarse) -> Vec<(u64, u64)> {
+    let pair = |bucket: usize| (Coarse::middle_of(bucket), u64::from(buckets.counts()[bucket]));
+    (0..COARSE_BUCKETS).map(pair).filter(|(_, count)| *count > 0).collect()
 }
 
 impl Ratio {
@@ -184,6 +384,34 @@ impl Ratio {
             significant: !contains_one && ratios.len() >= PAIRS_MIN,
         })
     }
+
+    /// Of requests a second, from the slots of two time lines.
+    fn of_slots(
+        of: Series<'_>,
+        to: Series<'_>,
+        slots: &[Vec<&Slot>; 2],
+        seed: u64,
+    ) -> Option<Self> {
+        let [mine, theirs] = [0, 1].map(|side| {
+            let rate = |slot: &&Slot| slot.requests as f64 / slot.seconds;
+            slots[side].iter().map(rate).collect::<Vec<f64>>()
+        });
+        let interval = statistics::mean_ratio_interval(&mine, &theirs, seed)?;
+        let contains_one = interval.contains(1.0);
+        let pairs = mine.len().min(theirs.len());
+        let rate = |report: &Report| report.requests_per_second;
+        Some(Self {
+            metric: "requests_per_second".to_owned(),
+            of: of.name.to_owned(),
+            to: to.name.to_owned(),
+            median: of.median(rate) / to.median(rate),
+            low: interval.low,
+            high: interval.high,
+            pairs,
+            contains_one,
+            significant: !contains_one && pairs >= PAIRS_MIN,
+        })
+    }
 }
 
 impl Contestant {
@@ -194,6 +422,7 @@ impl Contestant {
             name: series.name.to_owned(),
             driver: reports.first().map(|report| report.driver.clone()).unwrap_or_default(),
             host: reports.first().map(|report| report.host.clone()).unwrap_or_default(),
+            arrival: reports.first().map(|report| report.arrival.clone()).unwrap_or_default(),
             requests: median(|report| count(report.requests)),
             errors: median(|report| count(report.errors)),
             requests_total: reports.iter().map(|report| report.requests).sum(),
@@ -247,7 +476,33 @@ impl Round {
     }
 }
 
-impl Series<'_> {
+impl<'a> Series<'a> {
+    /// The times of each of the first `most` rounds, as pairs of nanoseconds and count.
+    fn rounds(self, most: usize) -> Vec<Vec<(u64, u64)>> {
+        let times = |report: &Report| {
+            let success = report.histograms.response_time.get(SUCCESS);
+            success.map(|times| times.buckets().collect()).unwrap_or_default()
+        };
+        self.reports.iter().take(most).map(times).collect()
+    }
+
+    /// The time lines' slots, but for the last, which may be cut short and holds the drain.
+    fn slots(self) -> Vec<&'a Slot> {
+        let whole = |report: &'a Report| {
+            let slots = &report.timeline;
+            slots[..slots.len().saturating_sub(1)].iter().filter(|slot| slot.seconds > 0.0)
+        };
+        self.reports.iter().flat_map(whole).collect()
+    }
+
+    /// The times of all rounds.
+    fn success(self) -> Histogram {
+        let mut all = Histogram::new();
+        let times = self.reports.iter().filter_map(|it| it.histograms.response_time.get(SUCCESS));
+        times.for_each(|times| all.add(times));
+        all
+    }
+
     fn figures(&self, figure: Figure) -> Vec<f64> {
         self.reports.iter().map(figure).collect()
     }
@@ -257,8 +512,8 @@ impl Series<'_> {
         statistics::median(&self.figures(figure)).unwrap_or(0.0)
     }
 
-    fn latency(&self) -> Latency {
-        Latency {
+    fn latency(&self) -> MedianLatency {
+        MedianLatency {
             mean: self.median(|report| report.latency_us.mean),
             p50: self.median(|report| report.latency_us.p50),
             p90: self.median(|report| report.latency_us.p90),
@@ -268,7 +523,6 @@ impl Series<'_> {
             max: self.median(|report| report.latency_us.max),
             samples: self.reports.iter().map(|report| report.latency_us.samples).sum(),
             saturated: self.reports.iter().map(|report| report.latency_us.saturated).sum(),
-            ..Latency::default()
         }
     }
 }
@@ -310,7 +564,7 @@ fn error_examples(reports: &[Report]) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::CoreReport;
+    use super::super::report::{CoreReport, Latency};
     use super::*;
 
     fn core(busy: f64) -> CoreReport {
@@ -382,6 +636,91 @@ mod tests {
         let comparison = compare(&reports(&[1.0; 5]), &reports(&[1.0; 5]));
         assert_eq!(ratio(&comparison, "p50"), None);
         assert!(compare(&[], &[]).ratios.is_empty());
+    }
+
+    /// A run of ten seconds, each with so many answers of so many microseconds, and one cut short.
+    fn run(per_second: u64, micros: u64) -> Report {
+        let mut report = report(per_second as f64, 0.0);
+        let mut times = Histogram::new();
+        for second in 0..11 {
+            let mut buckets = Coarse::default();
+            // No second is like the other.
+            let requests = per_second + second % 3;
+            for request in 0..requests {
+                let nanos = (micros + request % 10) * 1_000;
+                buckets.record(nanos);
+                times.record(nanos);
+            }
+            report.timeline.push(Slot { seconds: 1.0, requests, buckets, ..Slot::default() });
+        }
+        report.arrival = "closed".to_owned();
+        report.histograms.response_time.insert(SUCCESS.to_owned(), times);
+        report
+    }
+
+    fn compare_runs(of: Report, to: Report) -> Comparison {
+        let (of, to) = ([of], [to]);
+        Comparison::of_runs(
+            Series { name: "old", reports: &of },
+            Series { name: "new", reports: &to },
+            1,
+        )
+    }
+
+    fn difference<'a>(comparison: &'a Comparison, metric: &str) -> &'a Difference {
+        comparison.differences.iter().find(|it| it.metric == metric).unwrap()
+    }
+
+    #[test]
+    fn two_runs_are_compared_by_their_seconds() {
+        let slower = compare_runs(run(100, 1_000), run(80, 2_000));
+        let rate = ratio(&slower, "requests_per_second").unwrap();
+        assert!(rate.significant && rate.low > 1.2 && rate.pairs == 10, "{rate:?}");
+        let p99 = difference(&slower, "p99");
+        assert!(p99.significant && p99.high_us < -800.0, "{p99:?}");
+        assert!((-1_002.0..-998.0).contains(&p99.difference_us), "{p99:?}");
+        assert!((0.19..0.21).contains(&slower.slowdown().unwrap()), "{slower:#?}");
+        assert!(
+            slower.summary.starts_with("new is 20.0% slower than old (95%: "),
+            "{}",
+            slower.summary
+        );
+        assert!(slower.summary.contains("; p99 99"), "{}", slower.summary);
+        assert_eq!(compare_runs(run(80, 2_000), run(100, 1_000)).slowdown(), None);
+    }
+
+    #[test]
+    fn runs_alike_show_nothing() {
+        // 3 % is less than a time line can tell.
+        let same = compare_runs(run(100, 1_000), run(100, 1_030));
+        assert!(same.differences.iter().all(|it| !it.significant), "{same:#?}");
+        assert_eq!((same.slowdown(), same.differences.len()), (None, 4));
+        let expected = "no difference in requests a second is shown between old and new; \
+                        p50, p90, p99, p99.9: no difference shown";
+        assert_eq!(same.summary, expected);
+    }
+
+    #[test]
+    fn open_loops_are_judged_by_their_times() {
+        let open = |micros| Report { arrival: "constant".to_owned(), ..run(100, micros) };
+        let slowdown = compare_runs(open(1_000), open(1_500)).slowdown().unwrap();
+        assert!((0.45..0.55).contains(&slowdown), "{slowdown}");
+    }
+
+    #[test]
+    fn rounds_give_differences_of_merged_percentiles() {
+        let rounds =
+            |shift: u64| [0, 10, 20, 30, 40].map(|drift: u64| run(100, 1_000 + shift + drift));
+        let comparison = compare(&rounds(200), &rounds(0));
+        let p50 = difference(&comparison, "p50");
+        assert!(p50.significant && p50.low_us > 190.0 && p50.high_us < 210.0, "{p50:?}");
+        assert!(
+            compare(&rounds(0)[..4], &rounds(200)[..4])
+                .differences
+                .iter()
+                .all(|it| !it.significant)
+        );
+        assert!(compare(&[], &[]).differences.is_empty());
     }
 
     #[test]
