@@ -72,7 +72,7 @@ fn schema(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn check(schema_name: &str, text: &str) -> Value {
+pub(crate) fn check(schema_name: &str, text: &str) -> Value {
     let schema = schema(schema_name);
     let value = serde_json::from_str(text).unwrap();
     assert_eq!(faults(&schema, &schema, &value, "$"), Vec::<String>::new());
@@ -89,6 +89,7 @@ fn run_text() -> String {
         url: "http://127.0.0.1:8080/",
         connections: 64,
         pipeline: 1,
+        thresholds: &[],
         report: &report,
     })
 }

@@ -1,17 +1,16 @@
 //! Two series of runs set side by side, as plain data. No IO and no running: reports in, figures out.
 
-use std::collections::BTreeMap;
+mod contestant;
+mod difference;
 
 use serde::Serialize;
 
-use super::histogram::{COARSE_BUCKETS, Coarse, Histogram};
-use super::report::{Report, Slot, StatusCounts};
-use super::statistics::{self, PAIRS_MIN, Pairing, Parts};
-
-/// The class whose response times are compared.
-const SUCCESS: &str = "2xx";
-/// How far a time of a time line may be from the truth, as a share of it: its buckets are a sixteenth of an octave wide.
-const SLOT_RESOLUTION: f64 = 1.0 / 16.0;
+use super::report::{Report, Slot};
+use super::statistics::{self, PAIRS_MIN, Parts};
+use contestant::Figure;
+pub use contestant::{Contestant, MedianLatency, Round, Series, Spread};
+pub use difference::Difference;
+use difference::{Doubt, differences, slot_parts};
 
 /// What the rounds of two contestants show. `rounds[i]` of both form a pair.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,122 +23,6 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// What is shown, in words.
     pub summary: String,
-}
-
-/// One contestant: the figures of a run, each the median over its rounds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Contestant {
-    /// What it is called in the ratios.
-    pub name: String,
-    /// The driver that ran.
-    pub driver: String,
-    /// The host that ran.
-    pub host: String,
-    /// When requests were due: `closed`, `constant`, `poisson` or `recorded`.
-    pub arrival: String,
-    /// Median of the requests completed in a round.
-    pub requests: f64,
-    /// Median of the errors of a round; see `errors_total`, which a rare error does not escape.
-    pub errors: f64,
-    /// Requests completed in all rounds.
-    pub requests_total: u64,
-    /// Errors of all rounds.
-    pub errors_total: u64,
-    /// Median length of a round's measured time, in seconds.
-    pub seconds: f64,
-    /// Median of requests a second.
-    pub requests_per_second: f64,
-    /// Median of bytes received a second.
-    pub bytes_per_second: f64,
-    /// Median of the client's CPU time a request, in microseconds.
-    pub cpu_us_per_request: f64,
-    /// Its user part, a median of its own.
-    pub cpu_user_us_per_request: f64,
-    /// Its system part, a median of its own.
-    pub cpu_system_us_per_request: f64,
-    /// Median of each percentile.
-    pub latency_us: MedianLatency,
-    /// Completed requests by status class, over all rounds.
-    pub status: StatusCounts,
-    /// Requests by outcome, over all rounds.
-    pub outcomes: BTreeMap<String, u64>,
-    /// The first example of each kind of error.
-    pub error_examples: BTreeMap<String, String>,
-    /// Median of system calls a request.
-    pub system_calls_per_request: f64,
-    /// Median of completions a turn.
-    pub completions_per_turn: f64,
-    /// Median of the busiest core's share of the time on the CPU, 0 to 1.
-    pub busy: f64,
-    /// The largest resident set of the process after any of the rounds, in bytes.
-    pub resident_bytes_max: u64,
-    /// Spread of requests a second over the rounds.
-    pub spread: Spread,
-    /// The rounds, in the order in which they ran.
-    pub rounds: Vec<Round>,
-}
-
-/// The latency of a contestant's rounds, in microseconds: medians over the rounds, but for `samples` and `saturated`, which are sums.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct MedianLatency {
-    /// Of the means.
-    pub mean: f64,
-    /// Of the medians.
-    pub p50: f64,
-    /// Of the 90th percentiles.
-    pub p90: f64,
-    /// Of the 99th percentiles.
-    pub p99: f64,
-    /// Of the 99.9th percentiles.
-    pub p99_9: f64,
-    /// Of the 99.99th percentiles.
-    pub p99_99: f64,
-    /// Of the largest.
-    pub max: f64,
-    /// Samples of all rounds.
-    pub samples: u64,
-    /// Samples beyond the histogram, of all rounds.
-    pub saturated: u64,
-}
-
-/// How far the rounds lie apart, in requests a second.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct Spread {
-    /// The slowest round.
-    pub min: f64,
-    /// The lower quartile.
-    pub low_quartile: f64,
-    /// The upper quartile.
-    pub high_quartile: f64,
-    /// The fastest round.
-    pub max: f64,
-}
-
-/// The raw figures of one round.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Round {
-    /// Requests completed with a response.
-    pub requests: u64,
-    /// Requests that ended without one.
-    pub errors: u64,
-    /// Measured time in seconds.
-    pub seconds: f64,
-    /// Requests a second.
-    pub requests_per_second: f64,
-    /// Bytes received a second.
-    pub bytes_per_second: f64,
-    /// CPU time of the client threads a request, in microseconds.
-    pub cpu_us_per_request: f64,
-    /// Half of the latencies are at or below this, in microseconds.
-    pub p50: f64,
-    /// The 99th percentile of the latency, in microseconds.
-    pub p99: f64,
-    /// System calls a request.
-    pub system_calls_per_request: f64,
-    /// Completions a turn.
-    pub completions_per_turn: f64,
-    /// The busiest core's share of the time on the CPU, 0 to 1.
-    pub busy: f64,
 }
 
 /// The median of one metric's paired ratios, with its 95 % bootstrap interval.
@@ -165,37 +48,6 @@ pub struct Ratio {
     pub significant: bool,
 }
 
-/// The difference of one percentile of the response time of successful requests, with its 95 % bootstrap interval.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Difference {
-    /// The percentile: `p50`, `p90`, `p99` or `p99_9`.
-    pub metric: String,
-    /// The first contestant's, over all its samples, in microseconds.
-    pub of_us: f64,
-    /// The second contestant's.
-    pub to_us: f64,
-    /// `of_us` less `to_us`.
-    pub difference_us: f64,
-    /// Lower end of the interval.
-    pub low_us: f64,
-    /// Upper end of the interval.
-    pub high_us: f64,
-    /// Whether a difference is shown: at least [`PAIRS_MIN`] parts a side, and an interval without 0.
-    pub significant: bool,
-}
-
-/// One contestant's name and its rounds.
-#[derive(Debug, Clone, Copy)]
-pub struct Series<'a> {
-    /// What it is called.
-    pub name: &'a str,
-    /// Its rounds, in the order in which they ran.
-    pub reports: &'a [Report],
-}
-
-/// One figure of a report.
-type Figure = fn(&Report) -> f64;
-
 /// The metrics whose ratios are taken.
 const METRICS: [(&str, Figure); 4] = [
     ("requests_per_second", |report| report.requests_per_second),
@@ -203,9 +55,6 @@ const METRICS: [(&str, Figure); 4] = [
     ("p50", |report| report.latency_us.p50),
     ("p99", |report| report.latency_us.p99),
 ];
-
-/// The percentiles whose differences are taken, ascending.
-const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
 
 impl Comparison {
     /// Compares `of` with `to`, round by round; the longer series' surplus enters no ratio and no interval.
@@ -215,7 +64,7 @@ impl Comparison {
         let pairs = of.reports.len().min(to.reports.len());
         let parts = [of, to].map(|side| Parts::new(&side.rounds(pairs)));
         let ratios = METRICS.iter().filter_map(|metric| Ratio::new(metric, of, to, seed)).collect();
-        let differences = differences(of, to, &parts, &Doubt::of_rounds(pairs), seed);
+        let differences = differences(of, to, parts, &Doubt::of_rounds(pairs), seed);
         Self::of_parts([of, to], ratios, differences)
     }
 
@@ -225,16 +74,10 @@ impl Comparison {
     #[must_use]
     pub fn of_runs(of: Series<'_>, to: Series<'_>, seed: u64) -> Self {
         let slots = [of, to].map(Series::slots);
-        let parts = [0, 1].map(|side| {
-            Parts::new(&slots[side].iter().map(|it| filled(&it.buckets)).collect::<Vec<_>>())
-        });
-        let doubt = Doubt {
-            pairing: Pairing::Apart,
-            parts: slots[0].len().min(slots[1].len()),
-            resolution: SLOT_RESOLUTION,
-        };
+        let doubt = Doubt::of_slots(&slots);
+        let parts = [0, 1].map(|side| slot_parts(&slots[side]));
         let ratios = Ratio::of_slots(of, to, &slots, seed).into_iter().collect();
-        let differences = differences(of, to, &parts, &doubt, seed);
+        let differences = differences(of, to, parts, &doubt, seed);
         Self::of_parts([of, to], ratios, differences)
     }
 
@@ -256,57 +99,6 @@ impl Comparison {
         };
         slower.filter(|share| *share > 0.0)
     }
-}
-
-/// How far the parts of a comparison can be relied on.
-struct Doubt {
-    pairing: Pairing,
-    /// The parts of the side that has fewer.
-    parts: usize,
-    /// By what share of itself a time in a part may be off.
-    resolution: f64,
-}
-
-impl Doubt {
-    fn of_rounds(pairs: usize) -> Self {
-        Self { pairing: Pairing::Paired, parts: pairs, resolution: 0.0 }
-    }
-}
-
-fn differences(
-    of: Series<'_>,
-    to: Series<'_>,
-    parts: &[Parts; 2],
-    doubt: &Doubt,
-    seed: u64,
-) -> Vec<Difference> {
-    let quantiles = PERCENTILES.map(|(_, quantile)| quantile);
-    let [mine, theirs] = [of, to].map(Series::success);
-    if mine.is_empty() || theirs.is_empty() {
-        return Vec::new();
-    }
-    let intervals = statistics::quantile_difference_intervals(
-        &parts[0],
-        &parts[1],
-        &quantiles,
-        doubt.pairing,
-        seed,
-    );
-    let difference = |((metric, quantile), interval): (&(&str, f64), statistics::Interval)| {
-        let (of_us, to_us) = (mine.quantile_us(*quantile), theirs.quantile_us(*quantile));
-        let slack = doubt.resolution * of_us.max(to_us);
-        let (low_us, high_us) = (interval.low / 1e3 - slack, interval.high / 1e3 + slack);
-        Difference {
-            metric: (*metric).to_owned(),
-            of_us,
-            to_us,
-            difference_us: of_us - to_us,
-            low_us,
-            high_us,
-            significant: doubt.parts >= PAIRS_MIN && (low_us > 0.0 || high_us < 0.0),
-        }
-    };
-    PERCENTILES.iter().zip(intervals).map(difference).collect()
 }
 
 /// `B is 12.0% slower than A (95%: 9.0% to 15.0%); p50 and p99: no difference shown`.
@@ -354,12 +146,6 @@ fn summary([of, to]: [Series<'_>; 2], ratios: &[Ratio], differences: &[Differenc
 /// `p99.9` for `p99_9`.
 fn percentile_name(metric: &str) -> String {
     metric.replace('_', ".")
-}
-
-/// The buckets that are not empty, as time in nanoseconds and count.
-fn filled(buckets: &Coarse) -> Vec<(u64, u64)> {
-    let pair = |bucket: usize| (Coarse::middle_of(bucket), u64::from(buckets.counts()[bucket]));
-    (0..COARSE_BUCKETS).map(pair).filter(|(_, count)| *count > 0).collect()
 }
 
 impl Ratio {
@@ -414,158 +200,15 @@ impl Ratio {
     }
 }
 
-impl Contestant {
-    fn new(series: Series<'_>) -> Self {
-        let median = |figure: Figure| series.median(figure);
-        let reports = series.reports;
-        Self {
-            name: series.name.to_owned(),
-            driver: reports.first().map(|report| report.driver.clone()).unwrap_or_default(),
-            host: reports.first().map(|report| report.host.clone()).unwrap_or_default(),
-            arrival: reports.first().map(|report| report.arrival.clone()).unwrap_or_default(),
-            requests: median(|report| count(report.requests)),
-            errors: median(|report| count(report.errors)),
-            requests_total: reports.iter().map(|report| report.requests).sum(),
-            errors_total: reports.iter().map(|report| report.errors).sum(),
-            seconds: median(|report| report.seconds),
-            requests_per_second: median(|report| report.requests_per_second),
-            bytes_per_second: median(|report| report.bytes_per_second),
-            cpu_us_per_request: median(|report| report.cpu_us_per_request),
-            cpu_user_us_per_request: median(|report| report.cpu_user_us_per_request),
-            cpu_system_us_per_request: median(|report| report.cpu_system_us_per_request),
-            latency_us: series.latency(),
-            status: status(reports),
-            outcomes: outcomes(reports),
-            error_examples: error_examples(reports),
-            system_calls_per_request: median(|report| report.system_calls_per_request),
-            completions_per_turn: median(|report| report.completions_per_turn),
-            busy: median(busiest),
-            resident_bytes_max: reports.iter().map(|r| r.resident_bytes_max).max().unwrap_or(0),
-            spread: Spread::new(&series.figures(|report| report.requests_per_second)),
-            rounds: reports.iter().map(Round::new).collect(),
-        }
-    }
-}
-
-impl Spread {
-    fn new(values: &[f64]) -> Self {
-        statistics::quartiles(values).map_or(Self::default(), |q| Self {
-            min: q.min,
-            low_quartile: q.low,
-            high_quartile: q.high,
-            max: q.max,
-        })
-    }
-}
-
-impl Round {
-    fn new(report: &Report) -> Self {
-        Self {
-            requests: report.requests,
-            errors: report.errors,
-            seconds: report.seconds,
-            requests_per_second: report.requests_per_second,
-            bytes_per_second: report.bytes_per_second,
-            cpu_us_per_request: report.cpu_us_per_request,
-            p50: report.latency_us.p50,
-            p99: report.latency_us.p99,
-            system_calls_per_request: report.system_calls_per_request,
-            completions_per_turn: report.completions_per_turn,
-            busy: busiest(report),
-        }
-    }
-}
-
-impl<'a> Series<'a> {
-    /// The times of each of the first `most` rounds, as pairs of nanoseconds and count.
-    fn rounds(self, most: usize) -> Vec<Vec<(u64, u64)>> {
-        let times = |report: &Report| {
-            let success = report.histograms.response_time.get(SUCCESS);
-            success.map(|times| times.buckets().collect()).unwrap_or_default()
-        };
-        self.reports.iter().take(most).map(times).collect()
-    }
-
-    /// The time lines' slots, but for the last, which may be cut short and holds the drain.
-    fn slots(self) -> Vec<&'a Slot> {
-        let whole = |report: &'a Report| {
-            let slots = &report.timeline;
-            slots[..slots.len().saturating_sub(1)].iter().filter(|slot| slot.seconds > 0.0)
-        };
-        self.reports.iter().flat_map(whole).collect()
-    }
-
-    /// The times of all rounds.
-    fn success(self) -> Histogram {
-        let mut all = Histogram::new();
-        let times = self.reports.iter().filter_map(|it| it.histograms.response_time.get(SUCCESS));
-        times.for_each(|times| all.add(times));
-        all
-    }
-
-    fn figures(&self, figure: Figure) -> Vec<f64> {
-        self.reports.iter().map(figure).collect()
-    }
-
-    /// Zero if there are no rounds.
-    fn median(&self, figure: Figure) -> f64 {
-        statistics::median(&self.figures(figure)).unwrap_or(0.0)
-    }
-
-    fn latency(&self) -> MedianLatency {
-        MedianLatency {
-            mean: self.median(|report| report.latency_us.mean),
-            p50: self.median(|report| report.latency_us.p50),
-            p90: self.median(|report| report.latency_us.p90),
-            p99: self.median(|report| report.latency_us.p99),
-            p99_9: self.median(|report| report.latency_us.p99_9),
-            p99_99: self.median(|report| report.latency_us.p99_99),
-            max: self.median(|report| report.latency_us.max),
-            samples: self.reports.iter().map(|report| report.latency_us.samples).sum(),
-            saturated: self.reports.iter().map(|report| report.latency_us.saturated).sum(),
-        }
-    }
-}
-
-fn busiest(report: &Report) -> f64 {
-    report.cores.iter().map(|core| core.busy).fold(0.0, f64::max)
-}
-
-#[allow(clippy::cast_precision_loss, reason = "exact below 2^53 requests")]
-fn count(requests: u64) -> f64 {
-    requests as f64
-}
-
-fn status(reports: &[Report]) -> StatusCounts {
-    reports.iter().fold(StatusCounts::default(), |sum, report| StatusCounts {
-        success: sum.success + report.status.success,
-        redirect: sum.redirect + report.status.redirect,
-        client_error: sum.client_error + report.status.client_error,
-        server_error: sum.server_error + report.status.server_error,
-        other: sum.other + report.status.other,
-    })
-}
-
-fn outcomes(reports: &[Report]) -> BTreeMap<String, u64> {
-    let mut sums = BTreeMap::new();
-    for (kind, count) in reports.iter().flat_map(|report| &report.outcomes) {
-        *sums.entry(kind.clone()).or_insert(0) += count;
-    }
-    sums
-}
-
-fn error_examples(reports: &[Report]) -> BTreeMap<String, String> {
-    let mut first = BTreeMap::new();
-    for (kind, example) in reports.iter().flat_map(|report| &report.error_examples) {
-        first.entry(kind.clone()).or_insert_with(|| example.clone());
-    }
-    first
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::report::{CoreReport, Latency};
+    use std::collections::BTreeMap;
+
+    use super::super::histogram::{Coarse, Histogram};
+    use super::super::report::{CoreReport, Latency, StatusCounts};
     use super::*;
+
+    const SUCCESS: &str = "2xx";
 
     fn core(busy: f64) -> CoreReport {
         CoreReport { busy, ..CoreReport::default() }

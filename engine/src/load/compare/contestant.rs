@@ -1,0 +1,288 @@
+//! One side of a comparison: its rounds, and the figures that stand for them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::super::histogram::Histogram;
+use super::super::report::{Report, Slot, StatusCounts};
+use super::super::statistics;
+
+/// The class whose response times are compared.
+const SUCCESS: &str = "2xx";
+
+/// One contestant's name and its rounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Series<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// Its rounds, in the order in which they ran.
+    pub reports: &'a [Report],
+}
+
+/// One figure of a report.
+pub(super) type Figure = fn(&Report) -> f64;
+
+/// One contestant: the figures of a run, each the median over its rounds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Contestant {
+    /// What it is called in the ratios.
+    pub name: String,
+    /// The driver that ran.
+    pub driver: String,
+    /// The host that ran.
+    pub host: String,
+    /// When requests were due: `closed`, `constant`, `poisson` or `recorded`.
+    pub arrival: String,
+    /// Median of the requests completed in a round.
+    pub requests: f64,
+    /// Median of the errors of a round; see `errors_total`, which a rare error does not escape.
+    pub errors: f64,
+    /// Requests completed in all rounds.
+    pub requests_total: u64,
+    /// Errors of all rounds.
+    pub errors_total: u64,
+    /// Median length of a round's measured time, in seconds.
+    pub seconds: f64,
+    /// Median of requests a second.
+    pub requests_per_second: f64,
+    /// Median of bytes received a second.
+    pub bytes_per_second: f64,
+    /// Median of the client's CPU time a request, in microseconds.
+    pub cpu_us_per_request: f64,
+    /// Its user part, a median of its own.
+    pub cpu_user_us_per_request: f64,
+    /// Its system part, a median of its own.
+    pub cpu_system_us_per_request: f64,
+    /// Median of each percentile.
+    pub latency_us: MedianLatency,
+    /// Completed requests by status class, over all rounds.
+    pub status: StatusCounts,
+    /// Requests by outcome, over all rounds.
+    pub outcomes: BTreeMap<String, u64>,
+    /// The first example of each kind of error.
+    pub error_examples: BTreeMap<String, String>,
+    /// Median of system calls a request.
+    pub system_calls_per_request: f64,
+    /// Median of completions a turn.
+    pub completions_per_turn: f64,
+    /// Median of the busiest core's share of the time on the CPU, 0 to 1.
+    pub busy: f64,
+    /// The largest resident set of the process after any of the rounds, in bytes.
+    pub resident_bytes_max: u64,
+    /// Spread of requests a second over the rounds.
+    pub spread: Spread,
+    /// The rounds, in the order in which they ran.
+    pub rounds: Vec<Round>,
+}
+
+/// The latency of a contestant's rounds, in microseconds: medians over the rounds, but for `samples` and `saturated`, which are sums.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct MedianLatency {
+    /// Of the means.
+    pub mean: f64,
+    /// Of the medians.
+    pub p50: f64,
+    /// Of the 90th percentiles.
+    pub p90: f64,
+    /// Of the 99th percentiles.
+    pub p99: f64,
+    /// Of the 99.9th percentiles.
+    pub p99_9: f64,
+    /// Of the 99.99th percentiles.
+    pub p99_99: f64,
+    /// Of the largest.
+    pub max: f64,
+    /// Samples of all rounds.
+    pub samples: u64,
+    /// Samples beyond the histogram, of all rounds.
+    pub saturated: u64,
+}
+
+/// How far the rounds lie apart, in requests a second.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Spread {
+    /// The slowest round.
+    pub min: f64,
+    /// The lower quartile.
+    pub low_quartile: f64,
+    /// The upper quartile.
+    pub high_quartile: f64,
+    /// The fastest round.
+    pub max: f64,
+}
+
+/// The raw figures of one round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Round {
+    /// Requests completed with a response.
+    pub requests: u64,
+    /// Requests that ended without one.
+    pub errors: u64,
+    /// Measured time in seconds.
+    pub seconds: f64,
+    /// Requests a second.
+    pub requests_per_second: f64,
+    /// Bytes received a second.
+    pub bytes_per_second: f64,
+    /// CPU time of the client threads a request, in microseconds.
+    pub cpu_us_per_request: f64,
+    /// Half of the latencies are at or below this, in microseconds.
+    pub p50: f64,
+    /// The 99th percentile of the latency, in microseconds.
+    pub p99: f64,
+    /// System calls a request.
+    pub system_calls_per_request: f64,
+    /// Completions a turn.
+    pub completions_per_turn: f64,
+    /// The busiest core's share of the time on the CPU, 0 to 1.
+    pub busy: f64,
+}
+
+impl Contestant {
+    pub(super) fn new(series: Series<'_>) -> Self {
+        let median = |figure: Figure| series.median(figure);
+        let reports = series.reports;
+        Self {
+            name: series.name.to_owned(),
+            driver: reports.first().map(|report| report.driver.clone()).unwrap_or_default(),
+            host: reports.first().map(|report| report.host.clone()).unwrap_or_default(),
+            arrival: reports.first().map(|report| report.arrival.clone()).unwrap_or_default(),
+            requests: median(|report| count(report.requests)),
+            errors: median(|report| count(report.errors)),
+            requests_total: reports.iter().map(|report| report.requests).sum(),
+            errors_total: reports.iter().map(|report| report.errors).sum(),
+            seconds: median(|report| report.seconds),
+            requests_per_second: median(|report| report.requests_per_second),
+            bytes_per_second: median(|report| report.bytes_per_second),
+            cpu_us_per_request: median(|report| report.cpu_us_per_request),
+            cpu_user_us_per_request: median(|report| report.cpu_user_us_per_request),
+            cpu_system_us_per_request: median(|report| report.cpu_system_us_per_request),
+            latency_us: series.latency(),
+            status: status(reports),
+            outcomes: outcomes(reports),
+            error_examples: error_examples(reports),
+            system_calls_per_request: median(|report| report.system_calls_per_request),
+            completions_per_turn: median(|report| report.completions_per_turn),
+            busy: median(busiest),
+            resident_bytes_max: reports.iter().map(|r| r.resident_bytes_max).max().unwrap_or(0),
+            spread: Spread::new(&series.figures(|report| report.requests_per_second)),
+            rounds: reports.iter().map(Round::new).collect(),
+        }
+    }
+}
+
+impl Spread {
+    fn new(values: &[f64]) -> Self {
+        statistics::quartiles(values).map_or(Self::default(), |q| Self {
+            min: q.min,
+            low_quartile: q.low,
+            high_quartile: q.high,
+            max: q.max,
+        })
+    }
+}
+
+impl Round {
+    fn new(report: &Report) -> Self {
+        Self {
+            requests: report.requests,
+            errors: report.errors,
+            seconds: report.seconds,
+            requests_per_second: report.requests_per_second,
+            bytes_per_second: report.bytes_per_second,
+            cpu_us_per_request: report.cpu_us_per_request,
+            p50: report.latency_us.p50,
+            p99: report.latency_us.p99,
+            system_calls_per_request: report.system_calls_per_request,
+            completions_per_turn: report.completions_per_turn,
+            busy: busiest(report),
+        }
+    }
+}
+
+impl<'a> Series<'a> {
+    /// The times of each of the first `most` rounds, as pairs of nanoseconds and count.
+    pub(super) fn rounds(self, most: usize) -> Vec<Vec<(u64, u64)>> {
+        let times = |report: &Report| {
+            let success = report.histograms.response_time.get(SUCCESS);
+            success.map(|times| times.buckets().collect()).unwrap_or_default()
+        };
+        self.reports.iter().take(most).map(times).collect()
+    }
+
+    /// The time lines' slots, but for the last, which may be cut short and holds the drain.
+    pub(super) fn slots(self) -> Vec<&'a Slot> {
+        let whole = |report: &'a Report| {
+            let slots = &report.timeline;
+            slots[..slots.len().saturating_sub(1)].iter().filter(|slot| slot.seconds > 0.0)
+        };
+        self.reports.iter().flat_map(whole).collect()
+    }
+
+    /// The times of all rounds.
+    pub(super) fn success(self) -> Histogram {
+        let mut all = Histogram::new();
+        let times = self.reports.iter().filter_map(|it| it.histograms.response_time.get(SUCCESS));
+        times.for_each(|times| all.add(times));
+        all
+    }
+
+    pub(super) fn figures(&self, figure: Figure) -> Vec<f64> {
+        self.reports.iter().map(figure).collect()
+    }
+
+    /// Zero if there are no rounds.
+    pub(super) fn median(&self, figure: Figure) -> f64 {
+        statistics::median(&self.figures(figure)).unwrap_or(0.0)
+    }
+
+    fn latency(&self) -> MedianLatency {
+        MedianLatency {
+            mean: self.median(|report| report.latency_us.mean),
+            p50: self.median(|report| report.latency_us.p50),
+            p90: self.median(|report| report.latency_us.p90),
+            p99: self.median(|report| report.latency_us.p99),
+            p99_9: self.median(|report| report.latency_us.p99_9),
+            p99_99: self.median(|report| report.latency_us.p99_99),
+            max: self.median(|report| report.latency_us.max),
+            samples: self.reports.iter().map(|report| report.latency_us.samples).sum(),
+            saturated: self.reports.iter().map(|report| report.latency_us.saturated).sum(),
+        }
+    }
+}
+
+fn busiest(report: &Report) -> f64 {
+    report.cores.iter().map(|core| core.busy).fold(0.0, f64::max)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "exact below 2^53 requests")]
+fn count(requests: u64) -> f64 {
+    requests as f64
+}
+
+fn status(reports: &[Report]) -> StatusCounts {
+    reports.iter().fold(StatusCounts::default(), |sum, report| StatusCounts {
+        success: sum.success + report.status.success,
+        redirect: sum.redirect + report.status.redirect,
+        client_error: sum.client_error + report.status.client_error,
+        server_error: sum.server_error + report.status.server_error,
+        other: sum.other + report.status.other,
+    })
+}
+
+fn outcomes(reports: &[Report]) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for (kind, count) in reports.iter().flat_map(|report| &report.outcomes) {
+        *sums.entry(kind.clone()).or_insert(0) += count;
+    }
+    sums
+}
+
+fn error_examples(reports: &[Report]) -> BTreeMap<String, String> {
+    let mut first = BTreeMap::new();
+    for (kind, example) in reports.iter().flat_map(|report| &report.error_examples) {
+        first.entry(kind.clone()).or_insert_with(|| example.clone());
+    }
+    first
+}
