@@ -88,26 +88,26 @@ impl Step {
     }
 }
 
-/// `closed loop   12,345 requests/s: the ceiling of these connections`.
+/// `ceiling   12,345 a second in a closed loop`.
 pub(super) fn ceiling_line(per_second: f64) -> String {
     format!("{:<8}{:>12} a second in a closed loop", "ceiling", rate(per_second))
 }
 
-/// `grow 1,000 a second  held      p50 1.00 ms  p99 2.00 ms`.
+/// `grow 1,000 a second  held  p50 1.00 ms, p99 2.00 ms`.
 pub(super) fn step_line(step: &Step) -> String {
     let stage = match step.stage {
         Stage::Grow => "grow",
         Stage::Bisect => "bisect",
         Stage::Confirm => "confirm",
     };
-    format!(
-        "{stage:<8}{:>12} a second  {:<9}p50 {:>8}, p99 {:>8}{}",
-        rate(step.rate_per_second),
-        if step.held == Held::Yes { "held" } else { "not held" },
-        microseconds(step.p50_us),
-        microseconds(step.p99_us),
-        reason(step)
-    )
+    let outcome = match step.held {
+        Held::Yes => {
+            let (p50, p99) = (microseconds(step.p50_us), microseconds(step.p99_us));
+            format!("held      p50 {p50:>8}, p99 {p99:>8}")
+        }
+        _ => format!("not held  {}", reason(step)),
+    };
+    format!("{stage:<8}{:>12} a second  {outcome}", rate(step.rate_per_second))
 }
 
 /// Why a step did not hold.
@@ -116,16 +116,15 @@ fn reason(step: &Step) -> String {
         .objectives
         .iter()
         .filter(|objective| !objective.passed)
-        .map(|objective| format!("{} is not {}", objective.shown(), objective.text))
+        .map(|objective| format!("{}: {}", objective.text, objective.shown()))
         .collect();
     match step {
-        Step { held: Held::Yes, .. } => String::new(),
-        Step { held: Held::ClientLimited, .. } => "; the client was the limit".to_owned(),
-        _ if !missed.is_empty() => format!("; {}", missed.join(", ")),
+        Step { held: Held::ClientLimited, .. } => "the client was the limit".to_owned(),
+        _ if !missed.is_empty() => missed.join(", "),
         Step { shed, .. } if *shed > 0 => {
-            format!("; {} given up unsent", counted(*shed, "request"))
+            format!("{} given up unsent", counted(*shed, "request"))
         }
-        _ => format!("; {} a second answered", rate(step.requests_per_second)),
+        _ => format!("{} a second answered", rate(step.requests_per_second)),
     }
 }
 
@@ -152,24 +151,21 @@ fn answer(document: &Document<'_>) -> String {
     let not_held = document.lowest_not_held_per_second.map(rate).unwrap_or_default();
     match document.end {
         End::Found => {
-            let confirmed = if document.confirmed {
-                format!(
-                    ", confirmed by {}",
-                    counted(u64::from(document.settings.confirm), "longer run")
-                )
-            } else {
-                String::new()
-            };
             let precision = percent(document.settings.precision);
-            format!(
-                "Highest rate: {held} a second is held, {not_held} is not{confirmed} (within {precision})"
-            )
+            let answer = format!(
+                "Highest rate: {held} a second is held, {not_held} is not (within {precision})"
+            );
+            if !document.confirmed {
+                return answer;
+            }
+            let runs = counted(u64::from(document.settings.confirm), "longer run");
+            format!("{answer}\nConfirmed by {runs}")
         }
         End::MaxRate => {
             format!("Highest rate: at least {held} a second, the highest that was allowed")
         }
         End::Client => format!(
-            "Highest rate: at least {held} a second, limited by the client: add --cores, or another machine"
+            "Highest rate: at least {held} a second, limited by the client:\nadd cores with --cores, or use another machine"
         ),
         End::NothingHolds | End::Unfinished => {
             format!("Highest rate: at least {held} a second; the search did not come to its end")
@@ -237,10 +233,11 @@ GET http://127.0.0.1:8080/
 io_uring, 64 connections; p99 < 400us
 
 ceiling       12,000 a second in a closed loop
-grow          10,000 a second  held     p50   180 us, p99   413 us
-grow          10,100 a second  not held p50   180 us, p99   413 us; 413 us is not p99 < 400us
+grow          10,000 a second  held      p50   180 us, p99   413 us
+grow          10,100 a second  not held  p99 < 400us: 413 us
 
-Highest rate: 10,000 a second is held, 10,100 is not, confirmed by 3 longer runs (within 2.0%)
+Highest rate: 10,000 a second is held, 10,100 is not (within 2.0%)
+Confirmed by 3 longer runs
 ";
         assert_eq!(with_document(|document| render(document)), expected);
     }
@@ -266,11 +263,11 @@ Highest rate: 10,000 a second is held, 10,100 is not, confirmed by 3 longer runs
     fn reasons() {
         let mut it = step(1.0, Held::No);
         it.objectives.clear();
-        assert_eq!(reason(&it), "; 341,235 a second answered");
+        assert_eq!(reason(&it), "341,235 a second answered");
         it.shed = 1;
-        assert_eq!(reason(&it), "; 1 request given up unsent");
+        assert_eq!(reason(&it), "1 request given up unsent");
         it.held = Held::ClientLimited;
-        assert_eq!(reason(&it), "; the client was the limit");
+        assert_eq!(reason(&it), "the client was the limit");
     }
 
     #[test]

@@ -42,7 +42,9 @@ fn own_faults(schema: &Value, value: &Value, path: &str) -> Vec<String> {
     if schema.get("const").is_some_and(|only| only != value) {
         found.push(format!("{path} is not {}: {value}", schema["const"]));
     }
-    for key in schema.get("required").map(list).unwrap_or_default() {
+    // Null stands for an object that is not there.
+    let required = schema.get("required").filter(|_| value.is_object());
+    for key in required.map(list).unwrap_or_default() {
         if value.get(key.as_str().unwrap()).is_none() {
             found.push(format!("{path}.{key} is missing"));
         }
