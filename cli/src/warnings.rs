@@ -22,6 +22,8 @@ pub(crate) enum Warning {
     NotPinned { cores: Vec<usize> },
     /// The client could not keep up, in the verdict's words.
     ClientLimit { summary: String },
+    /// The client had no time left, in a comparison of servers.
+    ClientFull { name: String, busy: f64 },
     /// The end of the run was not like its start, in the engine's words.
     NotSteady { drift: String },
     /// The client waited for the server, in a comparison.
@@ -61,12 +63,18 @@ impl Warning {
     /// What a comparison gives reason for.
     pub(crate) fn of_comparison(comparison: &Comparison) -> Vec<Self> {
         let mut warnings = Vec::new();
-        for one in &comparison.contestants {
+        let all = &comparison.contestants;
+        // With one client on both sides the servers are compared, and they should be the limit; else the clients are.
+        let of_servers =
+            all.iter().all(|one| one.driver == all[0].driver && one.host == all[0].host);
+        for one in all {
             let name = || one.name.clone();
             let example = one.error_examples.values().next().cloned();
             let candidates = [
-                (one.busy < CLIENT_BUSY_MIN)
+                (!of_servers && one.busy < CLIENT_BUSY_MIN)
                     .then(|| Self::ServerLimit { name: name(), busy: one.busy }),
+                (of_servers && one.busy >= CLIENT_BUSY_MIN)
+                    .then(|| Self::ClientFull { name: name(), busy: one.busy }),
                 (one.errors_total > 0).then(|| Self::Errors {
                     name: name(),
                     errors: one.errors_total,
@@ -104,6 +112,12 @@ impl fmt::Display for Warning {
             Self::ClientLimit { summary } => {
                 write!(f, "{summary} Add idle cores with --cores")
             }
+            Self::ClientFull { name, busy } => write!(
+                f,
+                "on {name} the client's busiest core was {} busy: the server may be faster than \
+                 this; add cores with --cores",
+                percent(*busy)
+            ),
             Self::NotSteady { drift } => write!(
                 f,
                 "the run {drift}: warm up with --warmup, or run longer, before you rely on it"
@@ -237,6 +251,15 @@ mod tests {
         report.timeline = [100, 100, 100, 100, 90, 90, 50, 50, 1].map(slot).into();
         let [warning] = &Warning::of_report(&report)[..] else { panic!("one warning") };
         assert!(warning.to_string().contains("100 to 50 a second"), "{warning}");
+    }
+
+    #[test]
+    fn where_servers_are_compared_a_full_client_is_the_reason() {
+        let mut comparison = sample::comparison();
+        comparison.contestants[1].driver = "io_uring".to_owned();
+        comparison.contestants[0].busy = 0.5;
+        let [warning] = &Warning::of_comparison(&comparison)[..] else { panic!("one warning") };
+        assert!(warning.to_string().contains("on epoll the client's busiest core was 99.8% busy"));
     }
 
     #[test]
