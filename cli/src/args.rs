@@ -12,10 +12,12 @@ use ringshot::origin::{DIRECTIVES, Directive};
 use crate::completions::{CompletionsArgs, ManArgs};
 use crate::cores::{CoreList, core_list};
 use crate::exit::{Exit, Failure};
+use crate::find_max::{self, FindMaxArgs};
 use crate::live::LiveArgs;
 use crate::metrics::MetricsArgs;
 use crate::network::NetworkArgs;
 use crate::schedule::ScheduleArgs;
+use crate::thresholds::ThresholdArgs;
 use crate::units;
 
 const EXAMPLES: &str = "\
@@ -26,6 +28,7 @@ Examples:
   ringshot doctor                           what this machine allows
 
 Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment;
+3 a threshold failed; 4 not valid, with --require-valid; the lowest counts;
 130 a second Ctrl-C (the first ends the run and prints what there is)";
 
 const RUN_EXAMPLES: &str = "\
@@ -42,7 +45,11 @@ loop). With one, requests are due at times fixed in advance, and response times 
 from those times, so that a stalled server can't hide (no coordinated omission).
 --cores auto is all cores that this process may use; with fewer connections than
 cores it is the last of them. Durations: 500ms, 10s, 2m, 1h; a bare number is seconds.
-Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment";
+Figures of --fail-if: mean, min, max, p50, p75, p90, p95, p99, p99.9, p99.99, p99.999,
+the same after service_, first_byte_, connect_, lag_ or client_lag_; rate, requests,
+errors, shed, late, error_rate, success_rate, shed_rate, late_rate.
+Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment;
+3 a threshold failed; 4 not valid, with --require-valid; the lowest counts";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -66,10 +73,14 @@ Examples:
   ringshot compare --body-bytes 64KiB -c 256
   ringshot compare --hosts thread,glommio
   ringshot compare http://10.0.0.7/ --cores 2 --rounds 15 -o json
+  ringshot compare http://10.0.0.7/old http://10.0.0.7/new --fail-if-slower 5%
+  ringshot compare before.json after.json --fail-if-slower 5%
 
 Without a URL an origin is started on cores of its own. --cores auto gives the
 client one core of up to three, else half of them, and the origin the rest.
-Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment";
+Two files are results that `ringshot run -o json` saved; nothing is sent then.
+Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment;
+3 the second is slower than --fail-if-slower allows";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -99,9 +110,12 @@ pub(crate) enum Command {
     /// Answer every request with a fixed response, or as its path says
     #[command(after_help = serve_help())]
     Serve(Box<ServeArgs>),
-    /// Run the same load on two drivers or two hosts in turn, and compare
+    /// Run the same load on two drivers, hosts or URLs in turn, and compare; or compare two saved results
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(Box<CompareArgs>),
+    /// Find the highest rate at which a server holds objectives
+    #[command(after_help = find_max::EXAMPLES)]
+    FindMax(Box<FindMaxArgs>),
     /// Say what this machine allows, and what to change for a serious run
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
@@ -123,6 +137,8 @@ pub(crate) struct RunArgs {
     pub(crate) load: LoadArgs,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+    #[command(flatten)]
+    pub(crate) thresholds: ThresholdArgs,
     /// The system interface that drives the sockets; auto is io_uring where it works
     #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto")]
     #[arg(help_heading = "Placement", value_parser = driver)]
@@ -235,8 +251,9 @@ pub(crate) struct ServeArgs {
 /// `ringshot compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Where to send the requests; without it an origin is started on other cores
-    pub(crate) url: Option<String>,
+    /// One URL, or two that are set against each other, or two files that `run -o json` wrote; without any an origin is started on other cores
+    #[arg(value_name = "URL|FILE", num_args = 0..=2)]
+    pub(crate) urls: Vec<String>,
     /// Rounds, each one run of each driver; at least 5
     #[arg(long, value_name = "COUNT", default_value = "7", help_heading = "Rounds")]
     #[arg(value_parser = units::small_count)]
@@ -256,7 +273,10 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "HOST[,HOST]", default_value = "thread", value_delimiter = ',')]
     #[arg(help_heading = "Contestants", value_parser = host)]
     pub(crate) hosts: Vec<Host>,
-    /// The driver on which two hosts are set against each other
+    /// Exit with 3 if the second is shown to be slower than the first by more than this share, like 5%
+    #[arg(long, value_name = "SHARE", value_parser = units::share, help_heading = "Rounds")]
+    pub(crate) fail_if_slower: Option<f64>,
+    /// The driver on which two hosts or two URLs are set against each other
     #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto")]
     #[arg(help_heading = "Contestants", value_parser = driver)]
     pub(crate) driver: DriverChoice,
@@ -264,7 +284,7 @@ pub(crate) struct CompareArgs {
     pub(crate) load: LoadArgs,
     /// Length of each response body of the origin that is started
     #[arg(long, value_name = "BYTES", default_value = "13", help_heading = "Request")]
-    #[arg(value_parser = units::bytes, conflicts_with = "url")]
+    #[arg(value_parser = units::bytes, conflicts_with = "urls")]
     pub(crate) body_bytes: u64,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -333,7 +353,7 @@ fn command_of(first: &str) -> String {
     }
 }
 
-fn driver(text: &str) -> Result<DriverChoice, String> {
+pub(crate) fn driver(text: &str) -> Result<DriverChoice, String> {
     text.parse().map_err(|_| format!("{text:?} is not one of auto, io_uring, epoll"))
 }
 
@@ -379,7 +399,7 @@ mod tests {
         let Ok(Command::Compare(args)) = command("ringshot compare") else { panic!("compare") };
         assert_eq!((args.rounds, args.duration), (7, Duration::from_secs(2)));
         assert_eq!((args.warmup, args.body_bytes), (Duration::from_secs(1), 13));
-        assert_eq!((args.url, args.hosts), (None, vec![Host::Thread]));
+        assert_eq!((args.urls, args.hosts), (vec![], vec![Host::Thread]));
     }
 
     #[test]

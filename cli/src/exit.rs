@@ -10,6 +10,10 @@ pub(crate) enum Exit {
     Ok = 0,
     NothingSucceeded = 1,
     Unusable = 2,
+    /// A condition of `--fail-if` or `--fail-if-slower` was met, or no rate held the objectives.
+    ThresholdFailed = 3,
+    /// `--require-valid`, and the figures can't be taken for the server's.
+    Invalid = 4,
 }
 
 /// The exit code of a second Ctrl-C: 128 and the number of SIGINT, as shells report it.
@@ -37,6 +41,16 @@ impl Failure {
     /// Nothing completed with a response: exit code 1.
     pub(crate) fn nothing_succeeded(reason: impl fmt::Display) -> Self {
         Self::new(Exit::NothingSucceeded, &reason)
+    }
+
+    /// A limit that was set is exceeded: exit code 3.
+    pub(crate) fn threshold(reason: impl fmt::Display) -> Self {
+        Self::new(Exit::ThresholdFailed, &reason)
+    }
+
+    /// Figures that can't be taken for the server's: exit code 4.
+    pub(crate) fn invalid(reason: impl fmt::Display) -> Self {
+        Self::new(Exit::Invalid, &reason)
     }
 
     fn new(exit: Exit, reason: &dyn fmt::Display) -> Self {
@@ -76,6 +90,7 @@ mod tests {
     fn kinds_have_their_codes() {
         assert_eq!(Failure::unusable("x").exit, Exit::Unusable);
         assert_eq!(Failure::nothing_succeeded("x").exit as u8, 1);
-        assert_eq!(Exit::Unusable as u8, 2);
+        assert_eq!(Failure::invalid("x").exit as u8, 4);
+        assert_eq!((Exit::Unusable as u8, Exit::ThresholdFailed as u8), (2, 3));
     }
 }

@@ -5,7 +5,11 @@
 //! | 0 | done: at least one request completed with a response (of any status) |
 //! | 1 | nothing succeeded: no request completed with a response |
 //! | 2 | bad input, or an environment that can't do what was asked; one line on stderr says which |
+//! | 3 | a condition of `--fail-if` or `--fail-if-slower` was met; `find-max` found no rate that holds the objectives |
+//! | 4 | `--require-valid`, and the verdict says that the figures can't be taken for the server's |
 //! | 130 | Ctrl-C was pressed twice; pressed once, a run prints what it has and exits by its results |
+//!
+//! Where several hold, the lowest counts.
 
 mod args;
 mod compare;
@@ -13,6 +17,7 @@ mod completions;
 mod cores;
 mod doctor;
 mod exit;
+mod find_max;
 mod live;
 mod metrics;
 mod network;
@@ -25,6 +30,7 @@ mod serve;
 mod signals;
 mod tally;
 mod target;
+mod thresholds;
 mod topology;
 mod units;
 mod warnings;
@@ -45,6 +51,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::FindMax(args) => find_max::find_max(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),

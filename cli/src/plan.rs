@@ -12,6 +12,7 @@ use ringshot::sys::affinity;
 
 use crate::args::{LoadArgs, RunArgs, ServeArgs};
 use crate::exit::Failure;
+use crate::find_max::FindMaxArgs;
 use crate::schedule::ScheduleArgs;
 use crate::target::Target;
 use crate::warnings::Warning;
@@ -32,12 +33,7 @@ pub(crate) struct Prepared<T> {
 /// What `ringshot run` shall do.
 pub(crate) fn for_run(args: &RunArgs, target: &Target) -> Result<Prepared<Plan>, Failure> {
     let (driver, mut warnings) = choose_driver(args.driver)?;
-    let available = affinity::cores();
-    let at_most = usize::try_from(args.load.connections).unwrap_or(usize::MAX).max(1);
-    let cores = args.load.cores.resolve(&available, |all| last(all, at_most))?;
-    if target.is_loopback() && cores.len() == available.len() {
-        warnings.push(Warning::SharedWithServer { cores: cores.len() });
-    }
+    let cores = cores(&args.load, target, &mut warnings)?;
     let schedule = &args.schedule;
     let config = Plan {
         host: args.host,
@@ -50,6 +46,33 @@ pub(crate) fn for_run(args: &RunArgs, target: &Target) -> Result<Prepared<Plan>,
         ..load(&args.load, target, cores, driver, schedule.stop())?
     };
     Ok(Prepared { config, warnings })
+}
+
+/// The closed loop with which `ringshot find-max` begins, and whose schedule each step sets.
+pub(crate) fn for_search(args: &FindMaxArgs, target: &Target) -> Result<Prepared<Plan>, Failure> {
+    let (driver, mut warnings) = choose_driver(args.driver)?;
+    let cores = cores(&args.load, target, &mut warnings)?;
+    let config = Plan {
+        sources: args.network.sources(),
+        requests_per_connection: args.network.max_requests_per_connection,
+        ..load(&args.load, target, cores, driver, Stop::after(args.step_duration))?
+    };
+    Ok(Prepared { config, warnings })
+}
+
+/// The client's cores.
+fn cores(
+    args: &LoadArgs,
+    target: &Target,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<usize>, Failure> {
+    let available = affinity::cores();
+    let at_most = usize::try_from(args.connections).unwrap_or(usize::MAX).max(1);
+    let cores = args.cores.resolve(&available, |all| last(all, at_most))?;
+    if target.is_loopback() && cores.len() == available.len() {
+        warnings.push(Warning::SharedWithServer { cores: cores.len() });
+    }
+    Ok(cores)
 }
 
 /// The plan of a load on the thread host: what `run` sends, and `compare` in each of its rounds. Its figures are for the caller to check,

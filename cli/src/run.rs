@@ -8,6 +8,7 @@ use crate::output::{self, json, text};
 use crate::plan::{self, Prepared};
 use crate::signals::Interrupts;
 use crate::target::Target;
+use crate::thresholds::{self, ThresholdOutcome};
 use crate::warnings::{self, Warning};
 use crate::watch::{self, Watchers};
 
@@ -25,12 +26,18 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         false => args.live.prepare(&plan, format!("{} {}", args.load.method, target.text))?,
     };
     let report = watch::drive(&plan, &interrupts, Some(Watchers { live, metrics }))?;
-    output::print(&render(args, &target, &report))?;
+    let outcomes = args.thresholds.judge(&report);
+    output::print(&render(args, &target, &report, &outcomes))?;
     warnings::print(&Warning::of_report(&report));
-    Ok(exit(&report))
+    Ok(args.thresholds.exit(&report, &outcomes))
 }
 
-fn render(args: &RunArgs, target: &Target, report: &Report) -> String {
+fn render(
+    args: &RunArgs,
+    target: &Target,
+    report: &Report,
+    outcomes: &[ThresholdOutcome],
+) -> String {
     let load = &args.load;
     match args.output.output {
         Format::Json => json::run(&json::RunDocument {
@@ -38,20 +45,19 @@ fn render(args: &RunArgs, target: &Target, report: &Report) -> String {
             url: &target.text,
             connections: load.connections,
             pipeline: load.pipeline,
+            thresholds: outcomes,
             report,
         }),
-        Format::Text => text::render(
-            &text::Headline {
-                method: &load.method,
-                url: &target.text,
-                connections: load.connections,
-                pipeline: load.pipeline,
-            },
-            report,
-        ),
+        Format::Text => {
+            text::render(
+                &text::Headline {
+                    method: &load.method,
+                    url: &target.text,
+                    connections: load.connections,
+                    pipeline: load.pipeline,
+                },
+                report,
+            ) + &thresholds::render(outcomes)
+        }
     }
-}
-
-fn exit(report: &Report) -> Exit {
-    if report.requests == 0 { Exit::NothingSucceeded } else { Exit::Ok }
 }

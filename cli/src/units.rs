@@ -65,6 +65,18 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     Ok(number * factor)
 }
 
+/// A part of a whole: `2%` or `0.02`.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let (number, scale) = match text.trim().strip_suffix('%') {
+        Some(number) => (number.trim_end(), 100.0),
+        None => (text.trim(), 1.0),
+    };
+    let share = number.parse().ok().map(|number: f64| number / scale);
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| format!("{text:?} is not a share: write 0.1% or 0.001"))
+}
+
 /// A size in bytes: `512`, `64KiB` or `64Ki` (of 1024), `64kB` or `64k` (of 1000), and so on to G.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let factor = |unit: &str| match unit.strip_suffix('B').unwrap_or(unit) {

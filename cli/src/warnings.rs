@@ -3,17 +3,11 @@
 use std::fmt;
 use std::io::Write;
 
-use ringshot::load::{Comparison, Report, StatusCounts};
+use ringshot::load::{CLIENT_BUSY_MIN, Comparison, Drift, Limit, Report, StatusCounts};
 
 use crate::cores::name;
 use crate::output::format::{counted, percent};
 use crate::placement::{Placement, Shared};
-
-/// From this share of its core's time on, the client is taken for the limit; below it, the server.
-pub(crate) const CLIENT_BUSY_MIN: f64 = 0.95;
-
-/// In a shorter run the share of time on the CPU says nothing.
-const SECONDS_MIN: f64 = 0.1;
 
 /// Something that the figures alone do not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +20,12 @@ pub(crate) enum Warning {
     Sharing { shared: Shared },
     /// Threads that could not be pinned.
     NotPinned { cores: Vec<usize> },
-    /// The client had no time left.
-    ClientLimit { busy: f64 },
+    /// The client could not keep up, in the verdict's words.
+    ClientLimit { summary: String },
+    /// The client had no time left, in a comparison of servers.
+    ClientFull { name: String, busy: f64 },
+    /// The end of the run was not like its start, in the engine's words.
+    NotSteady { drift: String },
     /// The client waited for the server, in a comparison.
     ServerLimit { name: String, busy: f64 },
     /// Responses, but none with a 2xx.
@@ -47,12 +45,13 @@ impl Warning {
     pub(crate) fn of_report(report: &Report) -> Vec<Self> {
         let unpinned: Vec<usize> =
             report.cores.iter().filter(|core| !core.pinned).map(|core| core.core).collect();
-        let busy = report.cores.iter().map(|core| core.busy).fold(0.0, f64::max);
+        let verdict = &report.verdict;
         let saturated = report.latency_us.saturated;
         let candidates = [
             (!unpinned.is_empty()).then_some(Self::NotPinned { cores: unpinned }),
-            (busy >= CLIENT_BUSY_MIN && report.seconds >= SECONDS_MIN)
-                .then_some(Self::ClientLimit { busy }),
+            (verdict.limit == Limit::Client)
+                .then(|| Self::ClientLimit { summary: verdict.summary.clone() }),
+            Drift::of(report).map(|drift| Self::NotSteady { drift: drift.to_string() }),
             no_success(report.requests, report.status).then_some(Self::NoSuccess),
             ports_exhausted(report.error_examples.values()).then_some(Self::PortsExhausted),
             (saturated > 0).then_some(Self::Saturated { samples: saturated }),
@@ -64,12 +63,18 @@ impl Warning {
     /// What a comparison gives reason for.
     pub(crate) fn of_comparison(comparison: &Comparison) -> Vec<Self> {
         let mut warnings = Vec::new();
-        for one in &comparison.contestants {
+        let all = &comparison.contestants;
+        // With one client on both sides the servers are compared, and they should be the limit; else the clients are.
+        let of_servers =
+            all.iter().all(|one| one.driver == all[0].driver && one.host == all[0].host);
+        for one in all {
             let name = || one.name.clone();
             let example = one.error_examples.values().next().cloned();
             let candidates = [
-                (one.busy < CLIENT_BUSY_MIN)
+                (!of_servers && one.busy < CLIENT_BUSY_MIN)
                     .then(|| Self::ServerLimit { name: name(), busy: one.busy }),
+                (of_servers && one.busy >= CLIENT_BUSY_MIN)
+                    .then(|| Self::ClientFull { name: name(), busy: one.busy }),
                 (one.errors_total > 0).then(|| Self::Errors {
                     name: name(),
                     errors: one.errors_total,
@@ -104,10 +109,18 @@ impl fmt::Display for Warning {
                 "could not pin to {}: the system may move the threads; allow it in the container's cpuset",
                 name(cores)
             ),
-            Self::ClientLimit { busy } => write!(
+            Self::ClientLimit { summary } => {
+                write!(f, "{summary} Add idle cores with --cores")
+            }
+            Self::ClientFull { name, busy } => write!(
                 f,
-                "the client's core was {} busy, so the client may be the limit: add cores with --cores",
+                "on {name} the client's busiest core was {} busy: the server may be faster than \
+                 this; add cores with --cores",
                 percent(*busy)
+            ),
+            Self::NotSteady { drift } => write!(
+                f,
+                "the run {drift}: warm up with --warmup, or run longer, before you rely on it"
             ),
             Self::ServerLimit { name, busy } => write!(
                 f,
@@ -201,6 +214,8 @@ fn ports_exhausted<'a>(mut examples: impl Iterator<Item = &'a String>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ringshot::load::Slot;
+
     use super::*;
     use crate::output::sample;
 
@@ -219,13 +234,38 @@ mod tests {
             change(&mut report);
             assert_eq!(Warning::of_report(&report), std::slice::from_ref(expected));
         };
-        check(|r| r.cores[0].busy = 0.99, &Warning::ClientLimit { busy: 0.99 });
+        let summary = "The client was the limit.".to_owned();
+        check(
+            |r| {
+                r.verdict.limit = Limit::Client;
+                r.verdict.summary = "The client was the limit.".to_owned();
+            },
+            &Warning::ClientLimit { summary },
+        );
         check(|r| r.cores[0].pinned = false, &Warning::NotPinned { cores: vec![1] });
         check(|r| r.cancelled = 3, &Warning::Cancelled { requests: 3 });
         check(|r| r.latency_us.saturated = 2, &Warning::Saturated { samples: 2 });
         check(|r| r.status = StatusCounts::default(), &Warning::NoSuccess);
         let ports = "connect: EADDRNOTAVAIL (Cannot assign requested address)";
         assert!(ports_exhausted([ports.to_owned()].iter()));
+    }
+
+    #[test]
+    fn a_run_that_slows_down_is_told() {
+        let mut report = sample::report();
+        let slot = |requests| Slot { seconds: 1.0, requests, ..Slot::default() };
+        report.timeline = [100, 100, 100, 100, 90, 90, 50, 50, 1].map(slot).into();
+        let [warning] = &Warning::of_report(&report)[..] else { panic!("one warning") };
+        assert!(warning.to_string().contains("100 to 50 a second"), "{warning}");
+    }
+
+    #[test]
+    fn where_servers_are_compared_a_full_client_is_the_reason() {
+        let mut comparison = sample::comparison();
+        comparison.contestants[1].driver = "io_uring".to_owned();
+        comparison.contestants[0].busy = 0.5;
+        let [warning] = &Warning::of_comparison(&comparison)[..] else { panic!("one warning") };
+        assert!(warning.to_string().contains("on epoll the client's busiest core was 99.8% busy"));
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod compare;
 mod exact;
 #[path = "network/failures.rs"]
 mod failures;
+#[path = "network/find_max.rs"]
+mod find_max;
 #[path = "network/input.rs"]
 mod input;
 #[path = "network/interrupt.rs"]
@@ -26,3 +28,5 @@ mod peer;
 mod program;
 #[path = "network/serve.rs"]
 mod serve;
+#[path = "network/thresholds.rs"]
+mod thresholds;

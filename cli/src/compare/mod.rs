@@ -1,4 +1,4 @@
-//! `ringshot compare`: the same load on two drivers, or two hosts, in turn, round by round.
+//! `ringshot compare`: the same load on two drivers, two hosts or two URLs, in turn, round by round; or two saved results.
 //!
 //! ```text
 //! warm up io_uring, warm up epoll, then rounds:  I E | E I | I E | E I | ...
@@ -6,6 +6,7 @@
 //! The order alternates, so that a drift of the machine favours neither. A round counts when both have run.
 
 mod origin;
+mod saved;
 mod sides;
 
 use std::io::Write;
@@ -18,7 +19,7 @@ use ringshot::sys::affinity;
 use crate::args::{CompareArgs, Format};
 use crate::exit::{Exit, Failure};
 use crate::network::NetworkArgs;
-use crate::output::format::{counted, length, rate};
+use crate::output::format::{counted, length, percent, rate};
 use crate::output::{self, comparison, json};
 use crate::placement::{Placement, Server};
 use crate::signals::Interrupts;
@@ -26,40 +27,65 @@ use crate::target::Target;
 use crate::warnings::{self, Warning};
 use crate::{plan, topology, watch};
 use origin::OriginProcess;
-use sides::{Side, Sides};
+use sides::Sides;
 
 /// Version of the JSON layout.
 const SCHEMA_VERSION: u32 = 1;
 /// The unmeasured start of each run is a tenth of it, but no longer than this.
 const ROUND_WARM_UP_MAX: Duration = Duration::from_millis(200);
 
-/// Runs the rounds and prints what they show.
+/// Runs the rounds, or reads two results, and prints what they show.
 pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
+    match saved::files(&args.urls)? {
+        Some(files) => saved::compare(args, files),
+        None => compare_now(args),
+    }
+}
+
+fn compare_now(args: &CompareArgs) -> Result<Exit, Failure> {
     check_rounds(args.rounds)?;
     let sides = Sides::choose(args)?;
     let interrupts = Interrupts::install()?;
     let placement = place(args)?;
-    let origin = match args.url {
-        Some(_) => None,
-        None => Some(OriginProcess::start(&placement, args.body_bytes)?),
+    let origin = match args.urls[..] {
+        [] => Some(OriginProcess::start(&placement, args.body_bytes)?),
+        _ => None,
     };
-    let url = origin.as_ref().map(OriginProcess::url).or(args.url.as_deref()).unwrap_or_default();
-    let target = Target::find(url, &NetworkArgs::default())?;
-    let plan = round_plan(args, sides, &target, &placement)?;
-    plan.check().map_err(Failure::unusable)?;
+    let targets = targets(args, origin.as_ref())?;
+    let plans = round_plans(args, sides, &targets, &placement)?;
+    plans.iter().try_for_each(Plan::check).map_err(Failure::unusable)?;
     warnings::print(&Warning::of_placement(&placement));
     let mut session =
-        Session { plan, sides, args, interrupts: &interrupts, rounds: [Vec::new(), Vec::new()] };
-    session.say(&format!("{}: {}", target.text, placement.describe()));
+        Session { plans, sides, args, interrupts: &interrupts, rounds: [Vec::new(), Vec::new()] };
+    session.say(&format!("{}: {}", urls(&targets).join(" and "), placement.describe()));
     session.warm_up()?;
     session.run_rounds()?;
-    finish(&session, &target, &placement)
+    finish(&session, &targets, &placement)
+}
+
+/// Where each side goes.
+fn targets(args: &CompareArgs, origin: Option<&OriginProcess>) -> Result<[Target; 2], Failure> {
+    let network = NetworkArgs::default();
+    let first = args.urls.first().map(String::as_str).or(origin.map(OriginProcess::url));
+    let first = Target::find(first.unwrap_or_default(), &network)?;
+    let second = match args.urls.get(1) {
+        Some(url) => Target::find(url, &network)?,
+        None => first.clone(),
+    };
+    Ok([first, second])
+}
+
+/// One, or two that differ.
+fn urls([first, second]: &[Target; 2]) -> Vec<&str> {
+    let mut urls = vec![first.text.as_str(), second.text.as_str()];
+    urls.dedup();
+    urls
 }
 
 /// The rounds as they go on.
 struct Session<'a> {
-    /// The run of a round; its driver and host are set for each.
-    plan: Plan,
+    /// The run of a round, of each side.
+    plans: [Plan; 2],
     sides: Sides,
     args: &'a CompareArgs,
     interrupts: &'a Interrupts,
@@ -73,19 +99,19 @@ impl Session<'_> {
             return Ok(());
         }
         self.say(&format!("warming up, {} each", length(self.args.warmup)));
-        for side in self.sides.0 {
+        for side in [0, 1] {
             let stop = Stop::after(self.args.warmup);
             if self.interrupts.seen() {
                 return Ok(());
             }
-            self.drive(side, Plan { stop, ..side.of(&self.plan) })?;
+            self.drive(side, &Plan { stop, ..self.plans[side].clone() })?;
         }
         Ok(())
     }
 
     fn run_rounds(&mut self) -> Result<(), Failure> {
         for round in 0..self.args.rounds {
-            let Some(pair) = self.round(self.sides.order(round))? else { break };
+            let Some(pair) = self.round(sides::order(round))? else { break };
             self.say(&round_line(round, self.args.rounds, &pair));
             for (reports, report) in self.rounds.iter_mut().zip(pair) {
                 reports.push(report);
@@ -96,23 +122,26 @@ impl Session<'_> {
 
     /// Both sides once, in this order; the reports are in the order of [`Sides`].
     /// `None` if it was interrupted.
-    fn round(&self, order: [Side; 2]) -> Result<Option<[Report; 2]>, Failure> {
+    fn round(&self, order: [usize; 2]) -> Result<Option<[Report; 2]>, Failure> {
         let [first, second] = order;
-        let first = self.drive(first, first.of(&self.plan))?;
+        let one = self.drive(first, &self.plans[first])?;
         if self.interrupts.seen() {
             return Ok(None);
         }
-        let second = self.drive(second, second.of(&self.plan))?;
+        let other = self.drive(second, &self.plans[second])?;
         if self.interrupts.seen() {
             return Ok(None);
         }
-        let in_order = order == self.sides.0;
-        Ok(Some(if in_order { [first, second] } else { [second, first] }))
+        Ok(Some(if first == 0 { [one, other] } else { [other, one] }))
     }
 
-    fn drive(&self, side: Side, plan: Plan) -> Result<Report, Failure> {
-        let report = watch::drive(&plan, self.interrupts, None)?;
+    fn drive(&self, side: usize, plan: &Plan) -> Result<Report, Failure> {
+        let report = watch::drive(plan, self.interrupts, None)?;
         if report.requests == 0 && !self.interrupts.seen() {
+            let side = match self.args.urls.get(side) {
+                Some(url) if self.args.urls.len() == 2 => url.clone(),
+                _ => self.sides.0[side].to_string(),
+            };
             return Err(Failure::nothing_succeeded(format_args!(
                 "nothing succeeded with {side}: {}",
                 reason(&report)
@@ -139,30 +168,46 @@ impl Session<'_> {
     }
 }
 
-fn finish(session: &Session<'_>, target: &Target, placement: &Placement) -> Result<Exit, Failure> {
+fn finish(
+    session: &Session<'_>,
+    targets: &[Target; 2],
+    placement: &Placement,
+) -> Result<Exit, Failure> {
     let rounds_completed = session.rounds[0].len();
     if rounds_completed == 0 {
         return Err(Failure::nothing_succeeded(
             "interrupted before the first round was complete: there is nothing to compare yet",
         ));
     }
-    let comparison = session.comparison();
     let document = json::CompareDocument {
         schema_version: SCHEMA_VERSION,
         ringshot_version: env!("CARGO_PKG_VERSION"),
-        url: &target.text,
-        settings: &settings(session.args, &session.plan),
-        placement,
+        url: Some(&targets[0].text),
+        sources: &urls(targets),
+        settings: Some(&settings(session.args, &session.plans[0])),
+        placement: Some(placement),
         rounds_completed,
         interrupted: session.interrupts.seen(),
-        comparison: &comparison,
+        comparison: &session.comparison(),
     };
-    output::print(&match session.args.output.output {
-        Format::Json => json::compare(&document),
-        Format::Text => comparison::render(&document),
+    conclude(session.args, &document)
+}
+
+/// Prints, warns, and decides how the command ends.
+fn conclude(args: &CompareArgs, document: &json::CompareDocument<'_>) -> Result<Exit, Failure> {
+    output::print(&match args.output.output {
+        Format::Json => json::compare(document),
+        Format::Text => comparison::render(document),
     })?;
-    warnings::print(&Warning::of_comparison(&comparison));
-    Ok(Exit::Ok)
+    warnings::print(&Warning::of_comparison(document.comparison));
+    match (args.fail_if_slower, document.comparison.slowdown()) {
+        (Some(most), Some(slower)) if slower > most => Err(Failure::threshold(format_args!(
+            "--fail-if-slower {}: {}",
+            percent(most),
+            document.comparison.summary
+        ))),
+        _ => Ok(Exit::Ok),
+    }
 }
 
 fn check_rounds(rounds: u32) -> Result<(), Failure> {
@@ -176,7 +221,7 @@ fn check_rounds(rounds: u32) -> Result<(), Failure> {
 }
 
 fn place(args: &CompareArgs) -> Result<Placement, Failure> {
-    let server = if args.url.is_some() { Server::Theirs } else { Server::Ours };
+    let server = if args.urls.is_empty() { Server::Ours } else { Server::Theirs };
     let siblings = |core| topology::siblings(core).unwrap_or_else(|| vec![core]);
     let mut placement = Placement::choose(&args.load.cores, &affinity::cores(), server, siblings)?;
     // Fewer connections than cores would leave some without any.
@@ -187,16 +232,19 @@ fn place(args: &CompareArgs) -> Result<Placement, Failure> {
     Ok(placement)
 }
 
-fn round_plan(
+fn round_plans(
     args: &CompareArgs,
     sides: Sides,
-    target: &Target,
+    targets: &[Target; 2],
     at: &Placement,
-) -> Result<Plan, Failure> {
-    let stop = Stop::after(args.duration);
-    let [side, _] = sides.0;
-    let plan = plan::load(&args.load, target, at.client_cores.clone(), side.driver, stop)?;
-    Ok(Plan { warm_up: (args.duration / 10).min(ROUND_WARM_UP_MAX), ..plan })
+) -> Result<[Plan; 2], Failure> {
+    let plan = |place: usize| {
+        let side = sides.0[place];
+        let (stop, cores) = (Stop::after(args.duration), at.client_cores.clone());
+        let plan = plan::load(&args.load, &targets[place], cores, side.driver, stop)?;
+        Ok(side.of(Plan { warm_up: (args.duration / 10).min(ROUND_WARM_UP_MAX), ..plan }))
+    };
+    Ok([plan(0)?, plan(1)?])
 }
 
 fn settings(args: &CompareArgs, plan: &Plan) -> json::Settings {
@@ -209,7 +257,7 @@ fn settings(args: &CompareArgs, plan: &Plan) -> json::Settings {
         round_seconds: args.duration.as_secs_f64(),
         round_warm_up_seconds: plan.warm_up.as_secs_f64(),
         warm_up_seconds: args.warmup.as_secs_f64(),
-        body_bytes: args.url.is_none().then_some(args.body_bytes),
+        body_bytes: args.urls.is_empty().then_some(args.body_bytes),
         seed: args.seed,
     }
 }

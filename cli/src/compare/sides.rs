@@ -1,4 +1,4 @@
-//! What is set against what: two drivers on one host, or two hosts with one driver.
+//! What is set against what: two drivers on one host, two hosts with one driver, or two URLs with one of each.
 
 use std::fmt;
 
@@ -24,15 +24,22 @@ impl Sides {
     /// What was asked for, if it can run here.
     pub(super) fn choose(args: &CompareArgs) -> Result<Self, Failure> {
         match args.hosts[..] {
+            [host] if args.urls.len() == 2 => {
+                let driver = probe::choose(args.driver).map_err(Failure::unusable)?.kind;
+                Ok(Self([Side { driver, host }; 2]))
+            }
             [host] => {
                 require_io_uring()?;
                 Ok(Self(
                     [DriverKind::IoUring, DriverKind::Epoll].map(|driver| Side { driver, host }),
                 ))
             }
-            [of, to] if of != to => {
+            [of, to] if of != to && args.urls.len() < 2 => {
                 let driver = probe::choose(args.driver).map_err(Failure::unusable)?.kind;
                 Ok(Self([of, to].map(|host| Side { driver, host })))
+            }
+            [_, _] if args.urls.len() == 2 => {
+                Err(Failure::unusable("--hosts takes one host where two URLs are compared"))
             }
             _ => Err(Failure::unusable("--hosts takes one host, or two that differ")),
         }
@@ -41,6 +48,9 @@ impl Sides {
     /// What each is called: by that in which they differ.
     pub(super) fn names(self) -> [String; 2] {
         let [of, to] = self.0;
+        if of == to {
+            return ["A", "B"].map(str::to_owned);
+        }
         let differ_in_host = of.host != to.host;
         self.0.map(
             |Side { driver, host }| {
@@ -48,18 +58,17 @@ impl Sides {
             },
         )
     }
+}
 
-    /// ABBA: even rounds in the order of the report, odd ones the other way round.
-    pub(super) fn order(self, round: u32) -> [Side; 2] {
-        let [first, second] = self.0;
-        if round.is_multiple_of(2) { [first, second] } else { [second, first] }
-    }
+/// ABBA: even rounds in the order of the report, odd ones the other way round.
+pub(super) fn order(round: u32) -> [usize; 2] {
+    if round.is_multiple_of(2) { [0, 1] } else { [1, 0] }
 }
 
 impl Side {
     /// The same load on this side.
-    pub(super) fn of(self, plan: &Plan) -> Plan {
-        Plan { driver: self.driver, host: self.host, ..plan.clone() }
+    pub(super) fn of(self, plan: Plan) -> Plan {
+        Plan { driver: self.driver, host: self.host, ..plan }
     }
 }
 
@@ -86,7 +95,8 @@ mod tests {
         let side = |driver, host| Side { driver, host };
         let (uring, epoll) = (side(IoUring, Host::Thread), side(Epoll, Host::Thread));
         let drivers = Sides([uring, epoll]);
-        assert_eq!([0, 1, 2].map(|round| drivers.order(round)[0]), [uring, epoll, uring]);
+        assert_eq!([0, 1, 2].map(order), [[0, 1], [1, 0], [0, 1]]);
+        assert_eq!(Sides([uring, uring]).names(), ["A", "B"]);
         assert_eq!(drivers.names(), ["io_uring", "epoll"]);
         let glommio = "glommio".parse().unwrap();
         let hosts = Sides([uring, side(IoUring, glommio)]);

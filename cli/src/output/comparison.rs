@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ringshot::load::compare::{Contestant, Ratio, Spread};
+use ringshot::load::Comparison;
+use ringshot::load::compare::{Contestant, Difference, Ratio, Spread};
 use ringshot::load::statistics::PAIRS_MIN;
 
 use super::format::{bytes, count, counted, length, microseconds, percent, rate, three_digits};
@@ -39,15 +40,20 @@ const METRICS: [(&str, &str, [&str; 2]); 4] = [
 pub(crate) fn render(document: &CompareDocument<'_>) -> String {
     let comparison = document.comparison;
     format!(
-        "{}\n{}\n{}",
+        "{}\n{}\n{}\n{}\n{}.\n",
         head(document),
         table(&comparison.contestants),
-        ratios(&comparison.ratios)
+        ratios(&comparison.ratios),
+        differences(comparison),
+        // What is said of percentiles gets a line of its own.
+        comparison.summary.replacen("; ", ";\n", 1)
     )
 }
 
 fn head(document: &CompareDocument<'_>) -> String {
-    let settings = document.settings;
+    let (Some(settings), Some(placement)) = (document.settings, document.placement) else {
+        return format!("{}, saved results\n", document.sources.join(" and "));
+    };
     let pipeline = match settings.pipeline {
         1 => String::new(),
         depth => format!(", pipeline {depth}"),
@@ -56,18 +62,29 @@ fn head(document: &CompareDocument<'_>) -> String {
     format!(
         "{} {}, {}\n{}{pipeline}{closing}; {}\n",
         settings.method,
-        document.url,
-        document.placement.describe(),
+        sources(document.sources),
+        placement.describe(),
         counted(u64::from(settings.connections), "connection"),
-        rounds(document),
+        rounds(document, settings),
     )
 }
 
+/// The URL, or what the two are called.
+fn sources(sources: &[&str]) -> String {
+    match sources {
+        [first, second] => format!("A {first}\n  and B {second}"),
+        _ => sources.concat(),
+    }
+}
+
 /// `7 rounds of 2 s a driver, in turn`.
-fn rounds(document: &CompareDocument<'_>) -> String {
-    let Settings { rounds, round_seconds, .. } = document.settings;
+fn rounds(document: &CompareDocument<'_>, settings: &Settings) -> String {
+    let Settings { rounds, round_seconds, .. } = settings;
     let each = length(Duration::try_from_secs_f64(*round_seconds).unwrap_or_default());
-    let (side, common) = sides(&document.comparison.contestants);
+    let (side, common) = match document.sources {
+        [_, _] => ("URL", String::new()),
+        _ => sides(&document.comparison.contestants),
+    };
     match document.interrupted {
         true => format!(
             "{} of {rounds} rounds of {each} a {side}, interrupted{common}",
@@ -112,6 +129,37 @@ fn ratio(ratio: &Ratio) -> String {
     let (label, words) = known.map_or((&*ratio.metric, ["more", "less"]), |(_, l, w)| (*l, *w));
     let interval = format!("{:.3} to {:.3}", ratio.low, ratio.high);
     format!("{label:<20}{:>8.3}{interval:>20}   {}\n", ratio.median, verdict(ratio, words))
+}
+
+/// Percentiles of all rounds together, and how far they lie apart.
+fn differences(comparison: &Comparison) -> String {
+    let names: String =
+        comparison.contestants.iter().map(|one| format!("{:>12}", short(&one.name))).collect();
+    let head = format!("{:<20}{names}   95% interval of the difference\n", "all rounds");
+    let line = |it: &Difference| {
+        let interval = format!("{} to {}", signed(it.low_us), signed(it.high_us));
+        let name = format!("latency {}", it.metric.replace('_', "."));
+        format!(
+            "{:<20}{:>12}{:>12}   {interval}{}\n",
+            name,
+            microseconds(it.of_us),
+            microseconds(it.to_us),
+            if it.significant { "" } else { ", not shown" }
+        )
+    };
+    std::iter::once(head).chain(comparison.differences.iter().map(line)).collect()
+}
+
+/// The end of a name that is too long for its column: of a file, what tells it from others.
+fn short(name: &str) -> String {
+    let skipped = name.chars().count().saturating_sub(11);
+    name.chars().skip(skipped).collect()
+}
+
+/// A difference of times with its sign.
+fn signed(latency_us: f64) -> String {
+    let sign = if latency_us < 0.0 { "-" } else { "+" };
+    format!("{sign}{}", microseconds(latency_us.abs()))
 }
 
 fn verdict(ratio: &Ratio, [above, below]: [&str; 2]) -> String {
@@ -167,6 +215,15 @@ requests a second      1.250      1.250 to 1.250   25.0% more
 CPU a request          0.800      0.800 to 0.800   20.0% less
 latency p50            0.800      0.800 to 0.800   20.0% shorter
 latency p99            0.998      0.998 to 1.005   no difference shown
+
+all rounds              io_uring       epoll   95% interval of the difference
+latency p50               209 us      249 us   -40.1 us to -40.1 us
+latency p90               249 us      289 us   -39.9 us to -39.9 us
+latency p99               258 us      298 us   -40.2 us to -40.2 us
+latency p99.9             259 us      299 us   -39.9 us to -39.9 us
+
+epoll is 20.0% slower than io_uring (95%: 20.0% to 20.0%);
+p50 19.2% longer; p90 16.0% longer; p99 15.6% longer; p99.9 15.4% longer.
 ";
         assert_eq!(sample::with_document(render), expected);
         assert!(expected.lines().all(|line| line.len() <= 80));
@@ -179,6 +236,29 @@ latency p99            0.998      0.998 to 1.005   no difference shown
         assert_eq!(sides(&contestants), ("host", "; both with io_uring".to_owned()));
         contestants[0].host = "glommio".to_owned();
         assert_eq!(sides(&contestants), ("driver", "; both on glommio".to_owned()));
+    }
+
+    #[test]
+    fn long_names_and_saved_results() {
+        assert_eq!(
+            (short("epoll"), short("results/before.json")),
+            ("epoll".into(), "before.json".into())
+        );
+        let text = sample::with_document(|document| {
+            let saved = CompareDocument {
+                settings: None,
+                placement: None,
+                sources: &["before.json", "after.json"],
+                ..*document
+            };
+            head(&saved)
+        });
+        assert_eq!(text, "before.json and after.json, saved results\n");
+        let text = sample::with_document(|document| {
+            head(&CompareDocument { sources: &["http://a/", "http://b/"], ..*document })
+        });
+        assert!(text.starts_with("GET A http://a/\n  and B http://b/, client on"), "{text}");
+        assert!(text.contains("a URL, in turn"), "{text}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use ringshot::load::{Comparison, Report};
 use serde::Serialize;
 
 use crate::placement::Placement;
+use crate::thresholds::ThresholdOutcome;
 
 /// `run -o json`: the report with what was asked for.
 #[derive(Debug, Serialize)]
@@ -12,6 +13,8 @@ pub(crate) struct RunDocument<'a> {
     pub(crate) url: &'a str,
     pub(crate) connections: u32,
     pub(crate) pipeline: u32,
+    /// What each condition of `--fail-if` came to.
+    pub(crate) thresholds: &'a [ThresholdOutcome],
     #[serde(flatten)]
     pub(crate) report: &'a Report,
 }
@@ -22,9 +25,13 @@ pub(crate) struct CompareDocument<'a> {
     /// Version of this layout; it changes when a key changes its meaning or goes.
     pub(crate) schema_version: u32,
     pub(crate) ringshot_version: &'a str,
-    pub(crate) url: &'a str,
-    pub(crate) settings: &'a Settings,
-    pub(crate) placement: &'a Placement,
+    /// Where the requests of the first side went; null for saved results.
+    pub(crate) url: Option<&'a str>,
+    /// The URL, both URLs if they differ, or both files.
+    pub(crate) sources: &'a [&'a str],
+    /// Null for saved results, as is the placement.
+    pub(crate) settings: Option<&'a Settings>,
+    pub(crate) placement: Option<&'a Placement>,
     /// Rounds that both sides completed.
     pub(crate) rounds_completed: usize,
     /// Whether Ctrl-C cut it short.
@@ -73,4 +80,4 @@ pub(crate) fn to_text(document: &impl Serialize) -> String {
 
 #[cfg(test)]
 #[path = "schema_tests.rs"]
-mod tests;
+pub(crate) mod tests;

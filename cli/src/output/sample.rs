@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ringshot::load::compare::Series;
 
-use ringshot::load::{Comparison, CoreReport, Latency, Report, StatusCounts};
+use ringshot::load::{Comparison, CoreReport, Histogram, Latency, Report, StatusCounts};
 
 use super::json::{CompareDocument, Settings};
 use crate::placement::{Placement, Shared};
@@ -14,6 +14,7 @@ pub(crate) fn report() -> Report {
         schema_version: 1,
         driver: "io_uring".to_owned(),
         host: "thread".to_owned(),
+        arrival: "closed".to_owned(),
         requests: 3_412_345,
         errors: 0,
         cancelled: 0,
@@ -79,6 +80,9 @@ pub(crate) fn comparison() -> Comparison {
                 report.cpu_us_per_request = 1e6 / rate;
                 report.latency_us.p50 = 6.4e7 / rate;
                 report.latency_us.p99 = 412.0 + f64::from((round + shift) % 3);
+                let mut times = Histogram::new();
+                (0..100).for_each(|place| times.record((6.4e10 / rate) as u64 + place * 1_000));
+                report.histograms.response_time.insert("2xx".to_owned(), times);
                 report
             })
             .collect()
@@ -95,8 +99,9 @@ pub(crate) fn with_document<T>(use_it: impl FnOnce(&CompareDocument<'_>) -> T) -
     use_it(&CompareDocument {
         schema_version: 1,
         ringshot_version: "0.1.0",
-        url: "http://127.0.0.1:4711/",
-        settings: &Settings {
+        url: Some("http://127.0.0.1:4711/"),
+        sources: &["http://127.0.0.1:4711/"],
+        settings: Some(&Settings {
             method: "GET".to_owned(),
             connections: 64,
             pipeline: 1,
@@ -107,12 +112,12 @@ pub(crate) fn with_document<T>(use_it: impl FnOnce(&CompareDocument<'_>) -> T) -
             warm_up_seconds: 1.0,
             body_bytes: Some(13),
             seed: 1,
-        },
-        placement: &Placement {
+        }),
+        placement: Some(&Placement {
             client_cores: vec![1],
             origin_cores: Some(vec![0]),
             shared: Shared::Nothing,
-        },
+        }),
         rounds_completed: 7,
         interrupted: false,
         comparison: &comparison(),

@@ -186,3 +186,56 @@ fn killed_it_takes_its_origin_along() {
     assert_eq!(program.wait().code(), None);
     check_gone(line.split(": ").next().expect("a URL"));
 }
+
+#[test]
+fn two_urls_of_known_delays_are_told_apart() {
+    let server = Server::start(&[]);
+    let [fast, slow] = ["delay/5", "delay/20"].map(|path| format!("{}{path}", server.url));
+    let args =
+        [&SHORT[..], &[&fast, &slow, "-q", "-o", "json", "--fail-if-slower", "20%"]].concat();
+    let ended = ringshot(&args);
+    let value = ended.json_with_code(3);
+    check_schema("compare.schema.json", &value);
+    assert_eq!(value["sources"], serde_json::json!([fast, slow]));
+    assert_eq!(
+        (&value["contestants"][0]["name"], &value["ratios"][0]["to"]),
+        (&"A".into(), &"B".into())
+    );
+    assert_eq!(value["ratios"][0]["significant"], true, "{value:#}");
+    let p50 = &value["differences"][0];
+    assert!(p50["significant"] == true && p50["high_us"].as_f64() < Some(0.0), "{p50:#}");
+    assert!(value["summary"].as_str().is_some_and(|text| text.starts_with("B is ")), "{value:#}");
+    assert!(ended.stderr.contains("--fail-if-slower 20.0%: B is "), "{}", ended.stderr);
+    // The other way round the second is the faster one.
+    let args = [&SHORT[..], &[&slow, &fast, "-q", "--fail-if-slower", "20%"]].concat();
+    let ended = ringshot(&args);
+    assert_eq!(ended.code(), Some(0), "{ended:#?}");
+    assert!(ended.stdout.contains("faster than A (95%: "), "{ended:#?}");
+}
+
+#[test]
+fn two_saved_results_are_compared() {
+    let server = Server::start(&[]);
+    let folder = std::env::temp_dir().join(format!("ringshot-saved-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let files = ["5", "20"].map(|delay| {
+        let url = format!("{}delay/{delay}", server.url);
+        let ended = ringshot(&["run", &url, "-d", "6500ms", "-c", "4", "-o", "json"]);
+        let file = folder.join(format!("{delay}.json"));
+        std::fs::write(&file, &ended.stdout).expect("a file");
+        file.display().to_string()
+    });
+    let args = ["compare", &files[0], &files[1], "-o", "json", "--fail-if-slower", "20%"];
+    let value = ringshot(&args).json_with_code(3);
+    check_schema("compare.schema.json", &value);
+    assert!(value["settings"].is_null() && value["url"].is_null(), "{value:#}");
+    assert_eq!(value["ratios"][0]["significant"], true, "{value:#}");
+    let text = ringshot(&["compare", &files[1], &files[0]]);
+    assert_eq!(text.code(), Some(0), "{text:#?}");
+    assert!(
+        text.stdout.contains("saved results") && text.stdout.contains("% faster than"),
+        "{text:#?}"
+    );
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+    ringshot(&["compare", &files[0], &files[1]]).check_refused(&["http://"]);
+}

@@ -121,7 +121,9 @@ fn own_faults(schema: &Value, value: &Value, path: &str) -> Vec<String> {
     {
         found.push(format!("{path} is below {least}: {value}"));
     }
-    for key in schema.get("required").map(list).unwrap_or_default() {
+    // Null stands for an object that is not there.
+    let required = schema.get("required").filter(|_| value.is_object());
+    for key in required.map(list).unwrap_or_default() {
         if value.get(key.as_str().expect("a key")).is_none() {
             found.push(format!("{path}.{key} is missing"));
         }

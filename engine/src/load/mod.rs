@@ -73,5 +73,5 @@ pub use run::{RunError, run};
 pub use schedule::{Arrival, RATE_MAX, RECORDED_MAX, STAGES_MAX, Spacing, Stage};
 pub use template::{CHUNK_BYTES, Request, Template};
 pub use timeline::{SLOT, TIMELINE_SLOTS_MAX};
-pub use verdict::{Limit, Verdict};
+pub use verdict::{CLIENT_BUSY_MIN, Drift, Limit, SECONDS_MIN, Verdict};
 pub use worker::LATE_AFTER;

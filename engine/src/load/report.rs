@@ -247,6 +247,8 @@ pub struct SocketsReport {
     pub receive_queue_bytes: f64,
     /// Bytes sent and not yet acknowledged by the server, on average over the samples.
     pub send_queue_bytes: f64,
+    /// Bytes that the server's end had received and not read, on average over the samples of those; `None` unless the server is on this machine.
+    pub server_queue_bytes: Option<f64>,
 }
 
 /// One core's share of a run.

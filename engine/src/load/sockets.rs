@@ -1,24 +1,196 @@
 //! What the kernel says of a run's connections, now and then, from a thread that sends nothing.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::histogram::Coarse;
 use super::plan::Plan;
 use super::report::SocketsReport;
 use crate::clock::Instant;
+use crate::sys::diag::{self, End, Family, Info, Query, Socket};
 
-/// Samples of a run's connections.
+/// Connections looked at in one sample, and followed from the first to the last.
+const SOCKETS_MAX: usize = 256;
+/// The time between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long one question may take; an answer that is longer is cut there.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// Different servers that are asked for.
+const SERVERS_MAX: usize = 4;
+
+/// Samples of a run's connections. Bounded, however long it runs.
 #[derive(Debug)]
-pub(super) struct Sockets {}
+pub(super) struct Sockets {
+    servers: Vec<SocketAddr>,
+    next: Instant,
+    /// The first and the last that was seen of a connection, by its cookie.
+    seen: BTreeMap<u64, (Info, Info)>,
+    ours: Queues,
+    /// The other ends, if the server is on this machine.
+    theirs: Queues,
+    round_trips: Coarse,
+}
+
+/// Sums over all looks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Queues {
+    sockets: u64,
+    receive_bytes: u64,
+    send_bytes: u64,
+}
+
+impl Queues {
+    fn add(&mut self, socket: &Socket) {
+        self.sockets += 1;
+        self.receive_bytes += u64::from(socket.receive_queue_bytes);
+        self.send_bytes += u64::from(socket.send_queue_bytes);
+    }
+
+    fn mean(&self, bytes: u64) -> f64 {
+        bytes as f64 / self.sockets.max(1) as f64
+    }
+}
 
 impl Sockets {
     /// For the servers of a plan.
-    pub(super) fn of(_plan: &Plan) -> Self {
-        Self {}
+    pub(super) fn of(plan: &Plan) -> Self {
+        let peers = plan.mix.targets.iter().flat_map(|target| &target.peers);
+        Self {
+            servers: peers.copied().take(SERVERS_MAX).collect(),
+            next: Instant::default(),
+            seen: BTreeMap::new(),
+            ours: Queues::default(),
+            theirs: Queues::default(),
+            round_trips: Coarse::default(),
+        }
     }
 
-    /// Looks, if the last look is long enough ago.
-    pub(super) fn sample(&mut self, _now: Instant) {}
+    /// Looks, if the last look is long enough ago. After a refusal it never asks again.
+    pub(super) fn sample(&mut self, now: Instant) {
+        if now < self.next {
+            return;
+        }
+        self.next = match self.look() {
+            Ok(()) => now + LOOK_EVERY,
+            Err(_) => Instant::NEVER,
+        };
+    }
 
-    /// What all looks showed.
+    fn look(&mut self) -> std::io::Result<()> {
+        for server in self.servers.clone() {
+            for socket in ask(server, End::Peer)? {
+                if socket.peer == server {
+                    self.see(&socket);
+                }
+            }
+            // Only a server on this machine has its sockets here.
+            for socket in ask(server, End::Local)? {
+                if socket.local == server {
+                    self.theirs.add(&socket);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, socket: &Socket) {
+        self.ours.add(socket);
+        let Some(info) = socket.info else { return };
+        self.round_trips.record(u64::from(info.rtt_us) * 1_000);
+        if let Some((_, last)) = self.seen.get_mut(&socket.cookie) {
+            *last = info;
+        } else if self.seen.len() < SOCKETS_MAX {
+            self.seen.insert(socket.cookie, (info, info));
+        }
+    }
+
+    /// What all looks showed; `None` if they showed no connection.
     pub(super) fn report(&self) -> Option<SocketsReport> {
-        None
+        let Self { ours, theirs, .. } = self;
+        let sum = |of: fn(&Info) -> u32| {
+            let grown = |(first, last): &(Info, Info)| of(last).wrapping_sub(of(first));
+            self.seen.values().map(grown).map(u64::from).sum()
+        };
+        (ours.sockets > 0).then(|| SocketsReport {
+            samples: ours.sockets,
+            segments_sent: sum(|info| info.segments_sent),
+            segments_retransmitted: sum(|info| info.segments_retransmitted),
+            rtt_us: self.round_trips.quantile_us(0.5),
+            receive_queue_bytes: ours.mean(ours.receive_bytes),
+            send_queue_bytes: ours.mean(ours.send_bytes),
+            server_queue_bytes: (theirs.sockets > 0).then(|| theirs.mean(theirs.receive_bytes)),
+        })
+    }
+}
+
+/// A server's end may be a socket of the other family, which listens for both.
+fn ask(server: SocketAddr, end: End) -> std::io::Result<Vec<Socket>> {
+    let ask = |family| {
+        diag::established(Query { family, end, port: server.port() }, SOCKETS_MAX, PATIENCE)
+    };
+    match (server, end) {
+        (SocketAddr::V4(_), End::Peer) => ask(Family::V4),
+        (SocketAddr::V6(_), _) => ask(Family::V6),
+        (SocketAddr::V4(_), End::Local) => match ask(Family::V4)? {
+            none if none.is_empty() => ask(Family::V6),
+            found => Ok(found),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sockets() -> Sockets {
+        let server = SocketAddr::from(([127, 0, 0, 1], 1));
+        Sockets {
+            servers: vec![server],
+            next: Instant::default(),
+            seen: BTreeMap::new(),
+            ours: Queues::default(),
+            theirs: Queues::default(),
+            round_trips: Coarse::default(),
+        }
+    }
+
+    fn socket(cookie: u64, sent: u32, again: u32) -> Socket {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        Socket {
+            cookie,
+            local: address,
+            peer: address,
+            receive_queue_bytes: 10,
+            send_queue_bytes: 4,
+            info: Some(Info { rtt_us: 100, segments_sent: sent, segments_retransmitted: again }),
+        }
+    }
+
+    #[test]
+    fn only_what_came_between_the_first_look_and_the_last_counts() {
+        let mut sockets = sockets();
+        assert_eq!(sockets.report(), None);
+        for (cookie, sent, again) in [(1, 1_000, 50), (2, 5, 0), (1, 1_100, 52), (3, 9, 9)] {
+            sockets.see(&socket(cookie, sent, again));
+        }
+        let report = sockets.report().unwrap();
+        assert_eq!((report.segments_sent, report.segments_retransmitted), (100, 2));
+        assert_eq!((report.samples, report.receive_queue_bytes), (4, 10.0));
+        assert_eq!((report.send_queue_bytes, report.server_queue_bytes), (4.0, None));
+        assert!((95.0..105.0).contains(&report.rtt_us), "{report:?}");
+    }
+
+    #[test]
+    fn it_follows_only_so_many_connections_and_waits_between_looks() {
+        let mut sockets = sockets();
+        (0..1_000).for_each(|cookie| sockets.see(&socket(cookie, 1, 0)));
+        assert_eq!(sockets.seen.len(), SOCKETS_MAX);
+        let now = Instant::now();
+        sockets.sample(now);
+        assert!(sockets.next >= now + LOOK_EVERY);
+        let next = sockets.next;
+        sockets.sample(now + LOOK_EVERY / 2);
+        assert_eq!(sockets.next, next);
     }
 }

@@ -15,6 +15,9 @@ pub const RESAMPLES: usize = 10_000;
 /// median in 1 of 16 cases, so that lowest to highest covers it in 94 %; 4 pairs reach 88 % at most.
 pub const PAIRS_MIN: usize = 5;
 
+/// Resamples drawn for the interval of a percentile, each of which merges histograms: enough for 50 in each tail.
+pub const PERCENTILE_RESAMPLES: usize = 2_000;
+
 /// The share that is cut off at each end of an interval, of 40: 1 in 40 is 2.5 %.
 const TAIL_OF: usize = 40;
 
@@ -89,9 +92,120 @@ pub fn median_interval(values: &[f64], seed: u64) -> Option<Interval> {
         drawn.fill_with(|| values[random.below(values.len() as u64) as usize]);
         medians.push(median(&drawn)?);
     }
-    medians.sort_unstable_by(f64::total_cmp);
-    let cut = medians.len() / TAIL_OF;
-    Some(Interval { low: *medians.get(cut)?, high: *medians.get(medians.len() - 1 - cut)? })
+    middle(medians)
+}
+
+/// The 95 % interval of `mean(of) / mean(to)` of two samples that are not paired, each drawn on its own. `None` if one of them is empty or `to` can be zero.
+#[must_use]
+pub fn mean_ratio_interval(of: &[f64], to: &[f64], seed: u64) -> Option<Interval> {
+    let mut random = Random::new(seed);
+    let mut mean = |values: &[f64]| {
+        let drawn = (0..values.len()).map(|_| values[random.below(values.len() as u64) as usize]);
+        drawn.sum::<f64>() / values.len() as f64
+    };
+    let ratios: Vec<f64> = (0..RESAMPLES).map(|_| mean(of) / mean(to)).collect();
+    ratios.iter().all(|ratio| ratio.is_finite()).then(|| middle(ratios)).flatten()
+}
+
+/// Without 2.5 % at either end.
+fn middle(mut drawn: Vec<f64>) -> Option<Interval> {
+    drawn.sort_unstable_by(f64::total_cmp);
+    let cut = drawn.len() / TAIL_OF;
+    Some(Interval { low: *drawn.get(cut)?, high: *drawn.get(drawn.len().checked_sub(1 + cut)?)? })
+}
+
+/// Whether the parts of two sides are drawn together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// The parts of the same place belong together: what slows one slows the other.
+    Paired,
+    /// Each side is drawn on its own.
+    Apart,
+}
+
+/// Parts of a sample, such as the rounds of a comparison: how often each value occurred in each of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parts {
+    /// All values that occurred, in order.
+    values: Vec<f64>,
+    /// For each part, the count of each value.
+    counts: Vec<Vec<f64>>,
+}
+
+impl Parts {
+    /// Parts from their pairs of value and count.
+    #[must_use]
+    pub fn new(parts: &[Vec<(u64, u64)>]) -> Self {
+        let mut known: Vec<u64> = parts.iter().flatten().map(|(value, _)| *value).collect();
+        known.sort_unstable();
+        known.dedup();
+        let row = |part: &Vec<(u64, u64)>| {
+            let mut row = vec![0.0; known.len()];
+            for (value, count) in part {
+                if let Ok(place) = known.binary_search(value) {
+                    row[place] += *count as f64;
+                }
+            }
+            row
+        };
+        let counts = parts.iter().map(row).collect();
+        Self { values: known.iter().map(|value| *value as f64).collect(), counts }
+    }
+
+    /// The values at these quantiles (0 to 1, ascending), of all parts merged, each as often as its weight says.
+    fn quantiles(&self, weights: &[u32], quantiles: &[f64]) -> Vec<f64> {
+        let mut merged = vec![0.0; self.values.len()];
+        for (row, weight) in self.counts.iter().zip(weights).filter(|(_, weight)| **weight > 0) {
+            let weight = f64::from(*weight);
+            merged.iter_mut().zip(row).for_each(|(sum, count)| *sum += weight * count);
+        }
+        let total: f64 = merged.iter().sum();
+        let (mut seen, mut found) = (0.0, Vec::with_capacity(quantiles.len()));
+        for (value, count) in self.values.iter().zip(&merged) {
+            seen += count;
+            while quantiles.get(found.len()).is_some_and(|share| seen >= share * total) {
+                found.push(*value);
+            }
+        }
+        found.resize(quantiles.len(), self.values.last().copied().unwrap_or(0.0));
+        found
+    }
+
+    fn draw(&self, random: &mut Random) -> Vec<u32> {
+        let parts = self.counts.len();
+        let mut weights = vec![0; parts];
+        (0..parts).for_each(|_| weights[random.below(parts as u64) as usize] += 1);
+        weights
+    }
+}
+
+/// The 95 % intervals of the differences `of - to` at these quantiles (0 to 1, ascending), by percentile bootstrap over the parts: in each resample the histograms of the
+/// parts that were drawn are merged, never their percentiles averaged. Empty if a side has no parts.
+#[must_use]
+pub fn quantile_difference_intervals(
+    of: &Parts,
+    to: &Parts,
+    quantiles: &[f64],
+    pairing: Pairing,
+    seed: u64,
+) -> Vec<Interval> {
+    if of.counts.is_empty() || to.counts.is_empty() {
+        return Vec::new();
+    }
+    let mut random = Random::new(seed);
+    let mut differences = vec![Vec::with_capacity(PERCENTILE_RESAMPLES); quantiles.len()];
+    for _ in 0..PERCENTILE_RESAMPLES {
+        let mine = of.draw(&mut random);
+        let theirs = match pairing {
+            Pairing::Paired => mine.clone(),
+            Pairing::Apart => to.draw(&mut random),
+        };
+        let (mine, theirs) = (of.quantiles(&mine, quantiles), to.quantiles(&theirs, quantiles));
+        for (all, (mine, theirs)) in differences.iter_mut().zip(mine.iter().zip(&theirs)) {
+            all.push(mine - theirs);
+        }
+    }
+    differences.into_iter().filter_map(middle).collect()
 }
 
 fn sorted(values: &[f64]) -> Vec<f64> {
@@ -166,6 +280,43 @@ mod tests {
         assert_eq!(median_interval(&[], 1), None);
         assert_eq!(median_interval(&[2.0], 1), Some(Interval { low: 2.0, high: 2.0 }));
         assert!(Interval { low: 1.0, high: 2.0 }.contains(1.0));
+    }
+
+    #[test]
+    fn quantiles_are_of_the_merged_parts() {
+        let parts = Parts::new(&[vec![(10, 9), (50, 1)], vec![(20, 10)]]);
+        let at = |weights: &[u32]| parts.quantiles(weights, &[0.5, 0.9, 1.0]);
+        assert_eq!(at(&[1, 0]), [10.0, 10.0, 50.0]);
+        assert_eq!(at(&[0, 2]), [20.0, 20.0, 20.0]);
+        assert_eq!(at(&[1, 1]), [20.0, 20.0, 50.0]);
+        assert_eq!(Parts::new(&[]).quantiles(&[], &[0.5]), [0.0]);
+    }
+
+    #[test]
+    fn a_shift_of_all_parts_is_found_at_every_quantile() {
+        let part = |shift: u64| (0..100_u64).map(|value| (1_000 + value + shift, 1)).collect();
+        let rounds = |shift| Parts::new(&[0, 5, 10, 15, 20].map(|drift: u64| part(shift + drift)));
+        let (slow, fast) = (rounds(300), rounds(0));
+        let shares = [0.5, 0.99];
+        for pairing in [Pairing::Paired, Pairing::Apart] {
+            let found = quantile_difference_intervals(&slow, &fast, &shares, pairing, 3);
+            assert_eq!(found.len(), 2);
+            assert!(found.iter().all(|it| it.contains(300.0) && it.low > 250.0), "{found:?}");
+        }
+        // What slows both sides of a round leaves no doubt of their difference.
+        let paired = quantile_difference_intervals(&slow, &fast, &shares, Pairing::Paired, 3);
+        assert_eq!(paired[0], Interval { low: 300.0, high: 300.0 });
+        let none =
+            quantile_difference_intervals(&slow, &Parts::new(&[]), &shares, Pairing::Apart, 3);
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn the_ratio_of_means_needs_no_pairs() {
+        let found = mean_ratio_interval(&[20.0, 21.0, 19.0], &[10.0, 10.0], 1).unwrap();
+        assert!(found.contains(2.0) && found.low >= 1.9 && found.high <= 2.1, "{found:?}");
+        assert_eq!(mean_ratio_interval(&[1.0], &[0.0], 1), None);
+        assert_eq!(mean_ratio_interval(&[], &[1.0], 1), None);
     }
 
     #[test]

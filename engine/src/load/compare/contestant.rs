@@ -1,20 +1,27 @@
-//! Two series of runs set side by side, as plain data. No IO and no running: reports in, figures out.
+//! One side of a comparison: its rounds, and the figures that stand for them.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::report::{Latency, Report, StatusCounts};
-use super::statistics::{self, PAIRS_MIN};
+use super::super::histogram::Histogram;
+use super::super::report::{Report, Slot, StatusCounts};
+use super::super::statistics;
 
-/// What the rounds of two contestants show. `rounds[i]` of both form a pair.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Comparison {
-    /// The two contestants, in the order given.
-    pub contestants: Vec<Contestant>,
-    /// The first contestant's figures over the second's; a metric that is zero throughout has none.
-    pub ratios: Vec<Ratio>,
+/// The class whose response times are compared.
+const SUCCESS: &str = "2xx";
+
+/// One contestant's name and its rounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Series<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// Its rounds, in the order in which they ran.
+    pub reports: &'a [Report],
 }
+
+/// One figure of a report.
+pub(super) type Figure = fn(&Report) -> f64;
 
 /// One contestant: the figures of a run, each the median over its rounds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,6 +32,8 @@ pub struct Contestant {
     pub driver: String,
     /// The host that ran.
     pub host: String,
+    /// When requests were due: `closed`, `constant`, `poisson` or `recorded`.
+    pub arrival: String,
     /// Median of the requests completed in a round.
     pub requests: f64,
     /// Median of the errors of a round; see `errors_total`, which a rare error does not escape.
@@ -45,8 +54,8 @@ pub struct Contestant {
     pub cpu_user_us_per_request: f64,
     /// Its system part, a median of its own.
     pub cpu_system_us_per_request: f64,
-    /// Median of each percentile, in microseconds; `samples` and `saturated` are sums.
-    pub latency_us: Latency,
+    /// Median of each percentile.
+    pub latency_us: MedianLatency,
     /// Completed requests by status class, over all rounds.
     pub status: StatusCounts,
     /// Requests by outcome, over all rounds.
@@ -65,6 +74,29 @@ pub struct Contestant {
     pub spread: Spread,
     /// The rounds, in the order in which they ran.
     pub rounds: Vec<Round>,
+}
+
+/// The latency of a contestant's rounds, in microseconds: medians over the rounds, but for `samples` and `saturated`, which are sums.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct MedianLatency {
+    /// Of the means.
+    pub mean: f64,
+    /// Of the medians.
+    pub p50: f64,
+    /// Of the 90th percentiles.
+    pub p90: f64,
+    /// Of the 99th percentiles.
+    pub p99: f64,
+    /// Of the 99.9th percentiles.
+    pub p99_9: f64,
+    /// Of the 99.99th percentiles.
+    pub p99_99: f64,
+    /// Of the largest.
+    pub max: f64,
+    /// Samples of all rounds.
+    pub samples: u64,
+    /// Samples beyond the histogram, of all rounds.
+    pub saturated: u64,
 }
 
 /// How far the rounds lie apart, in requests a second.
@@ -107,93 +139,15 @@ pub struct Round {
     pub busy: f64,
 }
 
-/// The median of one metric's paired ratios, with its 95 % bootstrap interval.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Ratio {
-    /// The metric: `requests_per_second`, `cpu_us_per_request`, `p50` or `p99`.
-    pub metric: String,
-    /// The contestant above the line.
-    pub of: String,
-    /// The contestant below the line.
-    pub to: String,
-    /// Median of the paired ratios.
-    pub median: f64,
-    /// Lower end of the interval.
-    pub low: f64,
-    /// Upper end of the interval.
-    pub high: f64,
-    /// Pairs that went in.
-    pub pairs: usize,
-    /// Whether the interval contains 1.
-    pub contains_one: bool,
-    /// Whether a difference is shown: at least [`PAIRS_MIN`] pairs, and an interval without 1.
-    pub significant: bool,
-}
-
-/// One contestant's name and its rounds.
-#[derive(Debug, Clone, Copy)]
-pub struct Series<'a> {
-    /// What it is called.
-    pub name: &'a str,
-    /// Its rounds, in the order in which they ran.
-    pub reports: &'a [Report],
-}
-
-/// One figure of a report.
-type Figure = fn(&Report) -> f64;
-
-/// The metrics whose ratios are taken.
-const METRICS: [(&str, Figure); 4] = [
-    ("requests_per_second", |report| report.requests_per_second),
-    ("cpu_us_per_request", |report| report.cpu_us_per_request),
-    ("p50", |report| report.latency_us.p50),
-    ("p99", |report| report.latency_us.p99),
-];
-
-impl Comparison {
-    /// Compares `of` with `to`, round by round; the longer series' surplus enters no ratio.
-    /// The same reports and seed give the same result.
-    #[must_use]
-    pub fn new(of: Series<'_>, to: Series<'_>, seed: u64) -> Self {
-        Self {
-            contestants: vec![Contestant::new(of), Contestant::new(to)],
-            ratios: METRICS.iter().filter_map(|metric| Ratio::new(metric, of, to, seed)).collect(),
-        }
-    }
-}
-
-impl Ratio {
-    fn new(
-        (metric, figure): &(&str, Figure),
-        of: Series<'_>,
-        to: Series<'_>,
-        seed: u64,
-    ) -> Option<Self> {
-        let ratios = statistics::paired_ratios(&of.figures(*figure), &to.figures(*figure));
-        let interval = statistics::median_interval(&ratios, seed)?;
-        let contains_one = interval.contains(1.0);
-        Some(Self {
-            metric: (*metric).to_owned(),
-            of: of.name.to_owned(),
-            to: to.name.to_owned(),
-            median: statistics::median(&ratios)?,
-            low: interval.low,
-            high: interval.high,
-            pairs: ratios.len(),
-            contains_one,
-            significant: !contains_one && ratios.len() >= PAIRS_MIN,
-        })
-    }
-}
-
 impl Contestant {
-    fn new(series: Series<'_>) -> Self {
+    pub(super) fn new(series: Series<'_>) -> Self {
         let median = |figure: Figure| series.median(figure);
         let reports = series.reports;
         Self {
             name: series.name.to_owned(),
             driver: reports.first().map(|report| report.driver.clone()).unwrap_or_default(),
             host: reports.first().map(|report| report.host.clone()).unwrap_or_default(),
+            arrival: reports.first().map(|report| report.arrival.clone()).unwrap_or_default(),
             requests: median(|report| count(report.requests)),
             errors: median(|report| count(report.errors)),
             requests_total: reports.iter().map(|report| report.requests).sum(),
@@ -247,18 +201,44 @@ impl Round {
     }
 }
 
-impl Series<'_> {
-    fn figures(&self, figure: Figure) -> Vec<f64> {
+impl<'a> Series<'a> {
+    /// The times of each of the first `most` rounds, as pairs of nanoseconds and count.
+    pub(super) fn rounds(self, most: usize) -> Vec<Vec<(u64, u64)>> {
+        let times = |report: &Report| {
+            let success = report.histograms.response_time.get(SUCCESS);
+            success.map(|times| times.buckets().collect()).unwrap_or_default()
+        };
+        self.reports.iter().take(most).map(times).collect()
+    }
+
+    /// The time lines' slots, but for the last, which may be cut short and holds the drain.
+    pub(super) fn slots(self) -> Vec<&'a Slot> {
+        let whole = |report: &'a Report| {
+            let slots = &report.timeline;
+            slots[..slots.len().saturating_sub(1)].iter().filter(|slot| slot.seconds > 0.0)
+        };
+        self.reports.iter().flat_map(whole).collect()
+    }
+
+    /// The times of all rounds.
+    pub(super) fn success(self) -> Histogram {
+        let mut all = Histogram::new();
+        let times = self.reports.iter().filter_map(|it| it.histograms.response_time.get(SUCCESS));
+        times.for_each(|times| all.add(times));
+        all
+    }
+
+    pub(super) fn figures(&self, figure: Figure) -> Vec<f64> {
         self.reports.iter().map(figure).collect()
     }
 
     /// Zero if there are no rounds.
-    fn median(&self, figure: Figure) -> f64 {
+    pub(super) fn median(&self, figure: Figure) -> f64 {
         statistics::median(&self.figures(figure)).unwrap_or(0.0)
     }
 
-    fn latency(&self) -> Latency {
-        Latency {
+    fn latency(&self) -> MedianLatency {
+        MedianLatency {
             mean: self.median(|report| report.latency_us.mean),
             p50: self.median(|report| report.latency_us.p50),
             p90: self.median(|report| report.latency_us.p90),
@@ -268,7 +248,6 @@ impl Series<'_> {
             max: self.median(|report| report.latency_us.max),
             samples: self.reports.iter().map(|report| report.latency_us.samples).sum(),
             saturated: self.reports.iter().map(|report| report.latency_us.saturated).sum(),
-            ..Latency::default()
         }
     }
 }
@@ -306,96 +285,4 @@ fn error_examples(reports: &[Report]) -> BTreeMap<String, String> {
         first.entry(kind.clone()).or_insert_with(|| example.clone());
     }
     first
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::report::CoreReport;
-    use super::*;
-
-    fn core(busy: f64) -> CoreReport {
-        CoreReport { busy, ..CoreReport::default() }
-    }
-
-    fn report(requests_per_second: f64, p99: f64) -> Report {
-        Report {
-            driver: "epoll".to_owned(),
-            host: "thread".to_owned(),
-            requests: 10,
-            errors: 1,
-            seconds: 1.0,
-            requests_per_second,
-            cpu_us_per_request: 1e6 / requests_per_second,
-            latency_us: Latency { p50: 0.0, p99, samples: 10, ..Latency::default() },
-            status: StatusCounts { success: 9, other: 1, ..StatusCounts::default() },
-            outcomes: BTreeMap::from([("2xx".to_owned(), 9), ("reset".to_owned(), 1)]),
-            error_examples: BTreeMap::from([("reset".to_owned(), format!("at {p99}"))]),
-            cores: vec![core(0.5), core(0.75)],
-            ..Report::default()
-        }
-    }
-
-    fn compare(of: &[Report], to: &[Report]) -> Comparison {
-        Comparison::new(
-            Series { name: "io_uring", reports: of },
-            Series { name: "epoll", reports: to },
-            1,
-        )
-    }
-
-    fn reports(rates: &[f64]) -> Vec<Report> {
-        rates.iter().map(|&rate| report(rate, 100.0)).collect()
-    }
-
-    fn ratio<'a>(comparison: &'a Comparison, metric: &str) -> Option<&'a Ratio> {
-        comparison.ratios.iter().find(|ratio| ratio.metric == metric)
-    }
-
-    #[test]
-    fn a_steady_lead_is_significant_in_either_direction() {
-        let comparison = compare(
-            &reports(&[120.0, 121.0, 119.0, 122.0, 120.0]),
-            &reports(&[100.0, 100.0, 100.0, 101.0, 99.0]),
-        );
-        let faster = ratio(&comparison, "requests_per_second").unwrap();
-        assert!(faster.significant && !faster.contains_one && faster.low > 1.0, "{faster:?}");
-        assert_eq!(
-            (faster.of.as_str(), faster.to.as_str(), faster.pairs),
-            ("io_uring", "epoll", 5)
-        );
-        let cheaper = ratio(&comparison, "cpu_us_per_request").unwrap();
-        assert!(cheaper.significant && cheaper.high < 1.0, "{cheaper:?}");
-    }
-
-    #[test]
-    fn no_difference_and_too_few_pairs_are_not_significant() {
-        let same = compare(&reports(&[100.0; 7]), &reports(&[100.0; 7]));
-        let same = ratio(&same, "p99").unwrap();
-        assert!(same.contains_one && !same.significant, "{same:?}");
-        let few = compare(&reports(&[200.0; 4]), &reports(&[100.0; 4]));
-        let few = ratio(&few, "requests_per_second").unwrap();
-        assert!(!few.contains_one && !few.significant, "{few:?}");
-    }
-
-    #[test]
-    fn a_metric_that_is_zero_has_no_ratio() {
-        let comparison = compare(&reports(&[1.0; 5]), &reports(&[1.0; 5]));
-        assert_eq!(ratio(&comparison, "p50"), None);
-        assert!(compare(&[], &[]).ratios.is_empty());
-    }
-
-    #[test]
-    fn contestants_hold_medians_sums_and_first_examples() {
-        let rounds = [report(10.0, 5.0), report(30.0, 7.0), report(20.0, 6.0)];
-        let comparison = compare(&rounds, &[]);
-        let one = &comparison.contestants[0];
-        assert_eq!((one.requests_per_second, one.latency_us.p99, one.busy), (20.0, 6.0, 0.75));
-        assert_eq!((one.requests, one.requests_total, one.errors_total), (10.0, 30, 3));
-        assert_eq!((one.status.success, one.status.other, one.latency_us.samples), (27, 3, 30));
-        assert_eq!(one.outcomes["reset"], 3);
-        assert_eq!(one.error_examples["reset"], "at 5");
-        assert_eq!((one.spread.min, one.spread.low_quartile, one.spread.max), (10.0, 15.0, 30.0));
-        assert_eq!(one.rounds[1].requests_per_second, 30.0);
-        assert_eq!(comparison.contestants[1].requests, 0.0);
-    }
 }

@@ -1,0 +1,271 @@
+//! `ringshot find-max`: the highest constant rate at which a server holds its objectives.
+//!
+//! ```text
+//! closed loop (warms up, and shows the ceiling) -> grow -> bisect -> confirm
+//! ```
+//! Each step is an open loop of its own, with a warm-up at its rate. What is tried next is `search`'s to say; here it is run and judged.
+
+mod report;
+mod search;
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+use ringshot::driver::DriverChoice;
+use ringshot::load::{Arrival, Limit, Plan, RATE_MAX, Report, Stop};
+
+use crate::args::{Format, LoadArgs, OutputArgs, driver};
+use crate::exit::{Exit, Failure};
+use crate::network::NetworkArgs;
+use crate::output::{self, json};
+use crate::plan::{self, Prepared};
+use crate::signals::Interrupts;
+use crate::target::Target;
+use crate::thresholds::Condition;
+use crate::{units, warnings, watch};
+use report::{Document, Settings, Step};
+use search::{Bounds, End, Held, Search};
+
+/// The search begins at this share of what the closed loop reached.
+const START_SHARE: f64 = 0.25;
+/// How much longer the runs that confirm are than the others.
+const CONFIRM_LENGTH: u32 = 2;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  ringshot find-max http://10.0.0.7/ --slo 'p99 < 5ms'
+  ringshot find-max http://10.0.0.7/ --slo 'p99.9 < 20ms' --slo 'error_rate < 0.1%' \\
+      -c 512 --step-duration 10s -o json
+
+A rate is held if every objective holds, at least 99% of the requests that were due are
+answered in time, none is given up unsent, and the client was not the limit. The answer
+is an interval: the highest rate that was held, and the lowest that was not.
+Figures of --slo: those of `ringshot run --fail-if`.
+Exit codes: 0 found, or at least a rate that holds; 1 nothing succeeded;
+2 bad input or environment; 3 no rate holds the objectives";
+
+/// `ringshot find-max`.
+#[derive(Debug, Args)]
+pub(crate) struct FindMaxArgs {
+    /// Where to send the requests
+    pub(crate) url: String,
+    /// What must hold, like 'p99 < 5ms'; repeat it for more
+    #[arg(long, value_name = "CONDITION", required = true, help_heading = "Search")]
+    pub(crate) slo: Vec<Condition>,
+    /// Measured length of each step; runs that confirm are twice as long
+    #[arg(long, value_name = "TIME", default_value = "5s", help_heading = "Search")]
+    #[arg(value_parser = units::positive_duration)]
+    pub(crate) step_duration: Duration,
+    /// Send at each step's rate for this long before it is measured
+    #[arg(long, value_name = "TIME", default_value = "1s", help_heading = "Search")]
+    #[arg(value_parser = units::duration)]
+    pub(crate) warmup: Duration,
+    /// The highest rate to try [default: as far as it holds]
+    #[arg(long, value_name = "RATE", value_parser = rate_above_zero, help_heading = "Search")]
+    pub(crate) max_rate: Option<f64>,
+    /// How close the two ends of the answer must come
+    #[arg(long, value_name = "SHARE", default_value = "2%", value_parser = precision)]
+    #[arg(help_heading = "Search")]
+    pub(crate) precision: f64,
+    /// Longer runs at the answer that must all hold
+    #[arg(long, value_name = "COUNT", default_value = "3", value_parser = units::small_count)]
+    #[arg(help_heading = "Search")]
+    pub(crate) confirm: u32,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// The system interface that drives the sockets; auto is io_uring where it works
+    #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto")]
+    #[arg(help_heading = "Placement", value_parser = driver)]
+    pub(crate) driver: DriverChoice,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+fn rate_above_zero(text: &str) -> Result<f64, String> {
+    match units::rate(text)? {
+        rate if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
+        _ => Err(format!("it must be above 0 and at most {RATE_MAX} a second")),
+    }
+}
+
+fn precision(text: &str) -> Result<f64, String> {
+    match units::share(text)? {
+        share if (0.001..=0.5).contains(&share) => Ok(share),
+        _ => Err("it must be 0.1% to 50%".to_owned()),
+    }
+}
+
+/// Searches, and prints what was found.
+pub(crate) fn find_max(args: &FindMaxArgs) -> Result<Exit, Failure> {
+    let target = Target::find(&args.url, &args.network)?;
+    let Prepared { config: plan, warnings } = plan::for_search(args, &target)?;
+    let interrupts = Interrupts::install()?;
+    plan.check().map_err(Failure::unusable)?;
+    warnings::print(&warnings);
+    let mut session = Session { plan, args, interrupts: &interrupts, steps: Vec::new() };
+    let ceiling = session.ceiling()?;
+    let search = session.search(ceiling)?;
+    let document = document(&session, &target, &search, ceiling);
+    output::print(&match args.output.output {
+        Format::Json => json::to_text(&document),
+        Format::Text => report::render(&document),
+    })?;
+    Ok(if document.highest_held_per_second.is_some() { Exit::Ok } else { Exit::ThresholdFailed })
+}
+
+/// The steps as they go on.
+struct Session<'a> {
+    /// A closed loop; each step sets its schedule.
+    plan: Plan,
+    args: &'a FindMaxArgs,
+    interrupts: &'a Interrupts,
+    steps: Vec<Step>,
+}
+
+impl Session<'_> {
+    /// What a closed loop reaches: nothing above it can be reached with these connections, and the server is warm then.
+    fn ceiling(&self) -> Result<f64, Failure> {
+        let stop = Stop::after(self.args.step_duration);
+        let plan = Plan { stop, warm_up: self.args.warmup, ..self.plan.clone() };
+        let report = watch::drive(&plan, self.interrupts, None)?;
+        if report.requests == 0 {
+            let example = report.error_examples.values().next().cloned().unwrap_or_default();
+            return Err(Failure::nothing_succeeded(format_args!("nothing succeeded: {example}")));
+        }
+        self.say(&report::ceiling_line(report.requests_per_second));
+        Ok(report.requests_per_second)
+    }
+
+    fn search(&mut self, ceiling: f64) -> Result<Search, Failure> {
+        let args = self.args;
+        let mut search = Search::new(Bounds {
+            start: ceiling * START_SHARE,
+            max_rate: args.max_rate.unwrap_or(RATE_MAX),
+            precision: args.precision,
+            confirm: args.confirm,
+        });
+        while !self.interrupts.seen()
+            && let Some((stage, rate)) = search.next()
+        {
+            let mut held = self.step(stage, rate)?;
+            // Another program may have disturbed the client: once is no proof.
+            if held == Some(Held::ClientLimited) {
+                held = self.step(stage, rate)?;
+            }
+            match held {
+                Some(held) => search.learn(rate, held),
+                None => break,
+            }
+        }
+        Ok(search)
+    }
+
+    /// One open loop; `None` if it was interrupted.
+    fn step(&mut self, stage: search::Stage, rate: f64) -> Result<Option<Held>, Failure> {
+        let times = if stage == search::Stage::Confirm { CONFIRM_LENGTH } else { 1 };
+        let length = self.args.step_duration * times;
+        let plan = Plan {
+            arrival: Arrival::at_rate(rate, length),
+            stop: Stop::after(length),
+            warm_up: self.args.warmup,
+            ..self.plan.clone()
+        };
+        let report = watch::drive(&plan, self.interrupts, None)?;
+        if self.interrupts.seen() {
+            return Ok(None);
+        }
+        let objectives = self.args.slo.iter().map(|slo| slo.demand(&report)).collect();
+        let step = Step::new(stage, rate, &report, objectives, held(&report, &self.args.slo));
+        self.say(&report::step_line(&step));
+        let held = step.held;
+        self.steps.push(step);
+        Ok(Some(held))
+    }
+
+    fn say(&self, line: &str) {
+        if !self.args.output.quiet {
+            // With stderr closed there is no one left to tell.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+}
+
+/// Whether the server held the rate of a step.
+fn held(report: &Report, objectives: &[Condition]) -> Held {
+    let kept = objectives.iter().all(|slo| slo.demand(report).passed);
+    match report.verdict.limit {
+        Limit::Client => Held::ClientLimited,
+        Limit::None if kept && report.shed == 0 => Held::Yes,
+        _ => Held::No,
+    }
+}
+
+fn document<'a>(
+    session: &'a Session<'_>,
+    target: &'a Target,
+    search: &Search,
+    ceiling: f64,
+) -> Document<'a> {
+    let args = session.args;
+    Document {
+        schema_version: report::SCHEMA_VERSION,
+        ringshot_version: env!("CARGO_PKG_VERSION"),
+        url: &target.text,
+        driver: session.plan.driver.to_string(),
+        settings: Settings {
+            method: &args.load.method,
+            connections: args.load.connections,
+            pipeline: args.load.pipeline,
+            objectives: args.slo.iter().map(Condition::text).collect(),
+            step_seconds: args.step_duration.as_secs_f64(),
+            warm_up_seconds: args.warmup.as_secs_f64(),
+            precision: args.precision,
+            confirm: args.confirm,
+            max_rate: args.max_rate,
+        },
+        ceiling_per_second: ceiling,
+        highest_held_per_second: search.held(),
+        lowest_not_held_per_second: search.not_held(),
+        confirmed: matches!(search.end(), End::Found | End::MaxRate) && args.confirm > 0,
+        end: search.end(),
+        interrupted: session.interrupts.seen(),
+        steps: &session.steps,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    #[test]
+    fn a_step_is_held_only_if_all_is_well() {
+        let slo: Vec<Condition> =
+            ["p99 < 1ms", "error_rate < 1%"].iter().map(|text| text.parse().unwrap()).collect();
+        let check = |change: fn(&mut Report), expected| {
+            let mut report = sample::report();
+            report.verdict.limit = Limit::None;
+            change(&mut report);
+            assert_eq!(held(&report, &slo), expected, "{:?}", report.verdict);
+        };
+        check(|_| (), Held::Yes);
+        check(|r| r.latency_us.p99 = 1_500.0, Held::No);
+        check(|r| r.errors = r.requests, Held::No);
+        check(|r| r.shed = 1, Held::No);
+        check(|r| r.verdict.limit = Limit::Server, Held::No);
+        check(|r| r.verdict.limit = Limit::Unknown, Held::No);
+        check(|r| r.verdict.limit = Limit::Client, Held::ClientLimited);
+    }
+
+    #[test]
+    fn precisions() {
+        assert_eq!((precision("2%"), precision("0.05")), (Ok(0.02), Ok(0.05)));
+        for text in ["", "0", "60%", "two"] {
+            assert!(precision(text).is_err(), "{text}");
+        }
+        assert!(rate_above_zero("0").is_err() && rate_above_zero("10G").is_err());
+    }
+}

@@ -1,0 +1,280 @@
+//! What a search found, as JSON and for a person. Pure.
+
+use ringshot::load::{Limit, Report};
+use serde::Serialize;
+
+use super::search::{End, Held, Stage};
+use crate::output::format::{counted, microseconds, percent, rate};
+use crate::thresholds::ThresholdOutcome;
+
+/// Version of the JSON layout.
+pub(super) const SCHEMA_VERSION: u32 = 1;
+
+/// `find-max -o json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Document<'a> {
+    pub(super) schema_version: u32,
+    pub(super) ringshot_version: &'a str,
+    pub(super) url: &'a str,
+    pub(super) driver: String,
+    pub(super) settings: Settings<'a>,
+    /// What a closed loop with the same connections reached.
+    pub(super) ceiling_per_second: f64,
+    pub(super) highest_held_per_second: Option<f64>,
+    pub(super) lowest_not_held_per_second: Option<f64>,
+    pub(super) confirmed: bool,
+    pub(super) end: End,
+    pub(super) interrupted: bool,
+    pub(super) steps: &'a [Step],
+}
+
+/// What was asked for.
+#[derive(Debug, Serialize)]
+pub(super) struct Settings<'a> {
+    pub(super) method: &'a str,
+    pub(super) connections: u32,
+    pub(super) pipeline: u32,
+    pub(super) objectives: Vec<&'a str>,
+    pub(super) step_seconds: f64,
+    pub(super) warm_up_seconds: f64,
+    pub(super) precision: f64,
+    pub(super) confirm: u32,
+    pub(super) max_rate: Option<f64>,
+}
+
+/// One run at one rate.
+#[derive(Debug, Serialize)]
+pub(super) struct Step {
+    pub(super) stage: Stage,
+    /// Requests a second that were asked for.
+    pub(super) rate_per_second: f64,
+    pub(super) held: Held,
+    pub(super) requests_per_second: f64,
+    pub(super) offered: u64,
+    pub(super) requests: u64,
+    pub(super) errors: u64,
+    pub(super) shed: u64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    pub(super) client_lag_p99_us: f64,
+    /// What limited it, by its verdict.
+    pub(super) limit: Limit,
+    pub(super) objectives: Vec<ThresholdOutcome>,
+}
+
+impl Step {
+    pub(super) fn new(
+        stage: Stage,
+        rate_per_second: f64,
+        report: &Report,
+        objectives: Vec<ThresholdOutcome>,
+        held: Held,
+    ) -> Self {
+        Self {
+            stage,
+            rate_per_second,
+            held,
+            requests_per_second: report.requests_per_second,
+            offered: report.offered,
+            requests: report.requests,
+            errors: report.errors,
+            shed: report.shed,
+            p50_us: report.latency_us.p50,
+            p99_us: report.latency_us.p99,
+            client_lag_p99_us: report.client_lag_us.p99,
+            limit: report.verdict.limit,
+            objectives,
+        }
+    }
+}
+
+/// `ceiling   12,345 a second in a closed loop`.
+pub(super) fn ceiling_line(per_second: f64) -> String {
+    format!("{:<8}{:>12} a second in a closed loop", "ceiling", rate(per_second))
+}
+
+/// `grow 1,000 a second  held  p50 1.00 ms, p99 2.00 ms`.
+pub(super) fn step_line(step: &Step) -> String {
+    let stage = match step.stage {
+        Stage::Grow => "grow",
+        Stage::Bisect => "bisect",
+        Stage::Confirm => "confirm",
+    };
+    let outcome = match step.held {
+        Held::Yes => {
+            let (p50, p99) = (microseconds(step.p50_us), microseconds(step.p99_us));
+            format!("held      p50 {p50:>8}, p99 {p99:>8}")
+        }
+        _ => format!("not held  {}", reason(step)),
+    };
+    format!("{stage:<8}{:>12} a second  {outcome}", rate(step.rate_per_second))
+}
+
+/// Why a step did not hold.
+fn reason(step: &Step) -> String {
+    let missed: Vec<String> = step
+        .objectives
+        .iter()
+        .filter(|objective| !objective.passed)
+        .map(|objective| format!("{}: {}", objective.text, objective.shown()))
+        .collect();
+    match step {
+        Step { held: Held::ClientLimited, .. } => "the client was the limit".to_owned(),
+        _ if !missed.is_empty() => missed.join(", "),
+        Step { shed, .. } if *shed > 0 => {
+            format!("{} given up unsent", counted(*shed, "request"))
+        }
+        _ => format!("{} a second answered", rate(step.requests_per_second)),
+    }
+}
+
+/// The answer, and the steps that led to it.
+pub(super) fn render(document: &Document<'_>) -> String {
+    let settings = &document.settings;
+    let steps: String =
+        document.steps.iter().map(|step| format!("{}\n", step_line(step))).collect();
+    format!(
+        "{} {}\n{}, {}; {}\n\n{}\n{steps}\n{}\n",
+        settings.method,
+        document.url,
+        document.driver,
+        counted(u64::from(settings.connections), "connection"),
+        settings.objectives.join(", "),
+        ceiling_line(document.ceiling_per_second),
+        answer(document)
+    )
+}
+
+fn answer(document: &Document<'_>) -> String {
+    let Some(held) = document.highest_held_per_second else { return nothing(document) };
+    let held = rate(held);
+    let not_held = document.lowest_not_held_per_second.map(rate).unwrap_or_default();
+    match document.end {
+        End::Found => {
+            let precision = percent(document.settings.precision);
+            let answer = format!(
+                "Highest rate: {held} a second is held, {not_held} is not (within {precision})"
+            );
+            if !document.confirmed {
+                return answer;
+            }
+            let runs = counted(u64::from(document.settings.confirm), "longer run");
+            format!("{answer}\nConfirmed by {runs}")
+        }
+        End::MaxRate => {
+            format!("Highest rate: at least {held} a second, the highest that was allowed")
+        }
+        End::Client => format!(
+            "Highest rate: at least {held} a second, limited by the client:\nadd cores with --cores, or use another machine"
+        ),
+        End::NothingHolds | End::Unfinished => {
+            format!("Highest rate: at least {held} a second; the search did not come to its end")
+        }
+    }
+}
+
+fn nothing(document: &Document<'_>) -> String {
+    match document.end {
+        End::Client => {
+            "No rate was held before the client was the limit: give it idle cores with --cores"
+        }
+        End::NothingHolds => "No rate holds the objectives, not even one request a second",
+        _ => "No rate was held before the search ended",
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::json;
+    use crate::output::sample;
+    use crate::thresholds::Condition;
+
+    fn step(rate: f64, held: Held) -> Step {
+        let objective: Condition = "p99 < 400us".parse().unwrap();
+        let report = sample::report();
+        let mut step = Step::new(Stage::Grow, rate, &report, vec![objective.demand(&report)], held);
+        step.objectives[0].passed = held == Held::Yes;
+        step
+    }
+
+    fn with_document<T>(use_it: impl FnOnce(&mut Document<'_>) -> T) -> T {
+        use_it(&mut Document {
+            schema_version: SCHEMA_VERSION,
+            ringshot_version: "0.1.0",
+            url: "http://127.0.0.1:8080/",
+            driver: "io_uring".to_owned(),
+            settings: Settings {
+                method: "GET",
+                connections: 64,
+                pipeline: 1,
+                objectives: vec!["p99 < 400us"],
+                step_seconds: 5.0,
+                warm_up_seconds: 1.0,
+                precision: 0.02,
+                confirm: 3,
+                max_rate: None,
+            },
+            ceiling_per_second: 12_000.0,
+            highest_held_per_second: Some(10_000.0),
+            lowest_not_held_per_second: Some(10_100.0),
+            confirmed: true,
+            end: End::Found,
+            interrupted: false,
+            steps: &[step(10_000.0, Held::Yes), step(10_100.0, Held::No)],
+        })
+    }
+
+    #[test]
+    fn a_search_reads_so() {
+        let expected = "\
+GET http://127.0.0.1:8080/
+io_uring, 64 connections; p99 < 400us
+
+ceiling       12,000 a second in a closed loop
+grow          10,000 a second  held      p50   180 us, p99   413 us
+grow          10,100 a second  not held  p99 < 400us: 413 us
+
+Highest rate: 10,000 a second is held, 10,100 is not (within 2.0%)
+Confirmed by 3 longer runs
+";
+        assert_eq!(with_document(|document| render(document)), expected);
+    }
+
+    #[test]
+    fn each_end_has_its_answer() {
+        let check = |end, held, part: &str| {
+            let text = with_document(|document| {
+                (document.end, document.highest_held_per_second) = (end, held);
+                answer(document)
+            });
+            assert!(text.contains(part), "{text}");
+        };
+        check(End::MaxRate, Some(5.0), "at least 5.00 a second, the highest that was allowed");
+        check(End::Client, Some(5.0), "at least 5.00 a second, limited by the client");
+        check(End::Unfinished, Some(5.0), "did not come to its end");
+        check(End::Client, None, "before the client was the limit");
+        check(End::NothingHolds, None, "No rate holds");
+        check(End::Unfinished, None, "before the search ended");
+    }
+
+    #[test]
+    fn reasons() {
+        let mut it = step(1.0, Held::No);
+        it.objectives.clear();
+        assert_eq!(reason(&it), "341,235 a second answered");
+        it.shed = 1;
+        assert_eq!(reason(&it), "1 request given up unsent");
+        it.held = Held::ClientLimited;
+        assert_eq!(reason(&it), "the client was the limit");
+    }
+
+    #[test]
+    fn the_document_fits_its_schema() {
+        json::tests::check(
+            "find-max.schema.json",
+            &with_document(|document| json::to_text(document)),
+        );
+    }
+}

@@ -1,0 +1,272 @@
+//! The search for the highest rate that holds, as a machine: `next` says what to try, `learn` takes what came of it. Pure.
+//!
+//! ```text
+//! Grow ──not held──> Bisect ──narrow enough──> Confirm ──all held──> Done
+//!  │ held at the highest rate allowed ────────────^  │ not held: one precision lower, twice as far each time
+//!  └ not held at the first: ever lower                └───────────────────────────^
+//! ```
+//! A step that the client limits ends it: from there on nothing is learnt of the server.
+
+use serde::Serialize;
+
+/// Growth of the rate from a step that held to the next.
+const GROWTH: f64 = 1.6;
+/// Shrinkage while no step has held yet.
+const SHRINKAGE: f64 = 0.5;
+/// The lowest rate that is tried, in requests a second.
+const RATE_MIN: f64 = 1.0;
+/// Steps after which the search ends with what it knows.
+pub(super) const STEPS_MAX: usize = 60;
+
+/// Why a step is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Stage {
+    Grow,
+    Bisect,
+    Confirm,
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Held {
+    Yes,
+    No,
+    /// The client could not do what was asked of it.
+    ClientLimited,
+}
+
+/// Why a search ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum End {
+    /// The answer was confirmed, between a rate that holds and one that does not.
+    Found,
+    /// The highest rate that was allowed holds.
+    MaxRate,
+    /// The client could not send more.
+    Client,
+    /// Not even the lowest rate holds.
+    NothingHolds,
+    /// Too many steps, or Ctrl-C.
+    Unfinished,
+}
+
+/// Where a search begins and how far it goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// The first rate.
+    pub(super) start: f64,
+    /// The highest that is tried.
+    pub(super) max_rate: f64,
+    /// The width of the interval in which the answer lies, as a share of its upper end.
+    pub(super) precision: f64,
+    /// Runs that must hold at the answer.
+    pub(super) confirm: u32,
+}
+
+/// A search that goes on.
+#[derive(Debug)]
+pub(super) struct Search {
+    bounds: Bounds,
+    held: Option<f64>,
+    not_held: Option<f64>,
+    /// The rate to be confirmed, and how often it held.
+    confirming: Option<(f64, u32)>,
+    /// Precisions to step down when the next confirmation fails.
+    step_down: f64,
+    end: Option<End>,
+    steps: usize,
+}
+
+impl Search {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            held: None,
+            not_held: None,
+            confirming: None,
+            step_down: 1.0,
+            end: None,
+            steps: 0,
+        }
+    }
+
+    /// What to try next; `None` at the end.
+    pub(super) fn next(&mut self) -> Option<(Stage, f64)> {
+        if self.end.is_none() && self.steps >= STEPS_MAX {
+            self.end = Some(End::Unfinished);
+        }
+        if self.end.is_some() {
+            return None;
+        }
+        self.steps += 1;
+        if let Some((rate, _)) = self.confirming {
+            return Some((Stage::Confirm, rate));
+        }
+        let Bounds { start, max_rate, .. } = self.bounds;
+        Some(match (self.held, self.not_held) {
+            (None, None) => (Stage::Grow, start.clamp(RATE_MIN, max_rate)),
+            (Some(held), None) => (Stage::Grow, (held * GROWTH).min(max_rate)),
+            (None, Some(not_held)) => (Stage::Grow, (not_held * SHRINKAGE).max(RATE_MIN)),
+            // Halfway in ratio: what matters is how far the ends are apart as a share.
+            (Some(held), Some(not_held)) => (Stage::Bisect, (held * not_held).sqrt()),
+        })
+    }
+
+    /// What came of a step at `rate`.
+    pub(super) fn learn(&mut self, rate: f64, held: Held) {
+        match (held, self.confirming) {
+            (Held::ClientLimited, _) => self.end = Some(End::Client),
+            (Held::Yes, Some((_, times))) => self.confirmed(rate, times + 1),
+            (Held::No, Some(_)) => self.refuted(rate),
+            (Held::Yes, None) => self.rise(rate),
+            (Held::No, None) => self.fall(rate),
+        }
+    }
+
+    fn rise(&mut self, rate: f64) {
+        self.held = Some(rate);
+        if rate >= self.bounds.max_rate || self.is_narrow() {
+            self.confirm(rate);
+        }
+    }
+
+    fn fall(&mut self, rate: f64) {
+        self.not_held = Some(rate);
+        match self.held {
+            Some(held) if self.is_narrow() => self.confirm(held),
+            None if rate <= RATE_MIN => self.end = Some(End::NothingHolds),
+            _ => {}
+        }
+    }
+
+    fn is_narrow(&self) -> bool {
+        let (Some(held), Some(not_held)) = (self.held, self.not_held) else { return false };
+        (not_held - held) <= not_held * self.bounds.precision
+    }
+
+    fn confirm(&mut self, rate: f64) {
+        self.confirming = Some((rate, 0));
+        if self.bounds.confirm == 0 {
+            self.confirmed(rate, 0);
+        }
+    }
+
+    fn confirmed(&mut self, rate: f64, times: u32) {
+        self.held = Some(rate);
+        self.confirming = Some((rate, times));
+        if times >= self.bounds.confirm {
+            self.end = Some(if self.not_held.is_some() { End::Found } else { End::MaxRate });
+        }
+    }
+
+    /// Longer runs found what a short one missed.
+    fn refuted(&mut self, rate: f64) {
+        self.not_held = Some(rate);
+        self.held = None;
+        let lower = rate * (1.0 - self.bounds.precision * self.step_down).max(SHRINKAGE);
+        self.step_down *= 2.0;
+        if rate <= RATE_MIN {
+            self.end = Some(End::NothingHolds);
+        } else {
+            self.confirming = Some((lower.max(RATE_MIN), 0));
+        }
+    }
+
+    /// Why it ended; unfinished if it did not.
+    pub(super) fn end(&self) -> End {
+        self.end.unwrap_or(End::Unfinished)
+    }
+
+    /// The highest rate that held and was not refuted later.
+    pub(super) fn held(&self) -> Option<f64> {
+        self.held
+    }
+
+    /// The lowest rate that did not hold.
+    pub(super) fn not_held(&self) -> Option<f64> {
+        self.not_held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { start: 100.0, max_rate: 1e6, precision: 0.02, confirm: 3 };
+
+    /// Runs a search against a server that holds what `holds` says, told the stage, the rate and the number of the step.
+    fn run(bounds: Bounds, holds: impl Fn(Stage, f64, usize) -> Held) -> (Search, Vec<Stage>) {
+        let mut search = Search::new(bounds);
+        let mut stages = Vec::new();
+        while let Some((stage, rate)) = search.next() {
+            stages.push(stage);
+            search.learn(rate, holds(stage, rate, stages.len()));
+        }
+        (search, stages)
+    }
+
+    fn up_to(capacity: f64) -> impl Fn(Stage, f64, usize) -> Held {
+        move |_, rate, _| if rate <= capacity { Held::Yes } else { Held::No }
+    }
+
+    #[test]
+    fn the_capacity_is_found_wherever_the_search_begins() {
+        for capacity in [1.5, 37.0, 100.0, 4_321.0, 987_654.0] {
+            let (search, stages) = run(BOUNDS, up_to(capacity));
+            assert_eq!(search.end(), End::Found, "{capacity}");
+            let (held, not_held) = (search.held().unwrap(), search.not_held().unwrap());
+            assert!(held <= capacity && capacity < not_held, "{capacity}: {held} {not_held}");
+            assert!(not_held - held <= not_held * 0.02, "{capacity}: {held} {not_held}");
+            assert!(stages.ends_with(&[Stage::Confirm; 3]) && stages.len() < 40, "{stages:?}");
+        }
+    }
+
+    #[test]
+    fn ends_of_the_range() {
+        let (search, _) = run(BOUNDS, up_to(1e9));
+        assert_eq!(
+            (search.end(), search.held(), search.not_held()),
+            (End::MaxRate, Some(1e6), None)
+        );
+        let (search, _) = run(BOUNDS, up_to(0.0));
+        assert_eq!((search.end(), search.held()), (End::NothingHolds, None));
+        let (search, stages) = run(Bounds { confirm: 0, ..BOUNDS }, up_to(500.0));
+        assert_eq!(search.end(), End::Found);
+        assert!(!stages.contains(&Stage::Confirm));
+    }
+
+    #[test]
+    fn a_client_at_its_limit_ends_the_search_with_what_held() {
+        let (search, _) =
+            run(BOUNDS, |_, rate, _| if rate <= 300.0 { Held::Yes } else { Held::ClientLimited });
+        assert_eq!(
+            (search.end(), search.held(), search.not_held()),
+            (End::Client, Some(256.0), None)
+        );
+    }
+
+    #[test]
+    fn what_a_longer_run_refutes_is_not_the_answer() {
+        // Short runs hold up to 1000, long ones up to 900.
+        let (search, _) = run(BOUNDS, |stage, rate, _| {
+            let capacity = if stage == Stage::Confirm { 900.0 } else { 1_000.0 };
+            if rate <= capacity { Held::Yes } else { Held::No }
+        });
+        let (held, not_held) = (search.held().unwrap(), search.not_held().unwrap());
+        assert_eq!(search.end(), End::Found);
+        assert!((800.0..=900.0).contains(&held) && not_held > 900.0, "{held} {not_held}");
+    }
+
+    #[test]
+    fn a_server_that_never_makes_up_its_mind_ends_it_too() {
+        let (search, stages) = run(BOUNDS, |stage, _, step| match stage {
+            Stage::Confirm if step % 3 == 0 => Held::No,
+            _ => Held::Yes,
+        });
+        assert!(stages.len() <= STEPS_MAX);
+        assert!(matches!(search.end(), End::Unfinished | End::NothingHolds | End::Found));
+    }
+}

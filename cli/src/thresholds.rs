@@ -1,0 +1,432 @@
+//! Conditions on a run's figures, as people type them: `p99 > 5ms`, `error_rate > 0.1%`, `rate < 49k`. Pure.
+
+use std::str::FromStr;
+
+use clap::Args;
+use ringshot::load::{Latency, Report};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::{Exit, Failure};
+use crate::output::format::{count, microseconds, percent, rate};
+use crate::units;
+
+/// When a run has failed.
+#[derive(Debug, Args, Default)]
+#[command(next_help_heading = "Thresholds")]
+pub(crate) struct ThresholdArgs {
+    /// Exit with 3 if this holds, like 'p99 > 5ms', 'error_rate > 0.1%', 'rate < 49k'; repeat it for more
+    #[arg(long, value_name = "CONDITION")]
+    pub(crate) fail_if: Vec<Condition>,
+    /// Exit with 4 unless the figures can be taken for the server's, by the run's verdict
+    #[arg(long)]
+    pub(crate) require_valid: bool,
+}
+
+impl ThresholdArgs {
+    /// What each condition says of a report.
+    pub(crate) fn judge(&self, report: &Report) -> Vec<ThresholdOutcome> {
+        self.fail_if.iter().map(|condition| condition.forbid(report)).collect()
+    }
+
+    /// How a run ends by its conditions and its verdict; what failed first in the order of the codes counts. Says on stderr why a run is not valid.
+    pub(crate) fn exit(&self, report: &Report, outcomes: &[ThresholdOutcome]) -> Exit {
+        let invalid = self.require_valid && !report.verdict.valid;
+        if invalid {
+            let summary = &report.verdict.summary;
+            Failure::invalid(format_args!("--require-valid: {summary}")).report();
+        }
+        match report.requests {
+            0 => Exit::NothingSucceeded,
+            _ if outcomes.iter().any(|outcome| !outcome.passed) => Exit::ThresholdFailed,
+            _ if invalid => Exit::Invalid,
+            _ => Exit::Ok,
+        }
+    }
+}
+
+/// What one condition came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ThresholdOutcome {
+    /// As it was given.
+    pub(crate) text: String,
+    /// The figure's name.
+    pub(crate) metric: String,
+    /// The figure: microseconds, a share of 1, a count, or a rate a second; `None` if nothing was recorded of it.
+    pub(crate) value: Option<f64>,
+    /// What it was held against, in the same unit.
+    pub(crate) limit: f64,
+    /// Whether the run is good by it.
+    pub(crate) passed: bool,
+}
+
+impl ThresholdOutcome {
+    /// The figure as a person reads it.
+    pub(crate) fn shown(&self) -> String {
+        let unit = Metric::from_str(&self.metric).map(|metric| metric.unit());
+        match (self.value, unit) {
+            (None, _) | (_, Err(_)) => "nothing recorded".to_owned(),
+            (Some(value), Ok(Unit::Time)) => microseconds(value),
+            (Some(value), Ok(Unit::Share)) => percent(value),
+            (Some(value), Ok(Unit::Rate)) => format!("{} a second", rate(value)),
+            (Some(value), Ok(Unit::Count)) => whole(value),
+        }
+    }
+}
+
+/// The section of a run's text: a line a condition; empty without any.
+pub(crate) fn render(outcomes: &[ThresholdOutcome]) -> String {
+    let line = |outcome: &ThresholdOutcome| {
+        let word = if outcome.passed { "pass" } else { "FAIL" };
+        format!("{word:<9}{:<40}{}\n", outcome.text, outcome.shown())
+    };
+    let lines: String = outcomes.iter().map(line).collect();
+    if lines.is_empty() { lines } else { format!("\nThresholds\n{lines}") }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of requests")]
+fn whole(value: f64) -> String {
+    count(value as u64)
+}
+
+/// A comparison of one figure with a limit.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Condition {
+    text: String,
+    metric: Metric,
+    order: Order,
+    limit: f64,
+}
+
+impl Condition {
+    /// The run fails if this holds, and if there is nothing to tell it by.
+    pub(crate) fn forbid(&self, report: &Report) -> ThresholdOutcome {
+        self.outcome(report, |holds| !holds)
+    }
+
+    /// The run fails unless this holds.
+    pub(crate) fn demand(&self, report: &Report) -> ThresholdOutcome {
+        self.outcome(report, |holds| holds)
+    }
+
+    fn outcome(&self, report: &Report, passes: fn(bool) -> bool) -> ThresholdOutcome {
+        let value = self.metric.of(report);
+        ThresholdOutcome {
+            text: self.text.clone(),
+            metric: self.metric.name(),
+            value,
+            limit: self.limit,
+            passed: value.is_some_and(|value| passes(self.order.holds(value, self.limit))),
+        }
+    }
+
+    /// As it was given.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "{text:?} is not a condition: write a figure, one of > >= < <=, and a limit, like 'p99 > 5ms'"
+            )
+        };
+        let place = text.find(['<', '>']).ok_or_else(wrong)?;
+        let (name, rest) = text.split_at(place);
+        let found = Order::ALL.iter().find(|(sign, _)| rest.starts_with(sign));
+        let (sign, order) = found.ok_or_else(wrong)?;
+        let metric: Metric = name.trim().parse()?;
+        let limit = metric.unit().parse(rest[sign.len()..].trim())?;
+        Ok(Self { text: text.trim().to_owned(), metric, order: *order, limit })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Above,
+    AtLeast,
+    Below,
+    AtMost,
+}
+
+impl Order {
+    /// Longer signs first.
+    const ALL: [(&'static str, Self); 4] =
+        [(">=", Self::AtLeast), ("<=", Self::AtMost), (">", Self::Above), ("<", Self::Below)];
+
+    fn holds(self, value: f64, limit: f64) -> bool {
+        match self {
+            Self::Above => value > limit,
+            Self::AtLeast => value >= limit,
+            Self::Below => value < limit,
+            Self::AtMost => value <= limit,
+        }
+    }
+}
+
+/// What a figure is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// Microseconds.
+    Time,
+    /// A part of 1.
+    Share,
+    /// A number of requests.
+    Count,
+    /// Requests a second.
+    Rate,
+}
+
+impl Unit {
+    fn parse(self, text: &str) -> Result<f64, String> {
+        match self {
+            Self::Time if text.ends_with('s') => Ok(units::duration(text)?.as_secs_f64() * 1e6),
+            Self::Time => Err(format!("{text:?} is not a time: write 250us, 5ms or 1.5s")),
+            Self::Share => units::share(text),
+            Self::Count | Self::Rate => units::rate(text)
+                .map_err(|_| format!("{text:?} is not a number: write 500, 49k or 1.5M")),
+        }
+    }
+}
+
+/// A figure of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Metric {
+    /// Of one of the times, one of its statistics, by their places.
+    Time { of: usize, statistic: usize },
+    /// By its place in [`FIGURES`].
+    Figure(usize),
+}
+
+type Time = fn(&Report) -> &Latency;
+type Statistic = fn(&Latency) -> f64;
+type Figure = fn(&Report) -> f64;
+
+/// Times by the beginnings of their names; the headline has none and comes last, because every name begins with it.
+const TIMES: [(&str, Time); 7] = [
+    ("service_", |report| &report.service_time_us),
+    ("response_", |report| &report.response_time_us),
+    ("first_byte_", |report| &report.first_byte_us),
+    ("connect_", |report| &report.connect_us),
+    ("client_lag_", |report| &report.client_lag_us),
+    ("lag_", |report| &report.schedule_lag_us),
+    ("", |report| &report.latency_us),
+];
+
+/// Statistics of a time.
+const STATISTICS: [(&str, Statistic); 11] = [
+    ("mean", |it| it.mean),
+    ("min", |it| it.min),
+    ("p50", |it| it.p50),
+    ("p75", |it| it.p75),
+    ("p90", |it| it.p90),
+    ("p95", |it| it.p95),
+    ("p99", |it| it.p99),
+    ("p99.9", |it| it.p99_9),
+    ("p99.99", |it| it.p99_99),
+    ("p99.999", |it| it.p99_999),
+    ("max", |it| it.max),
+];
+
+/// Figures that are no times.
+const FIGURES: [(&str, Unit, Figure); 11] = [
+    ("rate", Unit::Rate, |it| it.requests_per_second),
+    ("offered_rate", Unit::Rate, |it| part(it.offered, 1) / it.seconds.max(f64::MIN_POSITIVE)),
+    ("requests", Unit::Count, |it| part(it.requests, 1)),
+    ("errors", Unit::Count, |it| part(it.errors, 1)),
+    ("shed", Unit::Count, |it| part(it.shed, 1)),
+    ("late", Unit::Count, |it| part(it.late, 1)),
+    ("cancelled", Unit::Count, |it| part(it.cancelled, 1)),
+    ("error_rate", Unit::Share, |it| part(it.errors, it.requests + it.errors)),
+    ("success_rate", Unit::Share, |it| part(it.status.success, it.requests + it.errors)),
+    ("shed_rate", Unit::Share, |it| part(it.shed, it.offered)),
+    ("late_rate", Unit::Share, |it| part(it.late, it.offered)),
+];
+
+/// `some` of `all`; zero of nothing.
+#[allow(clippy::cast_precision_loss, reason = "exact below 2^53 requests")]
+fn part(some: u64, all: u64) -> f64 {
+    some as f64 / all.max(1) as f64
+}
+
+impl Metric {
+    fn unit(self) -> Unit {
+        match self {
+            Self::Time { .. } => Unit::Time,
+            Self::Figure(place) => FIGURES[place].1,
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Time { of, statistic } => format!("{}{}", TIMES[of].0, STATISTICS[statistic].0),
+            Self::Figure(place) => FIGURES[place].0.to_owned(),
+        }
+    }
+
+    /// `None` for a time of which nothing was recorded.
+    fn of(self, report: &Report) -> Option<f64> {
+        match self {
+            Self::Time { of, statistic } => {
+                let times = TIMES[of].1(report);
+                (times.samples > 0).then(|| STATISTICS[statistic].1(times))
+            }
+            Self::Figure(place) => Some(FIGURES[place].2(report)),
+        }
+    }
+}
+
+impl FromStr for Metric {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if let Some(place) = FIGURES.iter().position(|(known, ..)| *known == name) {
+            return Ok(Self::Figure(place));
+        }
+        let time = TIMES.iter().enumerate().find_map(|(of, (start, _))| {
+            let rest = name.strip_prefix(start)?.replace('_', ".");
+            let statistic = STATISTICS.iter().position(|(known, _)| *known == rest)?;
+            Some(Self::Time { of, statistic })
+        });
+        time.ok_or_else(|| unknown(name))
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let names = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
+    format!(
+        "no figure is called {name:?}: use {}, the same after {}, or {}",
+        names(&mut STATISTICS.iter().map(|(name, _)| *name)),
+        names(&mut TIMES.iter().map(|(start, _)| *start).filter(|start| !start.is_empty())),
+        names(&mut FIGURES.iter().map(|(name, ..)| *name)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    fn report() -> Report {
+        let mut report = sample::report();
+        report.latency_us.p99_999 = 9_000.0;
+        (report.offered, report.errors, report.shed) = (3_500_000, 35_000, 350);
+        report
+    }
+
+    #[track_caller]
+    fn check(text: &str, value: f64, limit: f64, holds: bool) {
+        let condition: Condition = text.parse().unwrap();
+        let outcome = condition.demand(&report());
+        let found = outcome.value.unwrap();
+        assert!((found - value).abs() < 1e-4 * value.max(1e-3), "{text}: {found}");
+        assert!((outcome.limit - limit).abs() < 1e-9 * limit.max(1.0), "{text}: {outcome:?}");
+        assert_eq!((outcome.passed, outcome.text.as_str()), (holds, text.trim()));
+        assert_eq!(condition.forbid(&report()).passed, !holds, "{text}");
+    }
+
+    #[test]
+    fn conditions_read_figures_orders_and_units() {
+        check("p99 > 5ms", 412.7, 5_000.0, false);
+        check("p99>412.7us", 412.7, 412.7, false);
+        check("p99 >= 412.7us", 412.7, 412.7, true);
+        check(" p50<1s ", 180.1, 1e6, true);
+        check("p99.9 <= 2 ms", 1_234.5, 2_000.0, true);
+        check("p99_9 < 1ms", 1_234.5, 1_000.0, false);
+        check("p99.999 > 5ms", 9_000.0, 5_000.0, true);
+        check("max > 20ms", 23_456.7, 20_000.0, true);
+        check("mean < 100us", 187.3, 100.0, false);
+        check("rate < 349k", 341_234.5, 349_000.0, true);
+        check("requests >= 1M", 3_412_345.0, 1e6, true);
+        check("errors > 35k", 35_000.0, 35_000.0, false);
+        check("error_rate > 0.1%", 0.010_152_7, 0.001, true);
+        check("success_rate < 0.99", 0.989_847_2, 0.99, true);
+        check("shed > 0", 350.0, 0.0, true);
+        check("shed_rate > 1 %", 0.000_1, 0.01, false);
+        check("offered_rate < 351k", 350_000.0, 351_000.0, true);
+    }
+
+    #[test]
+    fn times_go_by_their_beginnings() {
+        let mut report = report();
+        let places: [fn(&mut Report) -> &mut Latency; 6] = [
+            |it| &mut it.service_time_us,
+            |it| &mut it.response_time_us,
+            |it| &mut it.first_byte_us,
+            |it| &mut it.connect_us,
+            |it| &mut it.client_lag_us,
+            |it| &mut it.schedule_lag_us,
+        ];
+        for (place, (start, _)) in places.iter().zip(TIMES) {
+            *place(&mut report) = Latency { p99: 7.0, samples: 1, ..Latency::default() };
+            let condition: Condition = format!("{start}p99 > 1us").parse().unwrap();
+            let outcome = condition.forbid(&report);
+            assert_eq!((outcome.value, outcome.passed), (Some(7.0), false), "{start}");
+            assert_eq!(outcome.metric, format!("{start}p99"));
+            *place(&mut report) = Latency::default();
+        }
+    }
+
+    #[test]
+    fn what_was_not_recorded_passes_nothing() {
+        let outcome = Condition::from_str("lag_p99 > 1ms").unwrap().forbid(&report());
+        assert_eq!((outcome.value, outcome.passed), (None, false));
+        assert_eq!(outcome.shown(), "nothing recorded");
+        assert!(!Condition::from_str("lag_p99 < 1ms").unwrap().demand(&report()).passed);
+    }
+
+    #[test]
+    fn wrong_conditions_say_what_is_allowed() {
+        let check = |text: &str, part: &str| {
+            let error = Condition::from_str(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        };
+        check("", "one of > >= < <=");
+        check("p99 = 5ms", "one of > >= < <=");
+        check("p98 > 5ms", "p50, p75, p90, p95, p99, p99.9");
+        check("lag > 5ms", "service_, response_, first_byte_");
+        check("> 5ms", "no figure is called \"\"");
+        check("p99 > 5", "write 250us, 5ms or 1.5s");
+        check("p99 >", "write 250us, 5ms or 1.5s");
+        check("p99 > 5%", "is not a time");
+        check("error_rate > 5ms", "write 0.1% or 0.001");
+        check("error_rate > 200%", "write 0.1% or 0.001");
+        check("error_rate > nan", "write 0.1% or 0.001");
+        check("rate < fast", "write 500, 49k or 1.5M");
+    }
+
+    #[test]
+    fn exit_codes_have_an_order() {
+        let check = |fail_if: &[&str], valid: bool, requests: u64, expected: Exit| {
+            let fail_if = fail_if.iter().map(|text| text.parse().unwrap()).collect();
+            let args = ThresholdArgs { fail_if, require_valid: true };
+            let mut report = report();
+            (report.verdict.valid, report.requests) = (valid, requests);
+            assert_eq!(args.exit(&report, &args.judge(&report)), expected, "{args:?}");
+        };
+        check(&[], true, 1, Exit::Ok);
+        check(&[], false, 1, Exit::Invalid);
+        check(&["p99 > 5ms"], true, 1, Exit::Ok);
+        check(&["p99 > 5ms", "p50 > 1us"], false, 1, Exit::ThresholdFailed);
+        check(&["p50 > 1us"], false, 0, Exit::NothingSucceeded);
+    }
+
+    #[test]
+    fn the_section_reads_so() {
+        let args = ["p99 > 5ms", "error_rate > 0.1%", "rate < 49k", "shed > 0"];
+        let fail_if = args.iter().map(|text| text.parse().unwrap()).collect();
+        let outcomes = ThresholdArgs { fail_if, require_valid: false }.judge(&report());
+        let expected = "
+Thresholds
+pass     p99 > 5ms                               413 us
+FAIL     error_rate > 0.1%                       1.0%
+pass     rate < 49k                              341,235 a second
+FAIL     shed > 0                                350
+";
+        assert_eq!(render(&outcomes), expected);
+        assert_eq!(render(&[]), "");
+    }
+}

@@ -1,0 +1,101 @@
+//! How far the percentiles of two sides lie apart, with intervals.
+
+use serde::Serialize;
+
+use super::super::histogram::{COARSE_BUCKETS, Coarse};
+use super::super::report::Slot;
+use super::super::statistics::{self, PAIRS_MIN, Pairing, Parts};
+use super::contestant::Series;
+
+/// How far a time of a time line may be from the truth, as a share of it: its buckets are a sixteenth of an octave wide.
+const SLOT_RESOLUTION: f64 = 1.0 / 16.0;
+
+/// The percentiles whose differences are taken, ascending.
+const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
+
+/// The difference of one percentile of the response time of successful requests, with its 95 % bootstrap interval.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// The percentile: `p50`, `p90`, `p99` or `p99_9`.
+    pub metric: String,
+    /// The first contestant's, over all its samples, in microseconds.
+    pub of_us: f64,
+    /// The second contestant's.
+    pub to_us: f64,
+    /// `of_us` less `to_us`.
+    pub difference_us: f64,
+    /// Lower end of the interval.
+    pub low_us: f64,
+    /// Upper end of the interval.
+    pub high_us: f64,
+    /// Whether a difference is shown: at least [`PAIRS_MIN`] parts a side, and an interval without 0.
+    pub significant: bool,
+}
+
+/// How far the parts of a comparison can be relied on.
+pub(super) struct Doubt {
+    pairing: Pairing,
+    /// The parts of the side that has fewer.
+    parts: usize,
+    /// By what share of itself a time in a part may be off.
+    resolution: f64,
+}
+
+impl Doubt {
+    /// Of the slots of two time lines.
+    pub(super) fn of_slots(slots: &[Vec<&Slot>; 2]) -> Self {
+        let parts = slots[0].len().min(slots[1].len());
+        Self { pairing: Pairing::Apart, parts, resolution: SLOT_RESOLUTION }
+    }
+
+    pub(super) fn of_rounds(pairs: usize) -> Self {
+        Self { pairing: Pairing::Paired, parts: pairs, resolution: 0.0 }
+    }
+}
+
+pub(super) fn differences(
+    of: Series<'_>,
+    to: Series<'_>,
+    parts: [Parts; 2],
+    doubt: &Doubt,
+    seed: u64,
+) -> Vec<Difference> {
+    let quantiles = PERCENTILES.map(|(_, quantile)| quantile);
+    let [mine, theirs] = [of, to].map(Series::success);
+    if mine.is_empty() || theirs.is_empty() {
+        return Vec::new();
+    }
+    let intervals = statistics::quantile_difference_intervals(
+        &parts[0],
+        &parts[1],
+        &quantiles,
+        doubt.pairing,
+        seed,
+    );
+    let difference = |((metric, quantile), interval): (&(&str, f64), statistics::Interval)| {
+        let (of_us, to_us) = (mine.quantile_us(*quantile), theirs.quantile_us(*quantile));
+        let slack = doubt.resolution * of_us.max(to_us);
+        let (low_us, high_us) = (interval.low / 1e3 - slack, interval.high / 1e3 + slack);
+        Difference {
+            metric: (*metric).to_owned(),
+            of_us,
+            to_us,
+            difference_us: of_us - to_us,
+            low_us,
+            high_us,
+            significant: doubt.parts >= PAIRS_MIN && (low_us > 0.0 || high_us < 0.0),
+        }
+    };
+    PERCENTILES.iter().zip(intervals).map(difference).collect()
+}
+
+/// A time line's slots as parts.
+pub(super) fn slot_parts(slots: &[&Slot]) -> Parts {
+    Parts::new(&slots.iter().map(|slot| filled(&slot.buckets)).collect::<Vec<_>>())
+}
+
+/// The buckets that are not empty, as time in nanoseconds and count.
+fn filled(buckets: &Coarse) -> Vec<(u64, u64)> {
+    let pair = |bucket: usize| (Coarse::middle_of(bucket), u64::from(buckets.counts()[bucket]));
+    (0..COARSE_BUCKETS).map(pair).filter(|(_, count)| *count > 0).collect()
+}
