@@ -1,24 +1,17 @@
 //! What the cores found, merged into one report. Arithmetic only.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::control::Control;
-use super::histogram::Histogram;
 use super::plan::Plan;
 use super::recorder::Recorder;
-use super::report::{
-    CoreReport, Latency, NameReport, Report, SCHEMA_VERSION, SocketsReport, WarmUp,
-};
+use super::report::{CoreReport, NameReport, Report, SCHEMA_VERSION, SocketsReport, WarmUp};
 use super::timeline::Timeline;
 use super::verdict::Verdict;
 use super::worker::Tallies;
 use crate::driver::Counters;
 use crate::sys::affinity::Pinned;
 use crate::sys::process::{CpuTime, resident_bytes_max};
-
-/// The class of the headline.
-const SUCCESS: &str = "2xx";
 
 /// What one core found.
 pub(super) struct CoreOutcome {
@@ -40,7 +33,7 @@ pub(super) struct CoreOutcome {
 }
 
 /// `part` of `whole`, zero if there is no whole.
-fn per(part: f64, whole: f64) -> f64 {
+pub(super) fn per(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
@@ -119,43 +112,9 @@ pub(super) fn report(
         histograms: recorder.histograms(),
         ..Report::default()
     };
-    set_times(&mut report);
+    report.set_times();
     report.verdict = Verdict::of(&report);
     report
-}
-
-/// Sets what follows from the histograms.
-fn set_times(report: &mut Report) {
-    let histograms = &report.histograms;
-    let response_time = success(&histograms.response_time, &histograms.censored_response);
-    let service_time = success(&histograms.service_time, &histograms.censored_service);
-    report.response_time_us = response_time.latency();
-    report.latency_us = report.response_time_us;
-    report.service_time_us = service_time.latency();
-    report.first_byte_us = histograms.first_byte.latency();
-    report.connect_us = histograms.connect.latency();
-    report.schedule_lag_us = histograms.schedule_lag.latency();
-    report.client_lag_us = histograms.client_lag.latency();
-    report.exact_below = exact_below(&response_time, &histograms.censored_response);
-    report.classes = latencies(&histograms.response_time);
-}
-
-/// Times of successful requests, with those of censored ones at their age.
-fn success(classes: &BTreeMap<String, Histogram>, censored: &Histogram) -> Histogram {
-    let mut times = classes.get(SUCCESS).cloned().unwrap_or_default();
-    times.add(censored);
-    times
-}
-
-/// The share of `all` that lies below every censored sample.
-fn exact_below(all: &Histogram, censored: &Histogram) -> f64 {
-    let Some((youngest, _)) = censored.buckets().next() else { return 1.0 };
-    let below = all.buckets().take_while(|(nanos, _)| *nanos < youngest);
-    per(below.map(|(_, count)| count).sum::<u64>() as f64, all.len() as f64)
-}
-
-fn latencies(classes: &BTreeMap<String, Histogram>) -> BTreeMap<String, Latency> {
-    classes.iter().map(|(class, times)| (class.clone(), times.latency())).collect()
 }
 
 fn warm_up(plan: &Plan, outcomes: &[CoreOutcome]) -> WarmUp {
@@ -185,6 +144,7 @@ fn names(plan: &Plan, recorder: &Recorder) -> Vec<NameReport> {
 fn core_report(outcome: &CoreOutcome) -> CoreReport {
     let requests = outcome.recorder.responses();
     CoreReport {
+        machine: String::new(),
         core: outcome.core,
         pinned: outcome.pinned == Pinned::Yes,
         connections: outcome.connections,
