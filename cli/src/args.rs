@@ -11,6 +11,8 @@ use ringshot::origin::{DIRECTIVES, Directive};
 
 use crate::cores::{CoreList, core_list};
 use crate::exit::{Exit, Failure};
+use crate::output::results::RunOutputArgs;
+use crate::report::ReportArgs;
 use crate::units;
 
 const EXAMPLES: &str = "\
@@ -61,6 +63,15 @@ Without a URL an origin is started on cores of its own. --cores auto gives the
 client one core of up to three, else half of them, and the origin the rest.
 Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment";
 
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  ringshot report result.json
+  ringshot report result.json -o html > report.html
+  ringshot report left.json right.json --out-dir both
+
+Several results are merged: counts summed, histograms added, percentiles taken anew.
+Exit codes: 0 done; 2 bad input or environment";
+
 /// An io_uring, thread-per-core HTTP load generator, and what it gains over epoll
 #[derive(Debug, Parser)]
 #[command(name = "ringshot", version, after_help = EXAMPLES)]
@@ -81,6 +92,9 @@ pub(crate) enum Command {
     /// Run the same load on two drivers or two hosts in turn, and compare
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(Box<CompareArgs>),
+    /// Show saved results again, in any format, or several machines' as one
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// Say what this machine allows, and what to change for a serious run
     Doctor(DoctorArgs),
 }
@@ -109,7 +123,7 @@ pub(crate) struct RunArgs {
     #[arg(help_heading = "Placement", value_parser = host)]
     pub(crate) host: Host,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: RunOutputArgs,
 }
 
 /// What `run` and `compare` share.
@@ -149,7 +163,7 @@ pub(crate) struct LoadArgs {
     pub(crate) cores: CoreList,
 }
 
-/// How results are shown.
+/// How comparisons are shown.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
     /// What to print on standard output
@@ -303,6 +317,7 @@ fn host(text: &str) -> Result<Host, UnknownHost> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::results::ResultFormat;
 
     fn command(line: &str) -> Result<Command, clap::Error> {
         Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
@@ -320,7 +335,8 @@ mod tests {
         assert_eq!((args.duration, args.requests), (Duration::from_secs(10), None));
         assert_eq!(args.load.timeout, Duration::from_secs(30));
         assert_eq!(args.load.connect_timeout, Duration::from_secs(5));
-        assert_eq!((args.load.method.as_str(), args.output.output), ("GET", Format::Text));
+        assert_eq!(args.load.method, "GET");
+        assert_eq!(args.output.result.output, ResultFormat::Text);
         assert_eq!((args.load.cores, args.host), (CoreList::Auto, Host::Thread));
     }
 

@@ -15,6 +15,7 @@ mod exit;
 mod output;
 mod placement;
 mod plan;
+mod report;
 mod run;
 mod serve;
 mod signals;
@@ -39,6 +40,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Report(args) => report::report(&args),
         Command::Doctor(args) => doctor::doctor(&args),
     }
 }

@@ -1,19 +1,55 @@
 //! Results as JSON, documented in `docs/json.md` with a schema each; the tests hold the two together.
 
 use ringshot::load::{Comparison, Report};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::format::three_digits;
 use crate::placement::Placement;
 
-/// `run -o json`: the report with what was asked for.
-#[derive(Debug, Serialize)]
-pub(crate) struct RunDocument<'a> {
-    pub(crate) ringshot_version: &'a str,
-    pub(crate) url: &'a str,
+/// `run -o json`: the report with what was asked for. `report` reads it back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunDocument {
+    pub(crate) ringshot_version: String,
+    #[serde(default = "get")]
+    pub(crate) method: String,
+    pub(crate) url: String,
     pub(crate) connections: u32,
     pub(crate) pipeline: u32,
+    /// How long the host's name took to be looked up, in microseconds.
+    #[serde(default)]
+    pub(crate) resolve_us: f64,
+    /// The results that were merged, by name; empty for a run's own.
+    #[serde(default)]
+    pub(crate) machines: Vec<String>,
     #[serde(flatten)]
-    pub(crate) report: &'a Report,
+    pub(crate) report: Report,
+    #[serde(default)]
+    pub(crate) thresholds: Vec<ThresholdOutcome>,
+}
+
+/// The method of results that don't say it.
+fn get() -> String {
+    "GET".to_owned()
+}
+
+/// A threshold that a run was held to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ThresholdOutcome {
+    /// As it was given, such as `p99 > 5ms`.
+    pub(crate) text: String,
+    /// The figure that it is about.
+    pub(crate) metric: String,
+    /// What that was, in the figure's own unit.
+    pub(crate) value: f64,
+    /// Whether the run kept it.
+    pub(crate) passed: bool,
+}
+
+impl ThresholdOutcome {
+    /// What was asked and what was found.
+    pub(crate) fn in_words(&self) -> String {
+        format!("{}: {} was {}", self.text, self.metric, three_digits(self.value))
+    }
 }
 
 /// `compare -o json`: the comparison with what was asked for and where it ran.
@@ -54,7 +90,7 @@ pub(crate) struct Settings {
 }
 
 /// `run -o json`.
-pub(crate) fn run(document: &RunDocument<'_>) -> String {
+pub(crate) fn run(document: &RunDocument) -> String {
     to_text(document)
 }
 
