@@ -44,7 +44,7 @@ fn own_faults(schema: &Value, value: &Value, path: &str) -> Vec<String> {
         found.push(format!("{path} is not {}: {value}", schema["const"]));
     }
     for key in schema.get("required").map(list).unwrap_or_default() {
-        if value.get(key.as_str().unwrap()).is_none() {
+        if value.is_object() && value.get(key.as_str().unwrap()).is_none() {
             found.push(format!("{path}.{key} is missing"));
         }
     }

@@ -211,9 +211,10 @@ impl Percentile {
 
 /// The headline's percentiles: response time, and service time beside it in an open loop. `None` if nothing succeeded.
 pub(crate) fn percentiles(report: &Report) -> Option<Table> {
-    let headline = &report.latency_us;
-    let successes = headline.samples.checked_sub(report.censored).filter(|it| *it > 0);
-    let successes = counted(successes?, "successful request");
+    if report.status.success == 0 {
+        return None;
+    }
+    let successes = counted(report.status.success, "successful request");
     Some(match is_open_loop(report) {
         true => Table {
             title: format!("Latency of {successes} (2xx)"),

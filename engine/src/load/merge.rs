@@ -63,6 +63,7 @@ pub(super) fn report(
     let sent = (requests + errors + cancelled).saturating_sub(tally(|it| it.unsent_failures));
     let shed = tally(|it| it.shed);
     let (user, system) = (cpu(&|time| time.user), cpu(&|time| time.system));
+    let a_request = |whole: f64| per(whole, requests as f64);
     let timelines: Vec<&Timeline> = outcomes.iter().map(|outcome| &outcome.timeline).collect();
     let mut report = Report {
         schema_version: SCHEMA_VERSION,
@@ -85,19 +86,16 @@ pub(super) fn report(
         seconds,
         requests_per_second: per(requests as f64, seconds),
         bytes_per_second: per(sum(&|outcome| outcome.bytes) as f64, seconds),
-        cpu_us_per_request: per(user + system, requests as f64),
-        cpu_user_us_per_request: per(user, requests as f64),
-        cpu_system_us_per_request: per(system, requests as f64),
+        cpu_us_per_request: a_request(user + system),
+        cpu_user_us_per_request: a_request(user),
+        cpu_system_us_per_request: a_request(system),
         status: recorder.status(),
         outcomes: recorder.outcomes(),
         error_examples: recorder.examples(),
         error_causes: recorder.causes().clone(),
         connections_opened: sum(&|outcome| outcome.connected),
         connect_failures: tally(|it| it.connect_failures),
-        system_calls_per_request: per(
-            sum(&|outcome| outcome.driver.system_calls) as f64,
-            requests as f64,
-        ),
+        system_calls_per_request: a_request(sum(&|it| it.driver.system_calls) as f64),
         completions_per_turn: per(
             sum(&|outcome| outcome.completions) as f64,
             sum(&|outcome| outcome.turns_with_completions) as f64,

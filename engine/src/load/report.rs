@@ -56,7 +56,7 @@ pub struct Report {
     pub cpu_user_us_per_request: f64,
     /// The system part of `cpu_us_per_request`.
     pub cpu_system_us_per_request: f64,
-    /// The headline: response times of successful requests (2xx), in microseconds. The same as `response_time_us` unless requests were censored.
+    /// The headline: response times of successful requests (2xx), in microseconds; the same as `response_time_us`.
     pub latency_us: Latency,
     /// From when a successful request (2xx) was due to its last byte, in microseconds; censored requests are in it at their age.
     pub response_time_us: Latency,

@@ -145,7 +145,7 @@ pub(super) fn percentiles(report: &Report) -> String {
     let extremes = curves.iter().map(|(.., times)| times.latency());
     let (least, most) = extremes
         .fold((f64::INFINITY, 0.0_f64), |(least, most), it| (least.min(it.min), most.max(it.max)));
-    if response.is_empty() {
+    if report.status.success == 0 || response.is_empty() {
         return String::new();
     }
     let scale = Scale::Log { from: 1.0, to: (response.len() as f64).max(10.0) };
@@ -205,7 +205,8 @@ fn three_digits_of_percentile(quantile: f64) -> String {
 pub(super) fn distribution(report: &Report) -> String {
     let times = report.histograms.success_response_time();
     let bins = bins(&times, BARS_MAX);
-    let Some((first, last)) = bins.first().zip(bins.last()) else { return String::new() };
+    let ends = bins.first().zip(bins.last()).filter(|_| report.status.success > 0);
+    let Some((first, last)) = ends else { return String::new() };
     let most = bins.iter().map(|bin| bin.count).max().unwrap_or(0);
     let scale = Scale::Log { from: first.above_us, to: last.up_to_us };
     let x = Axis { name: "latency", scale, label: time_tick };

@@ -45,11 +45,11 @@ fn sections(document: &RunDocument) -> String {
         ("Over time", charts::timeline(report)),
         ("Latency by percentile", charts::percentiles(report)),
         ("Latency distribution of successful requests (2xx)", charts::distribution(report)),
-        ("Percentiles", tables::percentiles(report).as_ref().map(table).unwrap_or_default()),
+        ("Percentiles", optional(tables::percentiles(report))),
         ("Errors", endings(&tables::endings(report))),
-        ("By outcome", tables::classes(report).as_ref().map(table).unwrap_or_default()),
-        ("By name", tables::names(report).as_ref().map(table).unwrap_or_default()),
-        ("Phases", tables::phases(report).as_ref().map(table).unwrap_or_default()),
+        ("By outcome", optional(tables::classes(report))),
+        ("By name", optional(tables::names(report))),
+        ("Phases", optional(tables::phases(report))),
         ("Cores", charts::cores(report) + &table(&tables::cores(&report.cores))),
         ("Figures", figures(document)),
     ];
@@ -99,7 +99,7 @@ fn limit(limit: Limit) -> &'static str {
 fn cards(document: &RunDocument) -> String {
     let report = &document.report;
     let busiest = report.cores.iter().map(|core| core.busy).fold(0.0, f64::max);
-    let latency = |value: f64| match report.latency_us.samples {
+    let latency = |value: f64| match report.status.success {
         0 => "-".to_owned(),
         _ => microseconds(value),
     };
@@ -124,6 +124,10 @@ fn thresholds(thresholds: &[ThresholdOutcome]) -> String {
     };
     let items: String = thresholds.iter().map(item).collect();
     if items.is_empty() { items } else { format!("<ul class=\"thresholds\">\n{items}</ul>\n") }
+}
+
+fn optional(table: Option<Table>) -> String {
+    table.as_ref().map(self::table).unwrap_or_default()
 }
 
 fn table(table: &Table) -> String {

@@ -4,7 +4,7 @@ mod bars;
 #[cfg(test)]
 mod tests;
 
-use ringshot::load::Verdict;
+use ringshot::load::{Report, Verdict};
 
 use super::format::count;
 use super::json::{RunDocument, ThresholdOutcome};
@@ -23,7 +23,7 @@ pub(crate) fn render(document: &RunDocument) -> String {
         tables::facts(report).iter().map(fact).collect(),
         tables::endings(report).iter().map(ending).collect(),
         optional(tables::percentiles(report)),
-        bars::render(&report.histograms.success_response_time()),
+        bars(report),
         optional(tables::classes(report)),
         optional(tables::names(report)),
         optional(tables::phases(report)),
@@ -79,6 +79,14 @@ fn ending(ending: &Ending) -> String {
     };
     let first = if example.is_empty() { String::new() } else { format!(", first: {example}") };
     labelled("Ended by", &format!("{kind} {}{causes}{first}", count(*requests)))
+}
+
+/// Below the percentiles, so only where there are any.
+fn bars(report: &Report) -> String {
+    match report.status.success {
+        0 => String::new(),
+        _ => bars::render(&report.histograms.success_response_time()),
+    }
 }
 
 fn optional(table: Option<Table>) -> String {
