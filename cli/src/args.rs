@@ -16,6 +16,8 @@ use crate::find_max::{self, FindMaxArgs};
 use crate::live::LiveArgs;
 use crate::metrics::MetricsArgs;
 use crate::network::NetworkArgs;
+use crate::output::results::RunOutputArgs;
+use crate::report::ReportArgs;
 use crate::schedule::ScheduleArgs;
 use crate::thresholds::ThresholdArgs;
 use crate::units;
@@ -93,6 +95,15 @@ Examples:
   ringshot man | man -l -
   ringshot man run > ~/.local/share/man/man1/ringshot-run.1";
 
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  ringshot report result.json
+  ringshot report result.json -o html > report.html
+  ringshot report left.json right.json --out-dir both
+
+Several results are merged: counts summed, histograms added, percentiles taken anew.
+Exit codes: 0 done; 2 bad input or environment";
+
 /// An io_uring, thread-per-core HTTP load generator, and what it gains over epoll
 #[derive(Debug, Parser)]
 #[command(name = "ringshot", version, after_help = EXAMPLES)]
@@ -116,6 +127,9 @@ pub(crate) enum Command {
     /// Find the highest rate at which a server holds objectives
     #[command(after_help = find_max::EXAMPLES)]
     FindMax(Box<FindMaxArgs>),
+    /// Show saved results again, in any format, or several machines' as one
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// Say what this machine allows, and what to change for a serious run
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
@@ -148,7 +162,7 @@ pub(crate) struct RunArgs {
     #[arg(help_heading = "Placement", value_parser = host)]
     pub(crate) host: Host,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: RunOutputArgs,
     #[command(flatten)]
     pub(crate) live: LiveArgs,
     #[command(flatten)]
@@ -201,7 +215,7 @@ pub(crate) struct LoadArgs {
     pub(crate) cores: CoreList,
 }
 
-/// How results are shown.
+/// How comparisons are shown.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
     /// What to print on standard output
@@ -366,6 +380,7 @@ mod tests {
     use ringshot::load::Stop;
 
     use super::*;
+    use crate::output::results::ResultFormat;
 
     fn command(line: &str) -> Result<Command, clap::Error> {
         Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
@@ -383,7 +398,8 @@ mod tests {
         assert_eq!(args.schedule.stop(), Stop::after(Duration::from_secs(10)));
         assert_eq!(args.load.timeout, Duration::from_secs(30));
         assert_eq!(args.load.connect_timeout, Duration::from_secs(5));
-        assert_eq!((args.load.method.as_str(), args.output.output), ("GET", Format::Text));
+        assert_eq!(args.load.method, "GET");
+        assert_eq!(args.output.result.output, ResultFormat::Text);
         assert_eq!((args.load.cores, args.host), (CoreList::Auto, Host::Thread));
     }
 

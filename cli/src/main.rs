@@ -24,6 +24,7 @@ mod network;
 mod output;
 mod placement;
 mod plan;
+mod report;
 mod run;
 mod schedule;
 mod serve;
@@ -52,6 +53,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::serve(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::FindMax(args) => find_max::find_max(&args),
+        Command::Report(args) => report::report(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),

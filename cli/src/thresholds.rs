@@ -60,6 +60,11 @@ pub(crate) struct ThresholdOutcome {
 }
 
 impl ThresholdOutcome {
+    /// What was asked and what was found.
+    pub(crate) fn in_words(&self) -> String {
+        format!("{}: {} was {}", self.text, self.metric, self.shown())
+    }
+
     /// The figure as a person reads it.
     pub(crate) fn shown(&self) -> String {
         let unit = Metric::from_str(&self.metric).map(|metric| metric.unit());
@@ -71,16 +76,6 @@ impl ThresholdOutcome {
             (Some(value), Ok(Unit::Count)) => whole(value),
         }
     }
-}
-
-/// The section of a run's text: a line a condition; empty without any.
-pub(crate) fn render(outcomes: &[ThresholdOutcome]) -> String {
-    let line = |outcome: &ThresholdOutcome| {
-        let word = if outcome.passed { "pass" } else { "FAIL" };
-        format!("{word:<9}{:<40}{}\n", outcome.text, outcome.shown())
-    };
-    let lines: String = outcomes.iter().map(line).collect();
-    if lines.is_empty() { lines } else { format!("\nThresholds\n{lines}") }
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of requests")]
@@ -415,18 +410,18 @@ mod tests {
     }
 
     #[test]
-    fn the_section_reads_so() {
+    fn an_outcome_reads_so() {
         let args = ["p99 > 5ms", "error_rate > 0.1%", "rate < 49k", "shed > 0"];
         let fail_if = args.iter().map(|text| text.parse().unwrap()).collect();
         let outcomes = ThresholdArgs { fail_if, require_valid: false }.judge(&report());
-        let expected = "
-Thresholds
-pass     p99 > 5ms                               413 us
-FAIL     error_rate > 0.1%                       1.0%
-pass     rate < 49k                              341,235 a second
-FAIL     shed > 0                                350
-";
-        assert_eq!(render(&outcomes), expected);
-        assert_eq!(render(&[]), "");
+        let told: Vec<(bool, String)> =
+            outcomes.iter().map(|outcome| (outcome.passed, outcome.in_words())).collect();
+        let expected = [
+            (true, "p99 > 5ms: p99 was 413 us"),
+            (false, "error_rate > 0.1%: error_rate was 1.0%"),
+            (true, "rate < 49k: rate was 341,235 a second"),
+            (false, "shed > 0: shed was 350"),
+        ];
+        assert_eq!(told, expected.map(|(passed, words)| (passed, words.to_owned())));
     }
 }

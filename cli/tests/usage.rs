@@ -76,6 +76,22 @@ fn requests_that_can_not_be_sent() {
 }
 
 #[test]
+fn results_that_can_not_be_shown() {
+    let directory = std::env::temp_dir().join(format!("ringshot-usage-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let file = directory.join("other.json");
+    std::fs::write(&file, "{\"schema_version\": 99}").expect("a file");
+    let path = file.to_str().expect("UTF-8");
+    check(&["report"], "<FILE>");
+    check(&["report", "/no/such/result.json"], "can't read /no/such/result.json");
+    check(&["report", path], "has schema_version 99");
+    check(&["report", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")], "is no result");
+    check(&["run", URL, "--out-dir", path], "--out-dir: can't write");
+    check(&["run", URL, "-o", "yaml"], "[possible values: text, json, csv, html, hgrm]");
+    std::fs::remove_dir_all(directory).expect("it is ours");
+}
+
+#[test]
 fn more_connections_than_open_files_allow() {
     let command = "ulimit -n 64 && exec \"$0\" run http://127.0.0.1:9/ -c 1000";
     let output = Command::new("sh")
@@ -153,6 +169,7 @@ fn help_is_not_an_error() {
     check_help(&["run", "--help"], &["--no-keepalive", "[default: 10s]", "Examples:", "10k"]);
     check_help(&["serve", "--help"], &["--body-bytes", "[default: 8080]", "KiB", "/delay/MS"]);
     check_help(&["compare", "--help"], &["--rounds", "[default: 7]", "--seed"]);
+    check_help(&["report", "--help"], &["--out-dir", "hgrm", "both", "merged"]);
     check_help(&["doctor", "--help"], &["--output"]);
     check_help(&["completions", "bash"], &["_ringshot", "--metrics-listen", "--live"]);
     check_help(&["man"], &[".TH ringshot", "ringshot\\-run"]);

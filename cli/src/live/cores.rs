@@ -74,7 +74,7 @@ fn summary(cores: &[RecentCore]) -> Line<'static> {
 
 /// A client core with no time left makes figures that count for less.
 fn color(busy: f64) -> Style {
-    match busy >= crate::warnings::CLIENT_BUSY_MIN {
+    match busy >= ringshot::load::CLIENT_BUSY_MIN {
         true => Style::new().fg(Color::Red),
         false => Style::new().fg(Color::Green),
     }

@@ -1,22 +1,35 @@
 //! Results as JSON, documented in `docs/json.md` with a schema each; the tests hold the two together.
 
 use ringshot::load::{Comparison, Report};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::placement::Placement;
 use crate::thresholds::ThresholdOutcome;
 
-/// `run -o json`: the report with what was asked for.
-#[derive(Debug, Serialize)]
-pub(crate) struct RunDocument<'a> {
-    pub(crate) ringshot_version: &'a str,
-    pub(crate) url: &'a str,
+/// `run -o json`: the report with what was asked for. `report` reads it back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunDocument {
+    pub(crate) ringshot_version: String,
+    #[serde(default = "get")]
+    pub(crate) method: String,
+    pub(crate) url: String,
     pub(crate) connections: u32,
     pub(crate) pipeline: u32,
-    /// What each condition of `--fail-if` came to.
-    pub(crate) thresholds: &'a [ThresholdOutcome],
+    /// How long the host's name took to be looked up, in microseconds.
+    #[serde(default)]
+    pub(crate) resolve_us: f64,
+    /// The results that were merged, by name; empty for a run's own.
+    #[serde(default)]
+    pub(crate) machines: Vec<String>,
     #[serde(flatten)]
-    pub(crate) report: &'a Report,
+    pub(crate) report: Report,
+    #[serde(default)]
+    pub(crate) thresholds: Vec<ThresholdOutcome>,
+}
+
+/// The method of results that don't say it.
+fn get() -> String {
+    "GET".to_owned()
 }
 
 /// `compare -o json`: the comparison with what was asked for and where it ran.
@@ -61,7 +74,7 @@ pub(crate) struct Settings {
 }
 
 /// `run -o json`.
-pub(crate) fn run(document: &RunDocument<'_>) -> String {
+pub(crate) fn run(document: &RunDocument) -> String {
     to_text(document)
 }
 

@@ -1,11 +1,18 @@
 //! The only module that prints results. Formatting is pure: data in, text out.
 
+mod bins;
 pub(crate) mod comparison;
+mod csv;
 pub(crate) mod doctor;
 pub(crate) mod format;
+mod hdrlog;
+mod hgrm;
+mod html;
 pub(crate) mod json;
+pub(crate) mod results;
 #[cfg(test)]
 pub(crate) mod sample;
+mod tables;
 pub(crate) mod text;
 
 use std::io::{ErrorKind, Write};

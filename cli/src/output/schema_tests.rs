@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ringshot::load::{NameReport, SocketsReport};
 use serde_json::Value;
 
 use super::*;
@@ -42,10 +43,8 @@ fn own_faults(schema: &Value, value: &Value, path: &str) -> Vec<String> {
     if schema.get("const").is_some_and(|only| only != value) {
         found.push(format!("{path} is not {}: {value}", schema["const"]));
     }
-    // Null stands for an object that is not there.
-    let required = schema.get("required").filter(|_| value.is_object());
-    for key in required.map(list).unwrap_or_default() {
-        if value.get(key.as_str().unwrap()).is_none() {
+    for key in schema.get("required").map(list).unwrap_or_default() {
+        if value.is_object() && value.get(key.as_str().unwrap()).is_none() {
             found.push(format!("{path}.{key} is missing"));
         }
     }
@@ -83,17 +82,22 @@ pub(crate) fn check(schema_name: &str, text: &str) -> Value {
 }
 
 fn run_text() -> String {
-    let mut report = sample::report();
+    let mut document = sample::open_loop();
+    let report = &mut document.report;
     report.outcomes.insert("reset".to_owned(), 1);
+    report.error_causes.insert("reset ECONNRESET".to_owned(), 1);
     report.error_examples.insert("reset".to_owned(), "connection reset".to_owned());
-    run(&RunDocument {
-        ringshot_version: "0.1.0",
-        url: "http://127.0.0.1:8080/",
-        connections: 64,
-        pipeline: 1,
-        thresholds: &[],
-        report: &report,
-    })
+    report.sockets = Some(SocketsReport::default());
+    report.names = vec![NameReport {
+        name: "home".to_owned(),
+        requests: 7,
+        errors: 1,
+        latency_us: report.latency_us,
+        histogram: report.histograms.schedule_lag.clone(),
+    }];
+    report.cores[0].machine = "left".to_owned();
+    document.machines = vec!["left".to_owned()];
+    run(&document)
 }
 
 #[test]
@@ -116,13 +120,36 @@ fn run_fits_its_schema() {
         "connections",
         "pipeline",
         "ringshot_version",
+        "offered",
+        "sent",
+        "shed",
+        "late",
+        "censored",
+        "response_time_us",
+        "service_time_us",
+        "schedule_lag_us",
+        "verdict",
+        "timeline",
+        "thresholds",
     ];
     for key in contract {
         assert!(value.get(key).is_some(), "{key}");
     }
-    for key in ["mean", "p50", "p90", "p99", "p99_9", "p99_99", "max"] {
-        assert!(value["latency_us"][key].is_f64(), "{key}");
+    for time in ["latency_us", "response_time_us", "service_time_us"] {
+        for key in ["mean", "p50", "p90", "p99", "p99_9", "p99_99", "max"] {
+            assert!(value[time][key].is_f64(), "{time}.{key}");
+        }
     }
+    for key in ["limit", "valid", "evidence"] {
+        assert!(value["verdict"].get(key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn samples_that_are_not_there_take_no_room() {
+    let value: Value = serde_json::from_str(&run(&sample::document())).unwrap();
+    assert_eq!(value["histograms"], serde_json::json!({ "response_time": {}, "service_time": {} }));
+    assert!(value["cores"][0].get("machine").is_none());
 }
 
 #[test]
@@ -147,11 +174,14 @@ fn the_walker_finds_what_leaves_the_schema() {
     assert_eq!(fault(|v| v["news"] = 1.into()), "$.news is not described");
     assert_eq!(
         fault(|v| v["driver"] = "kqueue".into()),
-        "$.driver is none of [\"io_uring\",\"epoll\"]: \"kqueue\""
+        "$.driver is none of [\"io_uring\",\"epoll\",\"mixed\"]: \"kqueue\""
     );
     assert_eq!(
         fault(|v| v["cores"][0]["busy"] = "very".into()),
         "$.cores[0].busy is no \"number\": \"very\""
     );
-    assert_eq!(fault(|v| v["latency_us"] = serde_json::json!({})).matches("is missing").count(), 9);
+    assert_eq!(
+        fault(|v| v["latency_us"] = serde_json::json!({})).matches("is missing").count(),
+        22
+    );
 }

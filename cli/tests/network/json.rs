@@ -70,10 +70,37 @@ fn text_names_the_same_figures() {
     let server = Server::start(&[]);
     let ended = ringshot(&["run", &server.url, "-n", "200", "-c", "2"]);
     assert_eq!(ended.code(), Some(0), "{ended:#?}");
-    for part in ["Requests 200 in ", "Errors   0", "p99.99", "2xx 200", "us a request"] {
+    for part in [
+        "Requests 200 in ",
+        "Errors   0",
+        "p99   ",
+        "2xx 200",
+        "successful requests",
+        "us a request",
+    ] {
         assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
     }
     assert_eq!(server.stop(), 200);
+}
+
+#[test]
+fn a_saved_result_is_shown_again_and_merged() {
+    let server = Server::start(&[]);
+    let directory = std::env::temp_dir().join(format!("ringshot-saved-{}", std::process::id()));
+    let path = |name: &str| directory.join(name).to_str().expect("UTF-8").to_owned();
+    let ended =
+        ringshot(&["run", &server.url, "-n", "200", "-c", "2", "-q", "--out-dir", &path("one")]);
+    assert_eq!(ended.code(), Some(0), "{ended:#?}");
+    let saved = path("one/result.json");
+    let text = std::fs::read_to_string(path("one/summary.txt")).expect("the text");
+    assert_eq!((&ended.stdout, &ringshot(&["report", &saved]).stdout), (&text, &text));
+    let again = ringshot(&["report", &saved, "-o", "json"]).stdout;
+    assert_eq!(again, std::fs::read_to_string(&saved).expect("the JSON"));
+    let both = ringshot(&["report", &saved, &saved, "-o", "json"]).json_with_code(0);
+    assert_eq!((&both["requests"], &both["latency_us"]["samples"]), (&400.into(), &400.into()));
+    check_schema("run.schema.json", &both);
+    assert_eq!(server.stop(), 200);
+    std::fs::remove_dir_all(directory).expect("it is ours");
 }
 
 /// Every key of `value` is described, every required key is there, every type fits.

@@ -114,6 +114,7 @@ impl Histogram {
             p99_interval: self.interval_us(0.99),
             p99_9_interval: self.interval_us(0.999),
             p99_99_interval: self.interval_us(0.9999),
+            p99_999_interval: self.interval_us(0.99999),
             p99_9_samples: beyond(0.001),
             p99_99_samples: beyond(0.0001),
             p99_999_samples: beyond(0.00001),

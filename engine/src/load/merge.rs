@@ -1,24 +1,17 @@
 //! What the cores found, merged into one report. Arithmetic only.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::control::Control;
-use super::histogram::Histogram;
 use super::plan::Plan;
 use super::recorder::Recorder;
-use super::report::{
-    CoreReport, Latency, NameReport, Report, SCHEMA_VERSION, SocketsReport, WarmUp,
-};
+use super::report::{CoreReport, NameReport, Report, SCHEMA_VERSION, SocketsReport, WarmUp};
 use super::timeline::Timeline;
 use super::verdict::Verdict;
 use super::worker::Tallies;
 use crate::driver::Counters;
 use crate::sys::affinity::Pinned;
 use crate::sys::process::{CpuTime, resident_bytes_max};
-
-/// The class of the headline.
-const SUCCESS: &str = "2xx";
 
 /// What one core found.
 pub(super) struct CoreOutcome {
@@ -40,7 +33,7 @@ pub(super) struct CoreOutcome {
 }
 
 /// `part` of `whole`, zero if there is no whole.
-fn per(part: f64, whole: f64) -> f64 {
+pub(super) fn per(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
@@ -70,6 +63,7 @@ pub(super) fn report(
     let sent = (requests + errors + cancelled).saturating_sub(tally(|it| it.unsent_failures));
     let shed = tally(|it| it.shed);
     let (user, system) = (cpu(&|time| time.user), cpu(&|time| time.system));
+    let a_request = |whole: f64| per(whole, requests as f64);
     let timelines: Vec<&Timeline> = outcomes.iter().map(|outcome| &outcome.timeline).collect();
     let mut report = Report {
         schema_version: SCHEMA_VERSION,
@@ -92,19 +86,16 @@ pub(super) fn report(
         seconds,
         requests_per_second: per(requests as f64, seconds),
         bytes_per_second: per(sum(&|outcome| outcome.bytes) as f64, seconds),
-        cpu_us_per_request: per(user + system, requests as f64),
-        cpu_user_us_per_request: per(user, requests as f64),
-        cpu_system_us_per_request: per(system, requests as f64),
+        cpu_us_per_request: a_request(user + system),
+        cpu_user_us_per_request: a_request(user),
+        cpu_system_us_per_request: a_request(system),
         status: recorder.status(),
         outcomes: recorder.outcomes(),
         error_examples: recorder.examples(),
         error_causes: recorder.causes().clone(),
         connections_opened: sum(&|outcome| outcome.connected),
         connect_failures: tally(|it| it.connect_failures),
-        system_calls_per_request: per(
-            sum(&|outcome| outcome.driver.system_calls) as f64,
-            requests as f64,
-        ),
+        system_calls_per_request: a_request(sum(&|it| it.driver.system_calls) as f64),
         completions_per_turn: per(
             sum(&|outcome| outcome.completions) as f64,
             sum(&|outcome| outcome.turns_with_completions) as f64,
@@ -119,43 +110,9 @@ pub(super) fn report(
         histograms: recorder.histograms(),
         ..Report::default()
     };
-    set_times(&mut report);
+    report.set_times();
     report.verdict = Verdict::of(&report);
     report
-}
-
-/// Sets what follows from the histograms.
-fn set_times(report: &mut Report) {
-    let histograms = &report.histograms;
-    let response_time = success(&histograms.response_time, &histograms.censored_response);
-    let service_time = success(&histograms.service_time, &histograms.censored_service);
-    report.response_time_us = response_time.latency();
-    report.latency_us = report.response_time_us;
-    report.service_time_us = service_time.latency();
-    report.first_byte_us = histograms.first_byte.latency();
-    report.connect_us = histograms.connect.latency();
-    report.schedule_lag_us = histograms.schedule_lag.latency();
-    report.client_lag_us = histograms.client_lag.latency();
-    report.exact_below = exact_below(&response_time, &histograms.censored_response);
-    report.classes = latencies(&histograms.response_time);
-}
-
-/// Times of successful requests, with those of censored ones at their age.
-fn success(classes: &BTreeMap<String, Histogram>, censored: &Histogram) -> Histogram {
-    let mut times = classes.get(SUCCESS).cloned().unwrap_or_default();
-    times.add(censored);
-    times
-}
-
-/// The share of `all` that lies below every censored sample.
-fn exact_below(all: &Histogram, censored: &Histogram) -> f64 {
-    let Some((youngest, _)) = censored.buckets().next() else { return 1.0 };
-    let below = all.buckets().take_while(|(nanos, _)| *nanos < youngest);
-    per(below.map(|(_, count)| count).sum::<u64>() as f64, all.len() as f64)
-}
-
-fn latencies(classes: &BTreeMap<String, Histogram>) -> BTreeMap<String, Latency> {
-    classes.iter().map(|(class, times)| (class.clone(), times.latency())).collect()
 }
 
 fn warm_up(plan: &Plan, outcomes: &[CoreOutcome]) -> WarmUp {
@@ -185,6 +142,7 @@ fn names(plan: &Plan, recorder: &Recorder) -> Vec<NameReport> {
 fn core_report(outcome: &CoreOutcome) -> CoreReport {
     let requests = outcome.recorder.responses();
     CoreReport {
+        machine: String::new(),
         core: outcome.core,
         pinned: outcome.pinned == Pinned::Yes,
         connections: outcome.connections,

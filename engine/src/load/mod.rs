@@ -15,6 +15,8 @@
 //! | `flights` | requests given to lanes |
 //! | `budget` | how many requests are left, over all cores |
 //! | `merge` | what the cores found, as one report |
+//! | `times` | what follows from a report's histograms |
+//! | `machines` | several machines' reports as one |
 //! | `recorder`, `histogram` | times and outcomes of one core |
 //! | `timeline` | what came in each second |
 //! | `sockets` | what the kernel says of the connections |
@@ -33,6 +35,7 @@ mod fill;
 mod flights;
 mod gate;
 mod histogram;
+mod machines;
 mod merge;
 mod mix;
 mod open;
@@ -47,6 +50,7 @@ mod sockets;
 pub mod statistics;
 mod template;
 mod timeline;
+mod times;
 mod users;
 mod verdict;
 mod worker;
@@ -56,6 +60,7 @@ pub use control::{Control, CoreSnapshot, PUBLISH_EVERY, Phase, Snapshot};
 pub use expect::Expect;
 pub use fill::{Feed, Filled};
 pub use histogram::{COARSE_BUCKETS, Coarse, Histogram, LATENCY_MAX};
+pub use machines::MergeError;
 pub use mix::{
     Content, Mix, MixRequest, NAMES_MAX, Order, REQUESTS_MAX, TARGETS_MAX, Target, Think,
     WEIGHT_MAX,

@@ -12,14 +12,15 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// The figures of one run. Requests are counted by outcome: each ends in exactly one.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Report {
     /// Version of this layout; it changes when a key changes its meaning or goes.
     pub schema_version: u32,
-    /// The driver that ran: `io_uring` or `epoll`.
+    /// The driver that ran: `io_uring` or `epoll`; `mixed` in a report merged of runs that differ in it.
     pub driver: String,
-    /// The host that ran: `thread` or `glommio`.
+    /// The host that ran: `thread` or `glommio`, or `mixed`.
     pub host: String,
-    /// When requests were due: `closed`, `constant`, `poisson` or `recorded`.
+    /// When requests were due: `closed`, `constant`, `poisson` or `recorded`, or `mixed`.
     pub arrival: String,
     /// Requests a second that the schedule asked for, on average over the measured time; zero in a closed loop.
     pub target_per_second: f64,
@@ -55,7 +56,7 @@ pub struct Report {
     pub cpu_user_us_per_request: f64,
     /// The system part of `cpu_us_per_request`.
     pub cpu_system_us_per_request: f64,
-    /// The headline: response times of successful requests (2xx), in microseconds. The same as `response_time_us` unless requests were censored.
+    /// The headline: response times of successful requests (2xx), in microseconds; the same as `response_time_us`.
     pub latency_us: Latency,
     /// From when a successful request (2xx) was due to its last byte, in microseconds; censored requests are in it at their age.
     pub response_time_us: Latency,
@@ -150,6 +151,8 @@ pub struct Latency {
     pub p99_9_interval: [f64; 2],
     /// 95 % interval of `p99_99`.
     pub p99_99_interval: [f64; 2],
+    /// 95 % interval of `p99_999`.
+    pub p99_999_interval: [f64; 2],
     /// Samples beyond the 99.9th percentile: what it rests on.
     pub p99_9_samples: u64,
     /// Samples beyond the 99.99th percentile.
@@ -160,6 +163,7 @@ pub struct Latency {
 
 /// Completed requests by status class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StatusCounts {
     /// 200 to 299.
     #[serde(rename = "2xx")]
@@ -179,6 +183,7 @@ pub struct StatusCounts {
 
 /// What was sent before the clock started, in no other figure.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct WarmUp {
     /// Its length in seconds.
     pub seconds: f64,
@@ -204,11 +209,13 @@ pub struct NameReport {
     /// Response times of successful requests (2xx) in microseconds.
     pub latency_us: Latency,
     /// Their samples.
+    #[serde(default, skip_serializing_if = "Histogram::is_empty")]
     pub histogram: Histogram,
 }
 
 /// A slice of the measured time, over all cores.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Slot {
     /// Its start, in seconds from the start of the measured time.
     pub start: f64,
@@ -234,6 +241,7 @@ pub struct Slot {
 
 /// What the kernel said of a run's connections, in samples taken twice a second (sock_diag(7), tcp(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SocketsReport {
     /// Connections looked at, over all samples.
     pub samples: u64,
@@ -253,7 +261,11 @@ pub struct SocketsReport {
 
 /// One core's share of a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CoreReport {
+    /// The machine it belongs to, in a report merged of several; else empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub machine: String,
     /// The core's number, as the system counts.
     pub core: usize,
     /// Whether the thread could be pinned to it.
@@ -288,21 +300,28 @@ pub struct CoreReport {
 
 /// The samples of a run, in nanoseconds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Histograms {
     /// Response times by class, as in [`Report::classes`].
     pub response_time: BTreeMap<String, Histogram>,
     /// Service times by class.
     pub service_time: BTreeMap<String, Histogram>,
     /// Ages of censored requests, from when they were due.
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
     pub censored_response: Histogram,
     /// Ages of censored requests, from when they were sent.
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
     pub censored_service: Histogram,
     /// As [`Report::first_byte_us`].
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
     pub first_byte: Histogram,
     /// As [`Report::connect_us`].
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
     pub connect: Histogram,
     /// As [`Report::schedule_lag_us`].
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
     pub schedule_lag: Histogram,
     /// As [`Report::client_lag_us`].
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
     pub client_lag: Histogram,
 }

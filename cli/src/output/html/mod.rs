@@ -1,0 +1,169 @@
+//! A result as one HTML page with its plots drawn in it: no script, nothing fetched. Whatever a server or a user wrote is escaped. Pure.
+
+mod charts;
+mod svg;
+#[cfg(test)]
+mod tests;
+
+use ringshot::load::{Limit, Verdict};
+
+use super::format::{count, microseconds, percent, rate};
+use super::json::RunDocument;
+use super::tables::{self, Ending, Table};
+use crate::thresholds::ThresholdOutcome;
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+pub(super) fn render(document: &RunDocument) -> String {
+    let heading = escaped(&tables::heading(document));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>ringshot: {heading}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
+         {}{}<footer>ringshot {}</footer>\n</main>\n</body>\n</html>\n",
+        top(document),
+        sections(document),
+        escaped(&document.ringshot_version)
+    )
+}
+
+/// What most readers come for.
+fn top(document: &RunDocument) -> String {
+    format!(
+        "<header>\n<h1>{}</h1>\n<p class=\"setting\">{}</p>\n</header>\n{}{}{}",
+        escaped(&tables::heading(document)),
+        escaped(&tables::setting(document)),
+        verdict(&document.report.verdict),
+        cards(document),
+        thresholds(&document.thresholds)
+    )
+}
+
+fn sections(document: &RunDocument) -> String {
+    let report = &document.report;
+    let parts = [
+        ("Over time", charts::timeline(report)),
+        ("Latency by percentile", charts::percentiles(report)),
+        ("Latency distribution of successful requests (2xx)", charts::distribution(report)),
+        ("Percentiles", optional(tables::percentiles(report))),
+        ("Errors", endings(&tables::endings(report))),
+        ("By outcome", optional(tables::classes(report))),
+        ("By name", optional(tables::names(report))),
+        ("Phases", optional(tables::phases(report))),
+        ("Cores", charts::cores(report) + &table(&tables::cores(&report.cores))),
+        ("Figures", figures(document)),
+    ];
+    let shown = parts.iter().filter(|(_, body)| !body.is_empty());
+    shown.map(|(title, body)| format!("<section>\n<h2>{title}</h2>\n{body}</section>\n")).collect()
+}
+
+/// Text that stays text between tags and in quoted attributes.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            letter => safe.push(letter),
+        }
+    }
+    safe
+}
+
+fn verdict(verdict: &Verdict) -> String {
+    let class = if verdict.valid { "verdict" } else { "verdict bad" };
+    let invalid = if verdict.valid { "" } else { "Not valid. " };
+    let items = verdict.evidence.iter().map(|line| format!("<li>{}</li>\n", escaped(line)));
+    let items: String = items.collect();
+    let evidence = if items.is_empty() { items } else { format!("<ul>\n{items}</ul>\n") };
+    format!(
+        "<div class=\"{class}\">\n<p><span>Limit: {}</span> {invalid}{}</p>\n{evidence}</div>\n",
+        limit(verdict.limit),
+        escaped(&verdict.summary)
+    )
+}
+
+fn limit(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Client => "the client",
+        Limit::Server => "the server",
+        Limit::Network => "the network",
+        Limit::None => "none",
+        Limit::Unknown => "not known",
+    }
+}
+
+fn cards(document: &RunDocument) -> String {
+    let report = &document.report;
+    let busiest = report.cores.iter().map(|core| core.busy).fold(0.0, f64::max);
+    let latency = |value: f64| match report.status.success {
+        0 => "-".to_owned(),
+        _ => microseconds(value),
+    };
+    let cards = [
+        ("requests a second", rate(report.requests_per_second)),
+        ("p50 of 2xx", latency(report.latency_us.p50)),
+        ("p99 of 2xx", latency(report.latency_us.p99)),
+        ("p99.9 of 2xx", latency(report.latency_us.p99_9)),
+        ("errors", count(report.errors)),
+        ("busiest core", percent(busiest)),
+    ];
+    let card = |(label, value): &(&str, String)| {
+        format!("<div><b>{value}</b><span>{label}</span></div>\n")
+    };
+    format!("<div class=\"cards\">\n{}</div>\n", cards.iter().map(card).collect::<String>())
+}
+
+fn thresholds(thresholds: &[ThresholdOutcome]) -> String {
+    let item = |it: &ThresholdOutcome| {
+        let (class, word) = if it.passed { ("kept", "kept") } else { ("failed", "failed") };
+        format!("<li class=\"{class}\"><b>{word}</b> {}</li>\n", escaped(&it.in_words()))
+    };
+    let items: String = thresholds.iter().map(item).collect();
+    if items.is_empty() { items } else { format!("<ul class=\"thresholds\">\n{items}</ul>\n") }
+}
+
+fn optional(table: Option<Table>) -> String {
+    table.as_ref().map(self::table).unwrap_or_default()
+}
+
+fn table(table: &Table) -> String {
+    let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| {
+        let cells: String = cells.map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let head = cells("th", &mut table.head.iter().copied());
+    let rows = table.rows.iter().map(|row| cells("td", &mut row.iter().map(String::as_str)));
+    let note = match table.note.is_empty() {
+        true => String::new(),
+        false => format!("<p class=\"note\">{}</p>\n", escaped(&table.note)),
+    };
+    format!(
+        "<div class=\"wide\"><table>\n<thead>\n{head}</thead>\n<tbody>\n{}</tbody>\n</table></div>\n{note}",
+        rows.collect::<String>()
+    )
+}
+
+fn endings(endings: &[Ending]) -> String {
+    let row = |it: &Ending| {
+        vec![it.kind.clone(), count(it.requests), it.causes.join(", "), it.example.clone()]
+    };
+    if endings.is_empty() {
+        return String::new();
+    }
+    let head = vec!["ended by", "requests", "of these", "first example"];
+    let rows = endings.iter().map(row).collect();
+    let shown = table(&Table { head, rows, ..Table::default() });
+    shown.replacen("<table>", "<table class=\"words\">", 1)
+}
+
+fn figures(document: &RunDocument) -> String {
+    let facts = tables::facts(&document.report);
+    let lines =
+        facts.iter().map(|(label, text)| format!("<dt>{label}</dt><dd>{}</dd>\n", escaped(text)));
+    format!("<dl>\n{}</dl>\n", lines.collect::<String>())
+}

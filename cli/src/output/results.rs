@@ -1,0 +1,149 @@
+//! A result in the format that was asked for, printed or as files in a directory.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::json::{self, RunDocument};
+use super::{csv, hdrlog, hgrm, html, text};
+use crate::exit::Failure;
+
+/// How a result is shown.
+#[derive(Debug, Args)]
+pub(crate) struct ResultArgs {
+    /// What to print on standard output
+    #[arg(short, long, value_enum, default_value = "text", help_heading = "Output")]
+    pub(crate) output: ResultFormat,
+    /// Write every format into this directory too; files of their names are replaced
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(crate) out_dir: Option<PathBuf>,
+}
+
+/// How a run's result is shown.
+#[derive(Debug, Args)]
+pub(crate) struct RunOutputArgs {
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    /// Show no progress
+    #[arg(short, long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
+/// `-o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ResultFormat {
+    /// For people
+    Text,
+    /// As docs/json.md says
+    Json,
+    /// metric,value,unit
+    Csv,
+    /// One page with plots
+    Html,
+    /// Percentiles of the response time, for HdrHistogram's plotter
+    Hgrm,
+}
+
+/// A file of a result, and what it holds.
+type File = (&'static str, fn(&RunDocument) -> String);
+
+/// What `--out-dir` writes.
+const FILES: [File; 8] = [
+    ("result.json", json::run),
+    ("summary.txt", text::render),
+    ("summary.csv", csv::summary),
+    ("timeline.csv", |it| csv::timeline(&it.report.timeline)),
+    ("response_time.hgrm", response_time),
+    ("service_time.hgrm", |it| hgrm::render(&it.report.histograms.success_service_time())),
+    ("latency.hlog", |it| hdrlog::render(&it.report)),
+    ("report.html", html::render),
+];
+
+fn response_time(document: &RunDocument) -> String {
+    hgrm::render(&document.report.histograms.success_response_time())
+}
+
+impl ResultArgs {
+    /// Makes the directory: before a run, so that a long one is not for nothing.
+    pub(crate) fn prepare(&self) -> Result<(), Failure> {
+        let Some(directory) = &self.out_dir else { return Ok(()) };
+        std::fs::create_dir_all(directory).map_err(|error| unwritable(directory, &error))
+    }
+
+    /// Prints the result, and writes its files.
+    pub(crate) fn show(&self, document: &RunDocument) -> Result<(), Failure> {
+        super::print(&render(self.output, document))?;
+        match &self.out_dir {
+            Some(directory) => write(directory, document),
+            None => Ok(()),
+        }
+    }
+}
+
+fn render(format: ResultFormat, document: &RunDocument) -> String {
+    match format {
+        ResultFormat::Text => text::render(document),
+        ResultFormat::Json => json::run(document),
+        ResultFormat::Csv => csv::summary(document),
+        ResultFormat::Html => html::render(document),
+        ResultFormat::Hgrm => response_time(document),
+    }
+}
+
+fn write(directory: &Path, document: &RunDocument) -> Result<(), Failure> {
+    for (name, render) in FILES {
+        let path = directory.join(name);
+        std::fs::write(&path, render(document)).map_err(|error| unwritable(&path, &error))?;
+    }
+    Ok(())
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::unusable(format_args!(
+        "--out-dir: can't write {}: {error}: name a directory that may be written",
+        path.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    #[test]
+    fn every_file_is_written_and_replaced() {
+        let directory = std::env::temp_dir().join(format!("ringshot-files-{}", std::process::id()));
+        let nested = directory.join("a/b");
+        let args = ResultArgs { output: ResultFormat::Text, out_dir: Some(nested.clone()) };
+        args.prepare().unwrap();
+        for _ in 0..2 {
+            write(&nested, &sample::open_loop()).unwrap();
+        }
+        let mut found: Vec<String> = std::fs::read_dir(&nested)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        found.sort_unstable();
+        let mut expected = FILES.map(|(name, _)| name).to_vec();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+        let taken =
+            ResultArgs { output: ResultFormat::Text, out_dir: Some(nested.join("result.json")) };
+        assert!(taken.prepare().unwrap_err().to_string().contains("--out-dir: can't write"));
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn each_format_is_its_own() {
+        let document = sample::open_loop();
+        let begins = |format, start: &str| {
+            let text = render(format, &document);
+            assert!(text.starts_with(start), "{format:?}: {}", &text[..80]);
+        };
+        begins(ResultFormat::Text, "GET http://");
+        begins(ResultFormat::Json, "{\n");
+        begins(ResultFormat::Csv, "metric,value,unit\n");
+        begins(ResultFormat::Html, "<!doctype html>");
+        begins(ResultFormat::Hgrm, "       Value ");
+    }
+}

@@ -1,0 +1,476 @@
+//! A run's figures as labelled lines and tables of words, which text and HTML lay out each in its own way. Pure.
+
+use std::time::Duration;
+
+use ringshot::load::{CoreReport, Latency, Report, StatusCounts};
+
+use super::format::{
+    bytes, count, counted, format_latency, length, microseconds, percent, rate, three_digits,
+};
+use super::json::RunDocument;
+
+/// Longest name of a request or core that is shown whole.
+const NAME_MAX: usize = 18;
+
+/// The first column is of words, the others of figures.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Table {
+    pub(crate) title: String,
+    pub(crate) head: Vec<&'static str>,
+    pub(crate) rows: Vec<Vec<String>>,
+    /// What is to be said below it.
+    pub(crate) note: String,
+}
+
+/// A label and what it is about.
+pub(crate) type Fact = (&'static str, String);
+
+/// Whether requests were due at times of their own.
+pub(crate) fn is_open_loop(report: &Report) -> bool {
+    !matches!(&*report.arrival, "" | "closed")
+}
+
+/// Everything that one line says.
+pub(crate) fn facts(report: &Report) -> Vec<Fact> {
+    let mut facts = vec![("Requests", requests(report))];
+    if is_open_loop(report) {
+        facts.extend(schedule(report));
+    }
+    if report.censored > 0 {
+        let cut = "unanswered at the end: in neither count, in latency at their age";
+        facts.push(("Censored", format!("{} {cut}", count(report.censored))));
+    }
+    facts.push(("Status", status(report.status)));
+    facts.push(("Errors", count(report.errors)));
+    if report.requests > 0 {
+        facts.push(("CPU", cpu(report)));
+        facts.push(("Loop", turns(report)));
+    }
+    facts.push(("Memory", format!("{} resident", bytes(report.resident_bytes_max as f64))));
+    facts.extend(report.sockets.map(|sockets| {
+        let again = counted(sockets.segments_retransmitted, "segment");
+        let round_trip = microseconds(sockets.rtt_us);
+        (
+            "Network",
+            format!(
+                "{again} of {} sent again, round trip {round_trip}",
+                count(sockets.segments_sent)
+            ),
+        )
+    }));
+    facts.extend((report.warm_up.seconds > 0.0).then(|| ("Warm-up", warm_up(report))));
+    facts.retain(|(_, text)| !text.is_empty());
+    facts
+}
+
+fn requests(report: &Report) -> String {
+    format!(
+        "{} in {}, {} a second, {}/s",
+        count(report.requests),
+        measured(report.seconds),
+        rate(report.requests_per_second),
+        bytes(report.bytes_per_second)
+    )
+}
+
+/// What was asked for beside what was done: never silently fewer.
+fn schedule(report: &Report) -> [Fact; 3] {
+    let Report { offered, sent, shed, late, waited, .. } = *report;
+    let per_second = if report.seconds > 0.0 { sent as f64 / report.seconds } else { 0.0 };
+    let unsent = match offered.saturating_sub(sent).saturating_sub(shed) {
+        0 => String::new(),
+        failed => format!(", {} failed unsent", count(failed)),
+    };
+    [
+        ("Schedule", format!("{}, {} a second", report.arrival, rate(report.target_per_second))),
+        (
+            "Offered",
+            format!("{}: {} sent, {} shed{unsent}", count(offered), count(sent), count(shed)),
+        ),
+        (
+            "Sent",
+            format!(
+                "{} a second, {} late by over 1 ms, {} waited for a connection",
+                rate(per_second),
+                count(late),
+                count(waited)
+            ),
+        ),
+    ]
+}
+
+/// `10 s`, `1.007 s`, `326 us`.
+pub(super) fn measured(seconds: f64) -> String {
+    match Duration::try_from_secs_f64(seconds).unwrap_or_default() {
+        short if short < Duration::from_secs(1) => format_latency(short),
+        long => length(Duration::from_secs_f64((long.as_secs_f64() * 1e3).round() / 1e3)),
+    }
+}
+
+fn cpu(report: &Report) -> String {
+    format!(
+        "{} us a request: {} user, {} system",
+        three_digits(report.cpu_us_per_request),
+        three_digits(report.cpu_user_us_per_request),
+        three_digits(report.cpu_system_us_per_request)
+    )
+}
+
+fn turns(report: &Report) -> String {
+    format!(
+        "{:.3} system calls a request, {:.1} completions a turn",
+        report.system_calls_per_request, report.completions_per_turn
+    )
+}
+
+fn warm_up(report: &Report) -> String {
+    let it = &report.warm_up;
+    format!(
+        "{} and {} in {}, counted apart: p50 {}, p99 {}",
+        counted(it.requests, "request"),
+        counted(it.errors, "error"),
+        measured(it.seconds),
+        microseconds(it.p50_us),
+        microseconds(it.p99_us)
+    )
+}
+
+fn status(status: StatusCounts) -> String {
+    let classes = [
+        ("2xx", status.success),
+        ("3xx", status.redirect),
+        ("4xx", status.client_error),
+        ("5xx", status.server_error),
+        ("other", status.other),
+    ];
+    let occurred = classes.iter().filter(|(_, requests)| *requests > 0);
+    let shown: Vec<_> =
+        occurred.map(|(class, requests)| format!("{class} {}", count(*requests))).collect();
+    shown.join(", ")
+}
+
+/// Samples beyond a percentile, and its interval.
+type RestsOn = fn(&Latency) -> (u64, [f64; 2]);
+
+/// One line of the percentiles.
+struct Percentile {
+    label: &'static str,
+    /// The share of samples that it stands above; 0 for what is no lower bound whatever was censored.
+    share: f64,
+    of: fn(&Latency) -> f64,
+    /// For those that few samples may lie beyond.
+    rests_on: Option<RestsOn>,
+}
+
+const fn plain(label: &'static str, share: f64, of: fn(&Latency) -> f64) -> Percentile {
+    Percentile { label, share, of, rests_on: None }
+}
+
+const fn tail(
+    label: &'static str,
+    share: f64,
+    of: fn(&Latency) -> f64,
+    rests_on: RestsOn,
+) -> Percentile {
+    Percentile { label, share, of, rests_on: Some(rests_on) }
+}
+
+const PERCENTILES: [Percentile; 12] = [
+    plain("mean", 1.0, |it| it.mean),
+    plain("stdev", 0.0, |it| it.stdev),
+    plain("min", 0.0, |it| it.min),
+    plain("p50", 0.5, |it| it.p50),
+    plain("p75", 0.75, |it| it.p75),
+    plain("p90", 0.9, |it| it.p90),
+    plain("p95", 0.95, |it| it.p95),
+    plain("p99", 0.99, |it| it.p99),
+    tail("p99.9", 0.999, |it| it.p99_9, |it| (it.p99_9_samples, it.p99_9_interval)),
+    tail("p99.99", 0.9999, |it| it.p99_99, |it| (it.p99_99_samples, it.p99_99_interval)),
+    tail("p99.999", 0.99999, |it| it.p99_999, |it| (it.p99_999_samples, it.p99_999_interval)),
+    plain("max", 1.0, |it| it.max),
+];
+
+impl Percentile {
+    /// With a sign where censored requests make it a lower bound.
+    fn shown(&self, times: &Latency, exact_below: f64) -> String {
+        let sign = if self.share > exact_below { "≥" } else { "" };
+        format!("{sign}{}", microseconds((self.of)(times)))
+    }
+
+    /// Samples beyond it and its interval; `None` for one that rests on no sample at all.
+    fn support(&self, times: &Latency) -> Option<[String; 2]> {
+        match self.rests_on.map(|of| of(times)) {
+            None => Some([String::new(), String::new()]),
+            Some((0, _)) => None,
+            Some((samples, [low, high])) => {
+                Some([count(samples), format!("{} to {}", microseconds(low), microseconds(high))])
+            }
+        }
+    }
+}
+
+/// The headline's percentiles: response time, and service time beside it in an open loop. `None` if nothing succeeded.
+pub(crate) fn percentiles(report: &Report) -> Option<Table> {
+    if report.status.success == 0 {
+        return None;
+    }
+    let successes = counted(report.status.success, "successful request");
+    Some(match is_open_loop(report) {
+        true => Table {
+            title: format!("Latency of {successes} (2xx)"),
+            head: vec!["", "response", "service", "samples beyond", "95% interval"],
+            rows: open_rows(report),
+            note: "response, with its interval: from when due; service: from when sent".to_owned(),
+        },
+        false => Table {
+            title: format!("Latency of {successes} (2xx), from sent to the last byte"),
+            head: vec!["", "latency", "samples beyond", "95% interval"],
+            rows: closed_rows(report),
+            note: String::new(),
+        },
+    })
+}
+
+fn closed_rows(report: &Report) -> Vec<Vec<String>> {
+    let times = &report.latency_us;
+    let row = |it: &Percentile| {
+        let [beyond, interval] = it.support(times)?;
+        Some(vec![it.label.to_owned(), it.shown(times, report.exact_below), beyond, interval])
+    };
+    PERCENTILES.iter().filter_map(row).collect()
+}
+
+fn open_rows(report: &Report) -> Vec<Vec<String>> {
+    let (response, service) = (&report.response_time_us, &report.service_time_us);
+    let service_exact_below = report.histograms.service_time_exact_below();
+    let row = |it: &Percentile| {
+        let [beyond, interval] = it.support(response)?;
+        let response = it.shown(response, report.exact_below);
+        let service = it.shown(service, service_exact_below);
+        Some(vec![it.label.to_owned(), response, service, beyond, interval])
+    };
+    PERCENTILES.iter().filter_map(row).collect()
+}
+
+const SHORT_HEAD: [&str; 6] = ["p50", "p90", "p99", "p99.9", "max", "samples"];
+
+fn short(times: &Latency) -> Vec<String> {
+    let values = [times.p50, times.p90, times.p99, times.p99_9, times.max];
+    values.map(microseconds).into_iter().chain([count(times.samples)]).collect()
+}
+
+fn short_table(title: &str, rows: impl Iterator<Item = (String, Latency)>) -> Option<Table> {
+    let rows: Vec<_> = rows.map(|(label, times)| [vec![label], short(&times)].concat()).collect();
+    let head = std::iter::once("").chain(SHORT_HEAD).collect();
+    (!rows.is_empty()).then(|| Table { title: title.to_owned(), head, rows, note: String::new() })
+}
+
+/// Where time goes beside the headline: connecting, the first byte, and the client's own lag.
+pub(crate) fn phases(report: &Report) -> Option<Table> {
+    let phases = [
+        ("connect", report.connect_us),
+        ("first byte", report.first_byte_us),
+        ("lag of sending", report.schedule_lag_us),
+        ("  client's own", report.client_lag_us),
+    ];
+    let measured = phases.into_iter().filter(|(_, times)| times.samples > 0);
+    short_table("Phases", measured.map(|(label, times)| (label.to_owned(), times)))
+}
+
+/// Latency by outcome; `None` if there was only success.
+pub(crate) fn classes(report: &Report) -> Option<Table> {
+    let others = report.classes.keys().any(|class| class != "2xx");
+    let rows = report.classes.iter().map(|(class, times)| (class.clone(), *times));
+    if others { short_table("Response time by outcome", rows) } else { None }
+}
+
+/// Figures by name of request.
+pub(crate) fn names(report: &Report) -> Option<Table> {
+    let row = |name: &ringshot::load::NameReport| {
+        let times = &name.latency_us;
+        let latency = [times.p50, times.p90, times.p99, times.max].map(microseconds);
+        let counts = [count(name.requests), count(name.errors)];
+        [vec![shortened(&name.name)], counts.to_vec(), latency.to_vec()].concat()
+    };
+    (!report.names.is_empty()).then(|| Table {
+        title: "By name (latency of 2xx)".to_owned(),
+        head: vec!["", "requests", "errors", "p50", "p90", "p99", "max"],
+        rows: report.names.iter().map(row).collect(),
+        note: String::new(),
+    })
+}
+
+/// Each core's share.
+pub(crate) fn cores(cores: &[CoreReport]) -> Table {
+    let row = |core: &CoreReport| {
+        vec![
+            core_name(core),
+            count(u64::from(core.connections)),
+            count(core.requests),
+            rate(core.requests_per_second),
+            count(core.errors),
+            percent(core.busy),
+        ]
+    };
+    Table {
+        title: "Cores".to_owned(),
+        head: vec!["", "connections", "requests", "a second", "errors", "busy"],
+        rows: cores.iter().map(row).collect(),
+        note: imbalance(cores).unwrap_or_default(),
+    }
+}
+
+/// `3`, or `left/3` of a merged report.
+pub(crate) fn core_name(core: &CoreReport) -> String {
+    match core.machine.is_empty() {
+        true => core.core.to_string(),
+        false => shortened(&format!("{}/{}", core.machine, core.core)),
+    }
+}
+
+/// How uneven the cores were, if there are several.
+fn imbalance(cores: &[CoreReport]) -> Option<String> {
+    let requests = || cores.iter().map(|core| core.requests);
+    let (most, fewest) = (requests().max()?, requests().min()?);
+    match (cores.len(), fewest) {
+        (1, _) => None,
+        (_, 0) => Some("one core completed nothing".to_owned()),
+        _ => Some(format!("most to fewest requests: {:.2}", most as f64 / fewest as f64)),
+    }
+}
+
+fn shortened(name: &str) -> String {
+    match name.chars().count() > NAME_MAX {
+        false => name.to_owned(),
+        true => name.chars().take(NAME_MAX - 1).chain(['…']).collect(),
+    }
+}
+
+/// What one kind of failure did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) kind: String,
+    pub(crate) requests: u64,
+    /// How the first of them read, with its remedy.
+    pub(crate) example: String,
+    /// System errors behind it, with their counts.
+    pub(crate) causes: Vec<String>,
+}
+
+/// Every outcome but the status classes, and requests that were cut off, which [`facts`] have as censored.
+pub(crate) fn endings(report: &Report) -> Vec<Ending> {
+    let is_failure = |kind: &str| !kind.ends_with("xx") && !matches!(kind, "other" | "cancelled");
+    let failures = report.outcomes.iter().filter(|(kind, count)| is_failure(kind) && **count > 0);
+    let ending = |(kind, requests): (&String, &u64)| Ending {
+        kind: kind.clone(),
+        requests: *requests,
+        example: report.error_examples.get(kind).cloned().unwrap_or_default(),
+        causes: causes(report, kind),
+    };
+    failures.map(ending).collect()
+}
+
+fn causes(report: &Report, kind: &str) -> Vec<String> {
+    let of_kind = report.error_causes.iter().filter_map(|(cause, requests)| {
+        let errno = cause.strip_prefix(kind)?.strip_prefix(' ')?;
+        Some(format!("{errno} {}", count(*requests)))
+    });
+    of_kind.collect()
+}
+
+/// What was sent where.
+pub(crate) fn heading(document: &RunDocument) -> String {
+    format!("{} {}", document.method, document.url)
+}
+
+/// With what it was sent.
+pub(crate) fn setting(document: &RunDocument) -> String {
+    let RunDocument { connections, pipeline, report, machines, .. } = document;
+    let mut numbers: Vec<usize> = report.cores.iter().map(|core| core.core).collect();
+    numbers.sort_unstable();
+    let place = match machines.is_empty() {
+        true => crate::cores::name(&numbers),
+        false => format!("{} of {}", counted(numbers.len() as u64, "core"), machines.join(", ")),
+    };
+    let depth = if *pipeline > 1 { format!(", pipeline {pipeline}") } else { String::new() };
+    let cut = if report.interrupted { "; interrupted" } else { "" };
+    format!(
+        "{}{}, {} on {place}{depth}{cut}",
+        report.driver,
+        on_host(&report.host),
+        counted(u64::from(*connections), "connection"),
+    )
+}
+
+/// Where the loop ran on something else than a thread of its own.
+fn on_host(host: &str) -> String {
+    if host == "thread" { String::new() } else { format!(" on {host}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    #[test]
+    fn measured_times() {
+        let check = |seconds, expected| assert_eq!(measured(seconds), expected);
+        check(10.000_4, "10 s");
+        check(1.0069, "1.007 s");
+        check(0.000_326, "326 us");
+        check(f64::NAN, "0 ns");
+    }
+
+    #[test]
+    fn an_open_loop_hides_nothing_that_was_not_sent() {
+        let mut report = sample::open_loop().report;
+        report.offered += 5;
+        let [_, (_, offered), (_, sent)] = schedule(&report);
+        assert_eq!(offered, "50,005: 49,990 sent, 10 shed, 5 failed unsent");
+        assert_eq!(sent, "4,999 a second, 12 late by over 1 ms, 700 waited for a connection");
+    }
+
+    #[test]
+    fn percentiles_that_rest_on_no_sample_are_left_out() {
+        let labels = |samples| {
+            let mut report = sample::document().report;
+            report.latency_us.p99_999_samples = samples;
+            let rows = percentiles(&report).unwrap().rows;
+            rows.into_iter().map(|row| row[0].clone()).collect::<Vec<_>>()
+        };
+        assert!(labels(3).contains(&"p99.999".to_owned()));
+        assert!(!labels(0).contains(&"p99.999".to_owned()));
+    }
+
+    #[test]
+    fn what_lies_above_a_censored_request_is_a_lower_bound() {
+        let rows = percentiles(&sample::open_loop().report).unwrap().rows;
+        let marked: Vec<_> =
+            rows.iter().filter(|row| row[1].starts_with('≥')).map(|row| &*row[0]).collect();
+        assert_eq!(marked, ["mean", "p99.99", "max"]);
+    }
+
+    #[test]
+    fn nothing_recorded_shows_no_latency_and_no_status() {
+        let report = Report::default();
+        assert_eq!((percentiles(&report), phases(&report), names(&report)), (None, None, None));
+        let labels: Vec<_> = facts(&report).iter().map(|(label, _)| *label).collect();
+        assert_eq!(labels, ["Requests", "Errors", "Memory"]);
+    }
+
+    #[test]
+    fn uneven_cores_say_so() {
+        let core = |requests| CoreReport { requests, ..CoreReport::default() };
+        assert_eq!(imbalance(&[core(7)]), None);
+        assert_eq!(imbalance(&[core(150), core(100)]).unwrap(), "most to fewest requests: 1.50");
+        assert!(imbalance(&[core(1), core(0)]).unwrap().contains("nothing"));
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        assert_eq!(shortened("short"), "short");
+        assert_eq!(shortened(&"é".repeat(40)).chars().count(), NAME_MAX);
+        let core = CoreReport { machine: "left".to_owned(), core: 3, ..CoreReport::default() };
+        assert_eq!(core_name(&core), "left/3");
+    }
+}

@@ -1,0 +1,394 @@
+//! Several machines' reports as one: counts summed, histograms added, percentiles taken anew. Nothing is averaged that can be added.
+
+use std::collections::BTreeMap;
+
+use super::merge::per;
+use super::report::{NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, WarmUp};
+use super::timeline::SLOT;
+use super::verdict::Verdict;
+
+/// What stands for a name in which the runs differ.
+const MIXED: &str = "mixed";
+
+/// Why reports can't be merged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// None were given.
+    #[error("there is no report to merge")]
+    Nothing,
+    /// A report of another layout.
+    #[error("{machine} has schema_version {found}, and only {SCHEMA_VERSION} can be merged")]
+    Version {
+        /// Whose report it is.
+        machine: String,
+        /// Its version.
+        found: u32,
+    },
+    /// A report without the samples behind its percentiles, which alone can be added.
+    #[error(
+        "{machine} lacks the histograms of its {samples} samples: run it again with this version"
+    )]
+    NoSamples {
+        /// Whose report it is.
+        machine: String,
+        /// How many it says it had.
+        samples: u64,
+    },
+}
+
+impl Report {
+    /// One report of several machines' runs at the same time, each with its machine's name: exactly what one recorder would have found that saw all samples.
+    ///
+    /// `seconds` is the longest run's, and rates are taken over it; a machine whose client was the limit makes the whole invalid. What can't be added without
+    /// the samples is the worst machine's (percentiles of the warm-up) or weighed by samples (round trips of sockets).
+    ///
+    /// # Errors
+    /// [`MergeError`], when a report has another layout or not its samples.
+    pub fn merge(parts: &[(String, Self)]) -> Result<Self, MergeError> {
+        if parts.is_empty() {
+            return Err(MergeError::Nothing);
+        }
+        parts.iter().try_for_each(|(machine, part)| part.check_mergeable(machine))?;
+        let mut sum = Self { schema_version: SCHEMA_VERSION, ..Self::default() };
+        for (machine, part) in parts {
+            sum.add_counts(part);
+            sum.add_maps(part);
+            sum.add_samples(part);
+            sum.add_cores(machine, part);
+        }
+        sum.driver = common(parts, |part| &part.driver);
+        sum.host = common(parts, |part| &part.host);
+        sum.arrival = common(parts, |part| &part.arrival);
+        sum.timeline = timeline(parts, sum.seconds);
+        sum.sockets = sockets(parts);
+        sum.set_rates(parts);
+        sum.set_times();
+        sum.verdict = verdict(parts, &sum);
+        Ok(sum)
+    }
+
+    fn check_mergeable(&self, machine: &str) -> Result<(), MergeError> {
+        let (machine, samples) = (machine.to_owned(), self.latency_us.samples);
+        if self.schema_version != SCHEMA_VERSION {
+            return Err(MergeError::Version { machine, found: self.schema_version });
+        }
+        match self.histograms.success_response_time().len() == samples {
+            true => Ok(()),
+            false => Err(MergeError::NoSamples { machine, samples }),
+        }
+    }
+
+    fn add_counts(&mut self, part: &Self) {
+        let counts = [
+            (&mut self.requests, part.requests),
+            (&mut self.errors, part.errors),
+            (&mut self.cancelled, part.cancelled),
+            (&mut self.resent, part.resent),
+            (&mut self.offered, part.offered),
+            (&mut self.sent, part.sent),
+            (&mut self.shed, part.shed),
+            (&mut self.late, part.late),
+            (&mut self.censored, part.censored),
+            (&mut self.waited, part.waited),
+            (&mut self.connections_opened, part.connections_opened),
+            (&mut self.connect_failures, part.connect_failures),
+            (&mut self.status.success, part.status.success),
+            (&mut self.status.redirect, part.status.redirect),
+            (&mut self.status.client_error, part.status.client_error),
+            (&mut self.status.server_error, part.status.server_error),
+            (&mut self.status.other, part.status.other),
+        ];
+        counts.into_iter().for_each(|(sum, count)| *sum += count);
+        self.seconds = self.seconds.max(part.seconds);
+        self.target_per_second += part.target_per_second;
+        self.resident_bytes_max = self.resident_bytes_max.max(part.resident_bytes_max);
+        self.interrupted |= part.interrupted;
+        self.warm_up.add(&part.warm_up);
+    }
+
+    fn add_maps(&mut self, part: &Self) {
+        add_map(&mut self.outcomes, &part.outcomes);
+        add_map(&mut self.error_causes, &part.error_causes);
+        for (kind, example) in &part.error_examples {
+            self.error_examples.entry(kind.clone()).or_insert_with(|| example.clone());
+        }
+    }
+
+    fn add_samples(&mut self, part: &Self) {
+        let (mine, theirs) = (&mut self.histograms, &part.histograms);
+        for (class, times) in &theirs.response_time {
+            mine.response_time.entry(class.clone()).or_default().add(times);
+        }
+        for (class, times) in &theirs.service_time {
+            mine.service_time.entry(class.clone()).or_default().add(times);
+        }
+        mine.censored_response.add(&theirs.censored_response);
+        mine.censored_service.add(&theirs.censored_service);
+        mine.first_byte.add(&theirs.first_byte);
+        mine.connect.add(&theirs.connect);
+        mine.schedule_lag.add(&theirs.schedule_lag);
+        mine.client_lag.add(&theirs.client_lag);
+        part.names.iter().for_each(|name| self.add_name(name));
+    }
+
+    fn add_name(&mut self, name: &NameReport) {
+        match self.names.iter_mut().find(|mine| mine.name == name.name) {
+            None => self.names.push(name.clone()),
+            Some(mine) => {
+                mine.requests += name.requests;
+                mine.errors += name.errors;
+                mine.histogram.add(&name.histogram);
+                mine.latency_us = mine.histogram.latency();
+            }
+        }
+    }
+
+    fn add_cores(&mut self, machine: &str, part: &Self) {
+        for core in &part.cores {
+            let mut core = core.clone();
+            core.machine = match core.machine.is_empty() {
+                true => machine.to_owned(),
+                false => format!("{machine}/{}", core.machine),
+            };
+            self.cores.push(core);
+        }
+    }
+
+    fn set_rates(&mut self, parts: &[(String, Self)]) {
+        let requests = self.requests as f64;
+        let total = |of: &dyn Fn(&Self) -> f64| parts.iter().map(|(_, part)| of(part)).sum::<f64>();
+        let cpu = |of: fn(&Self) -> f64| per(total(&|it| of(it) * it.requests as f64), requests);
+        let completions =
+            |it: &Self| it.cores.iter().map(|core| core.completions).sum::<u64>() as f64;
+        let turns = total(&|it| per(completions(it), it.completions_per_turn));
+        self.requests_per_second = per(requests, self.seconds);
+        self.bytes_per_second = per(total(&|it| it.bytes_per_second * it.seconds), self.seconds);
+        self.cpu_us_per_request = cpu(|it| it.cpu_us_per_request);
+        self.cpu_user_us_per_request = cpu(|it| it.cpu_user_us_per_request);
+        self.cpu_system_us_per_request = cpu(|it| it.cpu_system_us_per_request);
+        self.system_calls_per_request = cpu(|it| it.system_calls_per_request);
+        self.completions_per_turn = per(total(&completions), turns);
+    }
+}
+
+impl WarmUp {
+    fn add(&mut self, part: &Self) {
+        self.seconds = self.seconds.max(part.seconds);
+        self.requests += part.requests;
+        self.errors += part.errors;
+        self.p50_us = self.p50_us.max(part.p50_us);
+        self.p99_us = self.p99_us.max(part.p99_us);
+    }
+}
+
+fn add_map(sum: &mut BTreeMap<String, u64>, part: &BTreeMap<String, u64>) {
+    for (key, count) in part {
+        *sum.entry(key.clone()).or_default() += count;
+    }
+}
+
+/// What all runs have in common, or that they have not.
+fn common(parts: &[(String, Report)], of: fn(&Report) -> &String) -> String {
+    let mut names = parts.iter().map(|(_, part)| of(part));
+    let first = names.next().cloned().unwrap_or_default();
+    if names.all(|name| *name == first) { first } else { MIXED.to_owned() }
+}
+
+/// All time lines as one of `seconds`, in the longest slots that one of them has.
+fn timeline(parts: &[(String, Report)], seconds: f64) -> Vec<Slot> {
+    let length = parts.iter().map(|(_, part)| slot_seconds(&part.timeline)).fold(0.0, f64::max);
+    let mut sum: BTreeMap<u64, Slot> = BTreeMap::new();
+    for slot in parts.iter().flat_map(|(_, part)| &part.timeline) {
+        // A little more than the quotient, as starts are decimal fractions.
+        let place = (slot.start / length + 1e-6) as u64;
+        sum.entry(place).or_default().add(slot);
+    }
+    let placed = sum.into_iter().map(|(place, slot)| {
+        let start = place as f64 * length;
+        slot.finished(start, length.min((seconds - start).max(0.0)))
+    });
+    placed.collect()
+}
+
+/// The length of a time line's slots but for the last, which may be shorter.
+fn slot_seconds(slots: &[Slot]) -> f64 {
+    match slots {
+        [first, second, ..] => (second.start - first.start).max(SLOT.as_secs_f64()),
+        _ => SLOT.as_secs_f64(),
+    }
+}
+
+impl Slot {
+    fn add(&mut self, other: &Self) {
+        self.offered += other.offered;
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.bytes += other.bytes;
+        for (bucket, count) in other.buckets.counts().iter().enumerate() {
+            self.buckets.add(bucket, *count);
+        }
+    }
+
+    fn finished(self, start: f64, seconds: f64) -> Self {
+        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|quantile| self.buckets.quantile_us(quantile));
+        Self { start, seconds, p50, p99, max, ..self }
+    }
+}
+
+fn sockets(parts: &[(String, Report)]) -> Option<SocketsReport> {
+    let known: Vec<SocketsReport> = parts.iter().filter_map(|(_, part)| part.sockets).collect();
+    let samples = known.iter().map(|it| it.samples).sum::<u64>();
+    let mean = |of: fn(&SocketsReport) -> f64| {
+        per(known.iter().map(|it| of(it) * it.samples as f64).sum(), samples as f64)
+    };
+    (!known.is_empty()).then(|| SocketsReport {
+        samples,
+        segments_sent: known.iter().map(|it| it.segments_sent).sum(),
+        segments_retransmitted: known.iter().map(|it| it.segments_retransmitted).sum(),
+        rtt_us: mean(|it| it.rtt_us),
+        receive_queue_bytes: mean(|it| it.receive_queue_bytes),
+        send_queue_bytes: mean(|it| it.send_queue_bytes),
+        server_queue_bytes: known
+            .iter()
+            .any(|it| it.server_queue_bytes.is_some())
+            .then(|| mean(|it| it.server_queue_bytes.unwrap_or_default())),
+    })
+}
+
+/// That of the first machine whose figures are not the server's, else of the whole.
+fn verdict(parts: &[(String, Report)], sum: &Report) -> Verdict {
+    match parts.iter().find(|(_, part)| !part.verdict.valid) {
+        None => Verdict::of(sum),
+        Some((machine, part)) => {
+            let summary = format!("On {machine}: {}", part.verdict.summary);
+            Verdict { summary, ..part.verdict.clone() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recorder::{Recorder, Sample, Stamps};
+    use super::super::report::CoreReport;
+    use super::*;
+    use crate::clock::Instant;
+    use crate::shard::Failure;
+
+    /// Of four requests two succeed, one gets a 503, and one is cut off.
+    fn fill(recorder: &mut Recorder, turn: u64) {
+        let at = |micros: u64| Instant::from_nanos(micros * 1_000);
+        let sent = 10 + turn % 5;
+        let (first_byte, done) = (at(sent + turn), at(sent + 2 * turn));
+        let sample = Sample { name: 0, intended: at(10), sent: at(sent), first_byte, done };
+        recorder.record_lag(at(10), at(10), at(sent));
+        recorder.record_connect(turn * 700);
+        match turn % 4 {
+            0 => recorder.record_failure(&Failure::Cancelled, 0, Some(&sample)),
+            rest => recorder.record([200, 200, 503][rest as usize - 1], &sample),
+        }
+    }
+
+    fn report(recorder: &Recorder, seconds: f64) -> Report {
+        let mut report = Report {
+            schema_version: SCHEMA_VERSION,
+            seconds,
+            requests: recorder.responses(),
+            censored: recorder.cancelled(),
+            status: recorder.status(),
+            outcomes: recorder.outcomes(),
+            histograms: recorder.histograms(),
+            cores: vec![CoreReport { core: 3, ..CoreReport::default() }],
+            ..Report::default()
+        };
+        report.set_times();
+        report
+    }
+
+    fn parts(reports: [Report; 2]) -> [(String, Report); 2] {
+        let [a, b] = reports;
+        [("a".to_owned(), a), ("b".to_owned(), b)]
+    }
+
+    #[test]
+    fn a_merge_is_what_one_recorder_would_have_seen() {
+        let new = || Recorder::new(Stamps::Intended, 1);
+        let (mut a, mut b, mut all) = (new(), new(), new());
+        for turn in 1..5_000_u64 {
+            let side = if turn.is_multiple_of(3) { &mut a } else { &mut b };
+            fill(side, turn * 977 % 61_000_000);
+            fill(&mut all, turn * 977 % 61_000_000);
+        }
+        let merged = Report::merge(&parts([report(&a, 2.0), report(&b, 4.0)])).unwrap();
+        let mut expected = report(&all, 4.0);
+        expected.requests_per_second = merged.requests as f64 / 4.0;
+        expected.cores = merged.cores.clone();
+        assert_eq!(merged, expected);
+        let machines: Vec<&str> = merged.cores.iter().map(|core| &*core.machine).collect();
+        assert_eq!(machines, ["a", "b"]);
+    }
+
+    #[test]
+    fn rates_are_weighed_by_what_they_are_rates_of() {
+        let part = |requests: u64, seconds: f64, cpu: f64| Report {
+            schema_version: SCHEMA_VERSION,
+            requests,
+            seconds,
+            bytes_per_second: 100.0,
+            cpu_us_per_request: cpu,
+            completions_per_turn: cpu,
+            cores: vec![CoreReport { completions: requests, ..CoreReport::default() }],
+            driver: if requests > 10 { "epoll" } else { "io_uring" }.to_owned(),
+            ..Report::default()
+        };
+        let merged = Report::merge(&parts([part(10, 1.0, 1.0), part(30, 2.0, 3.0)])).unwrap();
+        assert_eq!((merged.requests_per_second, merged.bytes_per_second), (20.0, 150.0));
+        assert_eq!((merged.cpu_us_per_request, merged.completions_per_turn), (2.5, 2.0));
+        assert_eq!((&*merged.driver, &*merged.host), ("mixed", ""));
+    }
+
+    #[test]
+    fn time_lines_of_different_slots_add_up() {
+        let slot = |start: f64, seconds: f64, requests: u64| {
+            let mut slot = Slot { start, seconds, requests, ..Slot::default() };
+            (0..requests).for_each(|_| slot.buckets.record(1_000_000));
+            slot
+        };
+        let line = |timeline: Vec<Slot>, seconds| Report {
+            schema_version: SCHEMA_VERSION,
+            timeline,
+            seconds,
+            ..Report::default()
+        };
+        let fine = line(vec![slot(0.0, 1.0, 1), slot(1.0, 1.0, 2), slot(2.0, 0.5, 4)], 2.5);
+        let coarse = line(vec![slot(0.0, 2.0, 8), slot(2.0, 1.0, 16)], 3.0);
+        let merged = Report::merge(&parts([fine, coarse])).unwrap().timeline;
+        let shown: Vec<_> = merged.iter().map(|it| (it.start, it.seconds, it.requests)).collect();
+        assert_eq!(shown, [(0.0, 2.0, 11), (2.0, 1.0, 20)]);
+        assert!((merged[0].p50 / 1e3 - 1.0).abs() < 0.04);
+    }
+
+    #[test]
+    fn one_machine_that_was_the_limit_makes_the_whole_invalid() {
+        let part = |valid| {
+            let mut part = Report { schema_version: SCHEMA_VERSION, ..Report::default() };
+            part.verdict.valid = valid;
+            part
+        };
+        let merged = Report::merge(&parts([part(true), part(false)])).unwrap();
+        assert!(!merged.verdict.valid && merged.verdict.summary.starts_with("On b: "));
+        assert!(Report::merge(&parts([part(true), part(true)])).unwrap().verdict.valid);
+    }
+
+    #[test]
+    fn what_can_not_be_merged_is_named() {
+        assert_eq!(Report::merge(&[]), Err(MergeError::Nothing));
+        let good = Report { schema_version: SCHEMA_VERSION, ..Report::default() };
+        let old = Report { schema_version: 0, ..Report::default() };
+        let error = Report::merge(&parts([good.clone(), old])).unwrap_err();
+        assert_eq!(error, MergeError::Version { machine: "b".to_owned(), found: 0 });
+        let mut hollow = good.clone();
+        hollow.latency_us.samples = 7;
+        let error = Report::merge(&parts([good, hollow])).unwrap_err();
+        assert!(error.to_string().contains("b lacks the histograms of its 7 samples"));
+    }
+}

@@ -1,0 +1,92 @@
+//! What follows from a report's histograms: percentiles, and from where on they are lower bounds. Arithmetic only.
+
+use std::collections::BTreeMap;
+
+use super::histogram::Histogram;
+use super::merge::per;
+use super::report::{Histograms, Latency, Report};
+
+/// The class of the headline.
+const SUCCESS: &str = "2xx";
+
+impl Histograms {
+    /// Response times of successful requests (2xx), with those of censored ones at their age: what the headline rests on.
+    #[must_use]
+    pub fn success_response_time(&self) -> Histogram {
+        success(&self.response_time, &self.censored_response)
+    }
+
+    /// Service times of successful requests (2xx), with those of censored ones at their age.
+    #[must_use]
+    pub fn success_service_time(&self) -> Histogram {
+        success(&self.service_time, &self.censored_service)
+    }
+
+    /// As [`Report::exact_below`], of service times.
+    #[must_use]
+    pub fn service_time_exact_below(&self) -> f64 {
+        exact_below(&self.success_service_time(), &self.censored_service)
+    }
+}
+
+impl Report {
+    /// Sets what follows from the histograms.
+    pub(super) fn set_times(&mut self) {
+        let histograms = &self.histograms;
+        let response_time = histograms.success_response_time();
+        self.response_time_us = response_time.latency();
+        self.latency_us = self.response_time_us;
+        self.service_time_us = histograms.success_service_time().latency();
+        self.first_byte_us = histograms.first_byte.latency();
+        self.connect_us = histograms.connect.latency();
+        self.schedule_lag_us = histograms.schedule_lag.latency();
+        self.client_lag_us = histograms.client_lag.latency();
+        self.exact_below = exact_below(&response_time, &histograms.censored_response);
+        self.classes = latencies(&histograms.response_time);
+    }
+}
+
+fn success(classes: &BTreeMap<String, Histogram>, censored: &Histogram) -> Histogram {
+    let mut times = classes.get(SUCCESS).cloned().unwrap_or_default();
+    times.add(censored);
+    times
+}
+
+/// The share of `all` that lies below every censored sample.
+fn exact_below(all: &Histogram, censored: &Histogram) -> f64 {
+    let Some((youngest, _)) = censored.buckets().next() else { return 1.0 };
+    let below = all.buckets().take_while(|(nanos, _)| *nanos < youngest);
+    per(below.map(|(_, count)| count).sum::<u64>() as f64, all.len() as f64)
+}
+
+fn latencies(classes: &BTreeMap<String, Histogram>) -> BTreeMap<String, Latency> {
+    classes.iter().map(|(class, times)| (class.clone(), times.latency())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(millis: &[u64]) -> Histogram {
+        let mut times = Histogram::new();
+        millis.iter().for_each(|millis| times.record(millis * 1_000_000));
+        times
+    }
+
+    #[test]
+    fn percentiles_are_exact_below_the_youngest_censored_request() {
+        let histograms = Histograms {
+            response_time: BTreeMap::from([("2xx".to_owned(), times(&[1, 2, 3, 50]))]),
+            service_time: BTreeMap::from([("2xx".to_owned(), times(&[1, 2, 3, 4]))]),
+            censored_response: times(&[40]),
+            censored_service: times(&[30]),
+            ..Histograms::default()
+        };
+        let mut report = Report { histograms, ..Report::default() };
+        report.set_times();
+        assert_eq!((report.exact_below, report.latency_us.samples), (0.6, 5));
+        assert_eq!(report.histograms.service_time_exact_below(), 0.8);
+        assert_eq!(report.classes["2xx"].samples, 4);
+        assert_eq!(exact_below(&times(&[1]), &Histogram::new()), 1.0);
+    }
+}
