@@ -61,7 +61,7 @@ impl<D: Driver, P: Pace> Drive<D, P> {
         let end = length.map_or(Instant::NEVER, |length| from + length);
         let measured = self.send(start, from, end).await?;
         let stopped_at = Instant::now();
-        self.worker.give_up(end.min(stopped_at), self.job.lanes);
+        self.worker.give_up(end.min(stopped_at));
         let now = self.drain(stopped_at).await?;
         let ended = if end == Instant::NEVER {
             self.worker.last_end
@@ -131,7 +131,9 @@ impl<D: Driver, P: Pace> Drive<D, P> {
 
     /// Whether all that may be sent has its answer, and nothing is to come.
     fn is_done(&self, end: Instant) -> bool {
-        let counts = self.job.plan.stop.requests.is_some() || end == Instant::NEVER;
+        let counts = self.job.plan.stop.requests.is_some()
+            || end == Instant::NEVER
+            || self.worker.is_exhausted();
         counts && self.worker.is_spent() && self.shard.is_idle()
     }
 

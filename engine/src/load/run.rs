@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::budget::Budget;
 use super::control::{Control, CoreGauge, Phase};
 use super::drive::Drive;
+use super::expect::Expect;
+use super::feed::Feed;
 use super::gate::Gate;
 use super::merge::{CoreOutcome, report};
 use super::mix::Content;
@@ -94,6 +96,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
         DriverKind::Epoll => Tier::SingleShot,
     };
     let (cores, host) = (plan.cores.len(), plan.host);
+    plan.mix.feeds.iter().map(Arc::as_ref).for_each(Feed::rewind);
     let budget = plan.stop.requests.map(|requests| Arc::new(Budget::new(requests, cores)));
     let shared = Arc::new(Shared { stop: AtomicBool::new(false), start: Gate::new(cores), budget });
     let gauges = control.gauges(cores);
@@ -207,7 +210,6 @@ impl Job {
             Content::Filled(_) => None,
         });
         let closed = plan.arrival == Arrival::Closed;
-        let expects = mix.expects();
         Config {
             targets: mix.targets.iter().map(|target| target.peers.clone()).collect(),
             sources: plan.sources.clone(),
@@ -220,8 +222,8 @@ impl Job {
                 KeepAlive::On => plan.requests_per_connection.unwrap_or(u64::MAX),
                 KeepAlive::Off => 1,
             },
-            heads: if expects { Heads::Tell } else { Heads::Ignore },
-            body: if expects { Body::Read } else { Body::Discard },
+            heads: if mix.expects_of(Expect::looks_at_head) { Heads::Tell } else { Heads::Ignore },
+            body: if mix.expects_of(Expect::looks_at_body) { Body::Read } else { Body::Discard },
             // A request that is due must not wait for company.
             settle: if closed { Settle::WhileFree } else { Settle::Never },
             limits: h1::Limits::default(),

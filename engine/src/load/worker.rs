@@ -14,9 +14,9 @@ use std::time::Duration;
 use super::budget::{Allowance, Budget};
 use super::control::CoreGauge;
 use super::expect::Check;
-use super::fill::Filler;
+use super::fill::{Exhausted, Filler};
 use super::flights::{Flight, Flights};
-use super::mix::{Content, Mix, MixRequest, Picker, Think};
+use super::mix::{Content, Mix, Picker, Think};
 use super::open::Open;
 use super::plan::Plan;
 use super::recorder::{Recorder, Sample, Stamps};
@@ -49,6 +49,8 @@ enum Stage {
     Connecting,
     /// Sends.
     Sending,
+    /// Waits for the last responses.
+    Ended,
 }
 
 /// What one core counted in the measured time, besides what its recorder holds.
@@ -103,8 +105,6 @@ pub(super) struct Worker {
     place: (u64, u64),
     errors: u64,
     responses: u64,
-    /// A feed has no row left.
-    exhausted: bool,
 }
 
 impl Worker {
@@ -122,7 +122,7 @@ impl Worker {
             last_end: Instant::default(),
             tallies: Tallies::default(),
             measured_from: Instant::NEVER,
-            templates: template_places(&mix),
+            templates: mix.template_places(),
             picker: Picker::new(&mix),
             filler: Filler::new(mix.seed, place),
             random: Random::new(mix.seed ^ place as u64),
@@ -136,7 +136,6 @@ impl Worker {
             place: (place as u64, plan.cores.len() as u64),
             errors: 0,
             responses: 0,
-            exhausted: false,
             mix,
         }
     }
@@ -159,7 +158,26 @@ impl Worker {
         if let Some(budget) = self.reserved.take() {
             self.allowance = Allowance::Leased { budget, held: 0 };
         }
+        self.recall(from);
         self.begin(schedule);
+    }
+
+    /// Takes back what users wanted to send and could not yet: it was not taken from the budget that begins now.
+    fn recall(&mut self, now: Instant) {
+        let (Source::Users(users), Some(flights)) = (&mut self.source, &mut self.flights) else {
+            return;
+        };
+        for lane in 0..flights.lanes() {
+            while flights.take_back(lane).is_some() {
+                users.free(lane, now, now);
+            }
+        }
+    }
+
+    /// Whether a request found no row in a feed that gives each row once: the run is over, on all cores.
+    #[inline]
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.mix.feeds.iter().any(|feed| feed.is_exhausted())
     }
 
     /// Whether everything that may be sent was sent.
@@ -169,7 +187,7 @@ impl Worker {
             Source::Open(open) => open.is_over(),
             _ => self.allowance.is_spent(),
         };
-        (spent && unsent == 0) || self.exhausted
+        (spent && unsent == 0) || self.is_exhausted()
     }
 
     /// Whether requests come due by the clock, or by users.
@@ -195,7 +213,7 @@ impl Worker {
         now: Instant,
         is_ready: impl Fn(u32) -> bool,
     ) -> Option<u32> {
-        if self.exhausted {
+        if self.is_exhausted() {
             return None;
         }
         match &mut self.source {
@@ -230,7 +248,7 @@ impl Worker {
 
     /// A request for a lane that has room. `false` if there is none.
     fn give_next(&mut self, lane: u32, now: Instant) -> bool {
-        if self.exhausted {
+        if self.is_exhausted() {
             return false;
         }
         match &mut self.source {
@@ -277,18 +295,23 @@ impl Worker {
     }
 
     /// Nothing is sent from now on: what was due before `end` is given up.
-    pub(super) fn give_up(&mut self, end: Instant, lanes: u32) {
+    pub(super) fn give_up(&mut self, end: Instant) {
+        self.stage = Stage::Ended;
         if let Source::Open(open) = &mut self.source {
             open.give_up(end);
         }
-        if let Some(flights) = &mut self.flights {
-            for lane in 0..lanes {
-                while let Some(flight) = flights.take_back(lane) {
-                    let measured = flight.intended >= self.measured_from;
-                    self.tallies.shed += u64::from(measured);
-                }
+        let lanes = self.flights.as_ref().map_or(0, Flights::lanes);
+        for lane in 0..lanes {
+            while let Some(flight) = self.flights.as_mut().and_then(|it| it.take_back(lane)) {
+                self.shed(&flight);
             }
         }
+    }
+
+    /// A request that was given to a lane is not sent after all. A closed loop has promised none.
+    fn shed(&mut self, flight: &Flight) {
+        let promised = matches!(self.source, Source::Open(_)) && self.measures(flight.intended);
+        self.tallies.shed += u64::from(promised);
     }
 
     /// What was counted.
@@ -460,20 +483,10 @@ fn source(plan: &Plan, lanes: u32) -> Source {
     }
 }
 
-/// The place of each fixed request among the shard's templates.
-fn template_places(mix: &Mix) -> Vec<Option<u32>> {
-    let mut next = 0..;
-    let place = |request: &MixRequest| match request.content {
-        Content::Fixed(_) => next.next(),
-        Content::Filled(_) => None,
-    };
-    mix.requests.iter().map(place).collect()
-}
-
 impl Handler for Worker {
     #[inline]
     fn poll_requests(&mut self, lane: u32, room: u32, now: Instant) -> Next {
-        if self.stage == Stage::Connecting {
+        if self.stage != Stage::Sending {
             return Next::Nothing;
         }
         let Some(flights) = &self.flights else { return self.allowance.take(room).into() };
@@ -494,9 +507,10 @@ impl Handler for Worker {
                 self.note_sent(lane, &flight, now);
                 Some(sent)
             }
-            Err(_) => {
-                self.exhausted = true;
-                self.flights.as_mut().and_then(|flights| flights.take_back(lane));
+            Err(Exhausted) => {
+                if let Some(flight) = self.flights.as_mut().and_then(|it| it.take_back(lane)) {
+                    self.shed(&flight);
+                }
                 None
             }
         }
@@ -507,6 +521,7 @@ impl Handler for Worker {
         waits
             || match &self.source {
                 _ if self.stage == Stage::Connecting => true,
+                _ if self.stage == Stage::Ended || self.is_exhausted() => false,
                 Source::Users(_) => false,
                 Source::Open(open) => !open.is_over(),
                 Source::Lanes => !self.is_spent(),
@@ -569,6 +584,7 @@ impl Handler for Worker {
         }
         self.tallies.resent += u64::from(self.measures(due));
         match flight {
+            Some(flight) if self.stage == Stage::Ended => self.shed(&flight),
             Some(flight) => {
                 self.give(lane, flight);
             }
