@@ -17,6 +17,7 @@ mod output;
 mod placement;
 mod plan;
 mod run;
+mod scenario;
 mod schedule;
 mod serve;
 mod signals;

@@ -6,15 +6,15 @@ use crate::args::{Format, RunArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, json, progress::Progress, text};
 use crate::plan::{self, Prepared};
+use crate::scenario::Sending;
 use crate::signals::Interrupts;
-use crate::target::Target;
 use crate::warnings::{self, Warning};
 use crate::watch;
 
 /// Runs the load and prints its report; exits by whether anything succeeded.
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    let target = Target::find(&args.url, &args.network)?;
-    let Prepared { config: plan, warnings } = plan::for_run(args, &target)?;
+    let sending = Sending::of(args)?;
+    let Prepared { config: plan, warnings } = plan::for_run(args, &sending)?;
     let interrupts = Interrupts::install()?;
     // Only now, because the descriptors of the line above count when it asks whether there are enough.
     plan.check().map_err(Failure::unusable)?;
@@ -25,25 +25,25 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         Progress::on_terminal(Stop { after: plan.length(), ..plan.stop })
     };
     let report = watch::drive(&plan, &interrupts, progress)?;
-    output::print(&render(args, &target, &report))?;
+    output::print(&render(args, &sending, &report))?;
     warnings::print(&Warning::of_report(&report));
     Ok(exit(&report))
 }
 
-fn render(args: &RunArgs, target: &Target, report: &Report) -> String {
+fn render(args: &RunArgs, sending: &Sending, report: &Report) -> String {
     let load = &args.load;
     match args.output.output {
         Format::Json => json::run(&json::RunDocument {
             ringshot_version: env!("CARGO_PKG_VERSION"),
-            url: &target.text,
+            url: &sending.url,
             connections: load.connections,
             pipeline: load.pipeline,
             report,
         }),
         Format::Text => text::render(
             &text::Headline {
-                method: &load.method,
-                url: &target.text,
+                method: &sending.method,
+                url: &sending.url,
                 connections: load.connections,
                 pipeline: load.pipeline,
             },

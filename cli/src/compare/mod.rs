@@ -9,10 +9,11 @@ mod origin;
 mod sides;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringshot::load::compare::Series;
-use ringshot::load::{Comparison, Plan, Report, Stop, statistics};
+use ringshot::load::{Comparison, Mix, Plan, Report, Stop, statistics};
 use ringshot::sys::affinity;
 
 use crate::args::{CompareArgs, Format};
@@ -195,7 +196,9 @@ fn round_plan(
 ) -> Result<Plan, Failure> {
     let stop = Stop::after(args.duration);
     let [side, _] = sides.0;
-    let plan = plan::load(&args.load, target, at.client_cores.clone(), side.driver, stop)?;
+    let template = plan::Asked::of(&args.load)?.encode(&target.url)?;
+    let mix = Arc::new(Mix::single(template, target.peers.clone()));
+    let plan = plan::load(&args.load, mix, at.client_cores.clone(), side.driver, stop);
     Ok(Plan { warm_up: (args.duration / 10).min(ROUND_WARM_UP_MAX), ..plan })
 }
 

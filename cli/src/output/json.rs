@@ -73,4 +73,4 @@ pub(crate) fn to_text(document: &impl Serialize) -> String {
 
 #[cfg(test)]
 #[path = "schema_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,7 @@ use super::*;
 use crate::output::sample;
 
 /// Every way in which `value` leaves `schema`; stricter than JSON Schema, which lets unknown keys pass.
-fn faults(root: &Value, schema: &Value, value: &Value, path: &str) -> Vec<String> {
+pub(crate) fn faults(root: &Value, schema: &Value, value: &Value, path: &str) -> Vec<String> {
     if let Some(name) = schema["$ref"].as_str() {
         let target =
             root.pointer(name.trim_start_matches('#')).expect("the reference leads somewhere");
@@ -42,7 +42,7 @@ fn own_faults(schema: &Value, value: &Value, path: &str) -> Vec<String> {
     if schema.get("const").is_some_and(|only| only != value) {
         found.push(format!("{path} is not {}: {value}", schema["const"]));
     }
-    for key in schema.get("required").map(list).unwrap_or_default() {
+    for key in schema.get("required").filter(|_| value.is_object()).map(list).unwrap_or_default() {
         if value.get(key.as_str().unwrap()).is_none() {
             found.push(format!("{path}.{key} is missing"));
         }
@@ -67,7 +67,7 @@ fn is_a(kind: &Value, value: &Value) -> bool {
     }
 }
 
-fn schema(name: &str) -> Value {
+pub(crate) fn schema(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(name);
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }

@@ -8,9 +8,8 @@ use memchr::memmem;
 use super::feed::Feed;
 use super::fill::{Filled, Piece, Value};
 use super::mix::Content;
-use super::plan::KeepAlive;
 use super::template::{Request, Template};
-use crate::proto::h1::{BodyLength, Persistence, RequestError, RequestHead};
+use crate::proto::h1::{BodyLength, RequestError};
 
 /// Begins a place; twice in a row it stands for itself.
 const OPEN: &[u8] = b"{{";
@@ -162,7 +161,8 @@ impl Filled {
             0 => BodyLength::None,
             bytes => BodyLength::Known(bytes),
         };
-        let (bytes, sent) = encode(request, length)?;
+        // Its places stand in it as they are written: none of their bytes is one that a head may not have.
+        let (bytes, sent) = request.encode_head(length)?;
         let bytes = if varies { without_length(&bytes) } else { &bytes };
         let mut head = compiler.head(bytes)?;
         let body = if varies {
@@ -173,27 +173,6 @@ impl Filled {
         };
         Ok(Self { head: merged(head).into(), body, feeds: compiler.used.into(), sent })
     }
-}
-
-/// The head with its places as they are written: none of their bytes is one that a head may not have.
-fn encode(
-    request: &Request<'_>,
-    body: BodyLength,
-) -> Result<(Vec<u8>, crate::proto::h1::Sent), FillError> {
-    let head = RequestHead {
-        method: request.method,
-        target: &request.url.target,
-        authority: &request.url.authority,
-        body,
-        persistence: match request.keep_alive {
-            KeepAlive::On => Persistence::KeepAlive,
-            KeepAlive::Off => Persistence::Close,
-        },
-    };
-    let fields = || request.headers.iter().map(|(name, value)| (&name[..], &value[..]));
-    let mut bytes = Vec::new();
-    let sent = head.encode(fields, &mut bytes)?;
-    Ok((bytes, sent))
 }
 
 /// A head up to `Content-Length`, which is its last field.
@@ -357,8 +336,10 @@ mod tests {
     use http::Method;
 
     use super::*;
+    use crate::load::KeepAlive;
     use crate::load::feed::FeedOrder;
     use crate::load::feed::testing::feed;
+    use crate::proto::h1::Persistence;
     use crate::proto::url::Url;
 
     fn compile(

@@ -123,9 +123,9 @@ impl Plan {
 
     /// A closed loop of `mix` on `cores`, for 10 s: what is to be different is set afterwards.
     #[must_use]
-    pub fn of(mix: Mix, cores: Vec<usize>) -> Self {
+    pub fn of(mix: impl Into<Arc<Mix>>, cores: Vec<usize>) -> Self {
         Self {
-            mix: Arc::new(mix),
+            mix: mix.into(),
             arrival: Arrival::Closed,
             pacing: Pacing::default(),
             connections: 64,
