@@ -22,5 +22,7 @@ mod json;
 mod peer;
 #[path = "network/program.rs"]
 mod program;
+#[path = "network/scenario.rs"]
+mod scenario;
 #[path = "network/serve.rs"]
 mod serve;

@@ -194,7 +194,9 @@ impl<D: Driver, P: Pace> Drive<D, P> {
         self.job.gauge.set_phase(Phase::Measuring);
         self.job.gauge.set_measured_from(from);
         let requests = self.job.plan.stop.requests.unwrap_or(u64::MAX);
+        let end = self.job.plan.length().map_or(Instant::NEVER, |length| from + length);
         let schedule = self.job.schedule(&self.job.plan.arrival, from, requests);
+        let schedule = schedule.map(|schedule| schedule.until(end));
         self.worker.measure(from, schedule);
         self.before = Before {
             cpu: CpuTime::of_thread(),

@@ -173,6 +173,8 @@ pub(super) struct Schedule {
     /// One more than the last number.
     end: u64,
     stride: u64,
+    /// Nothing is due from here on.
+    until: Instant,
     due: Instant,
 }
 
@@ -205,15 +207,26 @@ impl Schedule {
             Arrival::Recorded(times) => Times::Recorded(Arc::clone(times)),
         };
         let (index, stride) = (place as u64, cores as u64);
-        let mut schedule = Self { times, base, index, end: requests, stride, due: Instant::NEVER };
+        let (until, due) = (Instant::NEVER, Instant::NEVER);
+        let mut schedule = Self { times, base, index, end: requests, stride, until, due };
         schedule.find();
         Some(schedule)
     }
 
+    /// The same, but for what is due at `end` or later.
+    pub(super) fn until(mut self, end: Instant) -> Self {
+        self.until = end;
+        if self.due >= end {
+            self.due = Instant::NEVER;
+        }
+        self
+    }
+
     /// One in which nothing is due.
     pub(super) fn empty() -> Self {
-        let times = Times::Recorded(Arc::new([]));
-        Self { times, base: Instant::default(), index: 0, end: 0, stride: 1, due: Instant::NEVER }
+        let (times, base, never) =
+            (Times::Recorded(Arc::new([])), Instant::default(), Instant::NEVER);
+        Self { times, base, index: 0, end: 0, stride: 1, until: never, due: never }
     }
 
     /// When the next one is due; [`Instant::NEVER`] when there is none.
@@ -240,7 +253,8 @@ impl Schedule {
             Times::Stages(stages) => stages.time_of(self.index),
             Times::Recorded(times) => times.get(self.index as usize).copied(),
         };
-        self.due = at.map_or(Instant::NEVER, |nanos| self.base + Duration::from_nanos(nanos));
+        let due = at.map(|nanos| self.base + Duration::from_nanos(nanos));
+        self.due = due.filter(|due| *due < self.until).unwrap_or(Instant::NEVER);
     }
 }
 
