@@ -142,7 +142,7 @@ fn weights_hold_and_names_have_what_the_peer_saw() {
     }
 }
 
-/// Numbers are given out over all cores; a few of one core's may be left out at the end, none comes twice.
+/// Each number of the run once, whatever the cores.
 #[test]
 fn every_request_is_filled_with_its_number_and_framed_right() {
     let listener = Listener::ok();
@@ -161,12 +161,7 @@ fn every_request_is_filled_with_its_number_and_framed_right() {
             numbers.push(number.parse::<u64>().unwrap());
         }
         numbers.sort_unstable();
-        assert_eq!(numbers.len(), 1_200);
-        numbers.dedup();
-        assert_eq!(numbers.len(), 1_200, "a number came twice");
-        if plan.cores.len() == 1 {
-            assert!(numbers.into_iter().eq(0..1_200));
-        }
+        assert!(numbers.into_iter().eq(0..1_200));
     }
 }
 
@@ -190,9 +185,9 @@ fn a_feed_that_is_used_up_ends_the_run() {
     }
 }
 
-/// On two cores only one of them asks for rows: the other one ends with it.
+/// All cores end when one of them has asked in vain, though every second request takes no row.
 #[test]
-fn a_feed_that_is_used_up_on_one_core_ends_all() {
+fn a_feed_of_some_requests_ends_the_others_too() {
     let listener = Listener::ok();
     let mut mix = mix(&listener, &["/", "/plain"]);
     mix.feeds = vec![unique(100)];

@@ -45,7 +45,7 @@ struct Before {
 
 impl<D: Driver, P: Pace> Drive<D, P> {
     pub(super) fn new(job: Job, shard: Shard<D>, pinned: Pinned, pace: P) -> Self {
-        let worker = Worker::new(&job.plan, job.place, job.lanes, job.shared.budget.clone());
+        let worker = Worker::new(&job.plan, job.place, job.lanes, &job.shared.budgets);
         let before = Before::default();
         Self { job, shard, worker, pinned, pace, before, publish_at: Instant::default() }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::budget::Budget;
+use super::budget::Budgets;
 use super::control::{Control, CoreGauge, Phase};
 use super::drive::Drive;
 use super::expect::Expect;
@@ -82,7 +82,7 @@ pub enum RunError {
 pub(super) struct Shared {
     pub(super) stop: AtomicBool,
     pub(super) start: Gate,
-    pub(super) budget: Option<Arc<Budget>>,
+    pub(super) budgets: Budgets,
 }
 
 /// Runs `plan` to its end, or until `control` stops it.
@@ -97,8 +97,9 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
     };
     let (cores, host) = (plan.cores.len(), plan.host);
     plan.mix.feeds.iter().map(Arc::as_ref).for_each(Feed::rewind);
-    let budget = plan.stop.requests.map(|requests| Arc::new(Budget::new(requests, cores)));
-    let shared = Arc::new(Shared { stop: AtomicBool::new(false), start: Gate::new(cores), budget });
+    let budgets = Budgets::of(plan.stop.requests, cores);
+    let shared =
+        Arc::new(Shared { stop: AtomicBool::new(false), start: Gate::new(cores), budgets });
     let gauges = control.gauges(cores);
     let mut handles = Vec::with_capacity(cores);
     for (index, (core, gauge)) in plan.cores.iter().copied().zip(&gauges).enumerate() {

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::budget::{Allowance, Budget};
+use super::budget::{Allowance, Budget, Budgets};
 use super::control::CoreGauge;
 use super::expect::Check;
 use super::fill::{Exhausted, Filler};
@@ -100,16 +100,13 @@ pub(super) struct Worker {
     allowance: Allowance,
     /// The budget that begins when measuring does.
     reserved: Option<Arc<Budget>>,
-    /// Requests picked in a closed loop; with the core's place and the number of cores it makes their numbers.
-    picked: u64,
-    place: (u64, u64),
     errors: u64,
     responses: u64,
 }
 
 impl Worker {
     /// The worker of core `place` of a plan, with its lanes, that connects and sends nothing yet.
-    pub(super) fn new(plan: &Plan, place: usize, lanes: u32, budget: Option<Arc<Budget>>) -> Self {
+    pub(super) fn new(plan: &Plan, place: usize, lanes: u32, budgets: &Budgets) -> Self {
         let mix = Arc::clone(&plan.mix);
         let closed = plan.arrival == Arrival::Closed;
         let books = !closed || mix.only().is_none();
@@ -130,10 +127,12 @@ impl Worker {
             stage: Stage::Connecting,
             flights: books.then(|| Flights::new(lanes, plan.pipeline)),
             checks: (0..looks).map(|_| Check::default()).collect(),
-            allowance: Allowance::Unlimited,
-            reserved: budget,
-            picked: 0,
-            place: (place as u64, plan.cores.len() as u64),
+            allowance: if books {
+                Allowance::of(Arc::clone(&budgets.first))
+            } else {
+                Allowance::Unlimited
+            },
+            reserved: budgets.measured.clone(),
             errors: 0,
             responses: 0,
             mix,
@@ -156,7 +155,7 @@ impl Worker {
         self.tallies =
             Tallies { connect_failures: self.tallies.connect_failures, ..Tallies::default() };
         if let Some(budget) = self.reserved.take() {
-            self.allowance = Allowance::Leased { budget, held: 0 };
+            self.allowance = Allowance::of(budget);
         }
         self.recall(from);
         self.begin(schedule);
@@ -230,14 +229,12 @@ impl Worker {
     fn next_user(&mut self, now: Instant) -> Option<u32> {
         let Source::Users(users) = &mut self.source else { return None };
         let user = users.next(now)?;
-        if self.allowance.take(1) == 0 {
+        let Some(index) = self.allowance.next_number() else {
             users.put_back(user);
             return None;
-        }
-        let index = self.place.0 + self.place.1 * self.picked;
+        };
         let (request, target) = self.picker.pick(index);
         let lane = users.lane(user, target);
-        self.picked += 1;
         self.give(lane, Flight { index, intended: now, possible: now, request });
         Some(lane)
     }
@@ -257,16 +254,18 @@ impl Worker {
                 Some(flight) => self.give(lane, flight),
                 None => false,
             },
-            Source::Lanes => {
-                if self.allowance.take(1) == 0 {
-                    return false;
-                }
-                let index = self.place.0 + self.place.1 * self.picked;
-                self.picked += 1;
-                let (request, _) = self.picker.pick(index);
-                self.give(lane, Flight { index, intended: now, possible: now, request })
-            }
+            Source::Lanes => match self.next_flight(now) {
+                Some(flight) => self.give(lane, flight),
+                None => false,
+            },
         }
+    }
+
+    /// The next request of a closed loop.
+    fn next_flight(&mut self, now: Instant) -> Option<Flight> {
+        let index = self.allowance.next_number()?;
+        let (request, _) = self.picker.pick(index);
+        Some(Flight { index, intended: now, possible: now, request })
     }
 
     fn send_next(&mut self, lane: u32, now: Instant) -> Next {
@@ -454,11 +453,7 @@ impl Worker {
         match &mut self.source {
             Source::Users(_) => None,
             Source::Open(open) => open.take_for(lane, &self.picker, now),
-            Source::Lanes => (self.allowance.take(1) == 1).then(|| Flight {
-                intended: now,
-                possible: now,
-                ..Flight::default()
-            }),
+            Source::Lanes => self.next_flight(now),
         }
     }
 
