@@ -148,7 +148,7 @@ impl Recording {
         self.skipped += 1;
         self.example.get_or_insert_with(|| {
             let shown: String = text.trim_end().chars().take(SHOWN_BYTES_MAX).collect();
-            format!("line {number}, {:?}: {fault}", shown)
+            format!("line {number}, {shown:?}: {fault}")
         });
     }
 
