@@ -177,9 +177,7 @@ fn basic(user: &str) -> Result<String, Failure> {
 
 pub(crate) fn method(text: &str) -> Result<http::Method, Failure> {
     http::Method::from_bytes(text.as_bytes()).map_err(|_| {
-        Failure::unusable(format_args!(
-            "the method {text:?} is no method: write one word, like GET"
-        ))
+        Failure::unusable(format_args!("{text:?} is not a method: write one word, like GET"))
     })
 }
 

@@ -125,7 +125,7 @@ fn faults_are_told_with_their_line() {
     check(&with("url = 1"), "line 5: invalid type: integer `1`, expected a string");
     check(&with("url = '/'\nmethd = 'GET'"), "line 6: unknown field `methd`");
     check(&with("url = '/{{sq}}'"), "line 4: the path has {{sq}}");
-    check(&with("url = '/'\nmethod = 'G T'"), "line 4: the method \"G T\"");
+    check(&with("url = '/'\nmethod = 'G T'"), "line 4: \"G T\" is not a method");
     check(&with("url = '/'\nweight = 0"), "line 4: weight must be 1 to 1000000, not 0");
     check(&with("url = '/'\nweight = -1"), "line 6: ");
     check(&with("url = '/'\nbody = 'a'\nbody_file = 'b'"), "both a body and a body_file");
