@@ -18,6 +18,7 @@ use crate::metrics::MetricsArgs;
 use crate::network::NetworkArgs;
 use crate::output::results::RunOutputArgs;
 use crate::report::ReportArgs;
+use crate::scenario::ScenarioArgs;
 use crate::schedule::ScheduleArgs;
 use crate::thresholds::ThresholdArgs;
 use crate::units;
@@ -39,6 +40,8 @@ Examples:
   ringshot run http://10.0.0.7/ -R 50k --warmup 5s     an open loop: late is not less
   ringshot run http://10.0.0.7/ --stages '10s:0..50k, 30s:50k' --arrival poisson
   ringshot run http://10.0.0.7/items -n 1M --cores 2-3 -o json
+  ringshot run --scenario shop.toml -R 5k -d 1m
+  ringshot run http://10.0.0.7/ --replay access.log --replay-speed 2
   ringshot run http://10.0.0.7/items -m POST -b @item.json \\
       -H 'Content-Type: application/json'
 
@@ -143,8 +146,8 @@ pub(crate) enum Command {
 /// `ringshot run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Where to send the requests, such as `http://host:8080/path?query`
-    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) scenario: ScenarioArgs,
     #[command(flatten)]
     pub(crate) schedule: ScheduleArgs,
     #[command(flatten)]
@@ -335,6 +338,12 @@ pub(crate) fn definition() -> clap::Command {
     Cli::command()
 }
 
+/// The command of a line whose words stand between spaces.
+#[cfg(test)]
+pub(crate) fn parse_from(line: &str) -> Result<Command, clap::Error> {
+    Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
+}
+
 fn refuse(error: &clap::Error) -> Failure {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let code = if error.use_stderr() { Exit::Unusable } else { Exit::Ok };
@@ -379,12 +388,9 @@ fn host(text: &str) -> Result<Host, UnknownHost> {
 mod tests {
     use ringshot::load::Stop;
 
+    use super::parse_from as command;
     use super::*;
     use crate::output::results::ResultFormat;
-
-    fn command(line: &str) -> Result<Command, clap::Error> {
-        Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
-    }
 
     #[test]
     fn the_definition_is_sound() {

@@ -100,7 +100,10 @@ mod tests {
             let text = page(Some(&command)).unwrap();
             let written = format!("\\-\\-{}", option.replace('-', "\\-"));
             assert!(text.contains(&written), "{command}: no {option} in\n{text}");
-            assert!(text.contains(&format!("ringshot\\-{command}")), "{command}");
+            assert!(
+                text.contains(&format!("ringshot\\-{}", command.replace('-', "\\-"))),
+                "{command}"
+            );
         }
         let line = page(Some("dance")).unwrap_err().to_string();
         assert!(line.contains("no command is called \"dance\": there are run, serve"), "{line}");

@@ -53,6 +53,11 @@ impl Failure {
         Self::new(Exit::Invalid, &reason)
     }
 
+    /// The same with the place that is to blame in front, such as `file:line`.
+    pub(crate) fn at(self, place: impl fmt::Display) -> Self {
+        Self { line: format!("{place}: {}", self.line), ..self }
+    }
+
     fn new(exit: Exit, reason: &dyn fmt::Display) -> Self {
         let text = reason.to_string();
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();

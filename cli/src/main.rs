@@ -26,6 +26,7 @@ mod placement;
 mod plan;
 mod report;
 mod run;
+mod scenario;
 mod schedule;
 mod serve;
 mod signals;

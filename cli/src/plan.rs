@@ -3,16 +3,19 @@
 use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use ringshot::driver::{DriverChoice, DriverKind, probe};
-use ringshot::load::{KeepAlive, Plan, Request, Stop, Template, Timeouts};
+use ringshot::load::{KeepAlive, Mix, Plan, Request, Stop, Template, Timeouts};
 use ringshot::origin;
+use ringshot::proto::h1::RequestError;
 use ringshot::proto::url::Url;
 use ringshot::sys::affinity;
 
 use crate::args::{LoadArgs, RunArgs, ServeArgs};
 use crate::exit::Failure;
 use crate::find_max::FindMaxArgs;
+use crate::scenario::Sending;
 use crate::schedule::ScheduleArgs;
 use crate::target::Target;
 use crate::warnings::Warning;
@@ -31,19 +34,20 @@ pub(crate) struct Prepared<T> {
 }
 
 /// What `ringshot run` shall do.
-pub(crate) fn for_run(args: &RunArgs, target: &Target) -> Result<Prepared<Plan>, Failure> {
+pub(crate) fn for_run(args: &RunArgs, sending: &Sending) -> Result<Prepared<Plan>, Failure> {
     let (driver, mut warnings) = choose_driver(args.driver)?;
-    let cores = cores(&args.load, target, &mut warnings)?;
+    warnings.extend(sending.warnings.iter().cloned());
+    let cores = cores(&args.load, sending.is_to_loopback(), &mut warnings)?;
     let schedule = &args.schedule;
     let config = Plan {
         host: args.host,
-        arrival: schedule.arrival()?,
+        arrival: sending.arrival(schedule)?,
         pacing: schedule.pacing(),
         warm_up: schedule.warmup,
         drain: schedule.drain(args.load.timeout),
         sources: args.network.sources(),
         requests_per_connection: args.network.max_requests_per_connection,
-        ..load(&args.load, target, cores, driver, schedule.stop())?
+        ..load(&args.load, Arc::clone(&sending.mix), cores, driver, sending.stop(schedule))
     };
     Ok(Prepared { config, warnings })
 }
@@ -51,25 +55,28 @@ pub(crate) fn for_run(args: &RunArgs, target: &Target) -> Result<Prepared<Plan>,
 /// The closed loop with which `ringshot find-max` begins, and whose schedule each step sets.
 pub(crate) fn for_search(args: &FindMaxArgs, target: &Target) -> Result<Prepared<Plan>, Failure> {
     let (driver, mut warnings) = choose_driver(args.driver)?;
-    let cores = cores(&args.load, target, &mut warnings)?;
+    let cores =
+        cores(&args.load, target.peers.iter().all(|peer| peer.ip().is_loopback()), &mut warnings)?;
+    let template = Asked::of(&args.load)?.encode(&target.url)?;
+    let mix = Arc::new(Mix::single(template, target.peers.clone()));
     let config = Plan {
         sources: args.network.sources(),
         requests_per_connection: args.network.max_requests_per_connection,
-        ..load(&args.load, target, cores, driver, Stop::after(args.step_duration))?
+        ..load(&args.load, mix, cores, driver, Stop::after(args.step_duration))
     };
     Ok(Prepared { config, warnings })
 }
 
-/// The client's cores.
+/// The client's cores, for a server that may be on this machine.
 fn cores(
     args: &LoadArgs,
-    target: &Target,
+    is_local: bool,
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<usize>, Failure> {
     let available = affinity::cores();
     let at_most = usize::try_from(args.connections).unwrap_or(usize::MAX).max(1);
     let cores = args.cores.resolve(&available, |all| last(all, at_most))?;
-    if target.is_loopback() && cores.len() == available.len() {
+    if is_local && cores.len() == available.len() {
         warnings.push(Warning::SharedWithServer { cores: cores.len() });
     }
     Ok(cores)
@@ -79,23 +86,25 @@ fn cores(
 /// once all files are open that count against the limit.
 pub(crate) fn load(
     args: &LoadArgs,
-    target: &Target,
+    mix: Arc<Mix>,
     cores: Vec<usize>,
     driver: DriverKind,
     stop: Stop,
-) -> Result<Plan, Failure> {
-    let keep_alive = if args.no_keepalive { KeepAlive::Off } else { KeepAlive::On };
-    let template = template(args, &target.url, keep_alive)?;
-    Ok(Plan {
+) -> Plan {
+    Plan {
         connections: args.connections,
         pipeline: args.pipeline,
         driver,
-        keep_alive,
+        keep_alive: keep_alive(args),
         stop,
         drain: ScheduleArgs::default().drain(args.timeout),
         timeouts: Timeouts { connect: args.connect_timeout, response: args.timeout },
-        ..Plan::closed(template, target.peers.clone(), cores)
-    })
+        ..Plan::of(mix, cores)
+    }
+}
+
+pub(crate) fn keep_alive(args: &LoadArgs) -> KeepAlive {
+    if args.no_keepalive { KeepAlive::Off } else { KeepAlive::On }
 }
 
 /// What `ringshot serve` shall do.
@@ -126,13 +135,33 @@ fn choose_driver(choice: DriverChoice) -> Result<(DriverKind, Vec<Warning>), Fai
     Ok((choice.kind, warnings))
 }
 
-fn template(args: &LoadArgs, url: &Url, keep_alive: KeepAlive) -> Result<Template, Failure> {
-    let method = method(&args.method)?;
-    let headers = headers(args)?;
-    let body = args.body.as_deref().map_or(Ok(Vec::new()), body)?;
-    let request = Request { method: &method, url, headers: &headers, body: &body, keep_alive };
-    let encode = if args.chunked { Template::encode_chunked } else { Template::encode };
-    encode(&request).map_err(Failure::unusable)
+/// What the arguments say of each request besides its URL, read once.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    method: http::Method,
+    headers: Vec<Field>,
+    body: Vec<u8>,
+    keep_alive: KeepAlive,
+    encode: fn(&Request<'_>) -> Result<Template, RequestError>,
+}
+
+impl Asked {
+    pub(crate) fn of(args: &LoadArgs) -> Result<Self, Failure> {
+        Ok(Self {
+            method: method(&args.method)?,
+            headers: headers(args)?,
+            body: args.body.as_deref().map_or(Ok(Vec::new()), body)?,
+            keep_alive: keep_alive(args),
+            encode: if args.chunked { Template::encode_chunked } else { Template::encode },
+        })
+    }
+
+    /// The request to `url`.
+    pub(crate) fn encode(&self, url: &Url) -> Result<Template, Failure> {
+        let Self { method, headers, body, keep_alive, encode } = self;
+        let request = Request { method, url, headers, body, keep_alive: *keep_alive };
+        encode(&request).map_err(Failure::unusable)
+    }
 }
 
 /// The fields that were asked for, and those of an authentication.
@@ -173,11 +202,9 @@ fn basic(user: &str) -> Result<String, Failure> {
     Ok(format!("Basic {}", base64::Engine::encode(engine, user)))
 }
 
-fn method(text: &str) -> Result<http::Method, Failure> {
+pub(crate) fn method(text: &str) -> Result<http::Method, Failure> {
     http::Method::from_bytes(text.as_bytes()).map_err(|_| {
-        Failure::unusable(format_args!(
-            "--method {text:?} is not a method: write one word, like GET"
-        ))
+        Failure::unusable(format_args!("{text:?} is not a method: write one word, like GET"))
     })
 }
 

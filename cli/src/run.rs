@@ -2,23 +2,21 @@
 
 use std::time::Instant;
 
-use ringshot::load::Report;
-
 use crate::args::RunArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::json::RunDocument;
 use crate::plan::{self, Prepared};
+use crate::scenario::Sending;
 use crate::signals::Interrupts;
-use crate::target::Target;
 use crate::warnings::{self, Warning};
 use crate::watch::{self, Watchers};
 
 /// Runs the load and shows its report; exits by whether anything succeeded.
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let asked = Instant::now();
-    let target = Target::find(&args.url, &args.network)?;
-    let resolve_us = asked.elapsed().as_secs_f64() * 1e6;
-    let Prepared { config: plan, warnings } = plan::for_run(args, &target)?;
+    let sending = Sending::of(args)?;
+    let looked_up = asked.elapsed().as_secs_f64() * 1e6;
+    let Prepared { config: plan, warnings } = plan::for_run(args, &sending)?;
     args.output.result.prepare()?;
     let interrupts = Interrupts::install()?;
     let metrics = args.metrics.listen()?;
@@ -27,26 +25,23 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     warnings::print(&warnings);
     let live = match args.output.quiet {
         true => None,
-        false => args.live.prepare(&plan, format!("{} {}", args.load.method, target.text))?,
+        false => args.live.prepare(&plan, format!("{} {}", sending.method, sending.url))?,
     };
     let report = watch::drive(&plan, &interrupts, Some(Watchers { live, metrics }))?;
     let thresholds = args.thresholds.judge(&report);
-    let document = RunDocument { resolve_us, thresholds, ..document(args, &target, report) };
+    let document = RunDocument {
+        ringshot_version: env!("CARGO_PKG_VERSION").to_owned(),
+        method: sending.method,
+        url: sending.url,
+        connections: args.load.connections,
+        pipeline: args.load.pipeline,
+        // Of several URLs and of files the time holds more than looking names up.
+        resolve_us: if args.scenario.urls.len() == 1 { looked_up } else { 0.0 },
+        machines: Vec::new(),
+        report,
+        thresholds,
+    };
     args.output.result.show(&document)?;
     warnings::print(&Warning::of_report(&document.report));
     Ok(args.thresholds.exit(&document.report, &document.thresholds))
-}
-
-fn document(args: &RunArgs, target: &Target, report: Report) -> RunDocument {
-    RunDocument {
-        ringshot_version: env!("CARGO_PKG_VERSION").to_owned(),
-        method: args.load.method.clone(),
-        url: target.text.clone(),
-        connections: args.load.connections,
-        pipeline: args.load.pipeline,
-        resolve_us: 0.0,
-        machines: Vec::new(),
-        report,
-        thresholds: Vec::new(),
-    }
 }

@@ -20,18 +20,18 @@ pub(crate) struct Target {
 impl Target {
     /// Parses the URL and looks its host up through the system's resolver.
     pub(crate) fn find(text: &str, network: &NetworkArgs) -> Result<Self, Failure> {
-        let url = Url::parse(text).map_err(|error| refused(&error))?;
+        let url = parse(text)?;
         let peers = network.addresses(&url.host, url.port)?;
         Ok(Self { text: text.to_owned(), url, peers })
     }
-
-    /// Whether the server is on this machine, as far as its addresses tell.
-    pub(crate) fn is_loopback(&self) -> bool {
-        self.peers.iter().all(|peer| peer.ip().is_loopback())
-    }
 }
 
-fn refused(error: &UrlError) -> Failure {
+/// A URL, or what is wrong with it.
+pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
+    Url::parse(text).map_err(|error| refused(&error))
+}
+
+pub(crate) fn refused(error: &UrlError) -> Failure {
     match error {
         UrlError::Https => Failure::unusable(format_args!("{error}: give an http:// URL")),
         error => Failure::unusable(error),
@@ -47,9 +47,7 @@ mod tests {
         let find = |url| Target::find(url, &NetworkArgs::default());
         let target = find("http://127.0.0.1:8080/").unwrap();
         assert_eq!(target.peers, [SocketAddr::from(([127, 0, 0, 1], 8080))]);
-        assert!(target.is_loopback());
         assert!(find("http://[::1]:1/").unwrap().peers[0].is_ipv6());
-        assert!(!find("http://192.0.2.1/").unwrap().is_loopback());
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(crate) enum Warning {
     PortsExhausted,
     /// Latencies beyond the histogram.
     Saturated { samples: u64 },
+    /// Lines of a log that say no request.
+    LogLines { skipped: u64, example: String },
     /// Requests that the end cut off.
     Cancelled { requests: u64 },
 }
@@ -102,6 +104,9 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DriverNotice(notice) => f.write_str(notice),
+            Self::LogLines { skipped, example } => {
+                write!(f, "{} of the log skipped, such as {example}", counted(*skipped, "line"))
+            }
             Self::SharedWithServer { cores } => shared_with_server(f, *cores),
             Self::Sharing { shared } => f.write_str(sharing(*shared)),
             Self::NotPinned { cores } => write!(

@@ -26,6 +26,8 @@ mod metrics;
 mod peer;
 #[path = "network/program.rs"]
 mod program;
+#[path = "network/scenario.rs"]
+mod scenario;
 #[path = "network/serve.rs"]
 mod serve;
 #[path = "network/thresholds.rs"]

@@ -10,10 +10,11 @@ mod saved;
 mod sides;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringshot::load::compare::Series;
-use ringshot::load::{Comparison, Plan, Report, Stop, statistics};
+use ringshot::load::{Comparison, Mix, Plan, Report, Stop, statistics};
 use ringshot::sys::affinity;
 
 use crate::args::{CompareArgs, Format};
@@ -241,7 +242,9 @@ fn round_plans(
     let plan = |place: usize| {
         let side = sides.0[place];
         let (stop, cores) = (Stop::after(args.duration), at.client_cores.clone());
-        let plan = plan::load(&args.load, &targets[place], cores, side.driver, stop)?;
+        let template = plan::Asked::of(&args.load)?.encode(&targets[place].url)?;
+        let mix = Arc::new(Mix::single(template, targets[place].peers.clone()));
+        let plan = plan::load(&args.load, mix, cores, side.driver, stop);
         Ok(side.of(Plan { warm_up: (args.duration / 10).min(ROUND_WARM_UP_MAX), ..plan }))
     };
     Ok([plan(0)?, plan(1)?])

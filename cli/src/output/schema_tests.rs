@@ -9,7 +9,7 @@ use super::*;
 use crate::output::sample;
 
 /// Every way in which `value` leaves `schema`; stricter than JSON Schema, which lets unknown keys pass.
-fn faults(root: &Value, schema: &Value, value: &Value, path: &str) -> Vec<String> {
+pub(crate) fn faults(root: &Value, schema: &Value, value: &Value, path: &str) -> Vec<String> {
     if let Some(name) = schema["$ref"].as_str() {
         let target =
             root.pointer(name.trim_start_matches('#')).expect("the reference leads somewhere");
@@ -68,7 +68,7 @@ fn is_a(kind: &Value, value: &Value) -> bool {
     }
 }
 
-fn schema(name: &str) -> Value {
+pub(crate) fn schema(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(name);
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }

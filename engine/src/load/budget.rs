@@ -1,15 +1,18 @@
-//! How many requests a run may still send: one number for all cores, from which each takes a few at a time.
+//! How many requests a run may still send, and their numbers: one sequence for all cores, of which each takes a few at a time.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The most requests that a core takes from the common budget at once.
 const LEASE_MAX: u64 = 256;
 
-/// How many requests are left to send, over all cores.
+/// The requests of a run that no core has taken yet.
 #[derive(Debug)]
 pub(super) struct Budget {
-    left: AtomicU64,
+    /// The number of the next one.
+    next: AtomicU64,
+    end: u64,
     /// Size of a lease: small budgets are spread over the cores.
     lease: u64,
 }
@@ -17,58 +20,96 @@ pub(super) struct Budget {
 impl Budget {
     pub(super) fn new(requests: u64, cores: usize) -> Self {
         let lease = (requests / (16 * cores.max(1) as u64)).clamp(1, LEASE_MAX);
-        Self { left: AtomicU64::new(requests), lease }
+        Self { next: AtomicU64::new(0), end: requests, lease }
+    }
+
+    /// As many as anybody wants.
+    pub(super) fn unlimited() -> Self {
+        Self::new(u64::MAX, 1)
     }
 
     /// Takes up to one lease, at least `wanted` of it if there are so many.
-    fn take(&self, wanted: u64) -> u64 {
+    fn take(&self, wanted: u64) -> Range<u64> {
         let most = wanted.max(self.lease);
-        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            (left > 0).then(|| left - left.min(most))
+        let after = |next: u64| next + most.min(self.end - next);
+        let taken = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+            (next < self.end).then(|| after(next))
         });
-        taken.map_or(0, |before| before.min(most))
+        taken.map_or(0..0, |next| next..after(next))
     }
 
     fn is_spent(&self) -> bool {
-        self.left.load(Ordering::Relaxed) == 0
+        self.next.load(Ordering::Relaxed) >= self.end
+    }
+}
+
+/// What all cores of a run take their requests from.
+#[derive(Debug, Clone)]
+pub(super) struct Budgets {
+    /// Before measuring begins, and for good in a run without a number of requests.
+    pub(super) first: Arc<Budget>,
+    /// Once it has begun.
+    pub(super) measured: Option<Arc<Budget>>,
+}
+
+impl Budgets {
+    /// For a run of so many requests.
+    pub(super) fn of(requests: Option<u64>, cores: usize) -> Self {
+        let measured = requests.map(|requests| Arc::new(Budget::new(requests, cores)));
+        Self { first: Arc::new(Budget::unlimited()), measured }
     }
 }
 
 /// What a worker may send.
 #[derive(Debug)]
 pub(super) enum Allowance {
-    /// As much as there is room for.
+    /// As much as there is room for, without numbers.
     Unlimited,
     /// What is leased from a budget.
     Leased {
         /// All cores'.
         budget: Arc<Budget>,
         /// Taken and not used.
-        held: u64,
+        held: Range<u64>,
     },
 }
 
 impl Allowance {
-    /// Takes up to `wanted` requests.
+    /// Leases of a budget.
+    pub(super) fn of(budget: Arc<Budget>) -> Self {
+        Self::Leased { budget, held: 0..0 }
+    }
+
+    /// Takes up to `wanted` requests; fewer if no more are held, and none only if none are left.
     #[inline]
     pub(super) fn take(&mut self, wanted: u32) -> u32 {
         match self {
             Self::Unlimited => wanted,
             Self::Leased { budget, held } => {
-                if *held < u64::from(wanted) {
-                    *held += budget.take(u64::from(wanted) - *held);
+                if held.is_empty() {
+                    *held = budget.take(u64::from(wanted));
                 }
-                let taken = (*held).min(u64::from(wanted));
-                *held -= taken;
+                let taken = (held.end - held.start).min(u64::from(wanted));
+                held.start += taken;
                 taken as u32
             }
         }
     }
 
-    /// Takes back a request that was not taken up.
+    /// Takes one request and gives its number.
+    #[inline]
+    pub(super) fn next_number(&mut self) -> Option<u64> {
+        let Self::Leased { budget, held } = self else { return Some(0) };
+        if held.is_empty() {
+            *held = budget.take(1);
+        }
+        held.next()
+    }
+
+    /// Takes back a request that was not taken up. Its number is lost.
     pub(super) fn give_back(&mut self) {
         if let Self::Leased { held, .. } = self {
-            *held += 1;
+            held.end += 1;
         }
     }
 
@@ -76,7 +117,7 @@ impl Allowance {
     pub(super) fn is_spent(&self) -> bool {
         match self {
             Self::Unlimited => false,
-            Self::Leased { budget, held } => *held == 0 && budget.is_spent(),
+            Self::Leased { budget, held } => held.is_empty() && budget.is_spent(),
         }
     }
 }
@@ -86,7 +127,7 @@ mod tests {
     use super::*;
 
     fn leased(budget: &Arc<Budget>) -> Allowance {
-        Allowance::Leased { budget: Arc::clone(budget), held: 0 }
+        Allowance::of(Arc::clone(budget))
     }
 
     #[test]
@@ -108,5 +149,20 @@ mod tests {
         assert_eq!((allowance.take(8), allowance.is_spent()), (4, true));
         (0..3).for_each(|_| allowance.give_back());
         assert_eq!((allowance.is_spent(), allowance.take(8)), (false, 3));
+    }
+
+    #[test]
+    fn every_number_is_given_once() {
+        let budget = Arc::new(Budget::new(1_001, 2));
+        let mut allowances = [leased(&budget), leased(&budget)];
+        let mut numbers: Vec<u64> = Vec::new();
+        while allowances.iter().any(|allowance| !allowance.is_spent()) {
+            numbers.extend(allowances.iter_mut().filter_map(Allowance::next_number));
+        }
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(0..1_001));
+        let mut endless = leased(&Arc::new(Budget::unlimited()));
+        assert!((0..1_000).all(|number| endless.next_number() == Some(number)));
+        assert!(!endless.is_spent());
     }
 }

@@ -47,7 +47,7 @@ struct Before {
 
 impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
     pub(super) fn new(job: Job, shard: Shard<D>, pinned: Pinned, pace: P, clock: C) -> Self {
-        let worker = Worker::new(&job.plan, job.place, job.lanes, job.shared.budget.clone());
+        let worker = Worker::new(&job.plan, job.place, job.lanes, &job.shared.budgets);
         let before = Before::default();
         Self { job, shard, worker, pinned, pace, clock, before, publish_at: Instant::default() }
     }
@@ -133,7 +133,9 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
 
     /// Whether all that may be sent has its answer, and nothing is to come.
     fn is_done(&self, end: Instant) -> bool {
-        let counts = self.job.plan.stop.requests.is_some() || end == Instant::NEVER;
+        let counts = self.job.plan.stop.requests.is_some()
+            || end == Instant::NEVER
+            || self.worker.is_exhausted();
         counts && self.worker.is_spent() && self.shard.is_idle()
     }
 
@@ -195,7 +197,9 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         self.job.gauge.set_phase(Phase::Measuring);
         self.job.gauge.set_measured_from(from);
         let requests = self.job.plan.stop.requests.unwrap_or(u64::MAX);
-        let schedule = self.job.schedule(&self.job.plan.arrival, from, requests);
+        let end = self.job.plan.length().map_or(Instant::NEVER, |length| from + length);
+        let mut schedule = self.job.schedule(&self.job.plan.arrival, from, requests);
+        schedule.iter_mut().for_each(|schedule| schedule.cut(end));
         self.worker.measure(from, schedule);
         self.before = Before {
             cpu: CpuTime::of_thread(),
@@ -209,14 +213,14 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         self.job.gauge.set_phase(Phase::Draining);
         if self.is_stopped() {
             // Who ends a run wants no more to be sent.
-            self.worker.give_up(self.job.lanes);
+            self.worker.give_up();
             self.shard.drain();
         }
         let deadline = now + self.job.plan.drain;
         while now < deadline && !(self.shard.is_idle() && self.worker.is_drained()) {
             now = self.turn((deadline - now).min(BLOCK_MAX)).await?;
         }
-        self.worker.give_up(self.job.lanes);
+        self.worker.give_up();
         self.shard.drain();
         self.shard.close(&mut self.worker, now);
         let bytes = self.shard.counters().bytes_received - self.before.shard.bytes_received;

@@ -1,15 +1,55 @@
-//! Requests with places that are filled anew each time. Compiled before the run; filling allocates nothing once buffers have grown.
+//! Requests with places that are filled anew each time. Filling allocates nothing once buffers have grown, and can't fail but for want of rows.
 
-use crate::proto::h1;
+use std::sync::Arc;
 
-/// Rows of named columns that templates take values from.
-#[derive(Debug)]
-pub struct Feed {}
+use super::feed::Feed;
+use crate::proto::h1::{self, put_content_length, put_decimal};
+use crate::random::Random;
 
 /// A compiled request.
 #[derive(Debug)]
 pub struct Filled {
-    sent: h1::Sent,
+    /// All of it; with a `body` of its own, up to the fields.
+    pub(super) head: Box<[Piece]>,
+    /// The body, if its length is only known once it is filled.
+    pub(super) body: Option<Box<[Piece]>>,
+    /// Places in the mix's feeds of those that it takes a row of.
+    pub(super) feeds: Box<[u32]>,
+    pub(super) sent: h1::Sent,
+}
+
+/// A part of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// The same each time.
+    Literal(Box<[u8]>),
+    /// A value as it is.
+    Plain(Value),
+    /// A value in a request target: what is reserved there is percent-encoded (RFC 3986 2.1).
+    Encoded(Value),
+}
+
+/// What a place is filled with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value {
+    /// The number of the request over all cores.
+    Seq,
+    /// A whole number, both ends included.
+    Rand {
+        /// The lowest.
+        low: u64,
+        /// The highest.
+        high: u64,
+    },
+    /// A random UUID (RFC 9562 5.4).
+    Uuid,
+    /// A value of a row.
+    Column {
+        /// Place of the feed in [`Filled::feeds`].
+        feed: u32,
+        /// Place of the column.
+        column: u32,
+    },
 }
 
 /// No row is left of a feed that gives each row once: the run is over.
@@ -18,22 +58,229 @@ pub(super) struct Exhausted;
 
 /// What one core needs to fill requests.
 #[derive(Debug)]
-pub(super) struct Filler {}
+pub(super) struct Filler {
+    random: Random,
+    /// The rows of the request that is being filled.
+    rows: Vec<u64>,
+    body: Vec<u8>,
+    value: Vec<u8>,
+}
 
 impl Filler {
     /// For core `place` of a run with this seed.
-    pub(super) fn new(_seed: u64, _place: usize) -> Self {
-        Self {}
+    pub(super) fn new(seed: u64, place: usize) -> Self {
+        let random = Random::new(seed ^ (place as u64 + 1).rotate_left(32)).fork();
+        Self { random, rows: Vec::new(), body: Vec::new(), value: Vec::new() }
     }
 
-    /// Appends request number `index` of the run to `out`.
+    /// Appends request number `index` of the run to `out`, which stays as it was if a feed has no row left.
     pub(super) fn fill(
         &mut self,
         filled: &Filled,
-        _feeds: &[std::sync::Arc<Feed>],
-        _index: u64,
-        _out: &mut Vec<u8>,
+        feeds: &[Arc<Feed>],
+        index: u64,
+        out: &mut Vec<u8>,
     ) -> Result<h1::Sent, Exhausted> {
+        self.rows.clear();
+        for feed in &filled.feeds {
+            let feed = feeds.get(*feed as usize).ok_or(Exhausted)?;
+            self.rows.push(feed.row(index, &mut self.random)?);
+        }
+        let source = Source { filled, feeds, index };
+        self.put_pieces(&source, &filled.head, out);
+        if let Some(pieces) = &filled.body {
+            let mut body = std::mem::take(&mut self.body);
+            body.clear();
+            self.put_pieces(&source, pieces, &mut body);
+            put_content_length(out, body.len() as u64);
+            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(&body);
+            self.body = body;
+        }
         Ok(filled.sent)
+    }
+
+    fn put_pieces(&mut self, source: &Source<'_>, pieces: &[Piece], out: &mut Vec<u8>) {
+        for piece in pieces {
+            match piece {
+                Piece::Literal(bytes) => out.extend_from_slice(bytes),
+                Piece::Plain(value) => self.put_value(source, *value, out),
+                Piece::Encoded(value) => {
+                    let mut plain = std::mem::take(&mut self.value);
+                    plain.clear();
+                    self.put_value(source, *value, &mut plain);
+                    put_percent_encoded(out, &plain);
+                    self.value = plain;
+                }
+            }
+        }
+    }
+
+    fn put_value(&mut self, source: &Source<'_>, value: Value, out: &mut Vec<u8>) {
+        match value {
+            Value::Seq => put_decimal(out, source.index),
+            Value::Rand { low, high } => put_decimal(out, self.random.between(low, high)),
+            Value::Uuid => put_uuid(out, self.random.number(), self.random.number()),
+            Value::Column { feed, column } => {
+                let row = self.rows.get(feed as usize).copied().unwrap_or_default();
+                let place = source.filled.feeds.get(feed as usize).copied().unwrap_or_default();
+                if let Some(feed) = source.feeds.get(place as usize) {
+                    out.extend_from_slice(feed.value(row, column));
+                }
+            }
+        }
+    }
+}
+
+/// Where the values of one request come from, besides chance.
+struct Source<'a> {
+    filled: &'a Filled,
+    feeds: &'a [Arc<Feed>],
+    index: u64,
+}
+
+const HEX_LOWER: &[u8; 16] = b"0123456789abcdef";
+const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
+
+/// A UUID of version 4 and variant 10 with these random bits.
+fn put_uuid(out: &mut Vec<u8>, high: u64, low: u64) {
+    let high = (high & !0xF000) | 0x4000;
+    let low = (low & !(0b11 << 62)) | (0b10 << 62);
+    for (place, byte) in high.to_be_bytes().into_iter().chain(low.to_be_bytes()).enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            out.push(b'-');
+        }
+        out.push(HEX_LOWER[usize::from(byte >> 4)]);
+        out.push(HEX_LOWER[usize::from(byte & 0xF)]);
+    }
+}
+
+/// `value` as a part of a path segment or of a query: all but the unreserved characters (RFC 3986 2.3) are encoded.
+fn put_percent_encoded(out: &mut Vec<u8>, value: &[u8]) {
+    for byte in value {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+            out.push(*byte);
+        } else {
+            let [high, low] = [byte >> 4, byte & 0xF].map(|half| HEX_UPPER[usize::from(half)]);
+            out.extend_from_slice(&[b'%', high, low]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::load::feed::FeedOrder;
+    use crate::load::feed::testing::feed;
+    use crate::load::{KeepAlive, Request};
+    use crate::proto::url::Url;
+
+    fn compile(url: &str, headers: &[(&str, &str)], body: &str, feeds: &[Arc<Feed>]) -> Filled {
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+            .collect();
+        let request = Request {
+            method: if body.is_empty() { &Method::GET } else { &Method::POST },
+            url: &Url::parse(url).unwrap(),
+            headers: &headers,
+            body: body.as_bytes(),
+            keep_alive: KeepAlive::On,
+        };
+        Filled::compile(&request, feeds).unwrap()
+    }
+
+    fn fill(filled: &Filled, feeds: &[Arc<Feed>], index: u64) -> String {
+        let mut out = Vec::new();
+        Filler::new(1, 0).fill(filled, feeds, index, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_place_is_filled_and_the_length_is_right() {
+        let feeds = [Arc::new(feed(
+            "users",
+            FeedOrder::InOrder,
+            &["id,name", "7,ann", "1234,b&b /\u{e9}"],
+        ))];
+        let filled = compile(
+            "http://h/u/{{users.id}}?n={{users.name}}&s={{seq}}",
+            &[("X-Name", "<{{users.name}}>")],
+            r#"{"id":{"n":{{csv.id}}}}"#,
+            &feeds,
+        );
+        let first = "POST /u/7?n=ann&s=0 HTTP/1.1\r\nHost: h\r\nX-Name: <ann>\r\n\
+                     Content-Length: 14\r\n\r\n{\"id\":{\"n\":7}}";
+        assert_eq!(fill(&filled, &feeds, 0), first);
+        let second = "POST /u/1234?n=b%26b%20%2F%C3%A9&s=3 HTTP/1.1\r\nHost: h\r\n\
+                      X-Name: <b&b /\u{e9}>\r\nContent-Length: 17\r\n\r\n{\"id\":{\"n\":1234}}";
+        assert_eq!(fill(&filled, &feeds, 3), second);
+    }
+
+    #[test]
+    fn a_body_without_places_keeps_its_length_and_braces_can_be_written() {
+        let filled = compile("http://h/{{seq}}", &[], "x{{{{y}}", &[]);
+        let expected = "POST /18446744073709551615 HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n\
+                        x{{y}}";
+        assert_eq!(fill(&filled, &[], u64::MAX), expected);
+    }
+
+    #[test]
+    fn numbers_and_uuids_are_in_range_and_follow_the_seed() {
+        let filled = compile("http://h/{{rand:3:5}}/{{uuid}}", &[], "", &[]);
+        let take = |seed, place| -> Vec<String> {
+            let mut filler = Filler::new(seed, place);
+            let one = |index| {
+                let mut out = Vec::new();
+                filler.fill(&filled, &[], index, &mut out).unwrap();
+                String::from_utf8(out).unwrap().split(' ').nth(1).unwrap().to_owned()
+            };
+            (0..200).map(one).collect()
+        };
+        let paths = take(1, 0);
+        for path in &paths {
+            let (number, uuid) = path[1..].split_once('/').unwrap();
+            assert!(["3", "4", "5"].contains(&number), "{path}");
+            let groups: Vec<usize> = uuid.split('-').map(str::len).collect();
+            assert_eq!(groups, [8, 4, 4, 4, 12], "{path}");
+            assert!(uuid[14..].starts_with('4') && b"89ab".contains(&uuid.as_bytes()[19]));
+        }
+        assert!(["/3/", "/4/", "/5/"].iter().all(|n| paths.iter().any(|path| path.contains(n))));
+        assert_eq!(paths, take(1, 0));
+        assert!(paths != take(2, 0) && paths != take(1, 1));
+    }
+
+    #[test]
+    fn a_feed_that_is_used_up_writes_nothing() {
+        let feeds = [Arc::new(feed("f", FeedOrder::Unique, &["id", "1"]))];
+        let filled = compile("http://h/{{f.id}}", &[], "", &feeds);
+        assert!(fill(&filled, &feeds, 0).starts_with("GET /1 "));
+        let mut out = b"before".to_vec();
+        assert_eq!(Filler::new(1, 0).fill(&filled, &feeds, 1, &mut out), Err(Exhausted));
+        assert_eq!(out, b"before");
+    }
+
+    /// The largest values come first; after that no buffer grows.
+    #[test]
+    fn buffers_stop_growing() {
+        let rows: Vec<String> = (0..50).rev().map(|length| "v".repeat(length)).collect();
+        let rows: Vec<&str> = ["v"].into_iter().chain(rows.iter().map(String::as_str)).collect();
+        let feeds = [Arc::new(feed("f", FeedOrder::InOrder, &rows))];
+        let filled = compile("http://h/{{f.v}}/{{uuid}}", &[], "{{f.v}}{{rand:1:9}}", &feeds);
+        let (mut filler, mut out) = (Filler::new(1, 0), Vec::new());
+        let mut room = |index| {
+            out.clear();
+            filler.fill(&filled, &feeds, index, &mut out).unwrap();
+            (
+                out.capacity(),
+                filler.rows.capacity(),
+                filler.body.capacity(),
+                filler.value.capacity(),
+            )
+        };
+        let first = room(0);
+        assert!((1..1_000).all(|index| room(index) == first));
     }
 }

@@ -59,6 +59,11 @@ impl Flights {
         true
     }
 
+    /// How many lanes there are.
+    pub(super) fn lanes(&self) -> u32 {
+        self.rings.len() as u32
+    }
+
     /// Requests of a lane that wait to be sent.
     #[inline]
     pub(super) fn unsent(&self, lane: u32) -> u32 {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::expect::Expect;
-use super::fill::{Feed, Filled};
+use super::feed::Feed;
+use super::fill::Filled;
 use super::plan::{Invalid, PlanError};
 use super::template::Template;
 use crate::random::Random;
@@ -126,7 +127,22 @@ impl Mix {
 
     /// Whether any response is looked at.
     pub(super) fn expects(&self) -> bool {
-        self.requests.iter().any(|request| request.expect.is_some())
+        self.expects_of(|_| true)
+    }
+
+    /// Whether any request expects something for which `is_so`.
+    pub(super) fn expects_of(&self, is_so: fn(&Expect) -> bool) -> bool {
+        self.requests.iter().any(|request| request.expect.as_deref().is_some_and(is_so))
+    }
+
+    /// The place of each fixed request among the shard's templates.
+    pub(super) fn template_places(&self) -> Vec<Option<u32>> {
+        let mut next = 0..;
+        let place = |request: &MixRequest| match request.content {
+            Content::Fixed(_) => next.next(),
+            Content::Filled(_) => None,
+        };
+        self.requests.iter().map(place).collect()
     }
 
     /// Checks what the types leave open.

@@ -6,6 +6,7 @@
 //! | `mix` | what is sent: requests, weights, servers |
 //! | `schedule` | when requests are due |
 //! | `template`, `fill` | a request encoded once; one whose places are filled each time |
+//! | `compile`, `feed` | what is wrong with places, before the run; rows of values for them |
 //! | `expect` | what a response must be |
 //! | `run` | one host a core, merged at the end |
 //! | `drive` | the loop of a core: connect, warm up, measure, drain, cancel |
@@ -28,9 +29,11 @@
 
 mod budget;
 pub mod compare;
+mod compile;
 mod control;
 mod drive;
 mod expect;
+mod feed;
 mod fill;
 mod flights;
 mod gate;
@@ -56,9 +59,11 @@ mod verdict;
 mod worker;
 
 pub use compare::Comparison;
+pub use compile::{FillError, Place};
 pub use control::{Control, CoreSnapshot, PUBLISH_EVERY, Phase, Snapshot};
-pub use expect::Expect;
-pub use fill::{Feed, Filled};
+pub use expect::{Expect, ExpectedHeader, Needle};
+pub use feed::{FEED_BYTES_MAX, FEED_COLUMNS_MAX, FEED_ROWS_MAX, Feed, FeedError, FeedOrder};
+pub use fill::Filled;
 pub use histogram::{COARSE_BUCKETS, Coarse, Histogram, LATENCY_MAX};
 pub use machines::MergeError;
 pub use mix::{

@@ -123,8 +123,14 @@ impl Plan {
     /// A closed loop of `template` to `peers` on `cores`, for 10 s: what is to be different is set afterwards.
     #[must_use]
     pub fn closed(template: Template, peers: Vec<SocketAddr>, cores: Vec<usize>) -> Self {
+        Self::of(Mix::single(template, peers), cores)
+    }
+
+    /// A closed loop of `mix` on `cores`, for 10 s: what is to be different is set afterwards.
+    #[must_use]
+    pub fn of(mix: impl Into<Arc<Mix>>, cores: Vec<usize>) -> Self {
         Self {
-            mix: Arc::new(Mix::single(template, peers)),
+            mix: mix.into(),
             arrival: Arrival::Closed,
             pacing: Pacing::default(),
             connections: 64,

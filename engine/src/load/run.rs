@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::budget::Budget;
+use super::budget::Budgets;
 use super::control::{Control, CoreGauge, Phase};
 use super::drive::Drive;
+use super::expect::Expect;
+use super::feed::Feed;
 use super::gate::Gate;
 use super::merge::{CoreOutcome, report};
 use super::mix::Content;
@@ -80,7 +82,7 @@ pub enum RunError {
 pub(super) struct Shared {
     pub(super) stop: AtomicBool,
     pub(super) start: Gate,
-    pub(super) budget: Option<Arc<Budget>>,
+    pub(super) budgets: Budgets,
 }
 
 /// Runs `plan` to its end, or until `control` stops it.
@@ -94,8 +96,10 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
         DriverKind::Epoll => Tier::SingleShot,
     };
     let (cores, host) = (plan.cores.len(), plan.host);
-    let budget = plan.stop.requests.map(|requests| Arc::new(Budget::new(requests, cores)));
-    let shared = Arc::new(Shared { stop: AtomicBool::new(false), start: Gate::new(cores), budget });
+    plan.mix.feeds.iter().map(Arc::as_ref).for_each(Feed::rewind);
+    let budgets = Budgets::of(plan.stop.requests, cores);
+    let shared =
+        Arc::new(Shared { stop: AtomicBool::new(false), start: Gate::new(cores), budgets });
     let gauges = control.gauges(cores);
     let mut handles = Vec::with_capacity(cores);
     for (index, (core, gauge)) in plan.cores.iter().copied().zip(&gauges).enumerate() {
@@ -212,7 +216,6 @@ impl Job {
             _ if plan.pacing.slack.is_zero() => Settle::Never,
             _ => Settle::Always,
         };
-        let expects = mix.expects();
         Config {
             targets: mix.targets.iter().map(|target| target.peers.clone()).collect(),
             sources: plan.sources.clone(),
@@ -225,8 +228,8 @@ impl Job {
                 KeepAlive::On => plan.requests_per_connection.unwrap_or(u64::MAX),
                 KeepAlive::Off => 1,
             },
-            heads: if expects { Heads::Tell } else { Heads::Ignore },
-            body: if expects { Body::Read } else { Body::Discard },
+            heads: if mix.expects_of(Expect::looks_at_head) { Heads::Tell } else { Heads::Ignore },
+            body: if mix.expects_of(Expect::looks_at_body) { Body::Read } else { Body::Discard },
             settle,
             limits: h1::Limits::default(),
         }

@@ -173,8 +173,9 @@ pub(super) struct Schedule {
     /// One more than the last number.
     end: u64,
     stride: u64,
-    due: Instant,
+    /// Nothing is due from here on.
     until: Instant,
+    due: Instant,
 }
 
 /// A request that is due.
@@ -206,24 +207,17 @@ impl Schedule {
             Arrival::Recorded(times) => Times::Recorded(Arc::clone(times)),
         };
         let (index, stride) = (place as u64, cores as u64);
-        let (due, until) = (Instant::NEVER, Instant::NEVER);
-        let mut schedule = Self { times, base, index, end: requests, stride, due, until };
+        let (until, due) = (Instant::NEVER, Instant::NEVER);
+        let mut schedule = Self { times, base, index, end: requests, stride, until, due };
         schedule.find();
         Some(schedule)
     }
 
     /// One in which nothing is due.
     pub(super) fn empty() -> Self {
-        let times = Times::Recorded(Arc::new([]));
-        Self {
-            times,
-            base: Instant::default(),
-            index: 0,
-            end: 0,
-            stride: 1,
-            due: Instant::NEVER,
-            until: Instant::NEVER,
-        }
+        let (times, base, never) =
+            (Times::Recorded(Arc::new([])), Instant::default(), Instant::NEVER);
+        Self { times, base, index: 0, end: 0, stride: 1, until: never, due: never }
     }
 
     /// When the next one is due; [`Instant::NEVER`] when there is none.

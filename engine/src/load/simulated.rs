@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::budget::Budget;
+use super::budget::Budgets;
 use super::control::{Control, CoreGauge};
 use super::drive::Drive;
 use super::gate::Gate;
@@ -57,8 +57,8 @@ fn plan(connections: u32, arrival: Arrival, stop: Stop) -> Plan {
 fn simulate(plan: &Plan, config: Config, answers: impl Fn(u64) -> Answers + 'static) -> Report {
     let control = Control::new();
     let gauge: Arc<CoreGauge> = Arc::clone(&control.gauges(1)[0]);
-    let budget = plan.stop.requests.map(|requests| Arc::new(Budget::new(requests, 1)));
-    let shared = Shared { stop: AtomicBool::new(false), start: Gate::new(1), budget };
+    let budgets = Budgets::of(plan.stop.requests, 1);
+    let shared = Shared { stop: AtomicBool::new(false), start: Gate::new(1), budgets };
     let lanes = plan.connections * plan.lanes_per_user();
     let job = Job {
         core: plan.cores[0],

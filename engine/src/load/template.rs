@@ -32,7 +32,7 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// The head, and what the protocol must know of it.
-    fn encode_head(&self, body: BodyLength) -> Result<(Vec<u8>, Sent), RequestError> {
+    pub(super) fn encode_head(&self, body: BodyLength) -> Result<(Vec<u8>, Sent), RequestError> {
         let head = RequestHead {
             method: self.method,
             target: &self.url.target,

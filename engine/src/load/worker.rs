@@ -11,12 +11,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::budget::{Allowance, Budget};
+use super::budget::{Allowance, Budget, Budgets};
 use super::control::CoreGauge;
 use super::expect::Check;
-use super::fill::Filler;
+use super::fill::{Exhausted, Filler};
 use super::flights::{Flight, Flights};
-use super::mix::{Content, Mix, MixRequest, Picker, Think};
+use super::mix::{Content, Mix, Picker, Think};
 use super::open::Open;
 use super::plan::Plan;
 use super::recorder::{Recorder, Sample, Stamps};
@@ -100,18 +100,13 @@ pub(super) struct Worker {
     allowance: Allowance,
     /// The budget that begins when measuring does.
     reserved: Option<Arc<Budget>>,
-    /// Requests picked in a closed loop; with the core's place and the number of cores it makes their numbers.
-    picked: u64,
-    place: (u64, u64),
     errors: u64,
     responses: u64,
-    /// A feed has no row left.
-    exhausted: bool,
 }
 
 impl Worker {
     /// The worker of core `place` of a plan, with its lanes, that connects and sends nothing yet.
-    pub(super) fn new(plan: &Plan, place: usize, lanes: u32, budget: Option<Arc<Budget>>) -> Self {
+    pub(super) fn new(plan: &Plan, place: usize, lanes: u32, budgets: &Budgets) -> Self {
         let mix = Arc::clone(&plan.mix);
         let closed = plan.arrival == Arrival::Closed;
         let books = !closed || mix.only().is_none();
@@ -124,7 +119,7 @@ impl Worker {
             last_end: Instant::default(),
             tallies: Tallies::default(),
             measured_from: Instant::NEVER,
-            templates: template_places(&mix),
+            templates: mix.template_places(),
             picker: Picker::new(&mix),
             filler: Filler::new(mix.seed, place),
             random: Random::new(mix.seed ^ place as u64),
@@ -132,13 +127,14 @@ impl Worker {
             stage: Stage::Connecting,
             flights: books.then(|| Flights::new(lanes, plan.pipeline)),
             checks: (0..looks).map(|_| Check::default()).collect(),
-            allowance: Allowance::Unlimited,
-            reserved: budget,
-            picked: 0,
-            place: (place as u64, plan.cores.len() as u64),
+            allowance: if books {
+                Allowance::of(Arc::clone(&budgets.first))
+            } else {
+                Allowance::Unlimited
+            },
+            reserved: budgets.measured.clone(),
             errors: 0,
             responses: 0,
-            exhausted: false,
             mix,
         }
     }
@@ -159,9 +155,28 @@ impl Worker {
         self.tallies =
             Tallies { connect_failures: self.tallies.connect_failures, ..Tallies::default() };
         if let Some(budget) = self.reserved.take() {
-            self.allowance = Allowance::Leased { budget, held: 0 };
+            self.allowance = Allowance::of(budget);
         }
+        self.recall(from);
         self.begin(schedule);
+    }
+
+    /// Takes back what users wanted to send and could not yet: it was not taken from the budget that begins now.
+    fn recall(&mut self, now: Instant) {
+        let (Source::Users(users), Some(flights)) = (&mut self.source, &mut self.flights) else {
+            return;
+        };
+        for lane in 0..flights.lanes() {
+            while flights.take_back(lane).is_some() {
+                users.free(lane, now, now);
+            }
+        }
+    }
+
+    /// Whether a request found no row in a feed that gives each row once: the run is over, on all cores.
+    #[inline]
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.mix.feeds.iter().any(|feed| feed.is_exhausted())
     }
 
     /// Whether everything that may be sent was sent.
@@ -171,7 +186,7 @@ impl Worker {
             Source::Open(open) => open.is_over(),
             _ => self.allowance.is_spent(),
         };
-        (spent && unsent == 0) || self.exhausted
+        (spent && unsent == 0) || self.is_exhausted()
     }
 
     /// Whether requests come due by the clock, or by users.
@@ -197,7 +212,7 @@ impl Worker {
         now: Instant,
         is_ready: impl Fn(u32) -> bool,
     ) -> Option<u32> {
-        if self.exhausted {
+        if self.is_exhausted() {
             return None;
         }
         match &mut self.source {
@@ -217,14 +232,12 @@ impl Worker {
             return None;
         }
         let user = users.next(now)?;
-        if self.allowance.take(1) == 0 {
+        let Some(index) = self.allowance.next_number() else {
             users.put_back(user);
             return None;
-        }
-        let index = self.place.0 + self.place.1 * self.picked;
+        };
         let (request, target) = self.picker.pick(index);
         let lane = users.lane(user, target);
-        self.picked += 1;
         self.give(lane, Flight { index, intended: now, possible: now, request });
         Some(lane)
     }
@@ -235,7 +248,7 @@ impl Worker {
 
     /// A request for a lane that has room. `false` if there is none.
     fn give_next(&mut self, lane: u32, now: Instant) -> bool {
-        if self.exhausted {
+        if self.is_exhausted() {
             return false;
         }
         match &mut self.source {
@@ -244,16 +257,21 @@ impl Worker {
                 Some(flight) => self.give(lane, flight),
                 None => false,
             },
-            Source::Lanes => {
-                if self.stage != Stage::Sending || self.allowance.take(1) == 0 {
-                    return false;
-                }
-                let index = self.place.0 + self.place.1 * self.picked;
-                self.picked += 1;
-                let (request, _) = self.picker.pick(index);
-                self.give(lane, Flight { index, intended: now, possible: now, request })
-            }
+            Source::Lanes => match self.next_flight(now) {
+                Some(flight) => self.give(lane, flight),
+                None => false,
+            },
         }
+    }
+
+    /// The next request of a closed loop.
+    fn next_flight(&mut self, now: Instant) -> Option<Flight> {
+        if self.stage != Stage::Sending {
+            return None;
+        }
+        let index = self.allowance.next_number()?;
+        let (request, _) = self.picker.pick(index);
+        Some(Flight { index, intended: now, possible: now, request })
     }
 
     fn send_next(&mut self, lane: u32, now: Instant) -> Next {
@@ -296,18 +314,22 @@ impl Worker {
     }
 
     /// Gives up what was due and not sent.
-    pub(super) fn give_up(&mut self, lanes: u32) {
+    pub(super) fn give_up(&mut self) {
         if let Source::Open(open) = &mut self.source {
             open.give_up();
         }
-        if let Some(flights) = &mut self.flights {
-            for lane in 0..lanes {
-                while let Some(flight) = flights.take_back(lane) {
-                    let measured = flight.intended >= self.measured_from;
-                    self.tallies.shed += u64::from(measured);
-                }
+        let lanes = self.flights.as_ref().map_or(0, Flights::lanes);
+        for lane in 0..lanes {
+            while let Some(flight) = self.flights.as_mut().and_then(|it| it.take_back(lane)) {
+                self.shed(&flight);
             }
         }
+    }
+
+    /// A request that was given to a lane is not sent after all. A closed loop has promised none.
+    fn shed(&mut self, flight: &Flight) {
+        let promised = matches!(self.source, Source::Open(_)) && self.measures(flight.intended);
+        self.tallies.shed += u64::from(promised);
     }
 
     /// What was counted.
@@ -451,11 +473,7 @@ impl Worker {
         match &mut self.source {
             Source::Users(_) => None,
             Source::Open(open) => open.take_for(lane, &self.picker, now),
-            Source::Lanes => (self.allowance.take(1) == 1).then(|| Flight {
-                intended: now,
-                possible: now,
-                ..Flight::default()
-            }),
+            Source::Lanes => self.next_flight(now),
         }
     }
 
@@ -478,16 +496,6 @@ fn source(plan: &Plan, lanes: u32) -> Source {
         Arrival::Closed => Source::Lanes,
         _ => Source::Open(Open::new(mix.targets.len(), lanes, plan.pacing.shed_after)),
     }
-}
-
-/// The place of each fixed request among the shard's templates.
-fn template_places(mix: &Mix) -> Vec<Option<u32>> {
-    let mut next = 0..;
-    let place = |request: &MixRequest| match request.content {
-        Content::Fixed(_) => next.next(),
-        Content::Filled(_) => None,
-    };
-    mix.requests.iter().map(place).collect()
 }
 
 impl Handler for Worker {
@@ -517,9 +525,10 @@ impl Handler for Worker {
                 self.note_sent(lane, &flight, now);
                 Some(sent)
             }
-            Err(_) => {
-                self.exhausted = true;
-                self.flights.as_mut().and_then(|flights| flights.take_back(lane));
+            Err(Exhausted) => {
+                if let Some(flight) = self.flights.as_mut().and_then(|it| it.take_back(lane)) {
+                    self.shed(&flight);
+                }
                 None
             }
         }
@@ -530,6 +539,7 @@ impl Handler for Worker {
         waits
             || match &self.source {
                 _ if self.stage == Stage::Connecting => true,
+                _ if self.is_exhausted() => false,
                 Source::Users(_) => false,
                 Source::Open(open) => !open.is_over(),
                 Source::Lanes => self.stage == Stage::Sending && !self.is_spent(),

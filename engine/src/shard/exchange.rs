@@ -231,15 +231,14 @@ impl<D: Driver> Shard<D> {
             if room == 0 {
                 return;
             }
-            let (sent, all) = match handler.poll_requests(lane, room, now) {
+            let sent = match handler.poll_requests(lane, room, now) {
                 Next::Nothing => return,
                 Next::Template { place, count } => {
-                    let count = count.min(room);
-                    (self.send_copies(lane, place, count, now), count == room)
+                    self.send_copies(lane, place, count.min(room), now)
                 }
-                Next::Written => (self.send_written(lane, handler, now), room == 1),
+                Next::Written => self.send_written(lane, handler, now),
             };
-            if all || !sent {
+            if !sent || self.lanes[lane as usize].unanswered() >= self.config.pipeline {
                 return;
             }
         }
@@ -273,7 +272,8 @@ impl<D: Driver> Shard<D> {
         if !self.begin(lane, sent, count, now) {
             return false;
         }
-        let outstanding = u64::from(unanswered + count) * u64::from(request_bytes);
+        let outstanding =
+            u64::from(unanswered) * u64::from(self.request_bytes_max) + u64::from(bytes);
         let confirm = self.confirm(lane, outstanding);
         let span = Span { template: self.templates[place as usize], start: 0, bytes };
         let slot = self.lanes[lane as usize].slot;
@@ -286,10 +286,14 @@ impl<D: Driver> Shard<D> {
         let mut buffer = self.driver.buffer();
         let written = handler.write_request(lane, now, &mut buffer);
         let Some(sent) = written.filter(|_| !buffer.is_empty()) else { return false };
+        let unanswered = self.lanes[lane as usize].unanswered();
         if !self.begin(lane, sent, 1, now) {
             return false;
         }
-        let confirm = self.confirm(lane, buffer.len() as u64);
+        self.closes |= sent.persistence == h1::Persistence::Close;
+        self.request_bytes_max = self.request_bytes_max.max(buffer.len() as u32);
+        let outstanding = u64::from(unanswered) * u64::from(self.request_bytes_max);
+        let confirm = self.confirm(lane, outstanding + buffer.len() as u64);
         let slot = self.lanes[lane as usize].slot;
         self.submit(slot, Op::SendBytes { bytes: Payload::Buffer(buffer), confirm });
         true

@@ -162,6 +162,8 @@ pub struct Shard<D: Driver> {
     templates: Vec<TemplateId>,
     /// Requests that one send may hold.
     copies: u32,
+    /// Bytes of the largest request so far.
+    request_bytes_max: u32,
     /// Whether requests end their connections.
     closes: bool,
     lanes: Box<[Connection]>,
@@ -200,6 +202,8 @@ impl<D: Driver> Shard<D> {
         let templates = templates.map(|copies| driver.register(Rc::clone(&copies.bytes)));
         let templates = templates.collect::<io::Result<_>>()?;
         let copies = config.templates.iter().map(Copies::count).min().unwrap_or(u32::MAX);
+        let sizes = config.templates.iter().map(|copies| copies.request_bytes);
+        let request_bytes_max = sizes.max().unwrap_or_default();
         let closing = |copies: &Copies| copies.sent.persistence == h1::Persistence::Close;
         let closes = config.templates.iter().any(closing);
         let lanes = (0..config.lanes)
@@ -209,6 +213,7 @@ impl<D: Driver> Shard<D> {
         Ok(Self {
             templates,
             copies,
+            request_bytes_max,
             closes,
             lanes,
             dialing: Fifo::new(config.lanes as usize, config.connect_timeout),

@@ -50,6 +50,7 @@ pub use machine::Machine;
 pub use memo::{HEAD_MEMO_BYTES, HeadMemo};
 pub use pending::PIPELINE_DEPTH_MAX;
 pub use request::{BodyLength, PlainFields, RequestError, RequestHead};
+pub(crate) use request::{put_content_length, put_decimal};
 pub use response::{ParseError, ParseKind, Snippet, Status, parse_head};
 pub use summary::{
     ConnectionTokens, ContentLength, ContentLengthFault, HeadSummary, TransferEncoding, Version,

@@ -358,9 +358,16 @@ fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
-/// Written by hand: formatting would be the only machinery on this path.
-fn put_content_length(out: &mut Vec<u8>, bytes: u64) {
-    let (mut digits, mut at, mut rest) = ([0_u8; 20], 20, bytes);
+/// Appends the field that says how long a body is.
+pub(crate) fn put_content_length(out: &mut Vec<u8>, bytes: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    put_decimal(out, bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number. Written by hand: formatting would be the only machinery on this path.
+pub(crate) fn put_decimal(out: &mut Vec<u8>, number: u64) {
+    let (mut digits, mut at, mut rest) = ([0_u8; 20], 20, number);
     loop {
         at -= 1;
         digits[at] = b'0' + (rest % 10) as u8;
@@ -369,7 +376,7 @@ fn put_content_length(out: &mut Vec<u8>, bytes: u64) {
             break;
         }
     }
-    put_field(out, b"Content-Length", &digits[at..]);
+    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]

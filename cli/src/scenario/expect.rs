@@ -1,0 +1,142 @@
+//! What a scenario expects of responses, into the engine's words. Pure.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ringshot::load::{Expect, ExpectedHeader, Needle};
+
+use super::file;
+use crate::exit::Failure;
+use crate::units;
+
+/// Longest text that is searched for in a body, in bytes.
+const NEEDLE_BYTES_MAX: usize = 64 << 10;
+
+/// The expectations of a request.
+pub(super) fn expect(said: &file::Expect) -> Result<Expect, Failure> {
+    let headers = said.headers.iter().map(|(name, header)| expected_header(name, header));
+    Ok(Expect {
+        statuses: said.status.iter().map(statuses).collect::<Result<_, _>>()?,
+        headers: headers.collect::<Result<_, _>>()?,
+        body_contains: said.body_contains.as_deref().map(needle).transpose()?,
+        body_sha256: said.body_sha256.as_deref().map(sha256).transpose()?,
+    })
+}
+
+fn statuses(said: &file::Status) -> Result<RangeInclusive<u16>, Failure> {
+    let (range, text) = match said {
+        file::Status::Code(code) => (Some(*code..=*code), code.to_string()),
+        file::Status::Text(text) => (range(text), format!("{text:?}")),
+    };
+    let known = |range: &RangeInclusive<u16>| {
+        (100..=999).contains(range.start()) && range.start() <= range.end() && *range.end() <= 999
+    };
+    range.filter(known).ok_or_else(|| {
+        Failure::unusable(format_args!("{text} is no status: write 200, \"2xx\" or \"200-204\""))
+    })
+}
+
+/// `2xx`, `200-204` or `200`.
+fn range(text: &str) -> Option<RangeInclusive<u16>> {
+    if let Some(class) = text.strip_suffix("xx") {
+        let first = class.parse::<u16>().ok()?.checked_mul(100)?;
+        return Some(first..=first.checked_add(99)?);
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+}
+
+fn expected_header(name: &str, said: &file::Header) -> Result<ExpectedHeader, Failure> {
+    let value = match said {
+        file::Header::Value(value) => Some(value.clone().into_bytes()),
+        file::Header::Present(true) => None,
+        file::Header::Present(false) => {
+            return Err(Failure::unusable(format_args!(
+                "expected header {name} is false: write true for any value, or leave it out"
+            )));
+        }
+    };
+    Ok(ExpectedHeader { name: name.to_owned(), value })
+}
+
+fn needle(text: &str) -> Result<Needle, Failure> {
+    match text.len() {
+        1..=NEEDLE_BYTES_MAX => Ok(Needle::new(text.as_bytes())),
+        _ => Err(Failure::unusable(format_args!(
+            "body_contains must have 1 to {NEEDLE_BYTES_MAX} bytes"
+        ))),
+    }
+}
+
+fn sha256(text: &str) -> Result<[u8; 32], Failure> {
+    let wrong =
+        || Failure::unusable("body_sha256 must be 64 hexadecimal digits, as sha256sum prints");
+    let digits: Vec<u8> =
+        text.chars().map_while(|digit| digit.to_digit(16)).map(|digit| digit as u8).collect();
+    if digits.len() != 64 || text.len() != 64 {
+        return Err(wrong());
+    }
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    bytes.try_into().map_err(|_| wrong())
+}
+
+/// The shortest and the longest time to think.
+pub(super) fn think(said: &file::Think) -> Result<(Duration, Duration), Failure> {
+    let (min, max) = match said {
+        file::Think::Always(time) => (time, time),
+        file::Think::Between(range) => (&range.min, &range.max),
+    };
+    let time = |text: &str| units::duration(text).map_err(Failure::unusable);
+    let (min, max) = (time(min)?, time(max)?);
+    if min > max {
+        return Err(Failure::unusable("think: min is more than max"));
+    }
+    if max > ringshot::load::DURATION_MAX {
+        return Err(Failure::unusable("think: 30 days is the most"));
+    }
+    Ok((min, max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_statuses() {
+        let text = |text: &str| statuses(&file::Status::Text(text.to_owned())).ok();
+        assert_eq!(text("2xx"), Some(200..=299));
+        assert_eq!(text("200-204"), Some(200..=204));
+        assert_eq!(text("404"), Some(404..=404));
+        for wrong in ["", "x", "xx", "0xx", "10xx", "204-200", "2x", "99", "200-", "70000", "656xx"]
+        {
+            assert_eq!(text(wrong), None, "{wrong}");
+        }
+        assert_eq!(statuses(&file::Status::Code(204)), Ok(204..=204));
+        assert!(statuses(&file::Status::Code(20)).is_err());
+    }
+
+    #[test]
+    fn hashes() {
+        let mut expected = [0; 32];
+        (expected[0], expected[31]) = (0xAB, 0x0F);
+        let text = format!("aB{}0f", "0".repeat(60));
+        assert_eq!(sha256(&text), Ok(expected));
+        for wrong in
+            ["", "ab", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"\u{e9}".repeat(32)]
+        {
+            assert!(sha256(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_to_think() {
+        let between = |min: &str, max: &str| {
+            think(&file::Think::Between(file::Range { min: min.to_owned(), max: max.to_owned() }))
+        };
+        let millis = Duration::from_millis;
+        assert_eq!(between("10ms", "1s"), Ok((millis(10), millis(1000))));
+        assert_eq!(think(&file::Think::Always("5ms".to_owned())), Ok((millis(5), millis(5))));
+        assert!(between("2s", "1s").is_err() && between("soon", "1s").is_err());
+        assert!(between("0", "1000h").is_err());
+    }
+}

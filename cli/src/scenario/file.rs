@@ -1,0 +1,132 @@
+//! A scenario file as TOML has it: names and types, no more. `docs/scenario.md` and its schema say what each key means.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::exit::Failure;
+
+/// The largest scenario file, in bytes.
+pub(super) const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Scenario {
+    pub(super) base_url: Option<String>,
+    pub(super) seed: Option<u64>,
+    #[serde(default)]
+    pub(super) order: Order,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) feeds: BTreeMap<String, Spanned<Feed>>,
+    #[serde(default)]
+    pub(super) request: Vec<Spanned<Request>>,
+}
+
+/// Which request comes when.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Order {
+    #[default]
+    Weighted,
+    InOrder,
+}
+
+/// A CSV file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Feed {
+    pub(super) file: PathBuf,
+    #[serde(default)]
+    pub(super) order: Rows,
+}
+
+/// Which row a request gets.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Rows {
+    #[default]
+    InOrder,
+    Random,
+    Unique,
+}
+
+/// One request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Request {
+    pub(super) name: Option<String>,
+    pub(super) weight: Option<u32>,
+    pub(super) method: Option<String>,
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: Option<String>,
+    pub(super) body_file: Option<PathBuf>,
+    pub(super) expect: Option<Expect>,
+    pub(super) think: Option<Think>,
+}
+
+/// What a response must be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expect {
+    #[serde(default)]
+    pub(super) status: Vec<Status>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, Header>,
+    pub(super) body_contains: Option<String>,
+    pub(super) body_sha256: Option<String>,
+}
+
+/// `200`, `"2xx"` or `"200-204"`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a status must be like 200, \"2xx\" or \"200-204\"")]
+pub(super) enum Status {
+    Code(u16),
+    Text(String),
+}
+
+/// `"value"`, or `true` for any.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a header must be its value in quotes, or true for any value")]
+pub(super) enum Header {
+    Value(String),
+    Present(bool),
+}
+
+/// `"100ms"`, or the two ends of a range.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "think must be like \"100ms\" or { min = \"10ms\", max = \"1s\" }")]
+pub(super) enum Think {
+    Always(String),
+    Between(Range),
+}
+
+/// The two ends of a range of times.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Range {
+    pub(super) min: String,
+    pub(super) max: String,
+}
+
+/// Reads TOML; what is wrong comes with its line.
+pub(super) fn parse(text: &str) -> Result<Scenario, Failure> {
+    toml::from_str(text).map_err(|error| {
+        let failure = Failure::unusable(error.message());
+        match error.span() {
+            Some(span) => failure.at(format_args!("line {}", line_of(text, span.start))),
+            None => failure,
+        }
+    })
+}
+
+/// The line of a byte, from 1.
+pub(super) fn line_of(text: &str, byte: usize) -> usize {
+    1 + text.bytes().take(byte).filter(|byte| *byte == b'\n').count()
+}

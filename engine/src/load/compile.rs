@@ -1,0 +1,407 @@
+//! A request with `{{places}}` into pieces that are filled fast. All that can be wrong with it is found here, before the run.
+
+use std::fmt;
+use std::sync::Arc;
+
+use memchr::memmem;
+
+use super::feed::Feed;
+use super::fill::{Filled, Piece, Value};
+use super::mix::Content;
+use super::template::{Request, Template};
+use crate::proto::h1::{BodyLength, RequestError};
+
+/// Begins a place; twice in a row it stands for itself.
+const OPEN: &[u8] = b"{{";
+const CLOSE: &[u8] = b"}}";
+/// The name by which a mix's only feed is known besides its own.
+const ONLY_FEED: &str = "csv";
+
+/// Fields that the framing or the connection depend on: they must be known before the run.
+const FIXED_FIELDS: [&[u8]; 7] =
+    [b"host", b"connection", b"content-length", b"transfer-encoding", b"te", b"upgrade", b"expect"];
+
+/// Where in a request a template stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Path and query.
+    Path,
+    /// The value of this header.
+    Header(String),
+    /// The body.
+    Body,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path => f.write_str("the path"),
+            Self::Header(name) => write!(f, "header {name}"),
+            Self::Body => f.write_str("the body"),
+        }
+    }
+}
+
+/// Why a request with places can't be compiled: the caller's mistake.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FillError {
+    /// It can't go on the wire, whatever its places hold.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A place that does not end.
+    #[error("{place} has {{{{ without }}}}; write {{{{{{{{ for two braces")]
+    Unclosed {
+        /// Where.
+        place: Place,
+    },
+    /// A place for something that there is not.
+    #[error(
+        "{place} has {{{{{text}}}}}, which is none of {{{{seq}}}}, {{{{uuid}}}}, {{{{rand:LOW:HIGH}}}} and {{{{FEED.COLUMN}}}}; write {{{{{{{{ for two braces"
+    )]
+    Unknown {
+        /// Where.
+        place: Place,
+        /// What stands between the braces.
+        text: String,
+    },
+    /// A range that is none.
+    #[error(
+        "{place} has {{{{{text}}}}}: write {{{{rand:LOW:HIGH}}}} with two whole numbers, the lower one first"
+    )]
+    Range {
+        /// Where.
+        place: Place,
+        /// What stands between the braces.
+        text: String,
+    },
+    /// A feed that there is not.
+    #[error("{place} has {{{{{text}}}}}, but there is no such feed{}", known(.feeds))]
+    Feed {
+        /// Where.
+        place: Place,
+        /// What stands between the braces.
+        text: String,
+        /// The feeds that there are.
+        feeds: Vec<String>,
+    },
+    /// A column that the feed has not.
+    #[error("{place} has {{{{{text}}}}}, but the feed has no such column{}", known(.columns))]
+    Column {
+        /// Where.
+        place: Place,
+        /// What stands between the braces.
+        text: String,
+        /// The columns that it has.
+        columns: Vec<String>,
+    },
+    /// A feed without rows.
+    #[error("feed {0} has no row")]
+    NoRows(String),
+    /// A value that would end a header, and could begin another.
+    #[error(
+        "{place} takes column {column} of feed {feed}, whose row {row} holds byte {byte:#04x}, which no header may: take it out of the feed"
+    )]
+    Value {
+        /// Where.
+        place: Place,
+        /// The feed.
+        feed: String,
+        /// The column.
+        column: String,
+        /// The row, from 1.
+        row: u64,
+        /// The byte.
+        byte: u8,
+    },
+    /// A place in a header that must be known before the run.
+    #[error("header {0} can't have a template: the connection depends on it")]
+    FixedField(String),
+}
+
+fn known(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!("; there are: {}", names.join(", ")),
+    }
+}
+
+impl Content {
+    /// A request that may have places: [`Content::Fixed`] without any.
+    ///
+    /// # Errors
+    /// As [`Filled::compile`].
+    pub fn compile(request: &Request<'_>, feeds: &[Arc<Feed>]) -> Result<Self, FillError> {
+        let has_place = |bytes: &[u8]| memmem::find(bytes, OPEN).is_some();
+        let places = has_place(request.url.target.as_bytes())
+            || has_place(request.body)
+            || request.headers.iter().any(|(_, value)| has_place(value));
+        if places {
+            Filled::compile(request, feeds).map(|filled| Self::Filled(Arc::new(filled)))
+        } else {
+            Ok(Self::Fixed(Template::encode(request)?))
+        }
+    }
+}
+
+impl Filled {
+    /// Compiles a request whose path, header values and body may have places like `{{seq}}`. `feeds` are those of the mix that it will be part of.
+    ///
+    /// # Errors
+    /// [`FillError`] says what is wrong, and where.
+    pub fn compile(request: &Request<'_>, feeds: &[Arc<Feed>]) -> Result<Self, FillError> {
+        let mut compiler = Compiler { feeds, used: Vec::new() };
+        compiler.check_fields(request)?;
+        let body = compiler.pieces(request.body, &Place::Body)?;
+        let varies = body.iter().any(|piece| !matches!(piece, Piece::Literal(_)));
+        let body_bytes = body.iter().map(literal_bytes).sum::<usize>();
+        let length = match body_bytes as u64 {
+            // The real one is written when the body is there.
+            _ if varies => BodyLength::Known(u64::MAX),
+            0 => BodyLength::None,
+            bytes => BodyLength::Known(bytes),
+        };
+        // Its places stand in it as they are written: none of their bytes is one that a head may not have.
+        let (bytes, sent) = request.encode_head(length)?;
+        let bytes = if varies { without_length(&bytes) } else { &bytes };
+        let mut head = compiler.head(bytes)?;
+        let body = if varies {
+            Some(body.into())
+        } else {
+            head.extend(body);
+            None
+        };
+        Ok(Self { head: merged(head).into(), body, feeds: compiler.used.into(), sent })
+    }
+}
+
+/// A head up to `Content-Length`, which is its last field.
+fn without_length(head: &[u8]) -> &[u8] {
+    &head[..memmem::rfind(head, b"Content-Length: ").unwrap_or(head.len())]
+}
+
+fn literal_bytes(piece: &Piece) -> usize {
+    if let Piece::Literal(bytes) = piece { bytes.len() } else { 0 }
+}
+
+/// The same with neighbouring literals as one.
+fn merged(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut merged: Vec<Piece> = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        match (merged.last_mut(), piece) {
+            (Some(Piece::Literal(before)), Piece::Literal(bytes)) => {
+                *before = [&before[..], &bytes[..]].concat().into();
+            }
+            (_, piece) => merged.push(piece),
+        }
+    }
+    merged
+}
+
+struct Compiler<'a> {
+    feeds: &'a [Arc<Feed>],
+    /// Places of the feeds that were met.
+    used: Vec<u32>,
+}
+
+impl Compiler<'_> {
+    fn check_fields(&self, request: &Request<'_>) -> Result<(), FillError> {
+        for (name, value) in request.headers {
+            let fixed = FIXED_FIELDS.iter().any(|fixed| name.eq_ignore_ascii_case(fixed));
+            if fixed && memmem::find(value, OPEN).is_some() {
+                return Err(FillError::FixedField(name.escape_ascii().to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The head's lines: the first has the target, each other one a field.
+    fn head(&mut self, bytes: &[u8]) -> Result<Vec<Piece>, FillError> {
+        let mut pieces = Vec::new();
+        for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            let place = match number {
+                0 => Place::Path,
+                _ => Place::Header(name.escape_ascii().to_string()),
+            };
+            pieces.extend(self.pieces(line, &place)?);
+        }
+        Ok(pieces)
+    }
+
+    fn pieces(&mut self, mut rest: &[u8], place: &Place) -> Result<Vec<Piece>, FillError> {
+        let mut pieces = Vec::new();
+        while let Some(open) = memmem::find(rest, OPEN) {
+            let (before, after) = (&rest[..open], &rest[open + OPEN.len()..]);
+            if let Some(after) = after.strip_prefix(OPEN) {
+                pieces.push(Piece::Literal(rest[..open + OPEN.len()].into()));
+                rest = after;
+                continue;
+            }
+            let unclosed = || FillError::Unclosed { place: place.clone() };
+            let close = memmem::find(after, CLOSE).ok_or_else(unclosed)?;
+            pieces.push(Piece::Literal(before.into()));
+            let value = self.value(&String::from_utf8_lossy(&after[..close]), place)?;
+            pieces.push(match place {
+                Place::Path => Piece::Encoded(value),
+                Place::Header(_) | Place::Body => Piece::Plain(value),
+            });
+            rest = &after[close + CLOSE.len()..];
+        }
+        pieces.push(Piece::Literal(rest.into()));
+        pieces.retain(|piece| !matches!(piece, Piece::Literal(bytes) if bytes.is_empty()));
+        Ok(pieces)
+    }
+
+    fn value(&mut self, text: &str, place: &Place) -> Result<Value, FillError> {
+        let trimmed = text.trim();
+        match trimmed {
+            "seq" => Ok(Value::Seq),
+            "uuid" => Ok(Value::Uuid),
+            _ if trimmed == "rand" || trimmed.starts_with("rand:") => {
+                let wrong = || FillError::Range { place: place.clone(), text: text.to_owned() };
+                range(trimmed).ok_or_else(wrong)
+            }
+            _ => match trimmed.split_once('.') {
+                Some((feed, column)) => self.column(feed, column, text, place),
+                None => Err(FillError::Unknown { place: place.clone(), text: text.to_owned() }),
+            },
+        }
+    }
+
+    fn column(
+        &mut self,
+        name: &str,
+        column: &str,
+        text: &str,
+        place: &Place,
+    ) -> Result<Value, FillError> {
+        let (place, text) = (place.clone(), text.to_owned());
+        let named = self.feeds.iter().position(|feed| feed.name() == name);
+        let only = (name == ONLY_FEED && self.feeds.len() == 1).then_some(0);
+        let Some(at) = named.or(only) else {
+            let feeds = self.feeds.iter().map(|feed| feed.name().to_owned()).collect();
+            return Err(FillError::Feed { place, text, feeds });
+        };
+        let feed = &self.feeds[at];
+        let Some(column) = feed.columns().iter().position(|known| known == column) else {
+            return Err(FillError::Column { place, text, columns: feed.columns().to_vec() });
+        };
+        check_values(feed, column as u32, &place)?;
+        Ok(Value::Column { feed: self.place_of(at as u32), column: column as u32 })
+    }
+
+    /// The place of a feed among those of this request.
+    fn place_of(&mut self, feed: u32) -> u32 {
+        let place = self.used.iter().position(|used| *used == feed).unwrap_or_else(|| {
+            self.used.push(feed);
+            self.used.len() - 1
+        });
+        place as u32
+    }
+}
+
+/// Every value of a column may stand where it is to be.
+fn check_values(feed: &Feed, column: u32, place: &Place) -> Result<(), FillError> {
+    if feed.rows() == 0 {
+        return Err(FillError::NoRows(feed.name().to_owned()));
+    }
+    if !matches!(place, Place::Header(_)) {
+        return Ok(());
+    }
+    for row in 0..feed.rows() {
+        let bad = |byte: &&u8| byte.is_ascii_control() && **byte != b'\t';
+        if let Some(byte) = feed.value(row, column).iter().find(bad) {
+            return Err(FillError::Value {
+                place: place.clone(),
+                feed: feed.name().to_owned(),
+                column: feed.columns()[column as usize].clone(),
+                row: row + 1,
+                byte: *byte,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// `rand:1:1000`.
+fn range(text: &str) -> Option<Value> {
+    let (low, high) = text.strip_prefix("rand:")?.split_once(':')?;
+    let (low, high) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
+    (low <= high).then_some(Value::Rand { low, high })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::load::KeepAlive;
+    use crate::load::feed::FeedOrder;
+    use crate::load::feed::testing::feed;
+    use crate::proto::h1::Persistence;
+    use crate::proto::url::Url;
+
+    fn compile(
+        target: &str,
+        header: (&str, &str),
+        body: &str,
+        feeds: &[Arc<Feed>],
+    ) -> Result<Content, FillError> {
+        let request = Request {
+            method: &Method::POST,
+            url: &Url::parse(&format!("http://h{target}")).unwrap(),
+            headers: &[(header.0.into(), header.1.into())],
+            body: body.as_bytes(),
+            keep_alive: KeepAlive::Off,
+        };
+        Content::compile(&request, feeds)
+    }
+
+    #[test]
+    fn what_has_no_place_is_fixed() {
+        let content = compile("/{x}", ("A", "}}"), "{\"a\":{\"b\":1}}", &[]).unwrap();
+        assert!(matches!(content, Content::Fixed(_)), "{content:?}");
+        let content = compile("/", ("A", "b"), "{{{{", &[]).unwrap();
+        let Content::Filled(filled) = content else { panic!("{content:?}") };
+        assert!(filled.body.is_none() && filled.head.len() == 1, "{filled:?}");
+        assert_eq!(filled.sent.persistence, Persistence::Close);
+    }
+
+    #[test]
+    fn errors_say_what_and_where() {
+        let check = |target: &str, header: (&str, &str), body: &str, words: &str| {
+            let feeds = [
+                Arc::new(feed("u", FeedOrder::Random, &["id,name", "1,x", "2,a\r\nEvil: 1"])),
+                Arc::new(feed("none", FeedOrder::Random, &["id"])),
+            ];
+            let error = compile(target, header, body, &feeds).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        let (plain, x) = (("A", "b"), "x");
+        check("/{{seq", plain, x, "the path has {{ without }}");
+        check("/", ("X-A", "{{sequence}}"), x, "header X-A has {{sequence}}, which is none of");
+        check("/", plain, "{{rand:9:1}}", "the body has {{rand:9:1}}: write {{rand:LOW:HIGH}}");
+        check("/", plain, "{{rand}}", "write {{rand:LOW:HIGH}}");
+        check("/", plain, "{{rand:-1:1}}", "two whole numbers");
+        check("/{{v.id}}", plain, x, "no such feed; there are: u, none");
+        check("/{{csv.id}}", plain, x, "no such feed");
+        check("/{{u.idd}}", plain, x, "no such column; there are: id, name");
+        check("/{{none.id}}", plain, x, "feed none has no row");
+        check("/", ("X-A", "{{u.name}}"), x, "header X-A takes column name of feed u, whose row 2");
+        check("/", ("connection", "{{u.id}}"), x, "header connection can't have a template");
+        check("/", ("X A", "b"), "{{seq}}", "not a token");
+        check("/", ("Content-Length", "3"), "{{seq}}", "Content-Length does not agree");
+        // What would be an injection in a header is data in a path and in a body.
+        let feeds = [Arc::new(feed("u", FeedOrder::Random, &["name", "a\r\nb"]))];
+        assert!(compile("/{{u.name}}", plain, "{{u.name}}", &feeds).is_ok());
+    }
+
+    #[test]
+    fn a_feed_is_asked_for_one_row_a_request() {
+        let feeds = ["a", "b"].map(|name| Arc::new(feed(name, FeedOrder::Unique, &["x,y", "1,2"])));
+        let content = compile("/{{b.x}}/{{b.y}}", ("X", "{{b.x}}{{a.y}}"), "", &feeds).unwrap();
+        let Content::Filled(filled) = content else { panic!("{content:?}") };
+        assert_eq!(filled.feeds[..], [1, 0]);
+    }
+}
