@@ -179,7 +179,9 @@ fn the_command_for_all_tests_can_be_run() {
 #[test]
 fn what_the_parser_refuses_is_found() {
     let args = |line: &str| arguments(line).expect("a command");
-    for line in ["ringshot run", "ringshot run http://a/ -n 1 -d 1s", "ringshot serve --prot 1"] {
+    for line in
+        ["ringshot run", "ringshot run http://a/ -R 1 --stages 1s:1", "ringshot serve --prot 1"]
+    {
         let (code, stderr) = ringshot(&nowhere(&args(line)));
         assert!(code == Some(2) && stderr.contains(REFUSAL), "{line}: {stderr}");
     }

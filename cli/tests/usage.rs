@@ -53,7 +53,15 @@ fn loads_that_can_not_be_run() {
     check(&["run", URL, "-n", "0"], "at least 1");
     check(&["run", URL, "-d", "0s"], "longer than 0");
     check(&["run", URL, "-d", "soon"], "not a duration");
-    check(&["run", URL, "-d", "1s", "-n", "1"], "cannot be used with");
+    check(&["run", URL, "-R", "1", "--stages", "1s:1"], "cannot be used with");
+    check(&["run", URL, "-R", "fast"], "not a rate");
+    check(&["run", URL, "-R", "0"], "zero all along");
+    check(&["run", URL, "--stages", "10s"], "not a stage");
+    check(&["run", URL, "--spin", "10us"], "--spin means nothing without a rate");
+    check(&["run", URL, "-R", "1", "--spin", "1s"], "time to spin");
+    check(&["run", URL, "--bind", "::1"], "another family");
+    check(&["run", URL, "-u", "name"], "NAME:PASSWORD");
+    check(&["run", URL, "--connect-to", "x"], "HOST:PORT:HOST:PORT");
     check(&["run", URL, "--timeout", "0"], "longer than 0");
     check(&["run", URL, "--driver", "kqueue"], "not one of auto, io_uring, epoll");
     check(&["compare", "--rounds", "4"], "at least 5");
@@ -166,7 +174,7 @@ fn help_is_not_an_error() {
         }
     };
     check_help(&["--help"], &["compare", "Exit codes", "130"]);
-    check_help(&["run", "--help"], &["--no-keepalive", "[default: 10s]", "Examples:", "10k"]);
+    check_help(&["run", "--help"], &["--no-keepalive", "[default: 10s,", "Examples:", "10k"]);
     check_help(&["serve", "--help"], &["--body-bytes", "[default: 8080]", "KiB", "/delay/MS"]);
     check_help(&["compare", "--help"], &["--rounds", "[default: 7]", "--seed"]);
     check_help(&["report", "--help"], &["--out-dir", "hgrm", "both", "merged"]);

@@ -10,7 +10,6 @@ pub mod load;
 mod mesh;
 pub mod origin;
 pub mod proto;
-pub mod random;
 pub mod resolve;
 pub mod shard;
 pub mod sys;

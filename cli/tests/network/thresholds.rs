@@ -14,7 +14,7 @@ fn each_condition_is_named_and_decides_the_exit_code() {
     let passes = ["--fail-if", "p50 < 1us", "--fail-if", "error_rate > 0.1%"];
     let ended = run(&url, &passes);
     assert_eq!(ended.code(), Some(0), "{ended:#?}");
-    assert!(ended.stdout.contains("\nThresholds\npass     p50 < 1us"), "{ended:#?}");
+    assert!(ended.stdout.contains("\nThresholds\nkept     p50 < 1us"), "{ended:#?}");
 
     let ended = run(&url, &[&passes[..], &["--fail-if", "p50 > 1ms", "-o", "json"]].concat());
     let value = ended.json_with_code(3);
@@ -31,7 +31,7 @@ fn each_condition_is_named_and_decides_the_exit_code() {
 fn nothing_succeeded_comes_before_a_threshold() {
     let ended = run(&dead_url(), &["--fail-if", "errors > 0", "--require-valid"]);
     assert_eq!(ended.code(), Some(1), "{ended:#?}");
-    assert!(ended.stdout.contains("FAIL     errors > 0"), "{ended:#?}");
+    assert!(ended.stdout.contains("FAILED   errors > 0"), "{ended:#?}");
 }
 
 #[test]

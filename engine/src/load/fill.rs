@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::feed::Feed;
+use crate::driver::sim::Random;
 use crate::proto::h1::{self, put_content_length, put_decimal};
-use crate::random::Random;
 
 /// A compiled request.
 #[derive(Debug)]

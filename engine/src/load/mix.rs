@@ -9,7 +9,7 @@ use super::feed::Feed;
 use super::fill::Filled;
 use super::plan::{Invalid, PlanError};
 use super::template::Template;
-use crate::random::Random;
+use crate::driver::sim::Random;
 
 /// Most requests of a mix that have a name of their own.
 pub const NAMES_MAX: usize = 64;

@@ -10,6 +10,7 @@
 //! | `socket` | one connection's state |
 //! | `buffers` | lent memory |
 //! | `agenda` | what happens when |
+//! | `random` | where all chance comes from |
 //! | `rules` | what the caller must not do |
 //! | `telling` | which completion comes next |
 //! | `audit` | what is left at the end, and what was seen on the way |
@@ -23,6 +24,7 @@ mod config;
 mod kernel;
 mod network;
 mod peer;
+mod random;
 mod rules;
 mod socket;
 mod telling;
@@ -35,10 +37,10 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use crate::random::Random;
 pub use audit::{Audit, Line, Seen};
 pub use config::{Config, Faults, Logging, Quirks, Sabotage};
 pub use peer::{Act, Peer, Visit};
+pub use random::Random;
 
 use super::payload::Spares;
 use super::{
