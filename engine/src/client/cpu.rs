@@ -60,7 +60,6 @@ pub async fn yield_now() {
 /// without need.
 ///
 /// ```
-/// ```
 /// use std::{num::NonZeroU32, time::Duration};
 /// use ringshot::cpu::Budget;
 ///
@@ -72,28 +71,6 @@ pub async fn yield_now() {
 ///     budget.tick().await; // other tasks have their turn every 200 microseconds
 /// }
 /// assert_eq!(sum, 49_995_000);
-/// # });
-/// ```
-///
-/// # fn block_on<F: Future>(future: F) -> F::Output {
-/// #     let mut future = std::pin::pin!(future);
-/// #     loop {
-/// #         let waker = std::task::Waker::noop();
-/// #         let poll = future.as_mut().poll(&mut std::task::Context::from_waker(waker));
-/// #         if let std::task::Poll::Ready(output) = poll {
-/// #             return output;
-/// #         }
-/// #     }
-/// # }
-/// # block_on(async {
-/// use std::time::Duration;
-///
-/// let mut budget = ringshot::cpu::Budget::new(Duration::from_micros(500));
-/// let mut sum = 0_u64;
-/// for number in 0..100_000 {
-///     sum = sum.wrapping_mul(31).wrapping_add(number);
-///     budget.tick().await; // yields about every 500 us
-/// }
 /// # });
 /// ```
 #[derive(Debug)]

@@ -47,7 +47,6 @@ mod recorder;
 mod report;
 mod run;
 mod schedule;
-#[cfg(test)]
 mod simulated;
 mod sockets;
 pub mod statistics;

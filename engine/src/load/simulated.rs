@@ -1,341 +1,355 @@
 //! Whole runs on the simulated driver, against servers whose delays are known to the nanosecond: what is recorded must be the truth.
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
 
-use super::budget::Budgets;
-use super::control::{Control, CoreGauge};
-use super::drive::Drive;
-use super::gate::Gate;
-use super::merge::report;
-use super::mix::{self, Order, Think};
-use super::run::{Job, Shared};
-use super::schedule::{Arrival, Spacing, Stage};
-use super::{Mix, Pacing, Plan, Report, Stop};
-use crate::clock::Instant;
-use crate::driver::sim::{Act, Config, Faults, Peer, Quirks, Random, Sim};
-use crate::driver::uring::Tier;
-use crate::host::thread::Alone;
-use crate::shard::Shard;
-use crate::sys::affinity::{self, Pinned};
+    use crate::clock::Instant;
+    use crate::driver::sim::{Act, Config, Faults, Peer, Quirks, Random, Sim};
+    use crate::driver::uring::Tier;
+    use crate::host::thread::Alone;
+    use crate::load::budget::Budgets;
+    use crate::load::control::{Control, CoreGauge};
+    use crate::load::drive::Drive;
+    use crate::load::gate::Gate;
+    use crate::load::merge::report;
+    use crate::load::mix::{self, Order, Think};
+    use crate::load::run::{Job, Shared};
+    use crate::load::schedule::{Arrival, Spacing, Stage};
+    use crate::load::{Mix, Pacing, Plan, Report, Stop};
+    use crate::shard::Shard;
+    use crate::sys::affinity::{self, Pinned};
 
-const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-/// What the network and the turns of the loop may add to a server's delay: two ways of at most 1 us, and a few waits of 1 us.
-const SLACK_US: f64 = 20.0;
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    /// What the network and the turns of the loop may add to a server's delay: two ways of at most 1 us, and a few waits of 1 us.
+    const SLACK_US: f64 = 20.0;
 
-/// When the answer to the request that arrives now is sent.
-type Answers = Box<dyn FnMut(Instant) -> Duration>;
+    /// When the answer to the request that arrives now is sent.
+    type Answers = Box<dyn FnMut(Instant) -> Duration>;
 
-/// Answers each request after the delay that `answers` says.
-fn server(mut answers: Answers) -> Box<dyn Peer> {
-    let mut tail = Vec::new();
-    Box::new(move |bytes: &[u8], now: Instant, acts: &mut Vec<Act>| {
-        tail.extend_from_slice(bytes);
-        while let Some(end) = tail.windows(4).position(|four| four == b"\r\n\r\n") {
-            tail.drain(..end + 4);
-            acts.extend([Act::Pause(answers(now)), Act::Send(RESPONSE.to_vec())]);
-        }
-    })
-}
-
-fn plan(connections: u32, arrival: Arrival, stop: Stop) -> Plan {
-    let one = mix::testing::mix(1);
-    let template = one.only().cloned().unwrap();
-    let cores = vec![affinity::cores()[0]];
-    Plan {
-        connections,
-        arrival,
-        stop,
-        ..Plan::closed(template, one.targets[0].peers.clone(), cores)
+    /// Answers each request after the delay that `answers` says.
+    fn server(mut answers: Answers) -> Box<dyn Peer> {
+        let mut tail = Vec::new();
+        Box::new(move |bytes: &[u8], now: Instant, acts: &mut Vec<Act>| {
+            tail.extend_from_slice(bytes);
+            while let Some(end) = tail.windows(4).position(|four| four == b"\r\n\r\n") {
+                tail.drain(..end + 4);
+                acts.extend([Act::Pause(answers(now)), Act::Send(RESPONSE.to_vec())]);
+            }
+        })
     }
-}
 
-/// One core's run of `plan` on a simulation, each connection of which is answered by what `answers` makes.
-fn simulate(plan: &Plan, config: Config, answers: impl Fn(u64) -> Answers + 'static) -> Report {
-    let control = Control::new();
-    let gauge: Arc<CoreGauge> = Arc::clone(&control.gauges(1)[0]);
-    let budgets = Budgets::of(plan.stop.requests, 1);
-    let shared = Shared { stop: AtomicBool::new(false), start: Gate::new(1), budgets };
-    let lanes = plan.connections * plan.lanes_per_user();
-    let job = Job {
-        core: plan.cores[0],
-        place: 0,
-        lanes,
-        plan: plan.clone(),
-        tier: Tier::SingleShot,
-        shared: Arc::new(shared),
-        gauge,
-    };
-    let limits = crate::driver::Limits { slots: lanes };
-    let sim = Sim::open(Config { limits, ..config }, move |visit| server(answers(visit.number)));
-    let clock = sim.clock();
-    let shard = Shard::new(sim, job.config()).unwrap();
-    let run = pin!(Drive::new(job, shard, Pinned::No, Alone, move || clock.now()).run());
-    let Poll::Ready(outcome) = run.poll(&mut Context::from_waker(Waker::noop())) else {
-        panic!("a run on a thread of its own waits for nothing");
-    };
-    let report = report(plan, &control, &[outcome.unwrap()], None);
-    check_sums(plan, &report);
-    report
-}
+    fn plan(connections: u32, arrival: Arrival, stop: Stop) -> Plan {
+        let one = mix::testing::mix(1);
+        let template = one.only().cloned().unwrap();
+        let cores = vec![affinity::cores()[0]];
+        Plan {
+            connections,
+            arrival,
+            stop,
+            ..Plan::closed(template, one.targets[0].peers.clone(), cores)
+        }
+    }
 
-/// Nothing is lost: whatever was due ended in one way.
-#[track_caller]
-fn check_sums(plan: &Plan, report: &Report) {
-    let ended = report.requests + report.errors + report.cancelled;
-    assert_eq!(report.offered, ended + report.shed, "{report:?}");
-    assert_eq!(report.outcomes.values().sum::<u64>(), ended);
-    let (success, censored) = (report.status.success, report.censored);
-    assert_eq!(report.response_time_us.samples, success + censored);
-    assert_eq!(report.service_time_us.samples, success + censored);
-    let slots = report.timeline.iter().map(|slot| slot.requests + slot.errors).sum::<u64>();
-    assert_eq!(slots, report.requests + report.errors, "{report:?}");
-    if plan.arrival != Arrival::Closed && plan.stop.requests.is_none() {
-        let due = report.target_per_second * plan.length().unwrap().as_secs_f64();
+    /// One core's run of `plan` on a simulation, each connection of which is answered by what `answers` makes.
+    fn simulate(plan: &Plan, config: Config, answers: impl Fn(u64) -> Answers + 'static) -> Report {
+        let control = Control::new();
+        let gauge: Arc<CoreGauge> = Arc::clone(&control.gauges(1)[0]);
+        let budgets = Budgets::of(plan.stop.requests, 1);
+        let shared = Shared { stop: AtomicBool::new(false), start: Gate::new(1), budgets };
+        let lanes = plan.connections * plan.lanes_per_user();
+        let job = Job {
+            core: plan.cores[0],
+            place: 0,
+            lanes,
+            plan: plan.clone(),
+            tier: Tier::SingleShot,
+            shared: Arc::new(shared),
+            gauge,
+        };
+        let limits = crate::driver::Limits { slots: lanes };
+        let sim =
+            Sim::open(Config { limits, ..config }, move |visit| server(answers(visit.number)));
+        let clock = sim.clock();
+        let shard = Shard::new(sim, job.config()).unwrap();
+        let run = pin!(Drive::new(job, shard, Pinned::No, Alone, move || clock.now()).run());
+        let Poll::Ready(outcome) = run.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("a run on a thread of its own waits for nothing");
+        };
+        let report = report(plan, &control, &[outcome.unwrap()], None);
+        check_sums(plan, &report);
+        report
+    }
+
+    /// Nothing is lost: whatever was due ended in one way.
+    #[track_caller]
+    fn check_sums(plan: &Plan, report: &Report) {
+        let ended = report.requests + report.errors + report.cancelled;
+        assert_eq!(report.offered, ended + report.shed, "{report:?}");
+        assert_eq!(report.outcomes.values().sum::<u64>(), ended);
+        let (success, censored) = (report.status.success, report.censored);
+        assert_eq!(report.response_time_us.samples, success + censored);
+        assert_eq!(report.service_time_us.samples, success + censored);
+        let slots = report.timeline.iter().map(|slot| slot.requests + slot.errors).sum::<u64>();
+        assert_eq!(slots, report.requests + report.errors, "{report:?}");
+        if plan.arrival != Arrival::Closed && plan.stop.requests.is_none() {
+            let due = report.target_per_second * plan.length().unwrap().as_secs_f64();
+            assert!(
+                (report.offered as f64 - due).abs() <= 1.0 + 6.0 * due.sqrt(),
+                "{} of {due}",
+                report.offered
+            );
+        }
+    }
+
+    fn calm() -> Config {
+        Config { latency_max: Duration::from_micros(1), ..Config::calm(1, 1) }
+    }
+
+    /// A recorded percentile against the true one, in microseconds: within 1 % or [`SLACK_US`].
+    #[track_caller]
+    fn check_truth(what: &str, recorded: f64, truth: f64) {
+        let allowed = (truth * 0.01).max(SLACK_US);
         assert!(
-            (report.offered as f64 - due).abs() <= 1.0 + 6.0 * due.sqrt(),
-            "{} of {due}",
-            report.offered
+            (recorded - truth).abs() <= allowed,
+            "{what}: {recorded} us recorded, {truth} us in truth"
         );
     }
-}
 
-fn calm() -> Config {
-    Config { latency_max: Duration::from_micros(1), ..Config::calm(1, 1) }
-}
-
-/// A recorded percentile against the true one, in microseconds: within 1 % or [`SLACK_US`].
-#[track_caller]
-fn check_truth(what: &str, recorded: f64, truth: f64) {
-    let allowed = (truth * 0.01).max(SLACK_US);
-    assert!(
-        (recorded - truth).abs() <= allowed,
-        "{what}: {recorded} us recorded, {truth} us in truth"
-    );
-}
-
-/// Percentiles of the report against those of the true times in microseconds.
-#[track_caller]
-fn check_percentiles(times: &super::Latency, mut truth: Vec<f64>) {
-    truth.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        truth[((truth.len() as f64 * share).ceil() as usize).clamp(1, truth.len()) - 1]
-    };
-    assert_eq!(times.samples, truth.len() as u64);
-    for (name, recorded, share) in [
-        ("p50", times.p50, 0.5),
-        ("p75", times.p75, 0.75),
-        ("p95", times.p95, 0.95),
-        ("p99", times.p99, 0.99),
-        ("p99.9", times.p99_9, 0.999),
-        ("max", times.max, 1.0),
-    ] {
-        check_truth(name, recorded, at(share));
+    /// Percentiles of the report against those of the true times in microseconds.
+    #[track_caller]
+    fn check_percentiles(times: &crate::load::Latency, mut truth: Vec<f64>) {
+        truth.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            truth[((truth.len() as f64 * share).ceil() as usize).clamp(1, truth.len()) - 1]
+        };
+        assert_eq!(times.samples, truth.len() as u64);
+        for (name, recorded, share) in [
+            ("p50", times.p50, 0.5),
+            ("p75", times.p75, 0.75),
+            ("p95", times.p95, 0.95),
+            ("p99", times.p99, 0.99),
+            ("p99.9", times.p99_9, 0.999),
+            ("max", times.max, 1.0),
+        ] {
+            check_truth(name, recorded, at(share));
+        }
+        check_truth("mean", times.mean, truth.iter().sum::<f64>() / truth.len() as f64);
     }
-    check_truth("mean", times.mean, truth.iter().sum::<f64>() / truth.len() as f64);
-}
 
-const SECOND: Duration = Duration::from_secs(1);
+    const SECOND: Duration = Duration::from_secs(1);
 
-fn seconds(count: u64) -> Stop {
-    Stop::after(Duration::from_secs(count))
-}
+    fn seconds(count: u64) -> Stop {
+        Stop::after(Duration::from_secs(count))
+    }
 
-#[test]
-fn a_fixed_delay_is_recorded_as_it_is_in_both_loops() {
-    let delay = Duration::from_micros(2_500);
-    let answers = move |_| -> Answers { Box::new(move |_| delay) };
-    for arrival in [Arrival::Closed, Arrival::at_rate(1_000.0, 5 * SECOND)] {
-        let open = arrival != Arrival::Closed;
-        let report = simulate(&plan(8, arrival, seconds(5)), calm(), answers);
-        let truth = vec![2_500.0; report.requests as usize];
-        check_percentiles(&report.response_time_us, truth.clone());
-        check_percentiles(&report.service_time_us, truth);
-        if open {
-            assert_eq!((report.requests, report.late, report.shed), (5_000, 0, 0));
-            check_truth("lag", report.schedule_lag_us.max, 0.0);
-            check_truth("rate", report.requests_per_second, 1_000.0);
+    #[test]
+    fn a_fixed_delay_is_recorded_as_it_is_in_both_loops() {
+        let delay = Duration::from_micros(2_500);
+        let answers = move |_| -> Answers { Box::new(move |_| delay) };
+        for arrival in [Arrival::Closed, Arrival::at_rate(1_000.0, 5 * SECOND)] {
+            let open = arrival != Arrival::Closed;
+            let report = simulate(&plan(8, arrival, seconds(5)), calm(), answers);
+            let truth = vec![2_500.0; report.requests as usize];
+            check_percentiles(&report.response_time_us, truth.clone());
+            check_percentiles(&report.service_time_us, truth);
+            if open {
+                assert_eq!((report.requests, report.late, report.shed), (5_000, 0, 0));
+                check_truth("lag", report.schedule_lag_us.max, 0.0);
+                check_truth("rate", report.requests_per_second, 1_000.0);
+            }
         }
     }
-}
 
-#[test]
-fn two_modes_are_recorded_in_their_proportion() {
-    let answers = |number: u64| -> Answers {
-        let mut random = Random::new(number);
-        Box::new(move |_| Duration::from_micros(if random.chance(0.1) { 40_000 } else { 1_000 }))
-    };
-    for arrival in [Arrival::Closed, Arrival::at_rate(2_000.0, 20 * SECOND)] {
-        let report = simulate(&plan(400, arrival, seconds(20)), calm(), answers);
-        let slow = report.histograms.service_time["2xx"]
-            .buckets()
-            .filter(|(nanos, _)| *nanos > 20_000_000);
-        let share = slow.map(|(_, count)| count).sum::<u64>() as f64 / report.requests as f64;
-        assert!((share - 0.1).abs() < 0.01, "{share}");
-        check_truth("fast", report.service_time_us.p50, 1_000.0);
-        check_truth("slow", report.service_time_us.p99, 40_000.0);
-    }
-}
-
-/// Whatever arrives in the last second of each ten waits for its end: what a client that waits for answers before it sends again hardly notices.
-fn stalls(_: u64) -> Answers {
-    Box::new(|now| Duration::from_micros(500) + stall_left(now.as_nanos()))
-}
-
-fn stall_left(nanos: u64) -> Duration {
-    let in_ten = nanos % 10_000_000_000;
-    Duration::from_nanos(if in_ten >= 9_000_000_000 { 10_000_000_000 - in_ten } else { 0 })
-}
-
-#[test]
-fn a_stall_has_its_full_weight_in_the_response_times_of_an_open_loop() {
-    let arrival = Arrival::at_rate(500.0, 40 * SECOND);
-    // Connections for all that can wait, so that the truth is a sum of two terms. The simulation's clock starts at one second.
-    let report = simulate(&plan(600, arrival.clone(), seconds(40)), calm(), stalls);
-    let start = 1_000_000_000 + start_up(&report);
-    let due = |index: u64| start + index * 2_000_000;
-    let truth = (0..20_000).map(|index| 500.0 + stall_left(due(index)).as_secs_f64() * 1e6);
-    check_percentiles(&report.response_time_us, truth.collect());
-    // With a single connection the others wait behind it: sent late, and their response times tell all the same.
-    let report = simulate(&plan(1, arrival, seconds(40)), calm(), stalls);
-    assert!(report.late > 1_900 && report.waited > 1_900, "{report:?}");
-    assert!(report.service_time_us.p99 < 1_000.0, "the wait is not the server's service");
-    let start = 1_000_000_000 + start_up(&report);
-    let mut free = 0;
-    let truth = (0..20_000).map(|index| {
-        let due = start + index * 2_000_000;
-        let sent = due.max(free);
-        free = sent + 500_000 + stall_left(sent).as_nanos() as u64;
-        (free - due) as f64 / 1e3
-    });
-    let truth: Vec<f64> = truth.collect();
-    // Hundreds of requests one after the other, each with a few microseconds of network: within 1 % of the stall.
-    let (recorded, max) = (report.response_time_us.max, truth.iter().copied().fold(0.0, f64::max));
-    assert!((recorded / max - 1.0).abs() < 0.01, "{recorded} {max}");
-    let over = truth.iter().filter(|time| **time > 100_000.0).count() as f64;
-    let histogram = &report.histograms.response_time["2xx"];
-    let told =
-        histogram.buckets().filter(|(nanos, _)| *nanos > 100_000_000).map(|(_, count)| count);
-    assert!((told.sum::<u64>() as f64 / over - 1.0).abs() < 0.02);
-}
-
-/// The closed loop sends one request a stall and connection: its percentiles don't show what its users would see.
-#[test]
-fn a_closed_loop_omits_what_an_open_one_shows() {
-    let closed = simulate(&plan(4, Arrival::Closed, seconds(40)), calm(), stalls);
-    let open =
-        simulate(&plan(4, Arrival::at_rate(500.0, 40 * SECOND), seconds(40)), calm(), stalls);
-    assert!(closed.latency_us.p99 < 1_000.0 && open.latency_us.p99 > 500_000.0);
-}
-
-/// How long the connections took, in nanoseconds of virtual time: the clock of the schedule starts after it.
-fn start_up(report: &Report) -> u64 {
-    report.histograms.connect.buckets().map(|(nanos, _)| nanos).max().unwrap_or_default()
-}
-
-#[test]
-fn what_is_unanswered_at_the_end_is_censored_at_its_age() {
-    let answers = |number: u64| -> Answers {
-        Box::new(
-            move |_| if number == 0 { Duration::from_secs(3600) } else { Duration::from_millis(1) },
-        )
-    };
-    let plan = Plan { drain: SECOND, ..plan(2, Arrival::at_rate(100.0, 4 * SECOND), seconds(4)) };
-    let report = simulate(&plan, calm(), answers);
-    assert_eq!((report.censored, report.cancelled, report.requests), (1, 1, 399));
-    // The first request was sent at the start, and nobody waited longer than the run and its drain.
-    check_truth("age", report.response_time_us.max, 5e6);
-    assert!((report.exact_below - 0.9975).abs() < 1e-9, "{}", report.exact_below);
-}
-
-#[test]
-fn an_overloaded_server_is_told_by_what_is_shed_and_late() {
-    // Two connections, 10 ms each: 200 a second, of 1,000 asked for.
-    let answers = |_| -> Answers { Box::new(|_| Duration::from_millis(10)) };
-    let arrival = Arrival::at_rate(1_000.0, 10 * SECOND);
-    let shed_after = Some(Duration::from_millis(50));
-    let plan = Plan {
-        pacing: Pacing { shed_after, ..Pacing::default() },
-        ..plan(2, arrival, seconds(10))
-    };
-    let report = simulate(&plan, calm(), answers);
-    assert_eq!(report.offered, 10_000);
-    assert!((1_990..=2_020).contains(&report.sent), "{}", report.sent);
-    assert!(report.response_time_us.max < 62_000.0, "{}", report.response_time_us.max);
-    assert!(report.late > 1_900 && report.waited > 1_900, "{report:?}");
-    assert!(report.client_lag_us.max < 100.0, "the lag is not ours: {}", report.client_lag_us.max);
-}
-
-/// A run with everything drawn from a seed, on a kernel that uses all of its contract and a network that breaks.
-fn draw(seed: u64) -> (Plan, Config) {
-    let random = &mut Random::new(seed);
-    let targets = random.between(1, 3) as u32;
-    let mix = mix::testing::mix(targets);
-    let mut mix = Mix { order: Order::Weighted, seed, ..mix };
-    let think = Duration::from_micros(random.between(0, 2_000));
-    if random.chance(0.3) {
-        mix.requests[0].think = Think { min: think, max: 2 * think };
-    }
-    let length = Duration::from_millis(random.between(5, 200));
-    let rate = random.between(100, 20_000) as f64;
-    let spacing = if random.chance(0.5) { Spacing::Constant } else { Spacing::Poisson { seed } };
-    let stages =
-        vec![Stage { length, from: 0.0, to: rate }, Stage { length, from: rate, to: rate }];
-    let arrival =
-        if random.chance(0.3) { Arrival::Closed } else { Arrival::Open { stages, spacing } };
-    let stop = match random.below(3) {
-        0 => Stop::requests(random.between(1, 500)),
-        1 => Stop::after(length),
-        _ => Stop { after: Some(length), requests: Some(random.between(1, 500)) },
-    };
-    let plain = targets == 1 && mix.requests[0].think == Think::default();
-    let shed_after = random.chance(0.3).then_some(Duration::from_millis(3));
-    let plan = Plan {
-        mix: Arc::new(mix),
-        pacing: Pacing { shed_after, ..Pacing::default() },
-        pipeline: if plain { random.between(1, 6) as u32 } else { 1 },
-        warm_up: Duration::from_millis(random.below(3) * 7),
-        drain: Duration::from_millis(random.below(3) * 20),
-        requests_per_connection: random.chance(0.3).then(|| random.between(1, 9)),
-        ..plan(random.between(1, 12) as u32, arrival, stop)
-    };
-    let some = |random: &mut Random, most: f32| most * random.below(1000) as f32 / 1000.0;
-    let config = Config {
-        quirks: Quirks {
-            partial: some(random, 0.5),
-            full: some(random, 1.0),
-            late: some(random, 0.5),
-            late_max: Duration::from_micros(200),
-            early_wake: some(random, 0.3),
-            ..Quirks::default()
-        },
-        faults: Faults {
-            refused: some(random, 0.3),
-            reset: some(random, 0.4),
-            reset_within: Duration::from_millis(30),
-            send_fails: some(random, 0.05),
-            ..Faults::default()
-        },
-        ..Config::calm(1, seed)
-    };
-    (plan, config)
-}
-
-#[test]
-fn every_request_is_accounted_for_whatever_breaks() {
-    for seed in 0..400 {
-        let (plan, config) = draw(seed);
+    #[test]
+    fn two_modes_are_recorded_in_their_proportion() {
         let answers = |number: u64| -> Answers {
             let mut random = Random::new(number);
-            Box::new(move |_| Duration::from_micros(random.between(0, 3_000)))
+            Box::new(move |_| {
+                Duration::from_micros(if random.chance(0.1) { 40_000 } else { 1_000 })
+            })
         };
-        let report = simulate(&plan, config, answers);
-        let counted = plan.stop.requests.filter(|_| plan.stop.after.is_none());
-        if let (Some(requests), Arrival::Closed) = (counted, &plan.arrival) {
-            assert_eq!(report.offered, requests, "seed {seed}: {plan:?}");
+        for arrival in [Arrival::Closed, Arrival::at_rate(2_000.0, 20 * SECOND)] {
+            let report = simulate(&plan(400, arrival, seconds(20)), calm(), answers);
+            let slow = report.histograms.service_time["2xx"]
+                .buckets()
+                .filter(|(nanos, _)| *nanos > 20_000_000);
+            let share = slow.map(|(_, count)| count).sum::<u64>() as f64 / report.requests as f64;
+            assert!((share - 0.1).abs() < 0.01, "{share}");
+            check_truth("fast", report.service_time_us.p50, 1_000.0);
+            check_truth("slow", report.service_time_us.p99, 40_000.0);
+        }
+    }
+
+    /// Whatever arrives in the last second of each ten waits for its end: what a client that waits for answers before it sends again hardly notices.
+    fn stalls(_: u64) -> Answers {
+        Box::new(|now| Duration::from_micros(500) + stall_left(now.as_nanos()))
+    }
+
+    fn stall_left(nanos: u64) -> Duration {
+        let in_ten = nanos % 10_000_000_000;
+        Duration::from_nanos(if in_ten >= 9_000_000_000 { 10_000_000_000 - in_ten } else { 0 })
+    }
+
+    #[test]
+    fn a_stall_has_its_full_weight_in_the_response_times_of_an_open_loop() {
+        let arrival = Arrival::at_rate(500.0, 40 * SECOND);
+        // Connections for all that can wait, so that the truth is a sum of two terms. The simulation's clock starts at one second.
+        let report = simulate(&plan(600, arrival.clone(), seconds(40)), calm(), stalls);
+        let start = 1_000_000_000 + start_up(&report);
+        let due = |index: u64| start + index * 2_000_000;
+        let truth = (0..20_000).map(|index| 500.0 + stall_left(due(index)).as_secs_f64() * 1e6);
+        check_percentiles(&report.response_time_us, truth.collect());
+        // With a single connection the others wait behind it: sent late, and their response times tell all the same.
+        let report = simulate(&plan(1, arrival, seconds(40)), calm(), stalls);
+        assert!(report.late > 1_900 && report.waited > 1_900, "{report:?}");
+        assert!(report.service_time_us.p99 < 1_000.0, "the wait is not the server's service");
+        let start = 1_000_000_000 + start_up(&report);
+        let mut free = 0;
+        let truth = (0..20_000).map(|index| {
+            let due = start + index * 2_000_000;
+            let sent = due.max(free);
+            free = sent + 500_000 + stall_left(sent).as_nanos() as u64;
+            (free - due) as f64 / 1e3
+        });
+        let truth: Vec<f64> = truth.collect();
+        // Hundreds of requests one after the other, each with a few microseconds of network: within 1 % of the stall.
+        let (recorded, max) =
+            (report.response_time_us.max, truth.iter().copied().fold(0.0, f64::max));
+        assert!((recorded / max - 1.0).abs() < 0.01, "{recorded} {max}");
+        let over = truth.iter().filter(|time| **time > 100_000.0).count() as f64;
+        let histogram = &report.histograms.response_time["2xx"];
+        let told =
+            histogram.buckets().filter(|(nanos, _)| *nanos > 100_000_000).map(|(_, count)| count);
+        assert!((told.sum::<u64>() as f64 / over - 1.0).abs() < 0.02);
+    }
+
+    /// The closed loop sends one request a stall and connection: its percentiles don't show what its users would see.
+    #[test]
+    fn a_closed_loop_omits_what_an_open_one_shows() {
+        let closed = simulate(&plan(4, Arrival::Closed, seconds(40)), calm(), stalls);
+        let open =
+            simulate(&plan(4, Arrival::at_rate(500.0, 40 * SECOND), seconds(40)), calm(), stalls);
+        assert!(closed.latency_us.p99 < 1_000.0 && open.latency_us.p99 > 500_000.0);
+    }
+
+    /// How long the connections took, in nanoseconds of virtual time: the clock of the schedule starts after it.
+    fn start_up(report: &Report) -> u64 {
+        report.histograms.connect.buckets().map(|(nanos, _)| nanos).max().unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_unanswered_at_the_end_is_censored_at_its_age() {
+        let answers =
+            |number: u64| -> Answers {
+                Box::new(move |_| {
+                    if number == 0 { Duration::from_secs(3600) } else { Duration::from_millis(1) }
+                })
+            };
+        let plan =
+            Plan { drain: SECOND, ..plan(2, Arrival::at_rate(100.0, 4 * SECOND), seconds(4)) };
+        let report = simulate(&plan, calm(), answers);
+        assert_eq!((report.censored, report.cancelled, report.requests), (1, 1, 399));
+        // The first request was sent at the start, and nobody waited longer than the run and its drain.
+        check_truth("age", report.response_time_us.max, 5e6);
+        assert!((report.exact_below - 0.9975).abs() < 1e-9, "{}", report.exact_below);
+    }
+
+    #[test]
+    fn an_overloaded_server_is_told_by_what_is_shed_and_late() {
+        // Two connections, 10 ms each: 200 a second, of 1,000 asked for.
+        let answers = |_| -> Answers { Box::new(|_| Duration::from_millis(10)) };
+        let arrival = Arrival::at_rate(1_000.0, 10 * SECOND);
+        let shed_after = Some(Duration::from_millis(50));
+        let plan = Plan {
+            pacing: Pacing { shed_after, ..Pacing::default() },
+            ..plan(2, arrival, seconds(10))
+        };
+        let report = simulate(&plan, calm(), answers);
+        assert_eq!(report.offered, 10_000);
+        assert!((1_990..=2_020).contains(&report.sent), "{}", report.sent);
+        assert!(report.response_time_us.max < 62_000.0, "{}", report.response_time_us.max);
+        assert!(report.late > 1_900 && report.waited > 1_900, "{report:?}");
+        assert!(
+            report.client_lag_us.max < 100.0,
+            "the lag is not ours: {}",
+            report.client_lag_us.max
+        );
+    }
+
+    /// A run with everything drawn from a seed, on a kernel that uses all of its contract and a network that breaks.
+    fn draw(seed: u64) -> (Plan, Config) {
+        let random = &mut Random::new(seed);
+        let targets = random.between(1, 3) as u32;
+        let mix = mix::testing::mix(targets);
+        let mut mix = Mix { order: Order::Weighted, seed, ..mix };
+        let think = Duration::from_micros(random.between(0, 2_000));
+        if random.chance(0.3) {
+            mix.requests[0].think = Think { min: think, max: 2 * think };
+        }
+        let length = Duration::from_millis(random.between(5, 200));
+        let rate = random.between(100, 20_000) as f64;
+        let spacing =
+            if random.chance(0.5) { Spacing::Constant } else { Spacing::Poisson { seed } };
+        let stages =
+            vec![Stage { length, from: 0.0, to: rate }, Stage { length, from: rate, to: rate }];
+        let arrival =
+            if random.chance(0.3) { Arrival::Closed } else { Arrival::Open { stages, spacing } };
+        let stop = match random.below(3) {
+            0 => Stop::requests(random.between(1, 500)),
+            1 => Stop::after(length),
+            _ => Stop { after: Some(length), requests: Some(random.between(1, 500)) },
+        };
+        let plain = targets == 1 && mix.requests[0].think == Think::default();
+        let shed_after = random.chance(0.3).then_some(Duration::from_millis(3));
+        let plan = Plan {
+            mix: Arc::new(mix),
+            pacing: Pacing { shed_after, ..Pacing::default() },
+            pipeline: if plain { random.between(1, 6) as u32 } else { 1 },
+            warm_up: Duration::from_millis(random.below(3) * 7),
+            drain: Duration::from_millis(random.below(3) * 20),
+            requests_per_connection: random.chance(0.3).then(|| random.between(1, 9)),
+            ..plan(random.between(1, 12) as u32, arrival, stop)
+        };
+        let some = |random: &mut Random, most: f32| most * random.below(1000) as f32 / 1000.0;
+        let config = Config {
+            quirks: Quirks {
+                partial: some(random, 0.5),
+                full: some(random, 1.0),
+                late: some(random, 0.5),
+                late_max: Duration::from_micros(200),
+                early_wake: some(random, 0.3),
+                ..Quirks::default()
+            },
+            faults: Faults {
+                refused: some(random, 0.3),
+                reset: some(random, 0.4),
+                reset_within: Duration::from_millis(30),
+                send_fails: some(random, 0.05),
+                ..Faults::default()
+            },
+            ..Config::calm(1, seed)
+        };
+        (plan, config)
+    }
+
+    #[test]
+    fn every_request_is_accounted_for_whatever_breaks() {
+        for seed in 0..400 {
+            let (plan, config) = draw(seed);
+            let answers = |number: u64| -> Answers {
+                let mut random = Random::new(number);
+                Box::new(move |_| Duration::from_micros(random.between(0, 3_000)))
+            };
+            let report = simulate(&plan, config, answers);
+            let counted = plan.stop.requests.filter(|_| plan.stop.after.is_none());
+            if let (Some(requests), Arrival::Closed) = (counted, &plan.arrival) {
+                assert_eq!(report.offered, requests, "seed {seed}: {plan:?}");
+            }
         }
     }
 }
