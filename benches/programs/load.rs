@@ -3,14 +3,17 @@
 //! Arguments: rounds (7), seconds a round and contestant (1), parts (record,lag,cpu,scenario,memory).
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ringshot::driver::DriverKind;
 use ringshot::load::{
-    Arrival, Control, Histogram, Mix, Pacing, Plan, Report, SLOT, Stop, run as run_load,
+    Arrival, Content, Control, Histogram, KeepAlive, Mix, MixRequest, Order, Pacing, Plan, Report,
+    Request, SLOT, Stop, run as run_load,
 };
+use ringshot::proto::url::Url;
 use ringshot_benches::bare::Outcome;
 use ringshot_benches::choice;
 use ringshot_benches::contest::{Contest, Run, Score, median};
@@ -184,7 +187,7 @@ impl Bench {
     /// A mix of templates beside a request that is the same each time.
     fn scenario(&self) -> Outcome<()> {
         let fixed = Plan { driver: DriverKind::IoUring, ..self.plan()? };
-        let mixed = Plan { mix: Arc::new(mix(&fixed.mix)?), ..fixed.clone() };
+        let mixed = Plan { mix: Arc::new(mix(&fixed.mix, self.server.address)?), ..fixed.clone() };
         let mut contestants: [(String, Run<'_>); 2] = [
             (
                 "one fixed request".to_owned(),
@@ -273,7 +276,23 @@ fn coarse_timers(length: Duration) -> Histogram {
 }
 
 /// Five requests with weights, four of them templates, as a scenario has them.
-fn mix(one: &Mix) -> Outcome<Mix> {
-    let _ = one;
-    Err("not yet".into())
+fn mix(one: &Mix, address: SocketAddr) -> Outcome<Mix> {
+    let templates = [
+        ("/", 4),
+        ("/items/{{seq}}", 3),
+        ("/items/{{rand:1:100000}}?n={{seq}}", 2),
+        ("/users/{{uuid}}", 1),
+        ("/search?q={{rand:1:9}}", 1),
+    ];
+    let request = |(place, (path, weight)): (usize, (&str, u32))| -> Outcome<MixRequest> {
+        let mut url = Url::parse(&format!("http://{address}/"))?;
+        path.clone_into(&mut url.target);
+        let (method, keep_alive) = (http::Method::GET, KeepAlive::On);
+        let request = Request { method: &method, url: &url, headers: &[], body: b"", keep_alive };
+        let content = Content::compile(&request, &[])?;
+        Ok(MixRequest { name: place as u32, weight, content, ..one.requests[0].clone() })
+    };
+    let requests = templates.into_iter().enumerate().map(request).collect::<Outcome<_>>()?;
+    let names = templates.map(|(path, _)| path.to_owned()).into();
+    Ok(Mix { requests, names, order: Order::Weighted, ..one.clone() })
 }

@@ -150,9 +150,9 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         let block = if due == Instant::NEVER {
             max_block
         } else {
-            let Pacing { spin, slack, .. } = self.job.plan.pacing;
+            let Pacing { spin, .. } = self.job.plan.pacing;
             // Spinning is blocking for no time, over and over.
-            (due + slack - ((self.clock)() + spin)).min(max_block)
+            (due - ((self.clock)() + spin)).min(max_block)
         };
         let block = self.pace.block_max(block);
         let mut now = self.shard.turn(block, &mut self.worker, &mut self.clock)?;

@@ -9,7 +9,7 @@ pub(super) struct Flight {
     pub(super) index: u64,
     /// When it was due.
     pub(super) intended: Instant,
-    /// When it was due and a connection free for it.
+    /// When it could go out: it was due, its slack over, and a connection free for it.
     pub(super) possible: Instant,
     /// Its place in the mix.
     pub(super) request: u32,

@@ -1,10 +1,10 @@
 //! The open loop of one core: requests come due whatever the connections do, and go to idle lanes in turn or wait for one. Reads no clock.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::flights::Flight;
 use super::mix::Picker;
+use super::plan::Pacing;
 use super::schedule::Schedule;
 use crate::clock::Instant;
 
@@ -21,7 +21,7 @@ pub(super) struct Open {
     idle: Box<[VecDeque<u32>]>,
     /// By lane: whether it is in `idle`.
     listed: Box<[bool]>,
-    shed_after: Option<Duration>,
+    pacing: Pacing,
     /// Requests taken from the schedule.
     pub(super) offered: u64,
     /// Requests given up.
@@ -30,13 +30,13 @@ pub(super) struct Open {
 
 impl Open {
     /// For so many targets and lanes; nothing is due before [`Open::restart`].
-    pub(super) fn new(targets: usize, lanes: u32, shed_after: Option<Duration>) -> Self {
+    pub(super) fn new(targets: usize, lanes: u32, pacing: Pacing) -> Self {
         Self {
             schedule: Schedule::empty(),
             waiting: vec![VecDeque::new(); targets].into(),
             idle: vec![VecDeque::new(); targets].into(),
             listed: vec![false; lanes as usize].into(),
-            shed_after,
+            pacing,
             offered: 0,
             shed: 0,
         }
@@ -49,9 +49,9 @@ impl Open {
         (self.offered, self.shed) = (0, 0);
     }
 
-    /// When the next request is due.
+    /// When the next request is to go out, with all that are due by then.
     pub(super) fn next_due(&self) -> Instant {
-        self.schedule.next_due()
+        self.schedule.next_due() + self.pacing.slack
     }
 
     /// Whether nothing is due any more, and nothing waits.
@@ -75,7 +75,7 @@ impl Open {
         self.pull(picker, now);
         if let Some(flight) = self.next_in_time(target, now) {
             // With other lanes idle it was our own turn that it waited for.
-            let possible = if served { now } else { flight.intended };
+            let possible = if served { now } else { flight.possible };
             return Some(Flight { possible, ..flight });
         }
         self.note_idle(lane);
@@ -105,6 +105,11 @@ impl Open {
             }
         }
         None
+    }
+
+    /// Whether a request found all connections busy when it was to go out.
+    pub(super) fn has_waited(&self, flight: &Flight) -> bool {
+        flight.possible > flight.intended + self.pacing.slack
     }
 
     /// A lane may have more to do.
@@ -148,18 +153,22 @@ impl Open {
     }
 
     fn is_too_late(&self, flight: &Flight, now: Instant) -> bool {
-        self.shed_after.is_some_and(|limit| now - flight.intended > limit)
+        self.pacing.shed_after.is_some_and(|limit| now - flight.intended > limit)
     }
 
     /// Takes what is due from the schedule, as far as there is room for what waits.
     fn pull(&mut self, picker: &Picker, now: Instant) {
+        if self.next_due() > now {
+            return;
+        }
         while self.schedule.next_due() <= now {
             if self.waiting.iter().any(|waiting| waiting.len() >= WAITING_MAX) {
                 return;
             }
             let Some(due) = self.schedule.take(now) else { return };
             let (request, target) = picker.pick(due.index);
-            let flight = Flight { index: due.index, intended: due.at, possible: due.at, request };
+            let possible = due.at + self.pacing.slack;
+            let flight = Flight { index: due.index, intended: due.at, possible, request };
             self.waiting[target as usize].push_back(flight);
             self.offered += 1;
         }
@@ -168,6 +177,8 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::load::Arrival;
     use crate::load::mix::testing;
@@ -179,7 +190,8 @@ mod tests {
     /// A request every 10 ms for 100 ms, to one of so many targets in turn.
     fn open(targets: u32, shed_after: Option<Duration>) -> (Open, Picker) {
         let arrival = Arrival::at_rate(100.0, Duration::from_millis(100));
-        let mut open = Open::new(targets as usize, 4 * targets, shed_after);
+        let pacing = Pacing { shed_after, ..Pacing::default() };
+        let mut open = Open::new(targets as usize, 4 * targets, pacing);
         assert!(open.is_over());
         open.restart(Schedule::new(&arrival, at(0), (0, 1), u64::MAX).unwrap());
         (open, Picker::new(&testing::mix(targets)))
@@ -198,6 +210,18 @@ mod tests {
         let flight = open.request_for(3, &picker, at(27)).unwrap();
         assert_eq!((flight.index, flight.intended, flight.possible), (2, at(20), at(27)));
         assert_eq!(open.request_for(3, &picker, at(28)), None);
+    }
+
+    #[test]
+    fn with_slack_requests_leave_together() {
+        let (mut open, picker) = open(1, None);
+        open.pacing.slack = Duration::from_millis(25);
+        (0..4).for_each(|lane| open.note_idle(lane));
+        let mut sent_at =
+            |millis| std::iter::from_fn(|| open.dispatch(&picker, at(millis), |_| true)).count();
+        // Those of 0, 10 and 20 ms at once, when the first has waited long enough.
+        assert_eq!([0, 10, 24, 25, 30].map(&mut sent_at), [0, 0, 0, 3, 0]);
+        assert_eq!(open.next_due(), at(55));
     }
 
     #[test]

@@ -296,6 +296,6 @@ fn source(plan: &Plan, lanes: u32) -> Source {
             Source::Users(Users::new(lanes, mix.targets.len() as u32))
         }
         Arrival::Closed => Source::Lanes,
-        _ => Source::Open(Open::new(mix.targets.len(), lanes, plan.pacing.shed_after)),
+        _ => Source::Open(Open::new(mix.targets.len(), lanes, plan.pacing)),
     }
 }

@@ -94,10 +94,11 @@ impl Worker {
         if let Some(flights) = &mut self.flights {
             flights.send(lane);
         }
-        if matches!(self.source, Source::Open(_)) && self.measures(flight.intended) {
+        let measured = self.measures(flight.intended);
+        if let (Source::Open(open), true) = (&self.source, measured) {
             self.recorder.record_lag(flight.intended, flight.possible, now);
             self.tallies.late += u64::from(now - flight.intended > LATE_AFTER);
-            self.tallies.waited += u64::from(flight.possible > flight.intended);
+            self.tallies.waited += u64::from(open.has_waited(flight));
         }
     }
 
