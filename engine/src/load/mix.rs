@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::expect::Expect;
 use super::feed::Feed;
 use super::fill::Filled;
-use super::plan::{Invalid, PlanError};
+use super::plan_error::{Invalid, PlanError};
 use super::template::Template;
 use crate::driver::sim::Random;
 

@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `plan` | what to do: plain data, checked once |
+//! | `plan_error` | why a plan can't be run |
 //! | `mix` | what is sent: requests, weights, servers |
 //! | `schedule` | when requests are due |
 //! | `template`, `fill` | a request encoded once; one whose places are filled each time |
@@ -43,6 +44,7 @@ mod merge;
 mod mix;
 mod open;
 mod plan;
+mod plan_error;
 mod recorder;
 mod report;
 mod run;
@@ -70,9 +72,10 @@ pub use mix::{
     WEIGHT_MAX,
 };
 pub use plan::{
-    CONNECTIONS_MAX, DURATION_MAX, Invalid, KeepAlive, PIPELINE_MAX, Pacing, Plan, PlanError,
-    SLACK_MAX, SPIN_MAX, Stop, Timeouts,
+    CONNECTIONS_MAX, DURATION_MAX, KeepAlive, PIPELINE_MAX, Pacing, Plan, SLACK_MAX, SPIN_MAX,
+    Stop, Timeouts,
 };
+pub use plan_error::{Invalid, PlanError};
 pub use recorder::{CLASSES, Recorder, Sample, Stamps};
 pub use report::{
     CoreReport, Histograms, Latency, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport,

@@ -49,9 +49,13 @@ impl Open {
         (self.offered, self.shed) = (0, 0);
     }
 
-    /// When the next request is to go out, with all that are due by then.
+    /// When the next request is to go out, with all that are due by then. Never while as many wait as may: then the next lane that asks is what brings it about.
     pub(super) fn next_due(&self) -> Instant {
-        self.schedule.next_due() + self.pacing.slack
+        if self.is_full() { Instant::NEVER } else { self.schedule.next_due() + self.pacing.slack }
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.iter().any(|waiting| waiting.len() >= WAITING_MAX)
     }
 
     /// Whether nothing is due any more, and nothing waits.
@@ -162,7 +166,7 @@ impl Open {
             return;
         }
         while self.schedule.next_due() <= now {
-            if self.waiting.iter().any(|waiting| waiting.len() >= WAITING_MAX) {
+            if self.is_full() {
                 return;
             }
             let Some(due) = self.schedule.take(now) else { return };
@@ -234,6 +238,18 @@ mod tests {
             .collect();
         assert_eq!(lanes, [1, 3, 5, 7]);
         assert_eq!((open.offered, open.shed), (8, 0));
+    }
+
+    /// A core that looked at the clock all the while would be busy, and be taken for the limit.
+    #[test]
+    fn with_as_many_waiting_as_may_only_a_lane_brings_the_next() {
+        let arrival = Arrival::at_rate(1e6, Duration::from_secs(1));
+        let (mut open, picker) = open(1, None);
+        open.restart(Schedule::new(&arrival, at(0), (0, 1), u64::MAX).unwrap());
+        assert_eq!(open.dispatch(&picker, at(500), |_| true), None);
+        assert_eq!((open.waiting[0].len(), open.next_due()), (WAITING_MAX, Instant::NEVER));
+        assert_eq!(open.request_for(0, &picker, at(500)).map(|flight| flight.index), Some(0));
+        assert!(open.next_due() < at(500) && !open.is_over());
     }
 
     #[test]

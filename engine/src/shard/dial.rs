@@ -18,6 +18,18 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(1);
 pub const BACKOFF_MAX: Duration = Duration::from_millis(100);
 
 impl<D: Driver> Shard<D> {
+    /// Connections that are there.
+    #[must_use]
+    pub fn connected(&self) -> u32 {
+        self.lanes.iter().filter(|connection| connection.state == State::Open).count() as u32
+    }
+
+    /// Connections in the making.
+    #[must_use]
+    pub fn dialing(&self) -> u32 {
+        self.lanes.iter().filter(|connection| connection.state == State::Dialing).count() as u32
+    }
+
     /// Starts a connection on a vacant lane, if the handler wants one.
     pub(super) fn dial(&mut self, lane: u32, handler: &mut impl Handler, now: Instant) {
         debug_assert_eq!(self.lanes[lane as usize].state, State::Vacant);

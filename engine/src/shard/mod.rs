@@ -12,7 +12,9 @@
 //! | `dial` | opening, backing off, closing |
 //! | `doorbell` | wakes a core that sleeps in its driver |
 //! | `exchange` | requests out, responses in |
+//! | `reading` | responses out of received bytes |
 //! | `failure` | how requests fail |
+//! | `handler` | who gives a shard its work |
 //! | `timers` | one list a timeout class |
 //! | `settle` | how long to wait for company before a turn |
 //! | `tasks` | futures that run on the core |
@@ -25,8 +27,10 @@ mod dial;
 pub mod doorbell;
 mod exchange;
 mod failure;
+mod handler;
 pub(crate) mod limits;
 pub(crate) mod pool;
+mod reading;
 mod settle;
 pub mod tasks;
 pub mod timers;
@@ -47,6 +51,7 @@ pub use core::TURN_BUCKETS;
 pub use dial::{BACKOFF_FIRST, BACKOFF_MAX};
 pub use exchange::{LARGE_BODY_BYTES, QUIET_BYTES_MAX};
 pub use failure::Failure;
+pub use handler::{Handler, Next, Response};
 pub use pool::config::{Reuse, Timeouts, TotalFrom};
 pub use pool::{ATTEMPT_DELAY, DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Holding, PoolCounters};
 pub use settle::{GATHER_TIME, Settle};
@@ -54,78 +59,6 @@ use timers::Fifo;
 
 /// How many completions before its turn a completion's memory is asked for.
 const PREFETCH_AHEAD: usize = 2;
-
-/// A whole response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Response {
-    /// When its request was sent.
-    pub sent: Instant,
-    /// When the first of it came.
-    pub first_byte: Instant,
-    /// The status code.
-    pub status: u16,
-}
-
-/// What a lane sends next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Nothing: it stays idle until [`Shard::rouse`] or [`Shard::rouse_lane`].
-    Nothing,
-    /// A request of [`Config::templates`], so many times.
-    Template {
-        /// Its place.
-        place: u32,
-        /// At least one, at most the room that there is.
-        count: u32,
-    },
-    /// One request, which [`Handler::write_request`] writes.
-    Written,
-}
-
-/// So many requests of the first template.
-impl From<u32> for Next {
-    #[inline]
-    fn from(count: u32) -> Self {
-        if count == 0 { Self::Nothing } else { Self::Template { place: 0, count } }
-    }
-}
-
-/// Who gives a shard its work and hears of the outcome.
-pub trait Handler {
-    /// What to send on a lane that has room for `room` requests (at least one).
-    fn poll_requests(&mut self, lane: u32, room: u32, now: Instant) -> Next;
-
-    /// After [`Next::Written`]: appends the request to `into`, which is empty, and says what the protocol must know of it. `None` if there is none after all.
-    fn write_request(&mut self, lane: u32, now: Instant, into: &mut Vec<u8>) -> Option<h1::Sent> {
-        let _ = (lane, now, into);
-        None
-    }
-
-    /// Whether a lane without a connection should open one: it has something to send.
-    fn wants_connection(&mut self, lane: u32) -> bool;
-
-    /// A lane's connection is there, `took` after it was asked for.
-    fn handle_connected(&mut self, lane: u32, took: Duration) {
-        let _ = (lane, took);
-    }
-
-    /// A response begins, with [`Heads::Tell`] only.
-    fn handle_head(&mut self, lane: u32, head: &h1::Head<'_>) {
-        let _ = (lane, head);
-    }
-
-    /// A response is complete.
-    fn handle_response(&mut self, lane: u32, response: Response, now: Instant);
-
-    /// A piece of a body, with [`Body::Read`] only.
-    fn handle_body(&mut self, lane: u32, piece: &[u8]);
-
-    /// A request that was sent at `sent` failed; with `Connect` and `ConnectTimeout` it is the lane's next one, which was not sent.
-    fn handle_failure(&mut self, lane: u32, failure: Failure, sent: Option<Instant>, now: Instant);
-
-    /// A request was sent, at `sent`, behind one whose response said that the connection closes: the server did not take it up (RFC 9112 9.6), send it again.
-    fn handle_unsent(&mut self, lane: u32, sent: Instant);
-}
 
 /// What a shard counted since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -265,18 +198,6 @@ impl<D: Driver> Shard<D> {
                     && connection.left > 0
                     && connection.machine.close_reason().is_none()
             })
-    }
-
-    /// Connections that are there.
-    #[must_use]
-    pub fn connected(&self) -> u32 {
-        self.lanes.iter().filter(|connection| connection.state == State::Open).count() as u32
-    }
-
-    /// Connections in the making.
-    #[must_use]
-    pub fn dialing(&self) -> u32 {
-        self.lanes.iter().filter(|connection| connection.state == State::Dialing).count() as u32
     }
 
     /// One turn: submit and wait for at most `max_block`, reap, expire, act. `clock` is read once, after the wait, and its reading is returned.

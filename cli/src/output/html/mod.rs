@@ -7,9 +7,10 @@ mod tests;
 
 use ringshot::load::{Limit, Verdict};
 
+use super::endings::{self, Ending};
 use super::format::{count, microseconds, percent, rate};
 use super::json::RunDocument;
-use super::tables::{self, Ending, Table};
+use super::tables::{self, Table};
 use crate::thresholds::ThresholdOutcome;
 
 const STYLE: &str = include_str!("style.css");
@@ -47,7 +48,7 @@ fn sections(document: &RunDocument) -> String {
         ("Latency by percentile", charts::percentiles(report)),
         ("Latency distribution of successful requests (2xx)", charts::distribution(report)),
         ("Percentiles", optional(tables::percentiles(report))),
-        ("Errors", endings(&tables::endings(report))),
+        ("Errors", endings(&endings::endings(report))),
         ("By outcome", optional(tables::classes(report))),
         ("By name", optional(tables::names(report))),
         ("Phases", optional(tables::phases(report))),

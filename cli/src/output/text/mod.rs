@@ -6,9 +6,10 @@ mod tests;
 
 use ringshot::load::{Report, Verdict};
 
+use super::endings::{self, Ending};
 use super::format::count;
 use super::json::RunDocument;
-use super::tables::{self, Ending, Fact, Table};
+use super::tables::{self, Fact, Table};
 use crate::thresholds::ThresholdOutcome;
 
 /// Columns.
@@ -22,7 +23,7 @@ pub(crate) fn render(document: &RunDocument) -> String {
     let sections = [
         format!("{}\n{}\n", tables::heading(document), tables::setting(document)),
         tables::facts(report).iter().map(fact).collect(),
-        tables::endings(report).iter().map(ending).collect(),
+        endings::endings(report).iter().map(ending).collect(),
         optional(tables::percentiles(report)),
         bars(report),
         optional(tables::classes(report)),

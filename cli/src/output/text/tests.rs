@@ -117,7 +117,7 @@ fn errors_show_their_causes_and_their_first_example() {
 Ended by connect 64 (EADDRNOTAVAIL 4, ECONNREFUSED 60), first: connect:
          ECONNREFUSED (Connection refused): nothing listens there
 ";
-    assert_eq!(tables::endings(&report).iter().map(ending).collect::<String>(), expected);
+    assert_eq!(endings::endings(&report).iter().map(ending).collect::<String>(), expected);
 }
 
 #[test]
