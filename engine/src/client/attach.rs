@@ -45,7 +45,7 @@ impl EngineBuilder {
         let mesh = mesh.map_err(|(core, source)| EngineError::Core { core, source })?;
         let seated = RefCell::new(None);
         let attendant = |place: Place| {
-            let ctx = CoreCtx::new(place.core, place.desk, place.spawner);
+            let ctx = CoreCtx::new(place);
             *seated.borrow_mut() = Some(ctx.clone());
             let open: Box<dyn FnMut(_)> = Box::new(move |note| attend(&ctx, note));
             open

@@ -24,6 +24,7 @@ use super::parcel::Parcel;
 use super::response::{Meta, Response, Whole};
 use super::settings::Settings;
 use crate::error::{Error, Kind, Phase, Progress, Sent};
+use crate::mesh::wakes::{WakeList, Wakes};
 use crate::shard::pool::exchange::Stamps;
 
 /// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
@@ -49,6 +50,8 @@ struct State {
     told: Told,
     /// The handle's.
     reader: Option<Waker>,
+    /// That of the thread where the handle was polled.
+    list: Option<&'static WakeList>,
     /// The core's task.
     server: Option<Waker>,
 }
@@ -150,7 +153,13 @@ impl Call {
     /// The handle is gone: the core drops what it does for it.
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
-        self.wake_server();
+        let (server, list) = {
+            let mut state = self.lock();
+            (state.server.take(), state.list)
+        };
+        server.into_iter().for_each(Waker::wake);
+        // It may have been woken on behalf of others.
+        list.into_iter().for_each(WakeList::wake_all);
     }
 
     fn wake_server(&self) {
@@ -162,33 +171,44 @@ impl Call {
 
     /// For the handle: what came back.
     pub(crate) fn poll_reply(&self, cx: &Context<'_>) -> Poll<Reply> {
-        let mut state = self.lock();
-        match state.reply.take() {
+        self.polled(|mut state| match state.reply.take() {
             Some(reply) => Poll::Ready(reply),
             None => {
                 note(&mut state.reader, cx);
                 Poll::Pending
             }
-        }
+        })
+    }
+
+    /// For the handle, wherever it is polled: others may wait for just that.
+    fn polled<T>(&self, act: impl FnOnce(MutexGuard<'_, State>) -> T) -> T {
+        let here = WakeList::here();
+        let mut state = self.lock();
+        let before = std::mem::replace(&mut state.list, here);
+        let polled = act(state);
+        here.into_iter().for_each(WakeList::wake_all);
+        before.into_iter().for_each(WakeList::wake_all);
+        polled
     }
 
     /// For the handle: the next piece of the body, or its end.
     pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Result<Result<Bytes, Ended>, Error>> {
-        let mut state = self.lock();
-        if let Some(piece) = state.pieces.pop_front() {
-            state.bytes -= piece.len();
-            let server = if state.bytes == 0 { state.server.take() } else { None };
-            drop(state);
-            server.into_iter().for_each(Waker::wake);
-            return Poll::Ready(Ok(Ok(piece)));
-        }
-        match state.ended.take() {
-            Some(ended) => Poll::Ready(ended.map(Err)),
-            None => {
-                note(&mut state.reader, cx);
-                Poll::Pending
+        self.polled(|mut state| {
+            if let Some(piece) = state.pieces.pop_front() {
+                state.bytes -= piece.len();
+                let server = if state.bytes == 0 { state.server.take() } else { None };
+                drop(state);
+                server.into_iter().for_each(Waker::wake);
+                return Poll::Ready(Ok(Ok(piece)));
             }
-        }
+            match state.ended.take() {
+                Some(ended) => Poll::Ready(ended.map(Err)),
+                None => {
+                    note(&mut state.reader, cx);
+                    Poll::Pending
+                }
+            }
+        })
     }
 
     /// For the handle: throw the rest away, and tell its end.
@@ -198,32 +218,38 @@ impl Call {
         }
     }
 
-    /// For the core: tells what came back.
-    fn reply(&self, reply: Reply) {
-        let mut state = self.lock();
-        state.told = if matches!(reply, Reply::Head(_)) { Told::Head } else { Told::All };
-        state.reply = Some(reply);
-        let reader = state.reader.take();
-        drop(state);
-        reader.into_iter().for_each(Waker::wake);
+    /// For the core: tells what came back. `wakes` are the core's, if it still turns.
+    fn reply(&self, reply: Reply, wakes: Option<&Wakes>) {
+        self.tell(wakes, |state| {
+            state.told = if matches!(reply, Reply::Head(_)) { Told::Head } else { Told::All };
+            state.reply = Some(reply);
+        });
     }
 
-    fn push(&self, piece: Bytes) {
-        let mut state = self.lock();
-        state.bytes += piece.len();
-        state.pieces.push_back(piece);
-        let reader = state.reader.take();
-        drop(state);
-        reader.into_iter().for_each(Waker::wake);
+    fn push(&self, piece: Bytes, wakes: &Wakes) {
+        self.tell(Some(wakes), |state| {
+            state.bytes += piece.len();
+            state.pieces.push_back(piece);
+        });
     }
 
-    fn end(&self, ended: Result<Ended, Error>) {
+    fn end(&self, ended: Result<Ended, Error>, wakes: Option<&Wakes>) {
+        self.tell(wakes, |state| {
+            state.told = Told::All;
+            state.ended = Some(ended);
+        });
+    }
+
+    fn tell(&self, wakes: Option<&Wakes>, act: impl FnOnce(&mut State)) {
         let mut state = self.lock();
-        state.told = Told::All;
-        state.ended = Some(ended);
-        let reader = state.reader.take();
+        act(&mut state);
+        let (reader, list) = (state.reader.take(), state.list);
         drop(state);
-        reader.into_iter().for_each(Waker::wake);
+        match (reader, wakes.zip(list)) {
+            (Some(reader), Some((wakes, list))) => wakes.push(list, reader),
+            (Some(reader), None) => reader.wake(),
+            (None, _) => {}
+        }
     }
 
     /// For the core: room for another piece, or a reader that wants none.
@@ -247,46 +273,50 @@ impl Call {
                 // How far it came went with the core, so it may have been processed.
                 let progress = Progress { sent: Sent::Partial, ..Progress::default() };
                 let error = Error::new(Kind::Shutdown, Phase::Send).with_progress(&progress);
-                self.reply(Reply::Failed(error));
+                self.reply(Reply::Failed(error), None);
             }
-            Told::Nothing => self.reply(Reply::Failed(Error::new(Kind::Shutdown, Phase::Queue))),
-            Told::Head => self.end(Err(Error::new(Kind::Shutdown, Phase::Body))),
+            Told::Nothing => {
+                self.reply(Reply::Failed(Error::new(Kind::Shutdown, Phase::Queue)), None);
+            }
+            Told::Head => self.end(Err(Error::new(Kind::Shutdown, Phase::Body)), None),
             Told::All => {}
         }
     }
 
     async fn work(&self, client: &LocalClient, parcel: Box<Parcel>) {
+        let wakes = client.ctx().wakes();
         match client.send_parcel(parcel).await {
-            Err(error) => self.reply(Reply::Failed(error)),
-            Ok(response) => self.deliver(response).await,
+            Err(error) => self.reply(Reply::Failed(error), Some(wakes)),
+            Ok(response) => self.deliver(response, wakes).await,
         }
     }
 
-    async fn deliver(&self, response: Response<LocalBody>) {
+    async fn deliver(&self, response: Response<LocalBody>, wakes: &Wakes) {
         let Response { meta, mut body } = response;
         if let Some((whole, stamps)) = body.take_whole() {
             let mut meta = meta;
             meta.stamps = stamps.unwrap_or(meta.stamps);
-            self.reply(Reply::Whole(meta, whole));
+            self.reply(Reply::Whole(meta, whole), Some(wakes));
             return;
         }
-        self.reply(Reply::Head(meta));
+        self.reply(Reply::Head(meta), Some(wakes));
         loop {
             poll_fn(|cx| self.poll_room(cx)).await;
             if self.discards.load(Ordering::Acquire) {
                 let discarded = body.discard().await;
-                self.end(discarded.map(|discarded| Ended { discarded, ..Ended::default() }));
+                let ended = discarded.map(|discarded| Ended { discarded, ..Ended::default() });
+                self.end(ended, Some(wakes));
                 return;
             }
             match self.next_piece(&mut body).await {
                 None => {}
-                Some(Ok(Some(piece))) => self.push(piece),
+                Some(Ok(Some(piece))) => self.push(piece, wakes),
                 Some(Ok(None)) => {
                     let (trailers, stamps) = body.take_end();
-                    self.end(Ok(Ended { trailers, stamps, discarded: 0 }));
+                    self.end(Ok(Ended { trailers, stamps, discarded: 0 }), Some(wakes));
                     return;
                 }
-                Some(Err(error)) => return self.end(Err(error)),
+                Some(Err(error)) => return self.end(Err(error), Some(wakes)),
             }
         }
     }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::Client;
 use super::local::LocalClient;
 use super::settings::Settings;
+use crate::mesh::Place;
+use crate::mesh::wakes::Wakes;
 use crate::shard::pool::desk::{Desk, Lookup};
 use crate::shard::pool::slab::Id;
 use crate::shard::tasks::{Spawner, Task};
@@ -21,6 +23,7 @@ struct Seat {
     core: usize,
     desk: Rc<Desk>,
     spawner: Spawner,
+    wakes: Rc<Wakes>,
     /// The clients that have handles, by their number in this process.
     clients: RefCell<HashMap<u64, Rc<Member>>>,
     numbers: RefCell<Numbers>,
@@ -96,11 +99,13 @@ impl Numbers {
 pub struct CoreCtx(Rc<Seat>);
 
 impl CoreCtx {
-    pub(crate) fn new(core: usize, desk: Rc<Desk>, spawner: Spawner) -> Self {
+    pub(crate) fn new(place: Place) -> Self {
+        let Place { core, desk, spawner, wakes } = place;
         let ctx = Self(Rc::new(Seat {
             core,
             desk,
             spawner,
+            wakes,
             clients: RefCell::default(),
             numbers: RefCell::default(),
         }));
@@ -136,6 +141,11 @@ impl CoreCtx {
     /// Where its futures meet its pool.
     pub(super) fn desk(&self) -> &Rc<Desk> {
         &self.0.desk
+    }
+
+    /// Through which it wakes futures on other threads.
+    pub(super) fn wakes(&self) -> &Wakes {
+        &self.0.wakes
     }
 
     /// Whether the core takes no more requests.

@@ -28,7 +28,7 @@ pub(crate) enum Note {
 /// Who opens a core's notes.
 pub(crate) fn attendants() -> Attendants<Note> {
     Arc::new(|place: Place| {
-        let ctx = CoreCtx::new(place.core, place.desk, place.spawner);
+        let ctx = CoreCtx::new(place);
         Box::new(move |note| attend(&ctx, note))
     })
 }

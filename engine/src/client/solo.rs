@@ -81,7 +81,7 @@ impl<D: Driver> Solo<D> {
         let job = mesh.job(0, &config, super::engine::attendants(), ready);
         let seated = RefCell::new(None);
         let attendant = |place: Place| {
-            let ctx = CoreCtx::new(place.core, place.desk, place.spawner);
+            let ctx = CoreCtx::new(place);
             *seated.borrow_mut() = Some(ctx.clone());
             let attend: Box<dyn FnMut(Note)> = Box::new(move |note| attend(&ctx, note));
             attend

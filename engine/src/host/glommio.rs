@@ -138,11 +138,14 @@ pub(super) struct Shared {
     crowded: bool,
     /// When glommio is to look next.
     look: Instant,
+    /// When the shard got the thread back.
+    back: Instant,
 }
 
 impl Shared {
     pub(super) fn new() -> Self {
-        Self { crowded: false, look: Instant::now() }
+        let now = Instant::now();
+        Self { crowded: false, look: now, back: now }
     }
 }
 
@@ -155,14 +158,16 @@ impl Pace for Shared {
     #[inline]
     async fn give_way(&mut self) {
         let left = Instant::now();
-        if left < self.look {
+        // The next turn will be about as long as this one: after it would be too late.
+        if left + (left - self.back) < self.look {
             executor().yield_task_queue_now().await;
-            self.crowded = Instant::now() - left > PAUSE_ALONE;
+            self.back = Instant::now();
+            self.crowded = self.back - left > PAUSE_ALONE;
         } else {
             Timer::new(AT_ONCE).await;
-            let back = Instant::now();
+            self.back = Instant::now();
             // Tasks that are always ready make it long: then there are fewer.
-            self.look = back + LOOK_EVERY.max((back - left) * LOOKS_SHARE);
+            self.look = self.back + LOOK_EVERY.max((self.back - left) * LOOKS_SHARE);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::shift::{LAST_TURNS_MAX, Post, Shift};
+use super::wakes::Wakes;
 use super::{Attendant, Attendants, MeshConfig, Place, Seat};
 use crate::clock::Instant;
 use crate::driver::uring::{Config as RingConfig, Descriptors};
@@ -83,16 +84,19 @@ impl<M: Send + 'static> Job<M> {
         let tasks = Tasks::new(Arc::clone(&bell)).with_watch(self.config.watch);
         let core = Core::new(pool, tasks, bell, now)?;
         seat.gauges.set_pinned(pinned);
+        let wakes = Rc::<Wakes>::default();
         let attend = attendant(Place {
             core: seat.core,
             desk: Rc::clone(core.desk()),
             spawner: core.spawner(),
+            wakes: Rc::clone(&wakes),
         });
         let post = Post { index: self.index, seats: self.seats, attend };
         let on_stall = self.config.on_stall;
         Ok(Shift {
             core,
             post,
+            wakes,
             stop: self.stop,
             on_stall,
             closing: None,

@@ -7,12 +7,14 @@
 //! | `mailbox` | a core's bounded queue of notes |
 //! | `placement` | which core serves a request |
 //! | `gauges` | a core's figures, for anybody to read |
+//! | `wakes` | wake-ups of other threads, batched |
 
 pub(crate) mod gauges;
 mod job;
 pub(crate) mod mailbox;
 pub(crate) mod placement;
 mod shift;
+pub(crate) mod wakes;
 
 use std::fmt;
 use std::io;
@@ -31,6 +33,7 @@ use crate::shard::tasks::{Spawner, Stall, Watch};
 use crate::sys::affinity::Pinned;
 use gauges::{CoreStats, Gauges, Load};
 use mailbox::Mailbox;
+use wakes::Wakes;
 
 pub(crate) use job::Job;
 pub(crate) use shift::Shift;
@@ -77,6 +80,7 @@ pub(crate) struct Place {
     pub(crate) core: usize,
     pub(crate) desk: Rc<Desk>,
     pub(crate) spawner: Spawner,
+    pub(crate) wakes: Rc<Wakes>,
 }
 
 /// Makes a core's attendant, on its core.

@@ -1,11 +1,13 @@
 //! A core at work: its mailbox, its turns, and how it ends. Opens nothing.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
+use super::wakes::{GRACE, Wakes};
 use super::{OnStall, Seat, mailbox};
 use crate::clock::Instant;
 use crate::driver::{Alarm, Driver};
@@ -59,6 +61,8 @@ pub(super) const LAST_TURNS_MAX: u32 = 16;
 pub(crate) struct Shift<D: Driver, M> {
     pub(super) core: Core<D>,
     pub(super) post: Post<M>,
+    /// Whom to wake elsewhere.
+    pub(super) wakes: Rc<Wakes>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) on_stall: Option<OnStall>,
     /// When closing is given up.
@@ -83,6 +87,9 @@ impl<D: Driver, M> Shift<D, M> {
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<bool> {
         self.core.work(&mut self.post, clock);
+        // They begin while this submits and waits.
+        let owes = self.wakes.flush(self.core.worked_until());
+        let max_block = if owes { max_block.min(GRACE) } else { max_block };
         // Before the wait: a core that sleeps is seen as it is.
         self.publish();
         // Once it is closed nothing wakes it any more.
@@ -154,7 +161,10 @@ impl<D: Driver, M> Turn for Shift<D, M> {
     }
 
     fn is_quiet(&self) -> bool {
-        self.closing.is_none() && self.core.is_quiet() && self.post.is_empty()
+        self.closing.is_none()
+            && self.core.is_quiet()
+            && self.post.is_empty()
+            && !self.wakes.owes()
     }
 
     fn next_deadline(&self) -> Instant {

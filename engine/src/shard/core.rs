@@ -98,6 +98,11 @@ impl<D: Driver> Core<D> {
         self.kept
     }
 
+    /// When the first half of the turn was over.
+    pub(crate) fn worked_until(&self) -> Instant {
+        self.now + self.kept.length
+    }
+
     /// The first half of a turn: tasks, then their wishes.
     #[inline]
     pub(crate) fn work(&mut self, inbox: &mut impl Inbox, clock: &mut impl FnMut() -> Instant) {
