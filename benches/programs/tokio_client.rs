@@ -1,11 +1,17 @@
 //! Clients used from tokio: Ringshot's beside reqwest and hyper-util. `cargo run --release -p ringshot-benches --bin tokio_client`
 //!
-//! Arguments: rounds (9), seconds a round and contestant (0.5), connections (64), parts (`beside-origin,beside-tokio,one`).
+//! Arguments: rounds (9), seconds a round and contestant (0.5), connections (64), parts (`apart,beside-tokio,beside-origin,one`).
 //!
-//! Every contestant has the same two cores and the same share of each: a tokio runtime of one thread on the last core, the origin, in a process of its own, on
-//! the first. Ringshot needs a core for its shard besides, and there is no third: `beside-origin` puts the shard on the first core, where the others leave to the
-//! origin alone what they can't use anyway; `beside-tokio` puts it on the last, so that the client has no more than one core in all, as the others have. Both are
-//! measured. CPU is that of all threads of this process: tokio's and the shard's, not the origin's.
+//! Every contestant has the same two cores for itself and the origin, which is a process of its own; the tokio runtime of one thread is on the last one, and for reqwest and hyper-util the origin
+//! is on the first, which they leave to it alone. Ringshot needs a core for its shard besides, and there is no third, so all that can share do:
+//!
+//! | part | first core | last core |
+//! |---|---|---|
+//! | `apart` | shard | tokio, origin |
+//! | `beside-tokio` | origin | tokio, shard: the client has one core in all, as the others have |
+//! | `beside-origin` | origin, shard: together they need more than a core, and are the limit | tokio |
+//!
+//! CPU is that of all threads of this process: tokio's and the shard's, not the origin's.
 
 use std::io::Write;
 use std::time::Duration;
@@ -30,6 +36,15 @@ struct Setting {
     tasks: u32,
     tokio: usize,
     shard: usize,
+    /// Whether Ringshot's origin is on tokio's core.
+    shares: bool,
+}
+
+/// Origins on each core.
+#[derive(Clone, Copy)]
+struct Urls<'a> {
+    alone: &'a str,
+    beside_tokio: &'a str,
 }
 
 fn main() -> Outcome<()> {
@@ -44,23 +59,27 @@ fn main() -> Outcome<()> {
         tasks: arguments.get(2).map_or(Ok(64), |text| text.parse())?,
         tokio,
         shard: origin,
+        shares: false,
     };
-    let server = Server::start(origin, BODY_BYTES)?;
-    let url = format!("http://{}/", server.address);
+    let servers = [Server::start(origin, BODY_BYTES)?, Server::start(tokio, BODY_BYTES)?];
+    let [alone, beside_tokio] =
+        servers.each_ref().map(|server| format!("http://{}/", server.address));
+    let urls = Urls { alone: &alone, beside_tokio: &beside_tokio };
     writeln!(
         std::io::stdout(),
         "tokio on core {tokio}, origin on core {origin}, {} rounds of {:?}",
         setting.rounds,
         setting.duration
     )?;
-    let parts = arguments.get(3).map_or("beside-origin,beside-tokio,one", String::as_str);
+    let parts = arguments.get(3).map_or("apart,beside-tokio,beside-origin,one", String::as_str);
     for part in parts.split(',') {
         match part {
-            "beside-origin" => busy(&url, setting)?,
-            "beside-tokio" => busy(&url, Setting { shard: tokio, ..setting })?,
+            "apart" => busy(urls, Setting { shares: true, ..setting })?,
+            "beside-tokio" => busy(urls, Setting { shard: tokio, ..setting })?,
+            "beside-origin" => busy(urls, setting)?,
             "one" => {
-                one(&url, Setting { tasks: 1, ..setting })?;
-                one(&url, Setting { tasks: 1, shard: tokio, ..setting })?;
+                one(urls, Setting { tasks: 1, ..setting })?;
+                one(urls, Setting { tasks: 1, shard: tokio, ..setting })?;
             }
             _ => return Err(format!("there is no part {part:?}").into()),
         }
@@ -80,12 +99,13 @@ fn run(setting: Setting, client: impl Fetch) -> Outcome<Score> {
 }
 
 /// The contest; every client is made anew for each round.
-fn hold(url: &str, setting: Setting) -> Outcome<Contest> {
+fn hold(urls: Urls<'_>, setting: Setting) -> Outcome<Contest> {
     let Setting { tasks, shard, .. } = setting;
+    let (url, own) = (urls.alone, if setting.shares { urls.beside_tokio } else { urls.alone });
     let ringshot: Run<'_> = Box::new(move || {
         let engine = Engine::builder().cores(Cores::List(vec![shard])).build()?;
         let client = engine.client().max_conns_per_host(tasks).build()?;
-        run(setting, ByRingshot(client, url.parse()?))
+        run(setting, ByRingshot(client, own.parse()?))
     });
     let reqwest: Run<'_> = Box::new(move || run(setting, ByReqwest::new(url, tasks as usize)?));
     let hyper: Run<'_> = Box::new(move || run(setting, ByHyper::new(url, tasks as usize)?));
@@ -94,13 +114,17 @@ fn hold(url: &str, setting: Setting) -> Outcome<Contest> {
         ("reqwest".to_owned(), reqwest),
         ("hyper-util".to_owned(), hyper),
     ];
-    let place = if shard == setting.tokio { "tokio" } else { "the origin" };
-    writeln!(std::io::stdout(), "{tasks} in flight, the shard on the core of {place}")?;
+    let place = match (shard == setting.tokio, setting.shares) {
+        (true, _) => "on the core of tokio",
+        (_, true) => "on a core of its own, its origin on that of tokio",
+        _ => "on the core of the origin",
+    };
+    writeln!(std::io::stdout(), "{tasks} in flight, the shard {place}")?;
     Contest::hold(setting.rounds, &mut contestants)
 }
 
-fn busy(url: &str, setting: Setting) -> Outcome<()> {
-    let contest = hold(url, setting)?;
+fn busy(urls: Urls<'_>, setting: Setting) -> Outcome<()> {
+    let contest = hold(urls, setting)?;
     contest.print()?;
     let rate = |score: &Score| score.rate;
     let thrift = |score: &Score| 1.0 / score.cpu_us;
@@ -111,8 +135,8 @@ fn busy(url: &str, setting: Setting) -> Outcome<()> {
     Ok(())
 }
 
-fn one(url: &str, setting: Setting) -> Outcome<()> {
-    let contest = hold(url, setting)?;
+fn one(urls: Urls<'_>, setting: Setting) -> Outcome<()> {
+    let contest = hold(urls, setting)?;
     contest.print()?;
     let p50 = |score: &Score| score.p50_us;
     for (place, name) in [(0, "ringshot"), (1, "reqwest"), (2, "hyper-util")] {

@@ -32,8 +32,8 @@ const BETWEEN_BYTES_MAX: usize = 64 << 10;
 
 /// What came back.
 pub(crate) enum Reply {
-    /// All of a response.
-    Whole(Box<Meta>, Whole),
+    /// All of a response, and its request, to be freed where it was made.
+    Whole { meta: Box<Meta>, whole: Whole, _request: Box<Parcel> },
     /// A head whose body comes in pieces.
     Head(Box<Meta>),
     Failed(Error),
@@ -133,7 +133,7 @@ impl Delivery {
 
 impl Call {
     pub(crate) fn new(settings: Arc<Settings>, parcel: Box<Parcel>) -> Arc<Self> {
-        let state = State { parcel: Some(parcel), ..State::default() };
+        let state = State { parcel: Some(parcel.with_blank()), ..State::default() };
         Arc::new(Self {
             settings,
             state: Mutex::new(state),
@@ -244,7 +244,10 @@ impl Call {
         let mut state = self.lock();
         act(&mut state);
         let (reader, list) = (state.reader.take(), state.list);
+        // The task ends, and with its last waker its memory goes: here, where it was allocated.
+        let server = if state.told == Told::All { state.server.take() } else { None };
         drop(state);
+        drop(server);
         match (reader, wakes.zip(list)) {
             (Some(reader), Some((wakes, list))) => wakes.push(list, reader),
             (Some(reader), None) => reader.wake(),
@@ -296,7 +299,8 @@ impl Call {
         if let Some((whole, stamps)) = body.take_whole() {
             let mut meta = meta;
             meta.stamps = stamps.unwrap_or(meta.stamps);
-            self.reply(Reply::Whole(meta, whole), Some(wakes));
+            let reply = Reply::Whole { meta, whole, _request: body.into_parcel() };
+            self.reply(reply, Some(wakes));
             return;
         }
         self.reply(Reply::Head(meta), Some(wakes));

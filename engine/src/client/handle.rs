@@ -121,7 +121,7 @@ impl Client {
         placed.over = true;
         match reply {
             Reply::Failed(error) => Err(error),
-            Reply::Whole(meta, whole) => {
+            Reply::Whole { meta, whole, .. } => {
                 let body = Body::whole(whole, &meta, origin);
                 Ok(Response { meta, body })
             }

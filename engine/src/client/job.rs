@@ -214,7 +214,7 @@ impl Job<'_> {
             attempts: self.parcel.attempts,
             redirects: self.parcel.redirects,
         };
-        Ok(Answer { meta: Box::new(meta), in_flight })
+        Ok(Answer { meta: self.parcel.boxed(meta), in_flight })
     }
 
     fn submit(&self, length: BodyLength, body: Outgoing) -> Result<InFlight, Error> {

@@ -136,6 +136,11 @@ impl LocalBody {
         Some((Whole { bytes, trailers: self.parcel.trailers.take() }, self.parcel.stamps))
     }
 
+    /// The request, once it is over.
+    pub(super) fn into_parcel(self) -> Box<Parcel> {
+        self.parcel
+    }
+
     /// What came with the end.
     pub(crate) fn take_end(&mut self) -> (Option<Box<HeaderMap>>, Option<Stamps>) {
         (self.parcel.trailers.take(), self.parcel.stamps)

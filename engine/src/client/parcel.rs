@@ -1,10 +1,14 @@
 //! A request with what becomes of it, in one allocation: it goes from the builder to the core that serves it, and with the body back to whoever reads.
 //!
-//! What goes through many futures is copied by each of them, so it is kept small: a pointer.
+//! What goes through many futures is copied by each of them, so it is kept small: a pointer. Where another thread serves it, it brings what the response is put into and goes back with that,
+//! so that all memory is freed where it was allocated: allocators lock for what is not.
+
+use std::mem::MaybeUninit;
 
 use http::HeaderMap;
 
 use super::request::Request;
+use super::response::Meta;
 use super::upload::Upload;
 use crate::clock::Instant;
 use crate::shard::pool::exchange::Stamps;
@@ -27,6 +31,24 @@ pub(crate) struct Parcel {
     /// What came with the end of the response.
     pub(super) trailers: Option<Box<HeaderMap>>,
     pub(super) stamps: Option<Stamps>,
+    /// Where the response's [`Meta`] goes, if the one who reads it is on another thread.
+    blank: Option<Box<MaybeUninit<Meta>>>,
+}
+
+impl Parcel {
+    /// For another thread.
+    pub(super) fn with_blank(mut self: Box<Self>) -> Box<Self> {
+        self.blank = Some(Box::new_uninit());
+        self
+    }
+
+    /// Puts what is known of the response where its reader can free it.
+    pub(super) fn boxed(&mut self, meta: Meta) -> Box<Meta> {
+        match self.blank.take() {
+            Some(blank) => Box::write(blank, meta),
+            None => Box::new(meta),
+        }
+    }
 }
 
 impl From<Request> for Box<Parcel> {
@@ -42,6 +64,7 @@ impl From<Request> for Box<Parcel> {
             upload: Upload::Over,
             trailers: None,
             stamps: None,
+            blank: None,
         })
     }
 }

@@ -161,10 +161,7 @@ impl<D: Driver, M> Turn for Shift<D, M> {
     }
 
     fn is_quiet(&self) -> bool {
-        self.closing.is_none()
-            && self.core.is_quiet()
-            && self.post.is_empty()
-            && !self.wakes.owes()
+        self.closing.is_none() && self.core.is_quiet() && self.post.is_empty() && !self.wakes.owes()
     }
 
     fn next_deadline(&self) -> Instant {
