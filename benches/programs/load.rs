@@ -1,6 +1,6 @@
 //! What trustworthy load generation costs: recording, pacing, memory, templates. `cargo run --release -p ringshot-benches --bin load`
 //!
-//! Arguments: rounds (7), seconds a round and contestant (1), parts (record,lag,cpu,scenario,memory).
+//! Arguments: rounds (7), seconds a round and contestant (1), parts (record,lag,cpu,punctual,scenario,memory).
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -11,13 +11,14 @@ use std::time::Duration;
 use ringshot::driver::DriverKind;
 use ringshot::load::{
     Arrival, Content, Control, Histogram, KeepAlive, Mix, MixRequest, Order, Pacing, Plan, Report,
-    Request, SLOT, Stop, run as run_load,
+    Request, Stop, run as run_load,
 };
 use ringshot::proto::url::Url;
 use ringshot_benches::bare::Outcome;
 use ringshot_benches::choice;
 use ringshot_benches::contest::{Contest, Run, Score, median};
 use ringshot_benches::engine::{self, Engine};
+use ringshot_benches::lateness::{Arrivals, Bare};
 use ringshot_benches::peers::{installed, paced};
 use ringshot_benches::rated::{Rated, run_if_asked};
 use ringshot_benches::server::{Server, serve_if_asked};
@@ -29,6 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LAG_RATE: f64 = 50_000.0;
 const CPU_RATE: u32 = 20_000;
 const LAG_MAX_US: f64 = 30.0;
+/// So many that a server which stops for some milliseconds leaves connections free: waiting for one is no lag of the client's.
+const LAG_CONNECTIONS: u32 = 256;
 const MEMORY: [u64; 2] = [100_000, 10_000_000];
 const MEMORY_GROWTH_MAX: f64 = 1024.0 * 1024.0;
 
@@ -39,14 +42,15 @@ fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rounds = arguments.first().map_or(Ok(7), |text| text.parse())?;
     let seconds = arguments.get(1).map_or(Ok(1.0), |text| text.parse())?;
-    let parts = arguments.get(2).map_or("record,lag,cpu,scenario,memory", String::as_str);
-    let (client, server) = engine::two_cores();
-    let server = Server::start(server, 13)?;
+    let parts = arguments.get(2).map_or("record,lag,cpu,punctual,scenario,memory", String::as_str);
+    let (client, first) = engine::two_cores();
+    let server = Server::start(first, 13)?;
     let url = format!("http://{}/", server.address);
     let bench = Bench {
         engine: Engine::new(&url, client)?,
         server,
         client,
+        first,
         rounds,
         duration: Duration::from_secs_f64(seconds),
         url,
@@ -56,6 +60,7 @@ fn main() -> Outcome<()> {
             "record" => bench.record()?,
             "lag" => bench.lag()?,
             "cpu" => bench.cpu()?,
+            "punctual" => bench.punctual()?,
             "scenario" => bench.scenario()?,
             "memory" => bench.memory()?,
             part => return Err(format!("no part is called {part:?}").into()),
@@ -68,6 +73,8 @@ struct Bench {
     engine: Engine,
     server: Server,
     client: usize,
+    /// The server's core.
+    first: usize,
     rounds: usize,
     duration: Duration,
     url: String,
@@ -107,64 +114,90 @@ impl Bench {
         let mut out = std::io::stdout();
         writeln!(
             out,
-            "schedule lag at {LAG_RATE} requests/s, {CONNECTIONS} connections: medians of the rounds' p50 and p99"
+            "schedule lag at {LAG_RATE} requests/s, {LAG_CONNECTIONS} connections: medians of the rounds' p50 and p99"
         )?;
-        let length = self.duration.max(SLOT);
+        let length = self.duration;
         let arrival = Arrival::at_rate(LAG_RATE, length);
-        let paced = |driver, spin| -> Outcome<Histogram> {
+        let paced = |driver, spin| -> Outcome<[Histogram; 2]> {
             let pacing = Pacing { spin, ..Pacing::default() };
             let (stop, arrival) = (Stop::after(length), arrival.clone());
-            let report =
-                run_load(&Plan { driver, pacing, stop, arrival, ..self.plan()? }, &Control::new())?;
-            Ok(report.histograms.schedule_lag)
+            let report = run_load(
+                &Plan {
+                    connections: LAG_CONNECTIONS,
+                    driver,
+                    pacing,
+                    stop,
+                    arrival,
+                    ..self.plan()?
+                },
+                &Control::new(),
+            )?;
+            Ok([report.histograms.schedule_lag, report.histograms.client_lag])
         };
-        let spin = Duration::from_micros(100);
-        let asleep = Duration::ZERO;
-        let ways: [Way<'_>; 4] = [
+        let bare = |how: Bare| {
+            let lag = how.lag(self.client, LAG_RATE, length)?;
+            Ok([lag.clone(), lag])
+        };
+        let (spin, asleep) = (Duration::from_micros(100), Duration::ZERO);
+        let ways: [Way<'_>; 6] = [
             ("io_uring", &|| paced(DriverKind::IoUring, asleep), Some(LAG_MAX_US)),
             ("epoll", &|| paced(DriverKind::Epoll, asleep), None),
-            ("io_uring, spinning", &|| paced(DriverKind::IoUring, spin), Some(LAG_MAX_US)),
-            ("timers of 1 ms, sending nothing", &|| Ok(coarse_timers(length)), None),
+            ("a loop that sleeps, sending nothing", &|| bare(Bare::Sleeping), None),
+            ("io_uring --spin 100us", &|| paced(DriverKind::IoUring, spin), Some(LAG_MAX_US)),
+            ("a loop that spins, sending nothing", &|| bare(Bare::Spinning), None),
+            ("timers of 1 ms, sending nothing", &|| bare(Bare::Milliseconds), None),
         ];
-        let mut figures = vec![(Vec::new(), Vec::new()); ways.len()];
+        let mut figures = vec![[const { Vec::new() }; 3]; ways.len()];
         for _ in 0..self.rounds {
-            for ((_, way, _), (p50, p99)) in ways.iter().zip(&mut figures) {
-                let lag = way()?;
+            for ((_, way, _), [p50, p99, own]) in ways.iter().zip(&mut figures) {
+                let [lag, own_lag] = way()?;
                 p50.push(lag.quantile_us(0.5));
                 p99.push(lag.quantile_us(0.99));
+                own.push(own_lag.quantile_us(0.99));
             }
         }
-        for ((name, _, reach), (p50, p99)) in ways.iter().zip(figures) {
-            let (p50, p99) = (median(p50), median(p99));
+        for ((name, _, reach), figures) in ways.iter().zip(figures) {
+            let [p50, p99, own] = figures.map(median);
             let verdict = reach.map_or(String::new(), |most| {
                 let word = if p99 <= most { "reached" } else { "BEHIND" };
                 format!("  (p99 to reach {most} us or less: {word})")
             });
-            writeln!(out, "  {name:<32} p50 {p50:>9.1} us  p99 {p99:>9.1} us{verdict}")?;
+            writeln!(
+                out,
+                "  {name:<36} p50 {p50:>8.1} us  p99 {p99:>8.1} us, without waiting for a connection {own:>8.1} us{verdict}"
+            )?;
         }
         Ok(())
     }
 
-    /// What a request costs at a rate that all hold, as the kernel charges the process. The others' timers are of a millisecond, so ours may be too: precise
-    /// sending, which nobody else has, costs a wake-up a request and stands beside it.
-    fn cpu(&self) -> Outcome<()> {
-        let rated = Rated { core: self.client, url: self.url.clone(), connections: CONNECTIONS };
+    /// Programs that send [`CPU_RATE`] requests a second to a server: with little slack, with as much as the others' timers have, and the others.
+    fn at_a_rate(&self, url: &str) -> Outcome<Vec<(String, Run<'static>)>> {
+        let rated = Rated { core: self.client, url: url.to_owned(), connections: CONNECTIONS };
         let length = self.duration.max(Duration::from_secs(2));
-        let ours = |driver, slack| rated.ringshot(driver, CPU_RATE, slack, length);
-        let (coarse, precise) = (Duration::from_millis(1), Duration::ZERO);
+        let ours = |driver, millis| {
+            rated.ringshot(driver, CPU_RATE, Duration::from_millis(millis), length)
+        };
         let mut contestants: Vec<(String, Run<'_>)> = vec![
-            ("ringshot --slack 1ms".to_owned(), ours(DriverKind::IoUring, coarse)),
-            ("the same on epoll".to_owned(), ours(DriverKind::Epoll, coarse)),
-            ("ringshot".to_owned(), ours(DriverKind::IoUring, precise)),
+            ("ringshot --slack 2ms".to_owned(), ours(DriverKind::IoUring, 2)),
+            ("the same on epoll".to_owned(), ours(DriverKind::Epoll, 2)),
+            ("ringshot --slack 1ms".to_owned(), ours(DriverKind::IoUring, 1)),
+            ("ringshot".to_owned(), ours(DriverKind::IoUring, 0)),
         ];
         for program in ["oha", "hey"] {
             if installed(program) {
-                let run = paced(program, self.client, &self.url, CONNECTIONS, CPU_RATE, length);
+                let run = paced(program, self.client, url, CONNECTIONS, CPU_RATE, length);
                 contestants.push((program.to_owned(), run));
             } else {
                 writeln!(std::io::stdout(), "  {program} is not installed and left out")?;
             }
         }
+        Ok(contestants)
+    }
+
+    /// What a request costs at a rate that all hold, as the kernel charges the process. `punctual` shows how late each sends: the others' timers are of a millisecond, so ours may be as
+    /// late; precise sending costs a wake-up a request and stands beside it.
+    fn cpu(&self) -> Outcome<()> {
+        let mut contestants = self.at_a_rate(&self.url)?;
         let contest = Contest::hold(self.rounds, &mut contestants)?;
         writeln!(
             std::io::stdout(),
@@ -172,14 +205,37 @@ impl Bench {
         )?;
         contest.print()?;
         let names: Vec<String> = contestants.iter().map(|(name, _)| name.clone()).collect();
-        for (place, name) in names.iter().enumerate().skip(3) {
+        for (place, name) in names.iter().enumerate().skip(4) {
             contest.print_ratio(
-                &format!("CPU of {name} / ringshot --slack 1ms"),
+                &format!("CPU of {name} / ringshot --slack 2ms"),
                 place,
                 0,
                 |score| score.cpu_us,
                 2.0,
             )?;
+        }
+        Ok(())
+    }
+
+    /// How late each program of `cpu` sends, by the clock of the server.
+    fn punctual(&self) -> Outcome<()> {
+        let mut out = std::io::stdout();
+        writeln!(out, "late by, at {CPU_RATE}/s as the server sees it: medians of the rounds")?;
+        let server = Arrivals::start(self.first)?;
+        let mut contestants = self.at_a_rate(&format!("http://{}/", server.address))?;
+        let mut figures = vec![[const { Vec::new() }; 3]; contestants.len()];
+        for _ in 0..self.rounds {
+            for ((_, run), figures) in contestants.iter_mut().zip(&mut figures) {
+                run()?;
+                let late = server.lateness(f64::from(CPU_RATE));
+                for (part, figures) in [0.5, 0.9, 0.99].into_iter().zip(figures) {
+                    figures.push(late.quantile_us(part));
+                }
+            }
+        }
+        for ((name, _), figures) in contestants.iter().zip(figures) {
+            let [p50, p90, p99] = figures.map(median);
+            writeln!(out, "  {name:<22} p50 {p50:>9.1} us  p90 {p90:>9.1} us  p99 {p99:>9.1} us")?;
         }
         Ok(())
     }
@@ -225,8 +281,8 @@ impl Bench {
     }
 }
 
-/// A way to keep a schedule: its name, a round of it, and what its p99 is to reach in microseconds.
-type Way<'a> = (&'a str, &'a dyn Fn() -> Outcome<Histogram>, Option<f64>);
+/// A way to keep a schedule: its name, a round of it (the lag, and the part of it that is not the server's), and what its p99 is to reach in microseconds.
+type Way<'a> = (&'a str, &'a dyn Fn() -> Outcome<[Histogram; 2]>, Option<f64>);
 
 fn score(report: &Report) -> Outcome<Score> {
     if report.errors > 0 {
@@ -255,24 +311,6 @@ fn watched(plan: &Plan) -> Outcome<Report> {
         over.store(true, Ordering::Relaxed);
         Ok(report?)
     })
-}
-
-/// How late a loop is that keeps the schedule of [`LAG_RATE`] by timers of whole milliseconds, as epoll_wait(2) has them: the timers alone.
-fn coarse_timers(length: Duration) -> Histogram {
-    let mut lag = Histogram::new();
-    let start = ringshot::clock::Instant::now();
-    let period = Duration::from_secs_f64(1.0 / LAG_RATE);
-    let (mut due, mut now) = (start, start);
-    while now < start + length {
-        let wait = (due - now).as_micros().div_ceil(1_000) as u64;
-        std::thread::sleep(Duration::from_millis(wait));
-        now = ringshot::clock::Instant::now();
-        while due <= now {
-            lag.record(now.nanos_since(due));
-            due = due + period;
-        }
-    }
-    lag
 }
 
 /// Five requests with weights, four of them templates, as a scenario has them.

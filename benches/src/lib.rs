@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod echo;
 pub mod engine;
 pub mod heap;
+pub mod lateness;
 pub mod local;
 pub mod nginx;
 pub mod peers;

@@ -33,7 +33,11 @@ const BETWEEN_BYTES_MAX: usize = 64 << 10;
 /// What came back.
 pub(crate) enum Reply {
     /// All of a response, and its request, to be freed where it was made.
-    Whole { meta: Box<Meta>, whole: Whole, _request: Box<Parcel> },
+    Whole {
+        meta: Box<Meta>,
+        whole: Whole,
+        _request: Box<Parcel>,
+    },
     /// A head whose body comes in pieces.
     Head(Box<Meta>),
     Failed(Error),

@@ -14,6 +14,7 @@ mod tests {
 
     use super::super::uring::{Config, Descriptors, Tier};
     use super::super::*;
+    use crate::clock::Instant as Clock;
     use crate::sys::eventfd::EventFd;
     use crate::sys::{Errno, socket};
 
@@ -76,7 +77,7 @@ mod tests {
 
     fn turn(driver: &mut dyn Driver, completions: u32, told: &mut Vec<Completion>) {
         let timeout = Duration::from_millis(if completions == 0 { 0 } else { 20 });
-        driver.wait(Wait { completions, settle: Duration::ZERO, timeout }).unwrap();
+        driver.wait(Wait { completions, timeout, ..Wait::LOOK }).unwrap();
         while driver.reap(told) > 0 {}
     }
 
@@ -169,8 +170,7 @@ mod tests {
                 expected.extend_from_slice(&buffer);
                 send(driver, Payload::Buffer(buffer), Confirm::OnFailure);
             }
-            let wait =
-                Wait { completions: 1, settle: Duration::ZERO, timeout: Duration::from_millis(1) };
+            let wait = Wait::one(Duration::from_millis(1));
             driver.wait(wait).unwrap();
             let (seen, _far) = read_late(far, expected.len()).join().unwrap();
             assert!(seen == expected, "{name}");
@@ -306,7 +306,7 @@ mod tests {
                     }),
                 );
                 let timeout = Duration::from_secs(10);
-                driver.wait(Wait { completions: 1, settle: Duration::ZERO, timeout }).unwrap();
+                driver.wait(Wait::one(timeout)).unwrap();
                 assert_eq!(driver.reap(&mut told), 0, "{name}");
                 let waited = start.elapsed();
                 waker.join().unwrap();
@@ -318,11 +318,29 @@ mod tests {
             wakes.signal();
             let start = Instant::now();
             let timeout = Duration::from_secs(10);
-            driver.wait(Wait { completions: 1, settle: Duration::ZERO, timeout }).unwrap();
+            driver.wait(Wait::one(timeout)).unwrap();
             assert!(
                 driver.reap(&mut told) == 0 && start.elapsed() < Duration::from_secs(5),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn a_wait_ends_when_its_time_is_up_counted_from_when_it_says() {
+        for (name, mut driver) in drivers() {
+            let begun = Clock::now();
+            let minute = Duration::from_secs(60);
+            // Up already; up soon, though it has begun long before; up after the call.
+            let long_before =
+                Clock::from_nanos((begun - Clock::default() - minute).as_nanos() as u64);
+            let waits = [(long_before, minute), (long_before, minute + Duration::from_millis(20))];
+            for (since, timeout) in waits {
+                driver.wait(Wait { since: Some(since), ..Wait::one(timeout) }).unwrap();
+                let waited = Clock::now() - begun;
+                assert!(since + timeout <= begun + waited, "{name}: too early: {waited:?}");
+                assert!(waited < minute / 2, "{name}: {waited:?}");
+            }
         }
     }
 

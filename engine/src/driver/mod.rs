@@ -54,6 +54,7 @@ pub use payload::{BUFFER_BYTES_KEPT, BUFFERS_KEPT, Payload};
 pub use token::{GENERATIONS, Kind, Slot, Token};
 pub use uring::Uring;
 
+use crate::clock::Instant;
 use crate::sys::socket::Blocking;
 
 /// Most completions that one [`Driver::reap`] appends.
@@ -136,6 +137,20 @@ pub struct Wait {
     pub settle: Duration,
     /// After this time return in any case.
     pub timeout: Duration,
+    /// From when `timeout` counts, if that is not the call: submitting takes time, by which a wait that begins after it would be late.
+    pub since: Option<Instant>,
+}
+
+impl Wait {
+    /// Submits and looks, without waiting.
+    pub const LOOK: Self =
+        Self { completions: 0, settle: Duration::ZERO, timeout: Duration::ZERO, since: None };
+
+    /// Waits for one completion, for at most `timeout`.
+    #[must_use]
+    pub const fn one(timeout: Duration) -> Self {
+        Self { completions: 1, timeout, ..Self::LOOK }
+    }
 }
 
 /// The queue has no room for an operation, which comes back.

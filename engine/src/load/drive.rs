@@ -147,15 +147,16 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
     #[inline]
     async fn turn(&mut self, max_block: Duration) -> io::Result<Instant> {
         let due = self.worker.next_due();
-        let block = if due == Instant::NEVER {
-            max_block
+        let (since, block) = if due == Instant::NEVER {
+            (None, max_block)
         } else {
             let Pacing { spin, .. } = self.job.plan.pacing;
+            let now = (self.clock)();
             // Spinning is blocking for no time, over and over.
-            (due - ((self.clock)() + spin)).min(max_block)
+            (Some(now), (due - (now + spin)).min(max_block))
         };
         let block = self.pace.block_max(block);
-        let mut now = self.shard.turn(block, &mut self.worker, &mut self.clock)?;
+        let mut now = self.shard.turn_since(since, block, &mut self.worker, &mut self.clock)?;
         if self.worker.is_paced() {
             now = self.send_due();
         }

@@ -166,7 +166,7 @@ impl<D: Driver> Server<D> {
         let completions = if gather { (self.open / 4).clamp(1, 32) } else { 1 };
         let completions =
             if self.backlog.is_empty() && !timeout.is_zero() { completions } else { 0 };
-        self.driver.wait(Wait { completions, settle: GATHER_MAX, timeout })
+        self.driver.wait(Wait { completions, settle: GATHER_MAX, timeout, since: None })
     }
 
     /// When the next answer goes out that waits for its time.

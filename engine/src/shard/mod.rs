@@ -211,7 +211,22 @@ impl<D: Driver> Shard<D> {
         handler: &mut impl Handler,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<Instant> {
-        self.wait(max_block)?;
+        self.turn_since(None, max_block, handler, clock)
+    }
+
+    /// [`Shard::turn`], which blocks until `max_block` after `since`, to the microsecond where the driver can.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn turn_since(
+        &mut self,
+        since: Option<Instant>,
+        max_block: Duration,
+        handler: &mut impl Handler,
+        clock: &mut impl FnMut() -> Instant,
+    ) -> io::Result<Instant> {
+        self.wait(since, max_block)?;
         let now = clock();
         self.now = now;
         self.flush_backlog();
@@ -258,13 +273,13 @@ impl<D: Driver> Shard<D> {
     }
 
     #[inline]
-    fn wait(&mut self, max_block: Duration) -> io::Result<()> {
+    fn wait(&mut self, since: Option<Instant>, max_block: Duration) -> io::Result<()> {
         // The time since the last turn began is not taken off: a turn is short, and a timer that is late by one is in order.
         let timeout = (self.next_deadline() - self.now).min(max_block);
         let block = self.backlog.is_empty() && !timeout.is_zero();
         let (completions, settle) = self.settle.plan(self.in_flight);
         let completions = if block { completions } else { 0 };
-        self.driver.wait(Wait { completions, settle, timeout })
+        self.driver.wait(Wait { completions, settle, timeout, since })
     }
 
     fn next_deadline(&self) -> Instant {

@@ -20,6 +20,7 @@ use super::{
     Alarm, Completion, Counters, Driver, End, Event, Full, Lent, Limits, Op, Slot, TemplateId,
     Wait, Window, keep_template,
 };
+use crate::clock::Instant;
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket::{self, Blocking};
 use crate::sys::{Errno, epoll as calls};
@@ -278,7 +279,10 @@ impl Driver for Epoll {
     fn wait(&mut self, wait: Wait) -> io::Result<()> {
         self.next = 0;
         let pending = !self.ready.is_empty() || !self.told.is_empty();
-        let timeout = if wait.completions == 0 || pending { Duration::ZERO } else { wait.timeout };
+        // What was to be sent has been.
+        let spent = wait.since.map_or(Duration::ZERO, |since| Instant::now() - since);
+        let left = wait.timeout.saturating_sub(spent);
+        let timeout = if wait.completions == 0 || pending { Duration::ZERO } else { left };
         self.counters.system_calls += 1;
         self.counters.waits += 1;
         match self.look(timeout) {

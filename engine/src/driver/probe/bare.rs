@@ -42,6 +42,11 @@ impl Bare {
         &self.ring
     }
 
+    /// The ring itself, to enter it.
+    pub(super) fn ring_mut(&mut self) -> &mut IoUring {
+        &mut self.ring
+    }
+
     /// Queues an entry, which must lend no memory but static one: the ring may close over it.
     pub(super) fn push(&mut self, entry: &squeue::Entry) -> Result<(), String> {
         // SAFETY: the trials in `features` push entries that lend nothing or static bytes, as this function's contract asks.

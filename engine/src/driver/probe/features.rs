@@ -11,7 +11,7 @@ use io_uring::{Builder, Parameters, cqueue, opcode, squeue};
 use super::bare::{Bare, ENTRIES, Verdict, outcome, refused, timespec};
 use super::self_test::Rig;
 use super::{Blocked, Feature};
-use crate::driver::uring::{Descriptors, Tier};
+use crate::driver::uring::{Descriptors, Tier, has_absolute_waits};
 use crate::sys::mmap::Mapping;
 use crate::sys::monotonic;
 
@@ -24,7 +24,7 @@ struct Row {
 }
 
 /// All features, oldest first. `used_for` begins with "not used" for those that are listed for completeness.
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 20] = [
     Row {
         name: "NODROP",
         since: "5.5",
@@ -136,6 +136,12 @@ const ROWS: [Row; 19] = [
         trial: min_wait,
     },
     Row {
+        name: "ABS_TIMER",
+        since: "6.12",
+        used_for: "a wait for the next request of a schedule ends when that is due, however long submitting took",
+        trial: absolute_wait,
+    },
+    Row {
         name: "incremental buffers",
         since: "6.12",
         used_for: "not used: small responses fit one buffer, and MSG_TRUNC takes too much of such buffers",
@@ -238,6 +244,16 @@ fn min_wait() -> Verdict {
         Ok(format!("io_uring_enter ended after {} us, before its timeout", waited.as_micros()))
     } else {
         Err(format!("io_uring_enter ended at its timeout of {TIMEOUT:?}"))
+    }
+}
+
+/// A wait until a point in time that has passed.
+fn absolute_wait() -> Verdict {
+    let mut bare = Bare::open()?;
+    if has_absolute_waits(bare.ring_mut()) {
+        Ok("io_uring_enter ended at a point in time".to_owned())
+    } else {
+        Err("io_uring_enter knows no IORING_ENTER_ABS_TIMER".to_owned())
     }
 }
 

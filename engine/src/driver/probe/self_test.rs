@@ -153,7 +153,7 @@ impl Rig {
         for _ in 0..SETTLE_TRIES {
             self.send_one(b"timed", Confirm::Always)?;
             let before = monotonic().unwrap_or(0);
-            self.wait(Wait { completions: 2, settle: SETTLE, timeout: WAIT })?;
+            self.wait(Wait { completions: 2, settle: SETTLE, ..Wait::one(WAIT) })?;
             let waited = Duration::from_nanos(monotonic().unwrap_or(0).saturating_sub(before));
             let event = self.event()?;
             if !matches!(event, Event::Sent) {
@@ -169,7 +169,7 @@ impl Rig {
     /// A receive in flight is cancelled by its descriptor, and the slot's end told once.
     fn close(&mut self) -> Result<(), Trouble> {
         self.submit(Op::Receive(Window::Stream))?;
-        self.wait(Wait { completions: 0, settle: Duration::ZERO, timeout: Duration::ZERO })?;
+        self.wait(Wait::LOOK)?;
         self.submit(Op::Close)?;
         match self.event()? {
             Event::Closed => {}
@@ -187,7 +187,7 @@ impl Rig {
         let template = self.driver.register(Rc::from(bytes)).map_err(no_connection)?;
         let span = Span { template, start: 0, bytes: bytes.len() as u32 };
         self.submit(Op::Send { span, confirm })?;
-        self.wait(Wait { completions: 0, settle: Duration::ZERO, timeout: Duration::ZERO })?;
+        self.wait(Wait::LOOK)?;
         let mut arrived = vec![0; bytes.len()];
         match self.far.read_exact(&mut arrived) {
             Ok(()) if arrived == bytes => Ok(()),
@@ -289,7 +289,7 @@ fn enter(driver: &mut Uring, wait: Wait) -> Result<(), Trouble> {
 fn next_event(driver: &mut Uring, seen: &mut Vec<Completion>) -> Result<Event, Trouble> {
     for _ in 0..WAITS_MAX {
         if seen.is_empty() {
-            enter(driver, Wait { completions: 1, settle: Duration::ZERO, timeout: WAIT })?;
+            enter(driver, Wait::one(WAIT))?;
             driver.reap(seen);
         }
         if !seen.is_empty() {

@@ -222,7 +222,7 @@ mod tests {
         let end = sim.now() + 1_000_000_000;
         while sim.now() < end {
             let timeout = Duration::from_nanos(end - sim.now());
-            sim.wait(Wait { completions: 1, settle: Duration::ZERO, timeout }).unwrap();
+            sim.wait(Wait::one(timeout)).unwrap();
             while sim.reap(&mut completions) > 0 {}
             for Completion { event, .. } in completions.drain(..) {
                 told.push(match event {
@@ -358,7 +358,7 @@ mod tests {
         sim.try_submit(Slot::first(0), connect()).unwrap();
         let Full { op } = sim.try_submit(ONE, SEND).unwrap_err();
         assert!(sim.try_submit(ONE, op).is_err(), "no room before the next wait");
-        sim.wait(Wait { completions: 0, settle: Duration::ZERO, timeout: Duration::ZERO }).unwrap();
+        sim.wait(Wait::LOOK).unwrap();
         assert_eq!(sim.audit().violations, 0);
         sim.try_submit(ONE, STREAM).unwrap();
         assert_eq!(sim.audit().violations, 1, "{:?}", sim.audit());
@@ -374,7 +374,7 @@ mod tests {
         let (mut told, mut kept) = (Vec::new(), Vec::new());
         for _ in 0..50 {
             let timeout = Duration::from_millis(1);
-            sim.wait(Wait { completions: 1, settle: Duration::ZERO, timeout }).unwrap();
+            sim.wait(Wait::one(timeout)).unwrap();
             sim.reap(&mut told);
         }
         let starved = |it: &Completion| matches!(it.event, Event::ReceiveEnded(End::Starved));
@@ -395,8 +395,7 @@ mod tests {
     fn a_wait_takes_as_long_as_it_says() {
         let mut sim = echo(Config::calm(2, 1));
         let start = sim.now();
-        let mut wait =
-            Wait { completions: 1, settle: Duration::ZERO, timeout: Duration::from_secs(2) };
+        let mut wait = Wait::one(Duration::from_secs(2));
         sim.wait(wait).unwrap();
         assert_eq!(sim.now() - start, 2_000_000_000);
         sim.try_submit(ONE, connect()).unwrap();
@@ -417,7 +416,7 @@ mod tests {
     #[test]
     fn a_caller_that_spins_is_recorded() {
         let mut sim = echo(Config::calm(1, 1));
-        let look = Wait { completions: 0, settle: Duration::ZERO, timeout: Duration::ZERO };
+        let look = Wait::LOOK;
         (0..IDLE_WAITS_MAX).for_each(|_| sim.wait(look).unwrap());
         assert_eq!(sim.audit().violations, 1);
     }

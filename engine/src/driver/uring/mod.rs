@@ -24,12 +24,13 @@ use io_uring::IoUring;
 use io_uring::squeue;
 use io_uring::types::{SubmitArgs, Timespec};
 
-pub(super) use setup::patiently;
 pub use setup::{Config, Descriptors, Tier};
+pub(super) use setup::{has_absolute_waits, patiently};
 
 use super::{
     Alarm, Completion, Counters, Driver, Full, Kind, Lent, Op, Slot, TemplateId, Token, Wait,
 };
+use crate::clock::Instant;
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket::Blocking;
 use buf_ring::BufRing;
@@ -61,6 +62,8 @@ pub struct Uring {
     wakes: Option<EventFd>,
     /// The kernel has stopped to tell wakes.
     deaf: bool,
+    /// Waits may end at a point in time (`IORING_ENTER_ABS_TIMER`, 6.12).
+    absolute: bool,
     sentries: Sentries,
     /// Counts the times that all of the queue was submitted; from one on.
     batch: u64,
@@ -99,7 +102,8 @@ impl Uring {
 
     fn open_once(config: Config) -> io::Result<Self> {
         let slots = config.limits.slots.clamp(1, super::SLOTS_MAX);
-        let (ring, tier) = setup::open(config.tier, slots)?;
+        let (mut ring, tier) = setup::open(config.tier, slots)?;
+        let absolute = tier >= Tier::MinWait && has_absolute_waits(&mut ring);
         let buffers = (slots.saturating_mul(2)).clamp(*SMALL_BUFFERS.start(), *SMALL_BUFFERS.end());
         let buffers = buffers.next_power_of_two() as u16;
         let counts = (buffers, *SMALL_BUFFERS.start() as u16);
@@ -118,6 +122,7 @@ impl Uring {
             outboxes: Outboxes::new(slots),
             wakes: None,
             deaf: false,
+            absolute,
             sentries: Sentries::default(),
             batch: 1,
             lingering: Vec::new(),
@@ -270,7 +275,13 @@ impl Driver for Uring {
         if self.attention {
             self.attend();
         }
-        let timeout = timespec(wait.timeout);
+        let deadline = wait.since.map(|since| since + wait.timeout);
+        let timeout = timespec(match deadline {
+            None => wait.timeout,
+            Some(deadline) if self.absolute => deadline - Instant::default(),
+            // What is submitted below still comes on top.
+            Some(deadline) => deadline - Instant::now(),
+        });
         let mut args = SubmitArgs::new().timespec(&timeout);
         let mut want = wait.completions.min(1);
         if self.attention || !self.told.is_empty() {
@@ -284,7 +295,10 @@ impl Driver for Uring {
         }
         self.counters.system_calls += 1;
         self.counters.waits += 1;
-        let entered = self.ring.submitter().submit_with_args(want as usize, &args);
+        let entered = match deadline {
+            Some(_) if self.absolute => setup::submit_until(&mut self.ring, want, &args),
+            _ => self.ring.submitter().submit_with_args(want as usize, &args),
+        };
         self.note_submitted();
         match entered {
             Ok(_) => Ok(()),

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use io_uring::IoUring;
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring};
 use serde::Serialize;
 
 use crate::driver::Limits;
@@ -122,6 +123,29 @@ pub(super) fn open(tier: Tier, slots: u32) -> io::Result<(IoUring, Tier)> {
         }
     }
     Err(refusal)
+}
+
+/// As [`io_uring::Submitter::submit_with_args`], with a time that is a point on `CLOCK_MONOTONIC`, the ring's clock, not a length. Always runs deferred task work.
+///
+/// # Errors
+/// What io_uring_enter(2) reports: `EINVAL` where `IORING_ENTER_ABS_TIMER` is not known (before 6.12).
+#[inline]
+pub(super) fn submit_until(
+    ring: &mut IoUring,
+    want: u32,
+    args: &SubmitArgs<'_, '_>,
+) -> io::Result<usize> {
+    let flags = EnterFlags::EXT_ARG | EnterFlags::ABS_TIMER | EnterFlags::GETEVENTS;
+    let queued = ring.submission().len() as u32;
+    // SAFETY: the flags say that the argument is of this type, and what is queued comes from `prep`, as for every other submission.
+    unsafe { ring.submitter().enter(queued, want, flags.bits(), Some(args)) }
+}
+
+/// Whether a wait may end at a point in time: one that has passed ends at once, with `ETIME`.
+pub(in crate::driver) fn has_absolute_waits(ring: &mut IoUring) -> bool {
+    let passed = Timespec::new().nsec(1);
+    let entered = submit_until(ring, 1, &SubmitArgs::new().timespec(&passed));
+    entered.is_err_and(|error| error.raw_os_error() == Some(libc::ETIME))
 }
 
 /// One rung. `NO_SQARRAY` (6.6) is tried with the best tier only, which has it for certain.

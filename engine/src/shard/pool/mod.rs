@@ -255,7 +255,7 @@ impl<D: Driver> Pool<D> {
         let timeout = (self.desk.wheel.borrow().next_deadline() - self.now).min(max_block);
         let block = self.backlog.is_empty() && !timeout.is_zero();
         let completions = u32::from(block);
-        self.driver.wait(Wait { completions, settle: Duration::ZERO, timeout })
+        self.driver.wait(Wait { completions, timeout, ..Wait::LOOK })
     }
 
     /// Time has passed since the last turn.
