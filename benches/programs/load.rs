@@ -18,10 +18,11 @@ use ringshot_benches::bare::Outcome;
 use ringshot_benches::choice;
 use ringshot_benches::contest::{Contest, Run, Score, median};
 use ringshot_benches::engine::{self, Engine};
-use ringshot_benches::lateness::{Arrivals, Bare};
+use ringshot_benches::lateness::Bare;
 use ringshot_benches::peers::{installed, paced};
 use ringshot_benches::rated::{Rated, run_if_asked};
 use ringshot_benches::server::{Server, serve_if_asked};
+use ringshot_benches::witness::{Manner, Witness};
 
 const CONNECTIONS: u32 = 64;
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -221,7 +222,7 @@ impl Bench {
     fn punctual(&self) -> Outcome<()> {
         let mut out = std::io::stdout();
         writeln!(out, "late by, at {CPU_RATE}/s as the server sees it: medians of the rounds")?;
-        let server = Arrivals::start(self.first)?;
+        let server = Witness::start(self.first, Manner::Fixed(Duration::ZERO))?;
         let mut contestants = self.at_a_rate(&format!("http://{}/", server.address))?;
         let mut figures = vec![[const { Vec::new() }; 3]; contestants.len()];
         for _ in 0..self.rounds {

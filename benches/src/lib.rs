@@ -17,3 +17,4 @@ pub mod peers;
 pub mod rated;
 pub mod server;
 pub mod tokio_side;
+pub mod witness;
