@@ -16,6 +16,7 @@
 //! | `errors` | every kind: its line, phase, fault |
 //! | `names` | names, several addresses |
 //! | `threads` | executors, drops, shutdown |
+//! | `wakes` | futures on other threads, woken in batches |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[macro_use]
@@ -51,3 +52,5 @@ mod timeouts;
 mod turns;
 #[path = "client/upload.rs"]
 mod upload;
+#[path = "client/wakes.rs"]
+mod wakes;
