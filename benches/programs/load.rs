@@ -1,6 +1,6 @@
 //! What trustworthy load generation costs: recording, pacing, memory, templates. `cargo run --release -p ringshot-benches --bin load`
 //!
-//! Arguments: rounds (7), seconds a round and contestant (1), parts (record,lag,cpu,punctual,scenario,memory).
+//! Arguments: rounds (7), seconds a round and contestant (1), parts (record,live,lag,cpu,punctual,scenario,memory).
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -22,6 +22,7 @@ use ringshot_benches::lateness::Bare;
 use ringshot_benches::peers::{installed, paced};
 use ringshot_benches::rated::{Rated, run_if_asked};
 use ringshot_benches::server::{Server, serve_if_asked};
+use ringshot_benches::terminal;
 use ringshot_benches::witness::{Manner, Witness};
 
 const CONNECTIONS: u32 = 64;
@@ -43,7 +44,8 @@ fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rounds = arguments.first().map_or(Ok(7), |text| text.parse())?;
     let seconds = arguments.get(1).map_or(Ok(1.0), |text| text.parse())?;
-    let parts = arguments.get(2).map_or("record,lag,cpu,punctual,scenario,memory", String::as_str);
+    let parts =
+        arguments.get(2).map_or("record,live,lag,cpu,punctual,scenario,memory", String::as_str);
     let (client, first) = engine::two_cores();
     let server = Server::start(first, 13)?;
     let url = format!("http://{}/", server.address);
@@ -59,6 +61,7 @@ fn main() -> Outcome<()> {
     for part in parts.split(',') {
         match part {
             "record" => bench.record()?,
+            "live" => bench.live()?,
             "lag" => bench.lag()?,
             "cpu" => bench.cpu()?,
             "punctual" => bench.punctual()?,
@@ -108,6 +111,27 @@ impl Bench {
         writeln!(std::io::stdout(), "recording, {CONNECTIONS} connections on io_uring")?;
         contest.print()?;
         contest.print_ratio("recorded / counted", 1, 0, |score| score.rate, 0.97)
+    }
+
+    /// The command with its full screen and without: the screen is drawn by a thread of its own, from snapshots.
+    fn live(&self) -> Outcome<()> {
+        let Some(command) = terminal::command() else {
+            writeln!(
+                std::io::stdout(),
+                "live view: left out, build the command first: cargo build --release -p ringshot-cli"
+            )?;
+            return Ok(());
+        };
+        let length = self.duration.max(Duration::from_secs(2));
+        let show = |live| {
+            terminal::run(command.clone(), live, self.client, &self.url, CONNECTIONS, length)
+        };
+        let mut contestants =
+            [("--live off".to_owned(), show("off")), ("--live full".to_owned(), show("full"))];
+        let contest = Contest::hold(self.rounds, &mut contestants)?;
+        writeln!(std::io::stdout(), "live view, {CONNECTIONS} connections on io_uring")?;
+        contest.print()?;
+        contest.print_ratio("full / off", 1, 0, |score| score.rate, 0.97)
     }
 
     /// How late requests leave at a rate that leaves the core half idle.

@@ -16,5 +16,6 @@ pub mod nginx;
 pub mod peers;
 pub mod rated;
 pub mod server;
+pub mod terminal;
 pub mod tokio_side;
 pub mod witness;
