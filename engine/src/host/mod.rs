@@ -61,6 +61,7 @@ impl FromStr for Host {
 }
 
 /// What a host turns: a core with its mailbox, whatever its driver.
+#[cfg_attr(not(feature = "glommio"), allow(dead_code, reason = "a bare thread only turns"))]
 pub(crate) trait Turn {
     /// One turn that waits for at most `max_block`. `false` once it is over: then it is closed.
     ///

@@ -30,6 +30,7 @@ use crate::host::Host;
 use crate::shard::doorbell::Doorbell;
 use crate::shard::pool::desk::Desk;
 use crate::shard::tasks::{Spawner, Stall, Watch};
+#[cfg(feature = "glommio")]
 use crate::sys::affinity::Pinned;
 use gauges::{CoreStats, Gauges, Load};
 use mailbox::Mailbox;
