@@ -24,6 +24,7 @@ mod network;
 mod output;
 mod placement;
 mod plan;
+mod ports;
 mod report;
 mod run;
 mod scenario;

@@ -15,6 +15,7 @@ use ringshot::sys::affinity;
 use crate::args::{LoadArgs, RunArgs, ServeArgs};
 use crate::exit::Failure;
 use crate::find_max::FindMaxArgs;
+use crate::ports::Shortage;
 use crate::scenario::Sending;
 use crate::schedule::ScheduleArgs;
 use crate::target::Target;
@@ -49,6 +50,7 @@ pub(crate) fn for_run(args: &RunArgs, sending: &Sending) -> Result<Prepared<Plan
         requests_per_connection: args.network.max_requests_per_connection,
         ..load(&args.load, Arc::clone(&sending.mix), cores, driver, sending.stop(schedule))
     };
+    warnings.extend(Shortage::of_plan(&config).map(Warning::FewPorts));
     Ok(Prepared { config, warnings })
 }
 
@@ -64,6 +66,7 @@ pub(crate) fn for_search(args: &FindMaxArgs, target: &Target) -> Result<Prepared
         requests_per_connection: args.network.max_requests_per_connection,
         ..load(&args.load, mix, cores, driver, Stop::after(args.step_duration))
     };
+    warnings.extend(Shortage::of_plan(&config).map(Warning::FewPorts));
     Ok(Prepared { config, warnings })
 }
 

@@ -143,6 +143,25 @@ mod tests {
     }
 
     #[test]
+    fn results_from_before_pacing_was_saved_have_none() {
+        let mut value = serde_json::to_value(sample::open_loop()).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        assert!(["slack_us", "spin_us"].iter().all(|key| fields.remove(*key).is_some()));
+        assert_eq!(parse(&value.to_string()).unwrap(), sample::open_loop());
+    }
+
+    #[test]
+    fn runs_of_different_pacing_claim_none() {
+        let plain = sample::open_loop();
+        let mut slack = plain.clone();
+        slack.report.slack_us = Some(1_000.0);
+        let both = merged(&["a".to_owned(), "b".to_owned()], vec![plain, slack]).unwrap();
+        let saved: Value = serde_json::from_str(&json::run(&both)).unwrap();
+        assert_eq!((&saved["slack_us"], &saved["spin_us"]), (&Value::Null, &Value::from(0.0)));
+        assert_eq!(parse(&json::run(&both)).unwrap().report.slack_us, None);
+    }
+
+    #[test]
     fn what_is_no_result_is_refused_in_a_line() {
         let check = |text: &str, part: &str| {
             let error = parse(text).unwrap_err();

@@ -8,6 +8,7 @@ use ringshot::load::{CLIENT_BUSY_MIN, Comparison, Drift, Limit, Report, StatusCo
 use crate::cores::name;
 use crate::output::format::{counted, percent};
 use crate::placement::{Placement, Shared};
+use crate::ports::Shortage;
 
 /// Something that the figures alone do not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,8 @@ pub(crate) enum Warning {
     NoSuccess,
     /// Errors in a comparison.
     Errors { name: String, errors: u64, example: Option<String> },
+    /// Connections that will find no free local port.
+    FewPorts(Shortage),
     /// Dials that found no free local port.
     PortsExhausted,
     /// Latencies beyond the histogram.
@@ -135,6 +138,7 @@ impl fmt::Display for Warning {
             ),
             Self::NoSuccess => f.write_str("no response was a 2xx: check the path and the headers"),
             Self::Errors { name, errors, example } => write_errors(f, name, *errors, example),
+            Self::FewPorts(shortage) => few_ports(f, shortage),
             Self::PortsExhausted => f.write_str(
                 "local ports ran out: sysctl -w net.ipv4.ip_local_port_range='1024 65535' \
                  net.ipv4.tcp_tw_reuse=1, or keep connections alive",
@@ -193,6 +197,18 @@ fn sharing(shared: Shared) -> &'static str {
              name fewer --cores, or start `ringshot serve` on another machine"
         }
     }
+}
+
+fn few_ports(f: &mut fmt::Formatter<'_>, shortage: &Shortage) -> fmt::Result {
+    let Shortage { server, connections, ports } = shortage;
+    write!(
+        f,
+        "{} to {server}, and only {} for them: some will fail; \
+         sysctl -w net.ipv4.ip_local_port_range='1024 65535', more addresses with --bind, \
+         or fewer connections with -c",
+        counted(*connections, "connection"),
+        counted(*ports, "local port")
+    )
 }
 
 fn write_errors(
@@ -262,6 +278,18 @@ mod tests {
         report.timeline = [100, 100, 100, 100, 90, 90, 50, 50, 1].map(slot).into();
         let [warning] = &Warning::of_report(&report)[..] else { panic!("one warning") };
         assert!(warning.to_string().contains("100 to 50 a second"), "{warning}");
+    }
+
+    #[test]
+    fn a_lack_of_ports_is_one_line_with_its_remedies() {
+        let server = "127.0.0.1:80".parse().unwrap();
+        let shortage = Shortage { server, connections: 30_000, ports: 28_232 };
+        let line = Warning::FewPorts(shortage).to_string();
+        let start = "30,000 connections to 127.0.0.1:80, and only 28,232 local ports for them";
+        assert!(line.starts_with(start) && !line.contains('\n'), "{line}");
+        for remedy in ["net.ipv4.ip_local_port_range", "--bind", "-c"] {
+            assert!(line.contains(remedy), "{line}");
+        }
     }
 
     #[test]

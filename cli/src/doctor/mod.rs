@@ -12,11 +12,9 @@ use ringshot::sys::affinity;
 use crate::args::{DoctorArgs, Format};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, json};
-use crate::topology;
+use crate::{ports, topology};
 use advice::advice;
-use readings::{
-    CoreReading, FeatureReading, Findings, HostReading, IoUring, limits, ports, single,
-};
+use readings::{CoreReading, FeatureReading, Findings, HostReading, IoUring, limits, single};
 
 /// Looks, and prints what it found.
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
@@ -38,7 +36,7 @@ fn look(probe: &Probe) -> Findings {
         glommio: glommio(),
         open_files: limits(&limits_text, "Max open files"),
         locked_memory_bytes: limits(&limits_text, "Max locked memory"),
-        port_range: read("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| ports(&text)),
+        port_range: ports::range(),
         somaxconn: read("/proc/sys/net/core/somaxconn").and_then(|text| single(&text)),
         tcp_tw_reuse: read("/proc/sys/net/ipv4/tcp_tw_reuse").and_then(|text| single(&text)),
         cores: affinity::cores().into_iter().map(core).collect(),

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::advice::Advice;
+use crate::ports::Range;
 
 /// Everything that was found. `None` is "not visible here".
 #[derive(Debug, Clone, Serialize)]
@@ -16,7 +17,7 @@ pub(crate) struct Findings {
     pub(crate) open_files: Option<Limit>,
     pub(crate) locked_memory_bytes: Option<Limit>,
     /// The first and the last local port.
-    pub(crate) port_range: Option<(u16, u16)>,
+    pub(crate) port_range: Option<Range>,
     pub(crate) somaxconn: Option<u64>,
     pub(crate) tcp_tw_reuse: Option<u64>,
     pub(crate) cores: Vec<CoreReading>,
@@ -106,15 +107,6 @@ fn bound(word: &str) -> Option<Bound> {
     }
 }
 
-/// `/proc/sys/net/ipv4/ip_local_port_range`: two ports, white space between.
-pub(super) fn ports(text: &str) -> Option<(u16, u16)> {
-    let mut words = text.split_whitespace().map(str::parse);
-    match (words.next()?, words.next()?, words.next()) {
-        (Ok(first), Ok(last), None) if first <= last => Some((first, last)),
-        _ => None,
-    }
-}
-
 /// A file that holds one number and a line end.
 pub(super) fn single(text: &str) -> Option<u64> {
     text.trim().parse().ok()
@@ -140,17 +132,6 @@ Max locked memory         8388608              unlimited            bytes
         check("Max patience", None);
         assert_eq!(limits("Max open files   many", "Max open files"), None);
         assert_eq!(limits("", "Max open files"), None);
-    }
-
-    #[test]
-    fn port_ranges() {
-        let check = |text, expected| assert_eq!(ports(text), expected, "{text}");
-        check("32768\t60999\n", Some((32_768, 60_999)));
-        check("60999 32768", None);
-        check("32768", None);
-        check("1 2 3", None);
-        check("1 99999", None);
-        check("", None);
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) fn report() -> Report {
         driver: "io_uring".to_owned(),
         host: "thread".to_owned(),
         arrival: "closed".to_owned(),
+        slack_us: Some(0.0),
+        spin_us: Some(0.0),
         requests: 3_412_345,
         errors: 0,
         cancelled: 0,

@@ -82,7 +82,7 @@ fn schedule(report: &Report) -> [Fact; 3] {
         failed => format!(", {} failed unsent", count(failed)),
     };
     [
-        ("Schedule", format!("{}, {} a second", report.arrival, rate(report.target_per_second))),
+        ("Schedule", asked_for(report)),
         (
             "Offered",
             format!("{}: {} sent, {} shed{unsent}", count(offered), count(sent), count(shed)),
@@ -97,6 +97,18 @@ fn schedule(report: &Report) -> [Fact; 3] {
             ),
         ),
     ]
+}
+
+/// When requests were due, and how the client kept to it where that was not left as it is.
+fn asked_for(report: &Report) -> String {
+    let pacing = [("slack", report.slack_us), ("spin", report.spin_us)];
+    let words = pacing.into_iter().filter_map(|(name, time)| match time {
+        Some(0.0) => None,
+        Some(time) => Some(format!(", {name} {}", microseconds(time))),
+        None => Some(format!(", {name} mixed")),
+    });
+    let due = format!("{}, {} a second", report.arrival, rate(report.target_per_second));
+    std::iter::once(due).chain(words).collect()
 }
 
 /// `10 s`, `1.007 s`, `326 us`.

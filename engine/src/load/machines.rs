@@ -59,6 +59,8 @@ impl Report {
         sum.driver = common(parts, |part| &part.driver);
         sum.host = common(parts, |part| &part.host);
         sum.arrival = common(parts, |part| &part.arrival);
+        sum.slack_us = shared(parts, |part| part.slack_us);
+        sum.spin_us = shared(parts, |part| part.spin_us);
         sum.timeline = timeline(parts, sum.seconds);
         sum.sockets = sockets(parts);
         sum.set_rates(parts);
@@ -194,6 +196,13 @@ fn common(parts: &[(String, Report)], of: fn(&Report) -> &String) -> String {
     if names.all(|name| *name == first) { first } else { MIXED.to_owned() }
 }
 
+/// The figure that all runs share, if they do.
+fn shared(parts: &[(String, Report)], of: fn(&Report) -> Option<f64>) -> Option<f64> {
+    let mut figures = parts.iter().map(|(_, part)| of(part));
+    let first = figures.next()?;
+    figures.all(|figure| figure == first).then_some(first).flatten()
+}
+
 /// All time lines as one of `seconds`, in the longest slots that one of them has.
 fn timeline(parts: &[(String, Report)], seconds: f64) -> Vec<Slot> {
     let length = parts.iter().map(|(_, part)| slot_seconds(&part.timeline)).fold(0.0, f64::max);
@@ -327,6 +336,22 @@ mod tests {
         assert_eq!(merged, expected);
         let machines: Vec<&str> = merged.cores.iter().map(|core| &*core.machine).collect();
         assert_eq!(machines, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_pacing_is_only_claimed_where_all_runs_had_it() {
+        let part = |slack_us, spin_us| Report {
+            schema_version: SCHEMA_VERSION,
+            slack_us: Some(slack_us),
+            spin_us: Some(spin_us),
+            ..Report::default()
+        };
+        let pacing = |reports| {
+            let merged = Report::merge(&parts(reports)).unwrap();
+            (merged.slack_us, merged.spin_us)
+        };
+        assert_eq!(pacing([part(1e3, 0.0), part(1e3, 0.0)]), (Some(1e3), Some(0.0)));
+        assert_eq!(pacing([part(1e3, 100.0), part(0.0, 100.0)]), (None, Some(100.0)));
     }
 
     #[test]

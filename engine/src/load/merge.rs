@@ -37,6 +37,11 @@ pub(super) fn per(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
+/// In whole and fractional microseconds; nanoseconds are exact.
+fn micros(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e3
+}
+
 /// One recorder of many.
 fn merged<'a>(mut recorders: impl Iterator<Item = &'a Recorder>) -> Option<Recorder> {
     let mut all = recorders.next()?.clone();
@@ -70,6 +75,8 @@ pub(super) fn report(
         driver: plan.driver.to_string(),
         host: plan.host.to_string(),
         arrival: plan.arrival.name().to_owned(),
+        slack_us: Some(micros(plan.pacing.slack)),
+        spin_us: Some(micros(plan.pacing.spin)),
         target_per_second: plan
             .arrival
             .mean_rate(plan.length().map_or(seconds, |it| it.as_secs_f64())),

@@ -22,6 +22,14 @@ pub struct Report {
     pub host: String,
     /// When requests were due: `closed`, `constant`, `poisson` or `recorded`, or `mixed`.
     pub arrival: String,
+    /// How late a request might leave so that several went out at once, in microseconds; zero if each was sent when due, `None` (null in JSON) in a report
+    /// merged of runs that differ in it.
+    #[serde(default = "not_asked_for")]
+    pub slack_us: Option<f64>,
+    /// How long before a request was due its core watched the clock, in microseconds; zero if it slept, `None` (null in JSON) in a report merged of runs that
+    /// differ in it.
+    #[serde(default = "not_asked_for")]
+    pub spin_us: Option<f64>,
     /// Requests a second that the schedule asked for, on average over the measured time; zero in a closed loop.
     pub target_per_second: f64,
     /// Requests completed with a whole response, whatever its status, which met what was expected of it.
@@ -109,6 +117,12 @@ pub struct Report {
     pub interrupted: bool,
     /// The samples themselves, so that reports can be merged exactly and drawn again.
     pub histograms: Histograms,
+}
+
+/// The pacing of a report that does not say it.
+#[allow(clippy::unnecessary_wraps)] // The field is an `Option`, as runs that differ have none.
+fn not_asked_for() -> Option<f64> {
+    Some(0.0)
 }
 
 /// Percentiles of a histogram, in microseconds. All zero when nothing was recorded.

@@ -111,6 +111,14 @@ fn hostile_words_stay_words() {
 }
 
 #[test]
+fn the_page_names_the_pacing() {
+    let mut document = sample::open_loop();
+    document.report.slack_us = Some(1_000.0);
+    let expected = "<dt>Schedule</dt><dd>constant, 5,000 a second, slack 1.00 ms</dd>";
+    assert!(render(&document).contains(expected));
+}
+
+#[test]
 fn a_page_without_figures_is_whole_too() {
     let mut document = sample::document();
     document.report.timeline.clear();

@@ -104,6 +104,20 @@ Verdict  The server was the limit: it left requests waiting for a connection.
 }
 
 #[test]
+fn a_schedule_names_the_pacing_that_was_asked_for() {
+    let check = |slack_us, spin_us, expected: &str| {
+        let mut document = sample::open_loop();
+        (document.report.slack_us, document.report.spin_us) = (slack_us, spin_us);
+        let line = format!("\nSchedule constant, 5,000 a second{expected}\n");
+        let text = render(&document);
+        assert!(text.contains(&line), "{text}");
+    };
+    check(Some(1_000.0), Some(100.0), ", slack 1.00 ms, spin 100 us");
+    check(Some(0.0), Some(20.0), ", spin 20.0 us");
+    check(None, Some(0.0), ", slack mixed");
+}
+
+#[test]
 fn errors_show_their_causes_and_their_first_example() {
     let mut report = sample::document().report;
     report.outcomes.insert("connect".to_owned(), 64);
