@@ -3,6 +3,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::Method;
@@ -10,9 +12,13 @@ use ringshot::client::blocking::block_on;
 use ringshot::client::{Solo, Target};
 use ringshot::clock::Instant;
 use ringshot::driver::{Driver, DriverKind, Epoll, Limits, Uring, uring};
+use ringshot::load::{
+    Arrival, Content, Feed, FeedOrder, KeepAlive, Mix, MixRequest, Order, Plan, Request, Stop,
+    Target as Server, Think,
+};
 use ringshot::proto::url::Url;
 use ringshot::shard::{Body, Config, Failure, Handler, Next, Response, Shard};
-use ringshot_tests::load::{Asked, RUN_MAX, drivers};
+use ringshot_tests::load::{Asked, RUN_MAX, drivers, next_core, run_whole};
 use ringshot_tests::peer::{Conversation, Peer};
 use ringshot_tests::reading::config;
 
@@ -24,8 +30,22 @@ thread_local! {
     static TAKEN: Cell<u64> = const { Cell::new(0) };
 }
 
+/// Calls that took memory on threads that the thread host started: only a load run has any here.
+static TAKEN_ON_HOSTS: AtomicU64 = AtomicU64::new(0);
+
 fn count() {
     let _ = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
+    if is_host_thread() {
+        TAKEN_ON_HOSTS.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// By the name that the kernel has: asking the library for it may allocate.
+fn is_host_thread() -> bool {
+    let mut name = [0_u8; 16];
+    // SAFETY: prctl(2) writes at most 16 bytes for `PR_GET_NAME`, as many as there are.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    name.starts_with(b"ringshot-")
 }
 
 // SAFETY: every call goes to the system's allocator as it came; the count touches no memory of the allocator's.
@@ -141,7 +161,7 @@ fn check_at_most(
                     allocations(Epoll::open(Limits { slots: lanes }).unwrap(), config)
                 }
             };
-            assert!(taken <= most, "{taken} on {driver}, pipeline {pipeline}, {body:?}");
+            assert!(taken <= NOT_OF_REQUESTS, "{taken} on {driver}, pipeline {pipeline}, {body:?}");
         }
     }
 }
@@ -248,5 +268,96 @@ fn a_client_takes_little_for_a_request() {
         };
         println!("{taken} for {REQUESTS} on {driver}");
         assert!(taken <= CLIENT_PER_REQUEST * REQUESTS, "{taken} on {driver}");
+    }
+}
+
+/// Answers everybody, and notes what the threads of hosts had taken when a request came.
+#[derive(Default)]
+struct Marks {
+    requests: AtomicU64,
+    /// At request [`WARM_UP`].
+    before: AtomicU64,
+    /// At request [`WARM_UP`] + [`REQUESTS`].
+    after: AtomicU64,
+}
+
+impl Marks {
+    fn answer_all(&self, mut peer: Conversation) {
+        while peer.request().is_some() {
+            let taken = TAKEN_ON_HOSTS.load(Ordering::SeqCst);
+            match self.requests.fetch_add(1, Ordering::SeqCst) + 1 {
+                WARM_UP => self.before.store(taken, Ordering::SeqCst),
+                LAST => self.after.store(taken, Ordering::SeqCst),
+                _ => {}
+            }
+            if !peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") {
+                return;
+            }
+        }
+    }
+}
+
+const LAST: u64 = WARM_UP + REQUESTS;
+
+/// One request with places of every kind in path, header and body.
+fn templates(peer: &Peer) -> Mix {
+    let mut users = Feed::new("users", vec!["name".to_owned()], FeedOrder::InOrder).unwrap();
+    ["ann", "bob & co", "a longer name than the others"]
+        .iter()
+        .for_each(|name| users.push([name.as_bytes()]).unwrap());
+    let feeds = vec![Arc::new(users)];
+    let path = "/{{seq}}?rand={{rand:1:1000000}}&name={{users.name}}";
+    let request = Request {
+        method: &Method::POST,
+        url: &Url::parse(&peer.url()).unwrap().join(path).unwrap(),
+        headers: &[(b"X-Id".to_vec(), b"{{uuid}}".to_vec())],
+        body: b"{{users.name}} {{seq}} {{rand:1:1000000}} {{uuid}}",
+        keep_alive: KeepAlive::On,
+    };
+    let content = Content::compile(&request, &feeds).unwrap();
+    assert!(matches!(content, Content::Filled(_)));
+    let think = Think::default();
+    Mix {
+        targets: vec![Server { peers: vec![peer.address()] }],
+        requests: vec![MixRequest { name: 0, target: 0, weight: 1, content, expect: None, think }],
+        names: vec![String::new()],
+        order: Order::Cycle,
+        feeds,
+        seed: 1,
+    }
+}
+
+/// What a run may take while [`REQUESTS`] are sent, whatever they are: a slot of the time line each second, and queues of what waits, which grow to the most that ever did.
+const NOT_OF_REQUESTS: u64 = REQUESTS / 100;
+
+/// Templates are compiled before the run and filled without allocation, in both loops.
+#[test]
+fn filled_templates() {
+    let open = Arrival::at_rate(10_000.0, Duration::from_secs(10));
+    for driver in drivers() {
+        for (arrival, pipeline) in [(&Arrival::Closed, 1), (&Arrival::Closed, 8), (&open, 1)] {
+            let marks = Arc::new(Marks::default());
+            let answering = Arc::clone(&marks);
+            let peer = Peer::start(move |peer| answering.answer_all(peer));
+            let start = TAKEN_ON_HOSTS.load(Ordering::SeqCst);
+            let plan = Plan {
+                arrival: arrival.clone(),
+                connections: LANES,
+                pipeline,
+                driver,
+                // Those beyond keep the run from ending before the last mark.
+                stop: Stop::requests(LAST + 1_000),
+                ..Plan::of(templates(&peer), vec![next_core()])
+            };
+            assert_eq!(run_whole(&plan).errors, 0);
+            let [before, after] = [&marks.before, &marks.after].map(|it| it.load(Ordering::SeqCst));
+            assert!(before > start, "setting up a run takes memory, and counts");
+            let taken = after - before;
+            assert!(
+                taken <= NOT_OF_REQUESTS,
+                "on {driver}, pipeline {pipeline}, {}: {taken}",
+                arrival.name()
+            );
+        }
     }
 }
