@@ -44,6 +44,16 @@ pub struct Solo<D: Driver> {
 }
 
 /// What a [`Solo`] keeps beyond its connections.
+///
+/// ```
+/// use ringshot::client::Solo;
+/// use ringshot::clock::Instant;
+/// use ringshot::driver::{Epoll, Limits};
+///
+/// let solo = Solo::new(Epoll::open(Limits { slots: 4 })?, 4, Instant::now())?;
+/// assert_eq!((solo.kept().hosts, solo.kept().exchanges), (0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Kept {

@@ -126,6 +126,15 @@ fn not_asked_for() -> Option<f64> {
 }
 
 /// Percentiles of a histogram, in microseconds. All zero when nothing was recorded.
+///
+/// ```
+/// use ringshot::load::Histogram;
+///
+/// let mut times = Histogram::new();
+/// (1..=1000_u64).for_each(|micros| times.record(micros * 1000));
+/// let latency = times.latency();
+/// assert_eq!((latency.samples, latency.min.round(), latency.p50.round()), (1000, 1.0, 500.0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Latency {

@@ -68,6 +68,18 @@ impl fmt::Display for Families {
 }
 
 /// Whether everybody gets the same first address.
+///
+/// ```
+/// use ringshot::clock::Instant;
+/// use ringshot::resolve::{Override, Resolver, RotateAddresses};
+///
+/// let servers = Override::to([[127, 0, 0, 1], [127, 0, 0, 2]]);
+/// let builder = Resolver::builder().rotate_addresses(RotateAddresses::RoundRobin);
+/// let resolver = builder.with_override("two.test", servers).build()?;
+/// let first = || resolver.resolve("two.test", 80, Instant::now()).wait().map(|all| all.first());
+/// assert_ne!(first()?, first()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RotateAddresses {
     /// Yes: the resolver's order holds until it gives another one.

@@ -73,6 +73,16 @@ impl From<SocketAddr> for Override {
 }
 
 /// Why a resolver could not be built.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringshot::resolve::{BuildError, Resolver};
+///
+/// let (min, max) = (Duration::from_secs(60), Duration::from_secs(5));
+/// let error = Resolver::builder().ttl(min, max).build().unwrap_err();
+/// assert_eq!(error, BuildError::Ttl { min, max });
+/// assert!(error.to_string().contains("swap or change them"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// The shortest TTL is longer than the longest.

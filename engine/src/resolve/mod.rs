@@ -51,6 +51,17 @@ pub use resolving::Resolving;
 pub use system::{RESOLVER_IDLE_MAX, RESOLVER_QUEUE_MAX, RESOLVER_THREADS_MAX, System};
 
 /// A lookup in progress. Dropping it abandons the lookup.
+///
+/// ```
+/// use ringshot::resolve::{Answer, Lookup, ResolveError};
+///
+/// async fn ask(name: &'static str) -> Result<Answer, ResolveError> {
+///     Err(ResolveError::NotFound { name: name.into() })
+/// }
+///
+/// let lookup: Lookup = Box::pin(ask("no.test"));
+/// # drop(lookup);
+/// ```
 pub type Lookup = Pin<Box<dyn Future<Output = Result<Answer, ResolveError>> + Send>>;
 
 /// Who finds the addresses of names: the [`System`], or one of your own. It need not cache, nor mind that a name is asked twice: [`Resolver`] does.
@@ -92,6 +103,14 @@ impl<R: Resolve + ?Sized> Resolve for Arc<R> {
 }
 
 /// What a lookup found.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringshot::resolve::Answer;
+///
+/// let answer = Answer::new([[127, 0, 0, 1], [127, 0, 0, 2]]).with_ttl(Duration::from_secs(30));
+/// assert_eq!(answer.addresses.len(), 2);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
     /// The addresses, the one to be preferred first (RFC 6724). Of more than [`ADDRESSES_MAX`], the last are left out.

@@ -17,6 +17,17 @@ use super::{Addresses, ResolveError};
 ///
 /// Literals, overrides, `localhost` and names in the cache are ready at the first poll. It has no timeout of its own: drop it when it took too long.
 /// Polled again after it was ready, it is ready again.
+///
+/// ```
+/// use ringshot::client::blocking::block_on;
+/// use ringshot::clock::Instant;
+/// use ringshot::resolve::{Resolver, Resolving};
+///
+/// let resolver = Resolver::builder().build()?;
+/// let resolving: Resolving = resolver.resolve("127.0.0.1", 80, Instant::now());
+/// assert_eq!(block_on(resolving)?.first(), ([127, 0, 0, 1], 80).into());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Resolving(State);
 

@@ -138,6 +138,15 @@ pub(super) trait Pull<T>: Send {
 }
 
 /// Where a batch's inputs come from.
+///
+/// ```
+/// use ringshot::client::batch::{BatchSource, Source};
+/// use ringshot::client::Request;
+///
+/// let requests = (1..=3).map(|page| Request::get(format!("http://a.test/{page}")).unwrap());
+/// let source: Source<_> = requests.into_source();
+/// println!("{source:?}: pulled one by one, when there is room");
+/// ```
 pub struct Source<T>(pub(super) Box<dyn Pull<T>>);
 
 impl<T> fmt::Debug for Source<T> {

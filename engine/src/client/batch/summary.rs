@@ -65,6 +65,18 @@ impl fmt::Display for Summary {
 }
 
 /// Quantiles of latencies, within 0.1%, in whole microseconds. All zero where nothing was measured.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// let urls = (0..100).map(|_| origin.url("/")).collect::<Vec<_>>();
+/// let latency = block_on(client.batch(urls).for_each(|_core, _done| {})).latency;
+/// assert!(latency.p50 <= latency.p99 && latency.p99 <= latency.max);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Latency {
