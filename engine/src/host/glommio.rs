@@ -158,8 +158,8 @@ impl Pace for Shared {
     #[inline]
     async fn give_way(&mut self) {
         let left = Instant::now();
-        // The next turn will be about as long as this one: after it would be too late.
-        if left + (left - self.back) < self.look {
+        // The next turn will be about as long as this one: before or after it, whichever is nearer.
+        if left + (left - self.back) / 2 < self.look {
             executor().yield_task_queue_now().await;
             self.back = Instant::now();
             self.crowded = self.back - left > PAUSE_ALONE;
