@@ -161,7 +161,7 @@ fn check_at_most(
                     allocations(Epoll::open(Limits { slots: lanes }).unwrap(), config)
                 }
             };
-            assert!(taken <= NOT_OF_REQUESTS, "{taken} on {driver}, pipeline {pipeline}, {body:?}");
+            assert!(taken <= most, "{taken} on {driver}, pipeline {pipeline}, {body:?}");
         }
     }
 }

@@ -13,8 +13,8 @@
 //! # Wake latency
 //! While requests are in flight the thread is in our driver most of the time, and glommio reads its rings and timers only when no task is ready or its preemption timer fires, which is
 //! after 100 ms (a shorter one is no way out: glommio 0.9 goes to sleep over tasks that are ready if it fires too soon). So a turn blocks for [`BLOCK_MAX`] at most, and every [`LOOK_EVERY`]
-//! the task waits for a timer that is due at once, which makes glommio look. A timer, a channel or a file of the same executor is served within [`LOOK_EVERY`] + [`BLOCK_MAX`] + one turn (tens of
-//! microseconds), below 1 ms while nobody else uses the core; a task that is ready already waits for [`BLOCK_MAX`] and a turn. Where others used the thread since the last turn, the next one does not block at all. Tasks that
+//! the task waits for a timer that is due at once, which makes glommio look. A timer, a channel or a file of the same executor is served within [`LOOK_EVERY`] + [`BLOCK_MAX`] + half a turn (at most
+//! some hundred microseconds), below 1 ms while nobody else uses the core; a task that is ready already waits for [`BLOCK_MAX`] and a turn. Where others used the thread since the last turn, the next one does not block at all. Tasks that
 //! are ready all the time keep glommio from looking, with a shard or without: then the shard only yields to them. `benches/` measures it: `wake_latency`.
 //!
 //! # Sleep
