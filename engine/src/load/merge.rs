@@ -77,9 +77,7 @@ pub(super) fn report(
         arrival: plan.arrival.name().to_owned(),
         slack_us: Some(micros(plan.pacing.slack)),
         spin_us: Some(micros(plan.pacing.spin)),
-        target_per_second: plan
-            .arrival
-            .mean_rate(plan.length().map_or(seconds, |it| it.as_secs_f64())),
+        target_per_second: target(plan, seconds),
         requests,
         errors,
         cancelled,
@@ -120,6 +118,11 @@ pub(super) fn report(
     report.set_times();
     report.verdict = Verdict::of(&report);
     report
+}
+
+/// The rate that was asked for, on average; zero in a closed loop.
+fn target(plan: &Plan, seconds: f64) -> f64 {
+    plan.arrival.mean_rate(plan.length().map_or(seconds, |length| length.as_secs_f64()))
 }
 
 fn warm_up(plan: &Plan, outcomes: &[CoreOutcome]) -> WarmUp {

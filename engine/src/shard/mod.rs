@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `config` | what is fixed for a shard's life |
 //! | `connection` | one lane: its state graph and what it is receiving |
+//! | `counters` | what is counted |
 //! | `dial` | opening, backing off, closing |
 //! | `doorbell` | wakes a core that sleeps in its driver |
 //! | `exchange` | requests out, responses in |
@@ -23,6 +24,7 @@
 mod config;
 mod connection;
 pub(crate) mod core;
+mod counters;
 mod dial;
 pub mod doorbell;
 mod exchange;
@@ -48,6 +50,7 @@ use crate::sys::cache;
 pub use config::{Body, Config, Copies, Heads};
 use connection::{Connection, State};
 pub use core::TURN_BUCKETS;
+pub use counters::Counters;
 pub use dial::{BACKOFF_FIRST, BACKOFF_MAX};
 pub use exchange::{LARGE_BODY_BYTES, QUIET_BYTES_MAX};
 pub use failure::Failure;
@@ -59,23 +62,6 @@ use timers::Fifo;
 
 /// How many completions before its turn a completion's memory is asked for.
 const PREFETCH_AHEAD: usize = 2;
-
-/// What a shard counted since it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Connections that were established.
-    pub connected: u64,
-    /// Bytes received, discarded ones included.
-    pub bytes_received: u64,
-    /// System calls besides those of the driver: those that make sockets.
-    pub system_calls: u64,
-    /// Turns.
-    pub turns: u64,
-    /// Turns that had completions.
-    pub turns_with_completions: u64,
-    /// Completions.
-    pub completions: u64,
-}
 
 /// Whether lanes still send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
