@@ -49,7 +49,7 @@ fn one_in_twenty_hangs_and_the_others_get_through_within_the_limits() {
         assert!(bench.client.limits_observed().conns_per_host <= 30);
         let counters = bench.origin.counters();
         assert!(counters.most_in_progress <= 30, "{counters:?}");
-        // One that timed out is closed, then replaced: the server may accept the new one before it has read the end of the old.
+        // One that timed out is closed, then replaced: an origin may accept the new one before it hears the end of the old (`Counters`).
         assert!(counters.most_open <= 2 * 30, "{counters:?}");
     });
 }

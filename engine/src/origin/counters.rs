@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What an origin has seen, as its own account: what a client claims about its limits is held against it.
 ///
 /// A client's end of a connection counts as soon as it is heard, and an answer as soon as it is handed over to be sent: a client that keeps to a limit is never
-/// seen beyond it.
+/// seen to have more requests in progress. Connections may be more for a moment, by those that replace others: all that wait are accepted at once, also those that came after the wait whose
+/// events are being looked at, and the ends that came before them are heard in the next turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counters {
