@@ -26,10 +26,14 @@ pub(crate) struct Interrupts {
 }
 
 /// How the first signal arms the second.
+///
+/// Two signals at once are handled on two threads at once. Each then sets a flag of its own and looks at the other's, so that one of them at
+/// least is the second; a flag for both would leave each to believe that it came first.
 #[derive(Debug, Default)]
 struct Arming {
-    seen: Arc<AtomicBool>,
-    /// The actions that set `seen`; none while signals are held back.
+    interrupt: Arc<AtomicBool>,
+    terminate: Arc<AtomicBool>,
+    /// The actions that set the flags; none while signals are held back.
     actions: Mutex<Vec<SigId>>,
 }
 
@@ -65,13 +69,11 @@ impl Interrupts {
     fn open() -> Result<Self> {
         let (signals, wake) = UnixStream::pair()?;
         let arming = Arc::<Arming>::default();
-        for signal in [SIGINT, SIGTERM] {
-            // Before `arm`, so that the first signal finds the flag unset.
-            flag::register_conditional_shutdown(
-                signal,
-                INTERRUPTED_TWICE,
-                Arc::clone(&arming.seen),
-            )?;
+        for (signal, own, other) in arming.signals() {
+            // Before the flags are set, so that the first signal finds none.
+            for seen in [own, other] {
+                end_if(signal, seen)?;
+            }
             pipe::register(signal, wake.try_clone()?)?;
         }
         arming.register()?;
@@ -80,7 +82,8 @@ impl Interrupts {
 
     /// Whether a signal has arrived since the start.
     pub(crate) fn seen(&self) -> bool {
-        self.arming.seen.load(Ordering::Relaxed)
+        let Arming { interrupt, terminate, .. } = &*self.arming;
+        [interrupt, terminate].iter().any(|seen| seen.load(Ordering::Relaxed))
     }
 
     /// What ends a wait when it is dropped. It needs no file descriptor of its own.
@@ -96,7 +99,7 @@ impl Interrupts {
 
     /// The next signal ends the process: for a first one that came while signals were held back, or as a key.
     pub(crate) fn arm(&self) {
-        self.arming.seen.store(true, Ordering::Relaxed);
+        self.arming.interrupt.store(true, Ordering::Relaxed);
     }
 
     /// Blocks until a signal, the waker, a key, or the end of `tick`, as far as there are any.
@@ -122,10 +125,17 @@ impl Interrupts {
 }
 
 impl Arming {
+    /// Each signal, its own flag, and the other's.
+    fn signals(&self) -> [(i32, &Arc<AtomicBool>, &Arc<AtomicBool>); 2] {
+        let (interrupt, terminate) = (&self.interrupt, &self.terminate);
+        [(SIGINT, interrupt, terminate), (SIGTERM, terminate, interrupt)]
+    }
+
     fn register(&self) -> Result<()> {
-        for signal in [SIGINT, SIGTERM] {
-            let action = flag::register(signal, Arc::clone(&self.seen))?;
-            self.actions.lock().unwrap_or_else(PoisonError::into_inner).push(action);
+        let mut actions = self.actions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (signal, own, other) in self.signals() {
+            actions.push(flag::register(signal, Arc::clone(own))?);
+            actions.push(end_if(signal, other)?);
         }
         Ok(())
     }
@@ -136,6 +146,11 @@ impl Arming {
             low_level::unregister(action);
         }
     }
+}
+
+/// From now on the signal ends the process at once if `seen` is set by then.
+fn end_if(signal: i32, seen: &Arc<AtomicBool>) -> Result<SigId> {
+    flag::register_conditional_shutdown(signal, INTERRUPTED_TWICE, Arc::clone(seen))
 }
 
 impl Drop for HeldBack {
@@ -190,7 +205,9 @@ mod tests {
         arming.unregister();
         assert!(arming.actions.lock().unwrap().is_empty());
         drop(HeldBack(Arc::clone(&arming)));
-        assert_eq!(arming.actions.lock().unwrap().len(), 2);
-        assert!(!arming.seen.load(Ordering::Relaxed));
+        assert_eq!(arming.actions.lock().unwrap().len(), 4);
+        for (_, seen, _) in arming.signals() {
+            assert!(!seen.load(Ordering::Relaxed));
+        }
     }
 }
