@@ -16,7 +16,7 @@ use super::upload;
 use super::{Attempt, redirect};
 use crate::clock::Instant;
 use crate::error::{Error, Kind, Phase, RedirectKind};
-use crate::proto::h1::{BodyLength, Persistence, RequestHead};
+use crate::proto::h1::BodyLength;
 use crate::shard::TotalFrom;
 use crate::shard::pool::desk::Submission;
 use crate::shard::pool::exchange::{Failed, Outgoing, Trace};
@@ -233,21 +233,15 @@ impl Job<'_> {
             admitted: self.parcel.admitted,
             trace: self.trace.clone(),
         };
-        let head = RequestHead {
-            method: &request.method,
-            target: request.target.path_and_query(),
-            authority: request.target.authority(),
-            body: length,
-            persistence: Persistence::KeepAlive,
-        };
+        let start = request.target.start();
         let strayed = self.parcel.strayed;
         let fields = || fields_of(&settings.headers, &request.headers, expects, strayed);
         let desk = self.client.ctx.desk();
         let submitted = desk.submit(submission, |out| match &settings.plain {
             Some(plain) if request.headers.is_empty() && !expects && !strayed => {
-                head.encode_plain(plain, out)
+                start.encode(&request.method, length, plain, out)
             }
-            _ => head.encode(fields, out),
+            _ => start.head(&request.method, length).encode(fields, out),
         });
         submitted.map_err(|error| self.error(Error::new(Kind::Request(error), Phase::Build)))
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::proto::h1::HeadStart;
 use crate::proto::url::{Url, UrlError};
 use crate::shard::pool::origin::Origin;
 
@@ -26,7 +27,7 @@ pub struct Target(Arc<Inner>);
 #[derive(PartialEq, Eq)]
 struct Inner {
     origin: Arc<Origin>,
-    path: Box<str>,
+    start: HeadStart,
 }
 
 impl Target {
@@ -55,7 +56,12 @@ impl Target {
     /// Path and query, as they go on the wire.
     #[must_use]
     pub fn path_and_query(&self) -> &str {
-        &self.0.path
+        self.0.start.target()
+    }
+
+    /// What it says in the head of a request.
+    pub(super) fn start(&self) -> &HeadStart {
+        &self.0.start
     }
 
     /// The URL that `reference` means, seen from this one (RFC 3986 5.2).
@@ -68,7 +74,7 @@ impl Target {
 
     /// Without the query, which may hold secrets.
     pub(crate) fn redacted(&self) -> String {
-        match self.0.path.split_once('?') {
+        match self.path_and_query().split_once('?') {
             Some((path, _)) => format!("http://{}{path}?...", self.authority()),
             None => self.to_string(),
         }
@@ -77,7 +83,7 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.0.path)
+        write!(f, "http://{}{}", self.authority(), self.path_and_query())
     }
 }
 
@@ -90,7 +96,7 @@ impl fmt::Debug for Target {
 impl From<Url> for Target {
     fn from(url: Url) -> Self {
         let origin = Arc::new(Origin::of(&url));
-        Self(Arc::new(Inner { origin, path: url.target.into() }))
+        Self(Arc::new(Inner { origin, start: HeadStart::of(&url.target, &url.authority) }))
     }
 }
 

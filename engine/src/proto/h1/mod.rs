@@ -4,6 +4,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `request` | a request head into bytes |
+//! | `plain` | parts of heads that are encoded once |
 //! | `body` | the count that keeps a request body honest, and its chunks |
 //! | `response` | a response head, checked against the grammar and the limits |
 //! | `summary` | what framing and persistence need of a head: [`HeadSummary`] |
@@ -31,6 +32,7 @@ mod memo;
 #[cfg(test)]
 mod oracle;
 mod pending;
+mod plain;
 mod request;
 mod response;
 mod spill;
@@ -49,7 +51,8 @@ pub use limits::{INTERIM_RESPONSES_MAX, Limit, Limits};
 pub use machine::Machine;
 pub use memo::{HEAD_MEMO_BYTES, HeadMemo};
 pub use pending::PIPELINE_DEPTH_MAX;
-pub use request::{BodyLength, PlainFields, RequestError, RequestHead};
+pub use plain::{HeadStart, PlainFields};
+pub use request::{BodyLength, RequestError, RequestHead};
 pub(crate) use request::{put_content_length, put_decimal};
 pub use response::{ParseError, ParseKind, Snippet, Status, parse_head};
 pub use summary::{

@@ -85,24 +85,9 @@ pub enum RequestError {
     BodyNotAllowed(Method),
 }
 
-/// Fields that were checked and encoded once, for any number of heads that have no others. None of them is one that the head depends on.
-#[derive(Debug, Clone, Default)]
-pub struct PlainFields(Vec<u8>);
-
-impl PlainFields {
-    /// Checks and encodes fields. `None` if there is something wrong with one of them, or if one has a meaning for the head: `Host`, `Connection` and the
-    /// like. Then [`RequestHead::encode`] has to look at them each time.
-    pub fn of<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<Self> {
-        let mut bytes = Vec::new();
-        let put = |(name, value): &(&[u8], &[u8])| put_field(&mut bytes, name, value);
-        let wishes = Wishes::of(fields.inspect(put)).ok()?;
-        (wishes == Wishes::default()).then_some(Self(bytes))
-    }
-}
-
 /// What the caller's own fields say that the head depends on.
 #[derive(Debug, Default, PartialEq)]
-struct Wishes<'a> {
+pub(super) struct Wishes<'a> {
     host: Option<&'a [u8]>,
     content_length: Option<ContentLength>,
     transfer_encoding: Option<&'a [u8]>,
@@ -139,20 +124,9 @@ impl RequestHead<'_> {
         self.put(&Wishes::of(headers())?, put_fields, out)
     }
 
-    /// [`RequestHead::encode`] with fields that were encoded before.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn encode_plain(
-        &self,
-        fields: &PlainFields,
-        out: &mut Vec<u8>,
-    ) -> Result<Sent, RequestError> {
-        self.put(&Wishes::default(), |out| out.extend_from_slice(&fields.0), out)
-    }
-
+    /// Checks it, and writes it with fields that were checked.
     #[inline]
-    fn put(
+    pub(super) fn put(
         &self,
         wishes: &Wishes<'_>,
         put_fields: impl FnOnce(&mut Vec<u8>),
@@ -174,6 +148,12 @@ impl RequestHead<'_> {
         Ok(self.sent(wishes))
     }
 
+    /// What has to be right of it whatever its body and its other fields are.
+    pub(super) fn check(&self) -> Result<(), RequestError> {
+        self.checked_target()?;
+        check_authority(self.authority.as_bytes())
+    }
+
     /// The target without its fragment, if its bytes and its form may go out.
     fn checked_target(&self) -> Result<&str, RequestError> {
         let target = self.target.split('#').next().unwrap_or_default();
@@ -189,7 +169,7 @@ impl RequestHead<'_> {
     }
 
     /// The caller's framing fields agree with the body, and the method can have one.
-    fn check_body(&self, wishes: &Wishes<'_>) -> Result<(), RequestError> {
+    pub(super) fn check_body(&self, wishes: &Wishes<'_>) -> Result<(), RequestError> {
         let has_body = !matches!(self.body, BodyLength::None | BodyLength::Known(0));
         if has_body && matches!(*self.method, Method::CONNECT | Method::TRACE) {
             return Err(RequestError::BodyNotAllowed(self.method.clone()));
@@ -222,7 +202,7 @@ impl RequestHead<'_> {
         }
     }
 
-    fn put_framing(&self, wishes: &Wishes<'_>, out: &mut Vec<u8>) {
+    pub(super) fn put_framing(&self, wishes: &Wishes<'_>, out: &mut Vec<u8>) {
         let expects_body = matches!(*self.method, Method::POST | Method::PUT | Method::PATCH);
         match self.body {
             BodyLength::Chunked => {
@@ -242,7 +222,7 @@ impl RequestHead<'_> {
         }
     }
 
-    fn sent(&self, wishes: &Wishes<'_>) -> Sent {
+    pub(super) fn sent(&self, wishes: &Wishes<'_>) -> Sent {
         Sent {
             method: match *self.method {
                 Method::HEAD => MethodKind::Head,
@@ -256,7 +236,9 @@ impl RequestHead<'_> {
 }
 
 impl<'a> Wishes<'a> {
-    fn of(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Wishes<'a>, RequestError> {
+    pub(super) fn of(
+        headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<Wishes<'a>, RequestError> {
         let mut wishes = Wishes::default();
         for (name, value) in headers {
             check_field(name, value)?;
@@ -352,7 +334,7 @@ fn put(out: &mut Vec<u8>, parts: &[&str]) {
     }
 }
 
-fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(super) fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     for part in [name, b": ", value, b"\r\n"] {
         out.extend_from_slice(part);
     }
