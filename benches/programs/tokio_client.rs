@@ -105,7 +105,9 @@ fn hold(urls: Urls<'_>, setting: Setting) -> Outcome<Contest> {
     let ringshot: Run<'_> = Box::new(move || {
         let engine = Engine::builder().cores(Cores::List(vec![shard])).build()?;
         let client = engine.client().max_conns_per_host(tasks).build()?;
-        run(setting, ByRingshot(client, own.parse()?))
+        let score = run(setting, ByRingshot(client, own.parse()?))?;
+        let of_core = engine.stats()[0].counters;
+        Ok(Score { company: of_core.completions as f64 / of_core.turns as f64, ..score })
     });
     let reqwest: Run<'_> = Box::new(move || run(setting, ByReqwest::new(url, tasks as usize)?));
     let hyper: Run<'_> = Box::new(move || run(setting, ByHyper::new(url, tasks as usize)?));
@@ -128,6 +130,8 @@ fn busy(urls: Urls<'_>, setting: Setting) -> Outcome<()> {
     contest.print()?;
     let rate = |score: &Score| score.rate;
     let thrift = |score: &Score| 1.0 / score.cpu_us;
+    let company = contest.median(0, |score| score.company);
+    writeln!(std::io::stdout(), "  completions a turn of the shard: {company:.1}")?;
     for (place, name) in [(1, "reqwest"), (2, "hyper-util")] {
         contest.print_ratio(&format!("requests a second, / {name}"), 0, place, rate, 1.5)?;
         contest.print_ratio(&format!("requests a CPU second, / {name}"), 0, place, thrift, 1.0)?;
