@@ -24,6 +24,8 @@ mod json;
 mod metrics;
 #[path = "network/peer.rs"]
 mod peer;
+#[path = "network/ports.rs"]
+mod ports;
 #[path = "network/program.rs"]
 mod program;
 #[path = "network/scenario.rs"]
