@@ -128,11 +128,12 @@ fn a_hundred_thousand_cancelled_requests_leave_nothing() {
                 count = count.saturating_sub(users::end_engine(engine, client, &places, seed));
             }
             cancelled += cancel_on(host, driver, &places, count);
-            let same = || {
+            // The thread of the engine above may be on the kernel's list still when it is counted.
+            let back = || {
                 files_of(host, descriptors()) == files_of(host, before.clone())
-                    && threads() == threads_before
+                    && threads() <= threads_before
             };
-            let settled = wait_until(SETTLE_MAX, same);
+            let settled = wait_until(SETTLE_MAX, back);
             let (seen, files) = (places.origin.counters(), descriptors());
             assert!(settled, "on {host}, {driver}: {files:#?}, {} threads, {seen:?}", threads());
         }

@@ -31,12 +31,12 @@ fn check(mut once: impl FnMut(DriverKind)) {
         (0..3).for_each(|_| once(driver));
         let (before, threads_before, memory) = (descriptors(), threads(), resident_bytes());
         (0..REPETITIONS).for_each(|_| once(driver));
-        // The kernel tears a ring down, and takes a joined thread off its list, a moment later.
+        // The kernel tears a ring down, and takes a joined thread off its list, a moment later. What was there before may have gone since, such as the thread of another test.
         wait_until(Duration::from_secs(5), || {
-            descriptors() == before && threads() == threads_before
+            descriptors().len() <= before.len() && threads() <= threads_before
         });
-        assert_eq!(descriptors().len(), before.len(), "on {driver}: {:#?}", descriptors());
-        assert_eq!(threads(), threads_before, "threads on {driver}");
+        assert!(descriptors().len() <= before.len(), "on {driver}: {:#?}", descriptors());
+        assert!(threads() <= threads_before, "{} threads on {driver}", threads());
         let grown = resident_bytes().saturating_sub(memory);
         assert!(grown <= NOISE_BYTES, "{grown} bytes more after {REPETITIONS} runs on {driver}");
     }

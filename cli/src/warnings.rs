@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 
+use ringshot::load::statistics::PAIRS_MIN;
 use ringshot::load::{CLIENT_BUSY_MIN, Comparison, Drift, Limit, Report, StatusCounts};
 
 use crate::cores::name;
@@ -39,6 +40,8 @@ pub(crate) enum Warning {
     PortsExhausted,
     /// Latencies beyond the histogram.
     Saturated { samples: u64 },
+    /// Saved results with fewer whole seconds than an interval needs.
+    ShortResults { seconds: usize },
     /// Lines of a log that say no request.
     LogLines { skipped: u64, example: String },
     /// Requests that the end cut off.
@@ -143,6 +146,13 @@ impl fmt::Display for Warning {
                 "local ports ran out: sysctl -w net.ipv4.ip_local_port_range='1024 65535' \
                  net.ipv4.tcp_tw_reuse=1, or keep connections alive",
             ),
+            Self::ShortResults { seconds } => write!(
+                f,
+                "the shorter result has {} to compare by, and {PAIRS_MIN} are needed to show a \
+                 difference: save runs of {} s or more, with -d",
+                counted(*seconds as u64, "whole second"),
+                PAIRS_MIN + 1
+            ),
             Self::Saturated { samples } => write!(
                 f,
                 "{} beyond 60 s recorded as 60 s: lower --timeout to count them as timeouts",
@@ -150,7 +160,7 @@ impl fmt::Display for Warning {
             ),
             Self::Cancelled { requests } => write!(
                 f,
-                "{} unanswered at the end, counted as cancelled and in no latency: run longer",
+                "{} unanswered at the end, in the percentiles at the age that they had then: run longer, or give them time with --drain",
                 counted(*requests, "request")
             ),
         }

@@ -187,6 +187,7 @@ fn finish(
         sources: &urls(targets),
         settings: Some(&settings(session.args, &session.plans[0])),
         placement: Some(placement),
+        asked_for: &[],
         rounds_completed,
         interrupted: session.interrupts.seen(),
         comparison: &session.comparison(),

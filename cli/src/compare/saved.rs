@@ -1,15 +1,17 @@
 //! Two results that `ringshot run -o json` saved, set against each other. Sends nothing.
 
-use std::fs;
 use std::path::Path;
 
+use ringshot::load::Comparison;
 use ringshot::load::compare::Series;
-use ringshot::load::{Comparison, Report};
+use ringshot::load::statistics::PAIRS_MIN;
 
 use super::{SCHEMA_VERSION, conclude};
 use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure};
-use crate::output::json;
+use crate::output::{json, tables};
+use crate::report;
+use crate::warnings::{self, Warning};
 
 /// The two files, if files are what was given.
 pub(super) fn files(given: &[String]) -> Result<Option<[&str; 2]>, Failure> {
@@ -25,7 +27,9 @@ pub(super) fn files(given: &[String]) -> Result<Option<[&str; 2]>, Failure> {
 
 /// Reads both and prints what they show.
 pub(super) fn compare(args: &CompareArgs, files: [&str; 2]) -> Result<Exit, Failure> {
-    let [of, to] = [[read(files[0])?], [read(files[1])?]];
+    let [of, to] = [report::read(Path::new(files[0]))?, report::read(Path::new(files[1]))?];
+    let asked_for = [&of, &to].map(tables::asked_for);
+    let [of, to] = [[of.report], [to.report]];
     let comparison = Comparison::of_runs(
         Series { name: files[0], reports: &of },
         Series { name: files[1], reports: &to },
@@ -38,21 +42,19 @@ pub(super) fn compare(args: &CompareArgs, files: [&str; 2]) -> Result<Exit, Fail
         sources: &files,
         settings: None,
         placement: None,
+        asked_for: &asked_for,
         rounds_completed: 1,
         interrupted: of[0].interrupted || to[0].interrupted,
         comparison: &comparison,
     };
+    warnings::print(&short(&comparison));
     conclude(args, &document)
 }
 
-fn read(path: &str) -> Result<Report, Failure> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::unusable(format_args!("can't read {path}: {error}")))?;
-    serde_json::from_str(&text).map_err(|error| {
-        Failure::unusable(format_args!(
-            "{path} is no result of this version's `ringshot run -o json`: {error}"
-        ))
-    })
+/// Too few seconds to tell anything by.
+fn short(comparison: &Comparison) -> Option<Warning> {
+    let seconds = comparison.ratios.iter().map(|ratio| ratio.pairs).min().unwrap_or_default();
+    (seconds < PAIRS_MIN).then_some(Warning::ShortResults { seconds })
 }
 
 #[cfg(test)]
@@ -69,7 +71,5 @@ mod tests {
         for mixed in [vec![here.clone()], vec![here.clone(), url]] {
             assert!(files(&mixed).unwrap_err().to_string().contains("two files"), "{mixed:?}");
         }
-        assert!(read(&here).unwrap_err().to_string().contains("is no result"));
-        assert!(read("/no/such/file").unwrap_err().to_string().contains("can't read"));
     }
 }

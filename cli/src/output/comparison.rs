@@ -52,7 +52,9 @@ pub(crate) fn render(document: &CompareDocument<'_>) -> String {
 
 fn head(document: &CompareDocument<'_>) -> String {
     let (Some(settings), Some(placement)) = (document.settings, document.placement) else {
-        return format!("{}, saved results\n", document.sources.join(" and "));
+        let sides = document.sources.iter().zip(document.asked_for);
+        let side = |(name, asked): (&&str, &String)| format!("{name}:\n  {asked}\n");
+        return format!("saved results\n{}", sides.map(side).collect::<String>());
     };
     let pipeline = match settings.pipeline {
         1 => String::new(),
@@ -116,7 +118,7 @@ fn table(contestants: &[Contestant]) -> String {
 
 fn ratios(ratios: &[Ratio]) -> String {
     let Some(first) = ratios.first() else {
-        return "no ratio: one side measured nothing\n".to_owned();
+        return "no ratio: one side measured nothing, or too little\n".to_owned();
     };
     let label = format!("{} to {}", first.of, first.to);
     let head =
@@ -249,11 +251,16 @@ p50 19.2% longer; p90 16.0% longer; p99 15.6% longer; p99.9 15.4% longer.
                 settings: None,
                 placement: None,
                 sources: &["before.json", "after.json"],
+                asked_for: &[
+                    "GET http://a/; io_uring".to_owned(),
+                    "GET http://b/; epoll".to_owned(),
+                ],
                 ..*document
             };
             head(&saved)
         });
-        assert_eq!(text, "before.json and after.json, saved results\n");
+        let expected = "saved results\nbefore.json:\n  GET http://a/; io_uring\nafter.json:\n  GET http://b/; epoll\n";
+        assert_eq!(text, expected);
         let text = sample::with_document(|document| {
             head(&CompareDocument { sources: &["http://a/", "http://b/"], ..*document })
         });

@@ -45,6 +45,9 @@ pub(crate) struct CompareDocument<'a> {
     /// Null for saved results, as is the placement.
     pub(crate) settings: Option<&'a Settings>,
     pub(crate) placement: Option<&'a Placement>,
+    /// What each saved result was asked for, in words; empty where none was saved.
+    #[serde(skip)]
+    pub(crate) asked_for: &'a [String],
     /// Rounds that both sides completed.
     pub(crate) rounds_completed: usize,
     /// Whether Ctrl-C cut it short.

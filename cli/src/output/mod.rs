@@ -13,7 +13,7 @@ pub(crate) mod json;
 pub(crate) mod results;
 #[cfg(test)]
 pub(crate) mod sample;
-mod tables;
+pub(crate) mod tables;
 pub(crate) mod text;
 
 use std::io::{ErrorKind, Write};

@@ -245,6 +245,7 @@ pub(crate) fn with_document<T>(use_it: impl FnOnce(&CompareDocument<'_>) -> T) -
             origin_cores: Some(vec![0]),
             shared: Shared::Nothing,
         }),
+        asked_for: &[],
         rounds_completed: 7,
         interrupted: false,
         comparison: &comparison(),

@@ -82,7 +82,7 @@ fn schedule(report: &Report) -> [Fact; 3] {
         failed => format!(", {} failed unsent", count(failed)),
     };
     [
-        ("Schedule", asked_for(report)),
+        ("Schedule", due(report)),
         (
             "Offered",
             format!("{}: {} sent, {} shed{unsent}", count(offered), count(sent), count(shed)),
@@ -100,7 +100,7 @@ fn schedule(report: &Report) -> [Fact; 3] {
 }
 
 /// When requests were due, and how the client kept to it where that was not left as it is.
-fn asked_for(report: &Report) -> String {
+fn due(report: &Report) -> String {
     let pacing = [("slack", report.slack_us), ("spin", report.spin_us)];
     let words = pacing.into_iter().filter_map(|(name, time)| match time {
         Some(0.0) => None,
@@ -361,6 +361,15 @@ fn shortened(name: &str) -> String {
 /// What was sent where.
 pub(crate) fn heading(document: &RunDocument) -> String {
     format!("{} {}", document.method, document.url)
+}
+
+/// What a run was to do, in a line.
+pub(crate) fn asked_for(document: &RunDocument) -> String {
+    let schedule = match is_open_loop(&document.report) {
+        true => format!("; {}", due(&document.report)),
+        false => String::new(),
+    };
+    format!("{}; {}{schedule}", heading(document), setting(document))
 }
 
 /// With what it was sent.

@@ -34,6 +34,12 @@ pub struct Contestant {
     pub host: String,
     /// When requests were due: `closed`, `constant`, `poisson` or `recorded`.
     pub arrival: String,
+    /// Requests a second that its schedule asked for; zero in a closed loop.
+    pub target_per_second: f64,
+    /// How late a request might leave, in microseconds: see [`Report::slack_us`].
+    pub slack_us: Option<f64>,
+    /// How long before a request was due its core watched the clock, in microseconds: see [`Report::spin_us`].
+    pub spin_us: Option<f64>,
     /// Median of the requests completed in a round.
     pub requests: f64,
     /// Median of the errors of a round; see `errors_total`, which a rare error does not escape.
@@ -148,6 +154,9 @@ impl Contestant {
             driver: reports.first().map(|report| report.driver.clone()).unwrap_or_default(),
             host: reports.first().map(|report| report.host.clone()).unwrap_or_default(),
             arrival: reports.first().map(|report| report.arrival.clone()).unwrap_or_default(),
+            target_per_second: reports.first().map_or(0.0, |report| report.target_per_second),
+            slack_us: reports.first().map_or(Some(0.0), |report| report.slack_us),
+            spin_us: reports.first().map_or(Some(0.0), |report| report.spin_us),
             requests: median(|report| count(report.requests)),
             errors: median(|report| count(report.errors)),
             requests_total: reports.iter().map(|report| report.requests).sum(),
