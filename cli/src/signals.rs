@@ -1,21 +1,25 @@
-//! Ctrl-C and SIGTERM: the first asks for an end, the second ends the process at once.
+//! Ctrl-C and SIGTERM: the first asks for an end, the second ends the process at once. A thread of its own takes them, so that a second one works wherever the others are.
 
 use std::io::{Read, Result, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::{SigId, flag, low_level, low_level::pipe};
+use signal_hook::low_level::{self, pipe};
 
 use crate::exit::{Failure, INTERRUPTED_TWICE};
 
-/// The byte that [`Waker`] writes; signal-hook writes `X`.
+/// The byte that [`Waker`] writes.
 const DONE: u8 = b'.';
+/// The byte that stands for a signal.
+const SIGNAL: u8 = b'X';
+/// What comes so soon after the first is no second wish: timeout(1) signals its child and then the whole group.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// Waits for signals without polling: they arrive as bytes on a socket pair.
 #[derive(Debug)]
@@ -26,15 +30,15 @@ pub(crate) struct Interrupts {
 }
 
 /// How the first signal arms the second.
-///
-/// Two signals at once are handled on two threads at once. Each then sets a flag of its own and looks at the other's, so that one of them at
-/// least is the second; a flag for both would leave each to believe that it came first.
 #[derive(Debug, Default)]
-struct Arming {
-    interrupt: Arc<AtomicBool>,
-    terminate: Arc<AtomicBool>,
-    /// The actions that set the flags; none while signals are held back.
-    actions: Mutex<Vec<SigId>>,
+struct Arming(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// When the first came.
+    first: Option<Instant>,
+    /// How many want that signals only end waits.
+    held_back: u32,
 }
 
 /// Why a wait ended.
@@ -58,32 +62,40 @@ pub(crate) struct Waker(Arc<UnixStream>);
 #[derive(Debug)]
 pub(crate) struct HeldBack(Arc<Arming>);
 
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    End,
+    EndAtOnce,
+}
+
 impl Interrupts {
     /// Takes over SIGINT and SIGTERM for the rest of the process.
     pub(crate) fn install() -> std::result::Result<Self, Failure> {
         Self::open().map_err(|error| {
-            Failure::unusable(format_args!("can't handle signals: {error}: close some files"))
+            Failure::unusable(format_args!(
+                "can't handle signals: {error}: close some files, or end some threads"
+            ))
         })
     }
 
     fn open() -> Result<Self> {
+        let (caught, handlers) = UnixStream::pair()?;
         let (signals, wake) = UnixStream::pair()?;
-        let arming = Arc::<Arming>::default();
-        for (signal, own, other) in arming.signals() {
-            // Before the flags are set, so that the first signal finds none.
-            for seen in [own, other] {
-                end_if(signal, seen)?;
-            }
-            pipe::register(signal, wake.try_clone()?)?;
+        for signal in [SIGINT, SIGTERM] {
+            pipe::register(signal, handlers.try_clone()?)?;
         }
-        arming.register()?;
-        Ok(Self { signals, wake: Arc::new(wake), arming })
+        let (wake, arming) = (Arc::new(wake), Arc::<Arming>::default());
+        let (waking, armed) = (Arc::clone(&wake), Arc::clone(&arming));
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || pass_on(caught, &waking, &armed))?;
+        Ok(Self { signals, wake, arming })
     }
 
     /// Whether a signal has arrived since the start.
     pub(crate) fn seen(&self) -> bool {
-        let Arming { interrupt, terminate, .. } = &*self.arming;
-        [interrupt, terminate].iter().any(|seen| seen.load(Ordering::Relaxed))
+        self.arming.state().first.is_some()
     }
 
     /// What ends a wait when it is dropped. It needs no file descriptor of its own.
@@ -91,15 +103,15 @@ impl Interrupts {
         Waker(Arc::clone(&self.wake))
     }
 
-    /// From now on signals only end waits, until [`Interrupts::arm`] or the end of what is returned.
+    /// From now on signals only end waits, until the end of what is returned.
     pub(crate) fn hold_back(&self) -> HeldBack {
-        self.arming.unregister();
+        self.arming.state().held_back += 1;
         HeldBack(Arc::clone(&self.arming))
     }
 
-    /// The next signal ends the process: for a first one that came while signals were held back, or as a key.
+    /// The next signal ends the process, as if one had come: for a first one that came as a key.
     pub(crate) fn arm(&self) {
-        self.arming.interrupt.store(true, Ordering::Relaxed);
+        self.arming.state().first.get_or_insert_with(Instant::now);
     }
 
     /// Blocks until a signal, the waker, a key, or the end of `tick`, as far as there are any.
@@ -124,39 +136,36 @@ impl Interrupts {
     }
 }
 
-impl Arming {
-    /// Each signal, its own flag, and the other's.
-    fn signals(&self) -> [(i32, &Arc<AtomicBool>, &Arc<AtomicBool>); 2] {
-        let (interrupt, terminate) = (&self.interrupt, &self.terminate);
-        [(SIGINT, interrupt, terminate), (SIGTERM, terminate, interrupt)]
-    }
-
-    fn register(&self) -> Result<()> {
-        let mut actions = self.actions.lock().unwrap_or_else(PoisonError::into_inner);
-        for (signal, own, other) in self.signals() {
-            actions.push(flag::register(signal, Arc::clone(own))?);
-            actions.push(end_if(signal, other)?);
+/// Tells whoever waits of each signal, and ends the process when one asks for that.
+fn pass_on(mut caught: UnixStream, waking: &UnixStream, arming: &Arming) {
+    let mut bytes = [0; 16];
+    while caught.read(&mut bytes).is_ok_and(|count| count > 0) {
+        if arming.handle_signal(Instant::now()) == Wish::EndAtOnce {
+            low_level::exit(INTERRUPTED_TWICE);
         }
-        Ok(())
-    }
-
-    fn unregister(&self) {
-        let mut actions = self.actions.lock().unwrap_or_else(PoisonError::into_inner);
-        for action in actions.drain(..) {
-            low_level::unregister(action);
-        }
+        // It fails only when nobody waits any more.
+        let _ = (&*waking).write_all(&[SIGNAL]);
     }
 }
 
-/// From now on the signal ends the process at once if `seen` is set by then.
-fn end_if(signal: i32, seen: &Arc<AtomicBool>) -> Result<SigId> {
-    flag::register_conditional_shutdown(signal, INTERRUPTED_TWICE, Arc::clone(seen))
+impl Arming {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle_signal(&self, now: Instant) -> Wish {
+        let mut state = self.state();
+        let first = *state.first.get_or_insert(now);
+        match now.duration_since(first) >= GRACE && state.held_back == 0 {
+            true => Wish::EndAtOnce,
+            false => Wish::End,
+        }
+    }
 }
 
 impl Drop for HeldBack {
     fn drop(&mut self) {
-        // It worked before; if not now, signals still end waits.
-        let _ = self.0.register();
+        self.0.state().held_back -= 1;
     }
 }
 
@@ -174,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_signals_and_the_waker_end_a_wait() {
+    fn ticks_signals_keys_and_the_waker_end_a_wait() {
         let interrupts = Interrupts::open().unwrap();
         let tick = Some(Duration::from_millis(1));
         assert_eq!(interrupts.wait(tick, None), Wake::Tick);
@@ -184,13 +193,10 @@ mod tests {
         assert!(interrupts.seen());
         drop(interrupts.waker());
         assert_eq!(interrupts.wait(None, None), Wake::Done);
-    }
-
-    #[test]
-    fn keys_end_a_wait_and_signals_come_first() {
-        let interrupts = Interrupts::open().unwrap();
+        // In the same test: a signal goes to all who wait for one.
         let (keys, mut typist) = UnixStream::pair().unwrap();
-        let wait = || interrupts.wait(Some(Duration::from_millis(1)), Some(keys.as_fd()));
+        let interrupts = Interrupts::open().unwrap();
+        let wait = || interrupts.wait(tick, Some(keys.as_fd()));
         assert_eq!(wait(), Wake::Tick);
         typist.write_all(b"q").unwrap();
         assert_eq!(wait(), Wake::Keys);
@@ -199,15 +205,19 @@ mod tests {
     }
 
     #[test]
-    fn signals_held_back_arm_nothing() {
-        let arming = Arc::<Arming>::default();
-        arming.register().unwrap();
-        arming.unregister();
-        assert!(arming.actions.lock().unwrap().is_empty());
-        drop(HeldBack(Arc::clone(&arming)));
-        assert_eq!(arming.actions.lock().unwrap().len(), 4);
-        for (_, seen, _) in arming.signals() {
-            assert!(!seen.load(Ordering::Relaxed));
-        }
+    fn the_second_ends_the_process_unless_it_is_the_first_again() {
+        let (arming, start) = (Arc::<Arming>::default(), Instant::now());
+        let check = |millis, expected| {
+            let now = start + Duration::from_millis(millis);
+            assert_eq!(arming.handle_signal(now), expected, "after {millis} ms");
+        };
+        check(0, Wish::End);
+        check(99, Wish::End);
+        check(100, Wish::EndAtOnce);
+        arming.state().held_back += 1;
+        let held_back = HeldBack(Arc::clone(&arming));
+        check(200, Wish::End);
+        drop(held_back);
+        check(201, Wish::EndAtOnce);
     }
 }

@@ -75,7 +75,7 @@ fn a_second_one_ends_it() {
         peer.wait_for(before + 2);
         program.signal("-INT");
         // Meanwhile the run waits for its last answers; signals sent at once would be one.
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_millis(600));
         program.signal("-INT");
         let ended = program.wait_for(INTERRUPT_MAX);
         assert_eq!((ended.code(), ended.stdout.as_str()), (Some(130), ""), "{ended:#?}");
