@@ -43,7 +43,8 @@ answered in time, none is given up unsent, and the client was not the limit. The
 is an interval: the highest rate that was held, and the lowest that was not.
 Figures of --slo: those of `ringshot run --fail-if`.
 Exit codes: 0 found, or at least a rate that holds; 1 nothing succeeded;
-2 bad input or environment; 3 no rate holds the objectives";
+2 bad input or environment; 3 no rate holds the objectives;
+4 none was held before the client was the limit, or before Ctrl-C";
 
 /// `ringshot find-max`.
 #[derive(Debug, Args)]
@@ -113,7 +114,11 @@ pub(crate) fn find_max(args: &FindMaxArgs) -> Result<Exit, Failure> {
         Format::Json => json::to_text(&document),
         Format::Text => report::render(&document),
     })?;
-    Ok(if document.highest_held_per_second.is_some() { Exit::Ok } else { Exit::ThresholdFailed })
+    Ok(match (document.highest_held_per_second, document.end) {
+        (Some(_), _) => Exit::Ok,
+        (None, End::NothingHolds) => Exit::ThresholdFailed,
+        (None, _) => Exit::Invalid,
+    })
 }
 
 /// The steps as they go on.
@@ -131,8 +136,9 @@ impl Session<'_> {
         let stop = Stop::after(self.args.step_duration);
         let plan = Plan { stop, warm_up: self.args.warmup, ..self.plan.clone() };
         let report = watch::drive(&plan, self.interrupts, None)?;
-        if report.requests == 0 {
-            let example = report.error_examples.values().next().cloned().unwrap_or_default();
+        if report.status.success == 0 {
+            let example = report.error_examples.values().next().cloned();
+            let example = example.unwrap_or_else(|| "no response was a 2xx".to_owned());
             return Err(Failure::nothing_succeeded(format_args!("nothing succeeded: {example}")));
         }
         self.say(&report::ceiling_line(report.requests_per_second));

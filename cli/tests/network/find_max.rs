@@ -23,14 +23,18 @@ fn it_finds_what_the_connections_allow() {
     let url = format!("{}delay/20", server.url);
     let args = [&["find-max", &url, "--slo", "p99 < 1s", "-o", "json"], &SHORT[..]].concat();
     let ended = ringshot(&args);
-    let value = ended.json_with_code(0);
+    let value = ended.json();
     check_schema("find-max.schema.json", &value);
-    // Four connections, each at most once in 20 ms; the last answers of a run may come after its end.
-    let held = value["highest_held_per_second"].as_f64().expect("a rate");
-    assert!(held > 0.0 && held < 220.0, "{value:#}");
     let steps = value["steps"].as_array().expect("a list");
     let lines = ended.stderr.lines().filter(|line| line.contains(" a second")).count();
     assert_eq!(lines, steps.len() + 1, "{ended:#?}");
+    let Some(held) = value["highest_held_per_second"].as_f64() else {
+        let code = if value["end"] == "nothing_holds" { 3 } else { 4 };
+        assert_eq!(ended.code(), Some(code), "{ended:#?}");
+        return;
+    };
+    // Four connections, each at most once in 20 ms; the last answers of a run may come after its end.
+    assert!(ended.code() == Some(0) && held > 0.0 && held < 220.0, "{ended:#?}");
     if value["end"] == "found" {
         let not_held = value["lowest_not_held_per_second"].as_f64().expect("a rate");
         assert!(held < not_held && value["confirmed"] == true, "{value:#}");
@@ -38,13 +42,16 @@ fn it_finds_what_the_connections_allow() {
 }
 
 #[test]
-fn objectives_that_nothing_holds_end_with_3() {
+fn objectives_that_nothing_holds() {
     let server = Server::start(&[]);
     let url = format!("{}delay/20", server.url);
     let args = [&["find-max", &url, "--slo", "p50 < 1ms", "-q"], &SHORT[..]].concat();
     let ended = ringshot(&args);
-    assert_eq!((ended.code(), ended.stderr.contains(" a second")), (Some(3), false), "{ended:#?}");
-    assert!(ended.stdout.contains("No rate"), "{ended:#?}");
+    // The latter where the machine is so busy that the client is the limit.
+    let ends = [(3, "No rate holds the objectives"), (4, "before the client was the limit")];
+    let said =
+        |(code, words): &(i32, &str)| ended.code() == Some(*code) && ended.stdout.contains(words);
+    assert!(ends.iter().any(said) && !ended.stderr.contains(" a second"), "{ended:#?}");
 }
 
 #[test]
@@ -54,6 +61,12 @@ fn a_dead_server_and_wrong_objectives() {
     let ended = ringshot(&args);
     assert_eq!((ended.code(), ended.stdout.as_str()), (Some(1), ""), "{ended:#?}");
     assert!(ended.stderr.contains("nothing succeeded: "), "{ended:#?}");
+    let server = Server::start(&[]);
+    let unavailable = format!("{}status/503", server.url);
+    let args = [&["find-max", &unavailable, "--slo", "p99 < 1s"], &SHORT[..]].concat();
+    let ended = ringshot(&args);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(1), ""), "{ended:#?}");
+    assert!(ended.stderr.contains("nothing succeeded: no response was a 2xx"), "{ended:#?}");
     let url = "http://127.0.0.1:9/";
     ringshot(&["find-max", url]).check_refused(&["--slo"]);
     ringshot(&["find-max", url, "--slo", "fast"]).check_refused(&["one of > >= < <="]);
