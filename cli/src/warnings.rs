@@ -7,7 +7,7 @@ use ringshot::load::statistics::PAIRS_MIN;
 use ringshot::load::{CLIENT_BUSY_MIN, Comparison, Drift, Limit, Report, StatusCounts};
 
 use crate::cores::name;
-use crate::output::format::{counted, percent};
+use crate::output::format::{count, counted, percent};
 use crate::placement::{Placement, Shared};
 use crate::ports::Shortage;
 
@@ -44,8 +44,10 @@ pub(crate) enum Warning {
     ShortResults { seconds: usize },
     /// Lines of a log that say no request.
     LogLines { skipped: u64, example: String },
-    /// Requests that the end cut off.
-    Cancelled { requests: u64 },
+    /// Requests that the end cut off, and how many of them were never sent.
+    Censored { requests: u64, unsent: u64 },
+    /// Feeds whose rows ended the run.
+    FeedsRanOut { names: Vec<String> },
 }
 
 impl Warning {
@@ -63,7 +65,12 @@ impl Warning {
             no_success(report.requests, report.status).then_some(Self::NoSuccess),
             ports_exhausted(report.error_examples.values()).then_some(Self::PortsExhausted),
             (saturated > 0).then_some(Self::Saturated { samples: saturated }),
-            (report.cancelled > 0).then_some(Self::Cancelled { requests: report.cancelled }),
+            (report.censored > 0).then(|| Self::Censored {
+                requests: report.censored,
+                unsent: report.censored.saturating_sub(report.cancelled),
+            }),
+            (!report.exhausted_feeds.is_empty())
+                .then(|| Self::FeedsRanOut { names: report.exhausted_feeds.clone() }),
         ];
         candidates.into_iter().flatten().collect()
     }
@@ -158,10 +165,12 @@ impl fmt::Display for Warning {
                 "{} beyond 60 s recorded as 60 s: lower --timeout to count them as timeouts",
                 counted(*samples, "latency sample")
             ),
-            Self::Cancelled { requests } => write!(
+            Self::Censored { requests, unsent } => censored(f, *requests, *unsent),
+            Self::FeedsRanOut { names } => write!(
                 f,
-                "{} unanswered at the end, in the percentiles at the age that they had then: run longer, or give them time with --drain",
-                counted(*requests, "request")
+                "the run ended when {} had no row left: each is given once, those of the warm-up \
+                 too; add rows, or let order be in_order or random",
+                names.join(" and ")
             ),
         }
     }
@@ -193,6 +202,19 @@ fn shared_with_server(f: &mut fmt::Formatter<'_>, cores: usize) -> fmt::Result {
              give the client some with --cores and the server the others with taskset",
         ),
     }
+}
+
+fn censored(f: &mut fmt::Formatter<'_>, requests: u64, unsent: u64) -> fmt::Result {
+    let never = match unsent {
+        0 => String::new(),
+        _ => format!(", {} of them never sent", count(unsent)),
+    };
+    write!(
+        f,
+        "{} unanswered at the end{never}: in the percentiles at the age that they had then; run \
+         longer, or give them time with --drain",
+        counted(requests, "request")
+    )
 }
 
 fn sharing(shared: Shared) -> &'static str {
@@ -274,7 +296,14 @@ mod tests {
             &Warning::ClientLimit { summary },
         );
         check(|r| r.cores[0].pinned = false, &Warning::NotPinned { cores: vec![1] });
-        check(|r| r.cancelled = 3, &Warning::Cancelled { requests: 3 });
+        check(
+            |r| (r.cancelled, r.censored) = (3, 5),
+            &Warning::Censored { requests: 5, unsent: 2 },
+        );
+        check(
+            |r| r.exhausted_feeds = vec!["users".to_owned()],
+            &Warning::FeedsRanOut { names: vec!["users".to_owned()] },
+        );
         check(|r| r.latency_us.saturated = 2, &Warning::Saturated { samples: 2 });
         check(|r| r.status = StatusCounts::default(), &Warning::NoSuccess);
         let ports = "connect: EADDRNOTAVAIL (Cannot assign requested address)";

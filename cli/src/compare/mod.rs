@@ -137,7 +137,13 @@ impl Session<'_> {
     }
 
     fn drive(&self, side: usize, plan: &Plan) -> Result<Report, Failure> {
-        let report = watch::drive(plan, self.interrupts, None)?;
+        let mut report = watch::drive(plan, self.interrupts, None)?;
+        for _ in 0..STALLS_MAX {
+            if !report.outcomes.is_empty() || self.interrupts.seen() {
+                break;
+            }
+            report = watch::drive(plan, self.interrupts, None)?;
+        }
         if report.requests == 0 && !self.interrupts.seen() {
             let side = match self.args.urls.get(side) {
                 Some(url) if self.args.urls.len() == 2 => url.clone(),
@@ -194,6 +200,9 @@ fn finish(
     };
     conclude(session.args, &document)
 }
+
+/// Runs that are made again because their core was taken away for so long that not even a first request was sent.
+const STALLS_MAX: u32 = 3;
 
 /// Prints, warns, and decides how the command ends.
 fn conclude(args: &CompareArgs, document: &json::CompareDocument<'_>) -> Result<Exit, Failure> {

@@ -37,8 +37,10 @@ pub(crate) fn facts(report: &Report) -> Vec<Fact> {
         facts.extend(schedule(report));
     }
     if report.censored > 0 {
-        let cut = "unanswered at the end: in neither count, in latency at their age";
-        facts.push(("Censored", format!("{} {cut}", count(report.censored))));
+        facts.push(("Censored", censored(report)));
+    }
+    if !report.exhausted_feeds.is_empty() {
+        facts.push(("Feeds", format!("no row left of {}", report.exhausted_feeds.join(", "))));
     }
     facts.push(("Status", status(report.status)));
     facts.push(("Errors", count(report.errors)));
@@ -71,6 +73,15 @@ fn requests(report: &Report) -> String {
         rate(report.requests_per_second),
         bytes(report.bytes_per_second)
     )
+}
+
+fn censored(report: &Report) -> String {
+    let unsent = match report.censored.saturating_sub(report.cancelled) {
+        0 => String::new(),
+        unsent => format!(", {} never sent", count(unsent)),
+    };
+    let all = count(report.censored);
+    format!("{all} unanswered at the end{unsent}: in neither count, in latency at their age")
 }
 
 /// What was asked for beside what was done: never silently fewer.

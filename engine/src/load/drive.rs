@@ -212,16 +212,16 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
     /// Waits for the last responses, then cancels what is left.
     async fn drain(&mut self, mut now: Instant) -> io::Result<Instant> {
         self.job.gauge.set_phase(Phase::Draining);
-        if self.is_stopped() {
-            // Who ends a run wants no more to be sent.
-            self.worker.give_up();
+        if self.is_stopped() || self.worker.is_exhausted() {
+            // Who ends a run wants no more to be sent, and without a row nothing can be.
+            self.worker.give_up(now);
             self.shard.drain();
         }
         let deadline = now + self.job.plan.drain;
         while now < deadline && !(self.shard.is_idle() && self.worker.is_drained()) {
             now = self.turn((deadline - now).min(BLOCK_MAX)).await?;
         }
-        self.worker.give_up();
+        self.worker.give_up(now);
         self.shard.drain();
         self.shard.close(&mut self.worker, now);
         let bytes = self.shard.counters().bytes_received - self.before.shard.bytes_received;

@@ -105,6 +105,9 @@ impl Report {
         self.target_per_second += part.target_per_second;
         self.resident_bytes_max = self.resident_bytes_max.max(part.resident_bytes_max);
         self.interrupted |= part.interrupted;
+        self.exhausted_feeds.extend(part.exhausted_feeds.iter().cloned());
+        self.exhausted_feeds.sort_unstable();
+        self.exhausted_feeds.dedup();
         self.warm_up.add(&part.warm_up);
     }
 
@@ -302,7 +305,7 @@ mod tests {
             schema_version: SCHEMA_VERSION,
             seconds,
             requests: recorder.responses(),
-            censored: recorder.cancelled(),
+            censored: recorder.censored(),
             status: recorder.status(),
             outcomes: recorder.outcomes(),
             histograms: recorder.histograms(),

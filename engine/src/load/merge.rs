@@ -86,7 +86,7 @@ pub(super) fn report(
         sent,
         shed,
         late: tally(|it| it.late),
-        censored: cancelled,
+        censored: recorder.censored(),
         waited: tally(|it| it.waited),
         seconds,
         requests_per_second: per(requests as f64, seconds),
@@ -111,6 +111,7 @@ pub(super) fn report(
         sockets,
         cores: outcomes.iter().map(core_report).collect(),
         resident_bytes_max: resident_bytes_max(),
+        exhausted_feeds: exhausted_feeds(plan),
         interrupted: control.is_stopped(),
         histograms: recorder.histograms(),
         ..Report::default()
@@ -118,6 +119,11 @@ pub(super) fn report(
     report.set_times();
     report.verdict = Verdict::of(&report);
     report
+}
+
+fn exhausted_feeds(plan: &Plan) -> Vec<String> {
+    let exhausted = plan.mix.feeds.iter().filter(|feed| feed.is_exhausted());
+    exhausted.map(|feed| feed.name().to_owned()).collect()
 }
 
 /// The rate that was asked for, on average; zero in a closed loop.

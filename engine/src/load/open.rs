@@ -136,13 +136,20 @@ impl Open {
         self.schedule.cut(end);
     }
 
-    /// Gives up everything that was due and not sent.
-    pub(super) fn give_up(&mut self) {
-        self.shed += self.waiting.iter().map(|waiting| waiting.len() as u64).sum::<u64>();
-        self.waiting.iter_mut().for_each(VecDeque::clear);
-        while self.schedule.take(self.schedule.next_due()).is_some() {
-            self.offered += 1;
+    /// Gives up everything that was due and not sent, and tells when what was not too late anyway was due.
+    pub(super) fn give_up(&mut self, now: Instant, mut unsent: impl FnMut(Instant)) {
+        let limit = self.pacing.shed_after;
+        let mut shed = |intended: Instant| {
             self.shed += 1;
+            if limit.is_none_or(|limit| now - intended <= limit) {
+                unsent(intended);
+            }
+        };
+        let waiting = self.waiting.iter_mut().flat_map(|waiting| waiting.drain(..));
+        waiting.for_each(|flight| shed(flight.intended));
+        while let Some(due) = self.schedule.take(self.schedule.next_due()) {
+            self.offered += 1;
+            shed(due.at);
         }
     }
 
@@ -259,7 +266,10 @@ mod tests {
         // Those of 0, 10 and 20 ms were given up.
         assert_eq!((flight.index, open.shed, open.offered), (3, 3, 6));
         open.cut(at(90));
-        open.give_up();
+        let mut unsent = Vec::new();
+        open.give_up(at(90), |intended| unsent.push(intended));
         assert_eq!((open.shed, open.offered, open.is_over()), (8, 9, true));
+        // Those of 40 to 60 ms were too late.
+        assert_eq!(unsent, [at(70), at(80)]);
     }
 }

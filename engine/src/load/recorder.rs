@@ -201,6 +201,11 @@ impl Recorder {
         self.record_error(failure.kind().into_owned(), || failure.to_string(), name, sample);
     }
 
+    /// Records the age of a request that was due and never sent: nobody saw its end.
+    pub fn record_unsent(&mut self, nanos: u64) {
+        self.censored_response.record(nanos);
+    }
+
     /// Counts a response that was not what was expected of it, as the outcome `unexpected_<what>`.
     pub fn record_unexpected(
         &mut self,
@@ -283,6 +288,12 @@ impl Recorder {
     #[must_use]
     pub fn cancelled(&self) -> u64 {
         self.failures.get(Failure::CANCELLED).map_or(0, |tally| tally.count)
+    }
+
+    /// Requests whose end nobody saw, recorded at their age: those that were cancelled, and those that were never sent.
+    #[must_use]
+    pub fn censored(&self) -> u64 {
+        self.censored_response.len()
     }
 
     /// Responses by class.

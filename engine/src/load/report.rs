@@ -48,7 +48,7 @@ pub struct Report {
     pub shed: u64,
     /// Requests sent more than a millisecond after they were due.
     pub late: u64,
-    /// Requests whose end nobody saw, recorded at the age that they had: as `cancelled`.
+    /// Requests whose end nobody saw, recorded at the age that they had: `cancelled`, and those shed because the run was over, which have no service time.
     pub censored: u64,
     /// Requests that were due while all connections were busy.
     pub waited: u64,
@@ -113,6 +113,8 @@ pub struct Report {
     pub cores: Vec<CoreReport>,
     /// The largest resident set of the process so far, in bytes.
     pub resident_bytes_max: u64,
+    /// Feeds that give each row once and ran out of them, which ended the run.
+    pub exhausted_feeds: Vec<String>,
     /// True if the run was cut short (Ctrl-C).
     pub interrupted: bool,
     /// The samples themselves, so that reports can be merged exactly and drawn again.

@@ -93,7 +93,10 @@ mod tests {
         assert_eq!(report.outcomes.values().sum::<u64>(), ended);
         let (success, censored) = (report.status.success, report.censored);
         assert_eq!(report.response_time_us.samples, success + censored);
-        assert_eq!(report.service_time_us.samples, success + censored);
+        assert_eq!(report.service_time_us.samples, success + report.cancelled);
+        if plan.pacing.shed_after.is_none() {
+            assert_eq!(censored, report.cancelled + report.shed);
+        }
         let slots = report.timeline.iter().map(|slot| slot.requests + slot.errors).sum::<u64>();
         assert_eq!(slots, report.requests + report.errors, "{report:?}");
         if plan.arrival != Arrival::Closed && plan.stop.requests.is_none() {
@@ -279,6 +282,22 @@ mod tests {
             "the lag is not ours: {}",
             report.client_lag_us.max
         );
+    }
+
+    /// Nobody knows when requests that were never sent would have been answered: what most of them waited for has no percentile below that is exact.
+    #[test]
+    fn what_is_never_sent_is_censored_too() {
+        // As above: 2,000 of 10,000 are answered by the end, and 200 more in the second after it.
+        let answers = |_| -> Answers { Box::new(|_| Duration::from_millis(10)) };
+        let arrival = Arrival::at_rate(1_000.0, 10 * SECOND);
+        let report =
+            simulate(&Plan { drain: SECOND, ..plan(2, arrival, seconds(10)) }, calm(), answers);
+        assert!((7_700..7_850).contains(&report.shed), "{}", report.shed);
+        assert_eq!((report.offered, report.censored), (10_000, report.cancelled + report.shed));
+        // The youngest of them was due just before the end; a few were answered sooner than it was given up.
+        assert!(report.exact_below < 0.2, "{}", report.exact_below);
+        // Request n waits until n / 200 s, for n / 1000 s of which it was not due yet: the oldest unsent one at the end is older than all that were answered.
+        assert!(report.latency_us.p50 > 4e6, "{:?}", report.latency_us);
     }
 
     /// A run with everything drawn from a seed, on a kernel that uses all of its contract and a network that breaks.

@@ -201,6 +201,7 @@ impl Worker {
     #[inline]
     pub(in crate::load) fn next_due(&self) -> Instant {
         match &self.source {
+            _ if self.is_exhausted() => Instant::NEVER,
             Source::Lanes => Instant::NEVER,
             Source::Users(users) => users.next_due(),
             Source::Open(open) => open.next_due(),
@@ -221,17 +222,29 @@ impl Worker {
         self.flights.as_ref().is_none_or(|flights| flights.unsent_in_all() == 0) && !waits
     }
 
-    /// Gives up what was due and not sent.
-    pub(in crate::load) fn give_up(&mut self) {
-        if let Source::Open(open) = &mut self.source {
-            open.give_up();
-        }
-        let lanes = self.flights.as_ref().map_or(0, Flights::lanes);
-        for lane in 0..lanes {
-            while let Some(flight) = self.flights.as_mut().and_then(|it| it.take_back(lane)) {
-                self.shed(&flight);
+    /// Gives up what was due and not sent. Nobody saw its end: it is censored at its age, unless it is we who have nothing to send.
+    pub(in crate::load) fn give_up(&mut self, now: Instant) {
+        let (from, exhausted) = (self.measured_from, self.is_exhausted());
+        let given = self.take_back_all();
+        let Self { source: Source::Open(open), recorder, tallies, .. } = self else { return };
+        let measured = given.iter().map(|flight| flight.intended).filter(|due| *due >= from);
+        let mut unsent = |due: Instant| {
+            if due >= from && !exhausted {
+                recorder.record_unsent(now.nanos_since(due));
             }
+        };
+        tallies.shed += measured.inspect(|due| unsent(*due)).count() as u64;
+        open.give_up(now, unsent);
+    }
+
+    /// Takes back what lanes were given and have not sent.
+    fn take_back_all(&mut self) -> Vec<Flight> {
+        let Some(flights) = &mut self.flights else { return Vec::new() };
+        let mut taken = Vec::new();
+        for lane in 0..flights.lanes() {
+            taken.extend(std::iter::from_fn(|| flights.take_back(lane)));
         }
+        taken
     }
 
     /// A request that was given to a lane is not sent after all. A closed loop has promised none.
