@@ -16,6 +16,7 @@
 //! | `errors` | every kind: its line, phase, fault |
 //! | `names` | names, several addresses |
 //! | `threads` | executors, drops, shutdown |
+//! | `isolation` | user code that computes, panics, loops, holds on to what it has |
 //! | `wakes` | futures on other threads, woken in batches |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -30,6 +31,8 @@ mod errors;
 mod expect;
 #[path = "client/feed.rs"]
 mod feed;
+#[path = "client/isolation.rs"]
+mod isolation;
 #[path = "client/limits.rs"]
 mod limits;
 #[path = "client/names.rs"]

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::core_ctx::CoreCtx;
-use super::engine::{Engine, attend, attendants};
+use super::engine::{Engine, Time, attend, attendants};
 use super::engine_builder::{EngineBuilder, EngineError};
 use crate::host::Host;
 use crate::mesh::{Mesh, MeshConfig, Place};
@@ -52,7 +52,7 @@ impl EngineBuilder {
         };
         let attached = mesh.attach(&config, pinned, attendants(), &attendant);
         attached.map_err(|source| EngineError::Core { core, source })?;
-        let engine = Engine::of(mesh, &config);
+        let engine = Engine::of(mesh, &config, Time::Clock);
         seated.take().map(|ctx| (engine, ctx)).ok_or(EngineError::NoCores)
     }
 }

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,7 @@ use super::settings::Settings;
 use crate::error::{Error, Kind, Phase, Progress, Sent};
 use crate::mesh::wakes::{WakeList, Wakes};
 use crate::shard::pool::exchange::Stamps;
+use crate::shard::tasks::Panicked;
 
 /// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
 const BETWEEN_BYTES_MAX: usize = 64 << 10;
@@ -99,7 +101,8 @@ pub(crate) struct Delivery(Arc<Call>);
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        self.0.abandon();
+        // The core has ended.
+        self.0.fail(Kind::Shutdown, None);
     }
 }
 
@@ -121,7 +124,12 @@ impl Delivery {
             if call.is_cancelled() {
                 return Poll::Ready(());
             }
-            let polled = work.as_mut().poll(cx);
+            let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+            let polled = polled.unwrap_or_else(|panic| {
+                let kind = Kind::User(Panicked::new(panic).message().to_owned());
+                call.fail(kind, Some(client.ctx().wakes()));
+                Poll::Ready(())
+            });
             if polled.is_pending() {
                 note(&mut call.lock().server, cx);
                 // A handle that went before the waker was there.
@@ -206,7 +214,12 @@ impl Call {
                 return Poll::Ready(Ok(Ok(piece)));
             }
             match state.ended.take() {
-                Some(ended) => Poll::Ready(ended.map(Err)),
+                Some(ended) => {
+                    let server = state.server.take();
+                    drop(state);
+                    server.into_iter().for_each(Waker::wake);
+                    Poll::Ready(ended.map(Err))
+                }
                 None => {
                     note(&mut state.reader, cx);
                     Poll::Pending
@@ -269,23 +282,23 @@ impl Call {
         Poll::Pending
     }
 
-    /// Nobody will tell the rest: the core has ended.
-    fn abandon(&self) {
+    /// Nobody will tell the rest, because of `kind`.
+    fn fail(&self, kind: Kind, wakes: Option<&Wakes>) {
         let (told, begun) = {
             let state = self.lock();
             (state.told, state.parcel.is_none())
         };
         match told {
             Told::Nothing if begun => {
-                // How far it came went with the core, so it may have been processed.
+                // How far it came went with its task, so it may have been processed.
                 let progress = Progress { sent: Sent::Partial, ..Progress::default() };
-                let error = Error::new(Kind::Shutdown, Phase::Send).with_progress(&progress);
-                self.reply(Reply::Failed(error), None);
+                let error = Error::new(kind, Phase::Send).with_progress(&progress);
+                self.reply(Reply::Failed(error), wakes);
             }
             Told::Nothing => {
-                self.reply(Reply::Failed(Error::new(Kind::Shutdown, Phase::Queue)), None);
+                self.reply(Reply::Failed(Error::new(kind, Phase::Queue)), wakes);
             }
-            Told::Head => self.end(Err(Error::new(Kind::Shutdown, Phase::Body)), None),
+            Told::Head => self.end(Err(Error::new(kind, Phase::Body)), wakes),
             Told::All => {}
         }
     }
@@ -300,7 +313,11 @@ impl Call {
 
     async fn deliver(&self, response: Response<LocalBody>, wakes: &Wakes) {
         let Response { meta, mut body } = response;
-        if let Some((whole, stamps)) = body.take_whole() {
+        // With a limit on requests in flight, what nobody has read yet is one.
+        let holds = self.settings.pool.permits.is_some();
+        if holds {
+            body.keep();
+        } else if let Some((whole, stamps)) = body.take_whole() {
             let mut meta = meta;
             meta.stamps = stamps.unwrap_or(meta.stamps);
             let reply = Reply::Whole { meta, whole, _request: body.into_parcel() };
@@ -314,7 +331,7 @@ impl Call {
                 let discarded = body.discard().await;
                 let ended = discarded.map(|discarded| Ended { discarded, ..Ended::default() });
                 self.end(ended, Some(wakes));
-                return;
+                break;
             }
             match self.next_piece(&mut body).await {
                 None => {}
@@ -322,11 +339,25 @@ impl Call {
                 Some(Ok(None)) => {
                     let (trailers, stamps) = body.take_end();
                     self.end(Ok(Ended { trailers, stamps, discarded: 0 }), Some(wakes));
-                    return;
+                    break;
                 }
                 Some(Err(error)) => return self.end(Err(error), Some(wakes)),
             }
         }
+        if holds {
+            // `body` has the permit, until the handle has read all of it.
+            poll_fn(|cx| self.poll_taken(cx)).await;
+        }
+    }
+
+    /// For the core: the handle has come to the end.
+    fn poll_taken(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.ended.is_none() {
+            return Poll::Ready(());
+        }
+        note(&mut state.server, cx);
+        Poll::Pending
     }
 
     /// The next piece, or `None` once the reader wants none.

@@ -9,6 +9,7 @@ use super::builder::ClientBuilder;
 use super::call::Delivery;
 use super::core_ctx::CoreCtx;
 use super::engine_builder::EngineBuilder;
+use crate::clock::Instant;
 use crate::driver::DriverKind;
 use crate::error::{Error, Kind, Phase};
 use crate::host::Host;
@@ -68,6 +69,16 @@ struct Inner {
     driver: DriverKind,
     host: Host,
     slots: u32,
+    time: Time,
+}
+
+/// Where the time comes from that requests count from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Time {
+    /// The system's clock.
+    Clock,
+    /// Whoever turns the core says it, at each turn.
+    Turns,
 }
 
 impl Drop for Inner {
@@ -90,9 +101,14 @@ impl Engine {
         EngineBuilder::default()
     }
 
-    pub(crate) fn of(mesh: Mesh<Note>, config: &MeshConfig) -> Self {
+    pub(super) fn of(mesh: Mesh<Note>, config: &MeshConfig, time: Time) -> Self {
         let MeshConfig { driver, host, slots, .. } = *config;
-        Self(Arc::new(Inner { mesh, driver, host, slots }))
+        Self(Arc::new(Inner { mesh, driver, host, slots, time }))
+    }
+
+    /// The time, where it does not stand still between two turns.
+    pub(super) fn now(&self) -> Option<Instant> {
+        (self.0.time == Time::Clock).then(Instant::now)
     }
 
     /// Begins a client of this engine.

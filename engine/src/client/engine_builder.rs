@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::engine::{Engine, attendants};
+use super::engine::{Engine, Time, attendants};
 use crate::driver::probe::{self, Blocked};
 use crate::driver::uring::Tier;
 use crate::driver::{DriverChoice, DriverKind, SLOTS_MAX};
@@ -200,6 +200,6 @@ impl EngineBuilder {
         let config = self.config(self.cores.list()?)?;
         let mesh = Mesh::start(&config, &attendants());
         let mesh = mesh.map_err(|(core, source)| EngineError::Core { core, source })?;
-        Ok(Engine::of(mesh, &config))
+        Ok(Engine::of(mesh, &config, Time::Clock))
     }
 }

@@ -13,6 +13,7 @@ use super::request_builder::begin_requests;
 use super::response::{Fetched, Response};
 use super::settings::Settings;
 use super::{REDIRECTS_DEFAULT, RequestBuilder};
+use crate::clock::Instant;
 use crate::error::{Error, Kind, Phase};
 use crate::mesh::placement::Homes;
 
@@ -104,7 +105,9 @@ impl Client {
         self.send_parcel(request.into()).await
     }
 
-    async fn send_parcel(&self, parcel: Box<Parcel>) -> Result<Response, Error> {
+    async fn send_parcel(&self, mut parcel: Box<Parcel>) -> Result<Response, Error> {
+        let submitted = self.0.engine.now().unwrap_or_default();
+        parcel.submitted = submitted;
         let request = &parcel.request;
         let origin = Origin {
             method: request.method.clone(),
@@ -120,7 +123,7 @@ impl Client {
         let reply = poll_fn(|cx| placed.call.poll_reply(cx)).await;
         placed.over = true;
         match reply {
-            Reply::Failed(error) => Err(error),
+            Reply::Failed(error) => Err(self.named(error, &origin, submitted)),
             Reply::Whole { meta, whole, .. } => {
                 let body = Body::whole(whole, &meta, origin);
                 Ok(Response { meta, body })
@@ -138,6 +141,15 @@ impl Client {
     /// As [`Client::send`], and [`Kind::Limit`] for a body that is longer.
     pub async fn fetch(&self, request: Request) -> Result<Fetched, Error> {
         self.send(request).await?.fetch().await
+    }
+
+    /// What ended with its core, or with a panic there, could not say what it was about.
+    fn named(&self, error: Error, origin: &Origin, submitted: Instant) -> Error {
+        if error.url().is_some() {
+            return error;
+        }
+        let elapsed = self.0.engine.now().unwrap_or_default() - submitted;
+        error.with_request(&origin.method, origin.target.redacted()).with_attempt(1, elapsed)
     }
 
     /// Brings a call to the core that is to serve it; waits where all mailboxes are full.

@@ -76,7 +76,9 @@ impl LocalClient {
         mut parcel: Box<Parcel>,
         trace: Option<Rc<Trace>>,
     ) -> impl Future<Output = Result<Response<LocalBody>, Error>> {
-        parcel.submitted = self.now();
+        if parcel.submitted == Instant::default() {
+            parcel.submitted = self.now();
+        }
         let settings = &self.member.settings;
         settings.retry.deposit();
         Job { client: self, parcel, trace }.run()

@@ -40,12 +40,26 @@ use crate::shard::pool::in_flight::InFlight;
 #[derive(Debug)]
 pub struct LocalBody {
     in_flight: Option<InFlight>,
+    at_end: AtEnd,
     parcel: Box<Parcel>,
+}
+
+/// What becomes of the hold on the exchange, and with it of the permit, when the body has been read.
+#[derive(Debug)]
+enum AtEnd {
+    LetGo,
+    /// It stays until the body is dropped: who reads is elsewhere, and has not read it yet.
+    Keep(Option<InFlight>),
 }
 
 impl LocalBody {
     pub(super) fn new(in_flight: InFlight, parcel: Box<Parcel>) -> Self {
-        Self { in_flight: Some(in_flight), parcel }
+        Self { in_flight: Some(in_flight), at_end: AtEnd::LetGo, parcel }
+    }
+
+    /// The request counts as in flight until this is dropped, though it has been read.
+    pub(super) fn keep(&mut self) {
+        self.at_end = AtEnd::Keep(None);
     }
 
     /// The next piece of the body, as it came; `None` at its end.
@@ -171,6 +185,9 @@ impl LocalBody {
         if let Some(in_flight) = self.in_flight.take() {
             self.parcel.trailers = in_flight.take_trailers();
             self.parcel.stamps = Some(in_flight.stamps());
+            if let AtEnd::Keep(place) = &mut self.at_end {
+                *place = Some(in_flight);
+            }
         }
     }
 

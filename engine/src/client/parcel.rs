@@ -17,6 +17,7 @@ use crate::shard::pool::exchange::Stamps;
 #[derive(Debug)]
 pub(crate) struct Parcel {
     pub(crate) request: Request,
+    /// When it was submitted. Zero: the core that gets it says so.
     pub(super) submitted: Instant,
     pub(super) attempts: u8,
     pub(super) redirects: u32,

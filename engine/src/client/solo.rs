@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::core_ctx::CoreCtx;
-use super::engine::{Engine, Note, attend};
+use super::engine::{Engine, Note, Time, attend};
 use crate::clock::Instant;
 use crate::driver::uring::Tier;
 use crate::driver::{Driver, DriverKind};
@@ -99,7 +99,7 @@ impl<D: Driver> Solo<D> {
         let shift = job.shift(driver, Pinned::No, now, &attendant)?;
         let unseated = || io::Error::other("the core has no attendant");
         let ctx = seated.take().ok_or_else(unseated)?;
-        Ok(Self { shift, ctx, engine: Engine::of(mesh, &config) })
+        Ok(Self { shift, ctx, engine: Engine::of(mesh, &config, Time::Turns) })
     }
 
     /// The core, for tasks and core-local clients.

@@ -33,7 +33,7 @@ fn bucket_of(length: Duration) -> usize {
     bucket.min(TURN_BUCKETS - 1)
 }
 
-/// How long a turn kept the core, from the end of a wait to the beginning of the next.
+/// How long a turn kept the core, from the end of a wait until its tasks had had their turn.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Kept {
     pub(crate) length: Duration,
@@ -98,7 +98,7 @@ impl<D: Driver> Core<D> {
         self.kept
     }
 
-    /// When the first half of the turn was over.
+    /// When the turn's tasks had had theirs.
     pub(crate) fn worked_until(&self) -> Instant {
         self.now + self.kept.length
     }
@@ -108,8 +108,10 @@ impl<D: Driver> Core<D> {
     pub(crate) fn work(&mut self, inbox: &mut impl Inbox, clock: &mut impl FnMut() -> Instant) {
         inbox.drain();
         self.tasks.run(POLLS_PER_TURN);
-        self.pool.act();
-        let length = clock() - self.now;
+        // They may have kept the core: what they asked for is dated by now.
+        let worked_until = clock();
+        self.pool.act(worked_until);
+        let length = worked_until - self.now;
         self.kept = Kept { length, bucket: bucket_of(length) };
     }
 

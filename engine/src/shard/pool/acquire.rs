@@ -6,7 +6,7 @@ use super::slab::Id;
 use super::{Pool, config};
 use crate::clock::Instant;
 use crate::driver::Driver;
-use crate::error::Kind;
+use crate::error::{Kind, TimeoutKind};
 
 impl<D: Driver> Pool<D> {
     /// Reads or changes a live exchange.
@@ -33,7 +33,16 @@ impl<D: Driver> Pool<D> {
         let timeouts = &member.shared.config.timeouts;
         exchange.total = exchange.total.or(timeouts.total);
         if timeouts.total_from == config::TotalFrom::Submit {
-            exchange.total_deadline = exchange.total.map(|total| exchange.stamps.submitted + total);
+            // What the turn's beginning stands for came some time in it: no timeout is early.
+            let submitted = exchange.stamps.submitted;
+            let since = if submitted == self.began { now } else { submitted };
+            exchange.total_deadline = exchange.total.map(|total| since + total);
+        }
+        if exchange.total_deadline.is_some_and(|deadline| deadline <= now) {
+            // It waited in a mailbox, or for another attempt.
+            drop(exchanges);
+            self.abort(id, Kind::Timeout(TimeoutKind::Total));
+            return;
         }
         let free = member.queue.is_empty();
         let admitted = match &mut member.lease {

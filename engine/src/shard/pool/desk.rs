@@ -40,6 +40,8 @@ pub(super) enum Command {
     Send(Id),
     /// Its request's body can't go on.
     Abort(Id, String),
+    /// Wake a sleeper after so long.
+    Sleep(Id, Duration),
     /// A name was resolved.
     Resolved(Id, Result<Vec<SocketAddr>, String>),
 }
@@ -103,7 +105,12 @@ pub(crate) struct Desk {
     /// Wakes the host's task, where commands may come while it sleeps.
     kick: RefCell<Option<Waker>>,
     closed: Cell<bool>,
+    /// What was asked for since it was closed.
+    refusals: Cell<u32>,
 }
+
+/// How often a closed desk refuses at once: who asks on and on then lets others have their turn first, so that no loop outlives its core.
+const REFUSALS_AT_ONCE: u32 = 64;
 
 #[derive(Debug, Default)]
 struct Lookups {
@@ -151,6 +158,7 @@ impl Desk {
             away: Cell::new(false),
             kick: RefCell::default(),
             closed: Cell::new(false),
+            refusals: Cell::new(0),
         }
     }
 
@@ -182,6 +190,16 @@ impl Desk {
                 sleeper.waker.take().into_iter().for_each(Waker::wake);
             }
         }
+    }
+
+    /// For what a closed desk refuses: whether to say so now.
+    pub(super) fn poll_refusal(&self, cx: &Context<'_>) -> Poll<()> {
+        self.refusals.set(self.refusals.get().wrapping_add(1));
+        if self.refusals.get().is_multiple_of(REFUSALS_AT_ONCE) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     /// Whether the pool takes no more requests.
@@ -283,18 +301,24 @@ impl Desk {
         self.command(Command::Resolved(dial, outcome));
     }
 
-    /// Ends after `duration`, up to 1 ms late, counted from the present turn.
+    /// Ends after `duration`, never sooner: within a turn it is counted from when the turn's tasks have had theirs. Up to 1 ms late.
     pub(crate) fn sleep(self: &Rc<Self>, duration: Duration) -> Sleep {
         let id = self.sleepers.borrow_mut().take();
-        let key = SLEEP_TIMER | u64::from(id.index);
-        let timer = self.wheel.borrow_mut().start(key, self.now() + duration);
-        if let Some(sleeper) = self.sleepers.borrow_mut().find_mut(id) {
-            sleeper.timer = Some(timer);
+        if self.away.get() {
+            self.start_sleep(id, self.now() + duration);
         }
-        if let Some(waker) = self.kick.borrow_mut().take() {
-            waker.wake();
-        }
+        // Between two turns it wakes the host, which has to know of the timer.
+        self.command(Command::Sleep(id, duration));
         Sleep { desk: Rc::clone(self), id }
+    }
+
+    /// Sets a sleeper's timer, unless it has one or is gone.
+    pub(super) fn start_sleep(&self, id: Id, deadline: Instant) {
+        let mut sleepers = self.sleepers.borrow_mut();
+        if let Some(sleeper) = sleepers.find_mut(id).filter(|it| it.timer.is_none() && !it.over) {
+            let key = SLEEP_TIMER | u64::from(id.index);
+            sleeper.timer = Some(self.wheel.borrow_mut().start(key, deadline));
+        }
     }
 
     /// Exchanges that are not over: for tests of leaks.
@@ -320,6 +344,7 @@ impl Future for Sleep {
                 sleeper.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
+            Some(_) if self.desk.is_closed() => self.desk.poll_refusal(cx),
             _ => Poll::Ready(()),
         }
     }

@@ -64,7 +64,7 @@ impl InFlight {
             note_waker(&mut exchange.waker, cx);
             Poll::Pending
         });
-        polled.unwrap_or_else(|| Poll::Ready(Err(shutdown())))
+        polled.unwrap_or_else(|| self.desk.poll_refusal(cx).map(|()| Err(shutdown())))
     }
 
     /// The next bytes of the body; `None` at its end.

@@ -139,6 +139,8 @@ pub(crate) struct Pool<D: Driver> {
     completions: Vec<Completion>,
     commands: Vec<Command>,
     now: Instant,
+    /// When the turn began in whose tasks the present commands were given.
+    began: Instant,
     next_id: u64,
     holding: Holding,
     counters: PoolCounters,
@@ -169,6 +171,7 @@ impl<D: Driver> Pool<D> {
             completions: Vec::with_capacity(2 * crate::driver::REAP_MAX),
             commands: Vec::new(),
             now,
+            began: now,
             next_id: 0,
             holding: Holding::default(),
             counters: PoolCounters::default(),
@@ -220,9 +223,11 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// Acts on what futures asked for. Call it after they ran and before [`Pool::wait`].
+    /// Acts on what futures asked for, until `now`. Call it after they ran and before [`Pool::wait`].
     #[inline]
-    pub(crate) fn act(&mut self) {
+    pub(crate) fn act(&mut self, now: Instant) {
+        self.began = self.now;
+        self.set_now(now);
         let mut commands = std::mem::take(&mut self.commands);
         std::mem::swap(&mut commands, &mut *self.desk.commands.borrow_mut());
         commands.drain(..).for_each(|command| self.handle_command(command));
@@ -241,6 +246,9 @@ impl<D: Driver> Pool<D> {
             Command::Send(exchange) => self.send_on(exchange),
             Command::Abort(exchange, problem) => {
                 self.abort(exchange, Kind::RequestBody(problem));
+            }
+            Command::Sleep(sleeper, duration) => {
+                self.desk.start_sleep(sleeper, self.now + duration);
             }
             Command::Resolved(dial, outcome) => self.handle_resolved(dial, outcome),
         }

@@ -1,0 +1,165 @@
+//! What user code does to its core: it computes, panics, loops, and holds what it was given. Others are told the truth, and the core ends when it is asked to.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use ringshot::client::blocking::block_on;
+use ringshot::client::{
+    BoxError, CoreCtx, Cores, Engine, Kind, LocalClient, Phase, Request, RequestBody,
+};
+use ringshot::host::Host;
+use ringshot_tests::watch::wait_until;
+
+use crate::access::{LONG, Way, check, drivers, get, millis, origin};
+
+/// Engines of one core, on every driver and host.
+fn engines() -> impl Iterator<Item = Engine> {
+    let hosts = [Host::Thread, Host::Glommio];
+    let all = drivers().into_iter().flat_map(move |driver| hosts.map(|host| (driver, host)));
+    all.map(|(driver, host)| {
+        Engine::builder().cores(Cores::Count(1)).driver(driver).host(host).build().unwrap()
+    })
+}
+
+/// Starts `work` on the core of each engine, and ends the engine.
+fn check_end(work: impl AsyncFnOnce(CoreCtx, LocalClient) + Clone + Send + 'static) {
+    for engine in engines() {
+        let (work, client) = (work.clone(), engine.client().build().unwrap());
+        let begin = async move |ctx: CoreCtx| {
+            let (inner, client) = (ctx.clone(), ctx.client(&client));
+            ctx.spawn(async move { work(inner, client).await }).detach();
+            ctx.sleep(millis(20)).await;
+        };
+        block_on(engine.run_on(0, begin)).unwrap();
+        let ended = std::thread::spawn(move || engine.shutdown());
+        assert!(wait_until(LONG, || ended.is_finished()), "it goes on");
+        ended.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn who_sleeps_for_ever_does_not_outlive_the_engine() {
+    check_end(async |ctx, _| {
+        loop {
+            ctx.sleep(millis(5)).await;
+        }
+    });
+}
+
+#[test]
+fn who_asks_for_ever_does_not_outlive_the_engine() {
+    let origin = origin();
+    let url = origin.url("/");
+    check_end(async move |_, client| {
+        loop {
+            let _ = client.fetch(get(&url)).await;
+        }
+    });
+}
+
+#[test]
+fn no_time_is_early_on_a_core_that_has_just_computed() {
+    let (busy, time) = (millis(150), millis(200));
+    for engine in engines() {
+        let origin = origin();
+        let client = engine.client().build().unwrap();
+        let url = origin.url("/hang");
+        let work = async move |ctx: CoreCtx| {
+            ctx.sleep(millis(1)).await;
+            let compute = || std::thread::sleep(busy);
+            compute();
+            let began = Instant::now();
+            ctx.sleep(time).await;
+            let slept = began.elapsed();
+            compute();
+            let began = Instant::now();
+            let outcome = ctx.client(&client).fetch(get(&url).timeout(time)).await;
+            (slept, outcome, began.elapsed())
+        };
+        let (slept, outcome, waited) = block_on(engine.run_on(0, work)).unwrap();
+        assert!(slept >= time, "slept for {slept:?}");
+        assert!(outcome.unwrap_err().is_timeout());
+        assert!(waited >= time, "timed out after {waited:?}");
+    }
+}
+
+#[test]
+fn a_total_timeout_counts_from_where_the_request_was_submitted() {
+    let origin = origin();
+    for engine in engines() {
+        let client = engine.client().build().unwrap();
+        // The core computes while requests for it wait in its mailbox.
+        let block = async |_: CoreCtx| std::thread::sleep(millis(300));
+        let blocked = std::thread::spawn({
+            let engine = engine.clone();
+            move || block_on(engine.run_on(0, block)).unwrap()
+        });
+        std::thread::sleep(millis(50));
+        let error = client.fetch(get(&origin.url("/")).timeout(millis(100)));
+        let before = origin.counters().served;
+        let error = block_on(error).unwrap_err();
+        assert!(error.is_timeout() && error.phase() == Phase::Queue, "{error}");
+        assert!(error.elapsed() >= millis(100), "{error}");
+        assert_eq!(origin.counters().served, before, "it was sent all the same");
+        blocked.join().unwrap();
+    }
+}
+
+/// A body that can't be made.
+struct Panics;
+
+impl Stream for Panics {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        panic!("no piece today");
+    }
+}
+
+#[test]
+fn a_panic_in_user_code_is_told_as_one() {
+    check(
+        |client| client,
+        |access| {
+            if access.way == Way::Core {
+                // There it is the caller's own task that panics.
+                return;
+            }
+            let origin = origin();
+            let request = Request::new(http::Method::POST, &*origin.url("/echo")).unwrap();
+            let error = access.fetch(request.body(RequestBody::stream(Panics))).unwrap_err();
+            let Kind::User(message) = error.kind() else { panic!("{error}") };
+            assert_eq!(message, "no piece today");
+            assert!(error.url().is_some_and(|url| url.ends_with("/echo")), "{error}");
+            assert!(error.method().is_some() && error.may_have_been_processed(), "{error}");
+            assert_eq!(access.fetch(get(&origin.url("/"))).unwrap().status(), 200);
+        },
+    );
+}
+
+#[test]
+fn a_permit_is_held_until_the_body_was_read_or_dropped() {
+    let origin = origin();
+    for driver in drivers() {
+        let engine = Engine::builder().cores(Cores::Count(1)).driver(driver).build().unwrap();
+        let client = engine.client().max_in_flight(1).build().unwrap();
+        let ask = || block_on(client.send(get(&origin.url("/bytes/5")).timeout(millis(300))));
+        let check_held = || assert!(ask().unwrap_err().is_timeout(), "the permit is not held");
+        let response = ask().unwrap();
+        check_held();
+        drop(response);
+        let response = ask().unwrap();
+        check_held();
+        assert_eq!(block_on(response.bytes()).unwrap().len(), 5);
+        let mut response = ask().unwrap();
+        assert!(block_on(response.chunk()).unwrap().is_some());
+        check_held();
+        assert!(block_on(response.chunk()).unwrap().is_none());
+        assert_eq!(ask().unwrap().status(), 200);
+        let stats = || engine.stats()[0].holding;
+        assert!(wait_until(LONG, || stats().in_flight == 0), "{:?}", stats());
+    }
+}
