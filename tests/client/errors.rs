@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use http::Method;
-use ringshot::client::{ClientBuilder, Error, Fault, Phase, Request, RequestBody, Sent, Timeouts};
+use ringshot::client::{
+    ClientBuilder, Error, Fault, Kind, Phase, Request, RequestBody, Sent, Timeouts,
+};
 use ringshot::resolve::{Answer, Lookup, Resolve, ResolveError, Resolver};
 use ringshot_tests::peer::{Conversation, Peer};
 
@@ -326,6 +328,57 @@ fn an_error_knows_its_request() {
             assert_eq!((error.attempt(), error.got_bytes()), (1, 0));
             let copy = error.clone();
             assert_eq!(copy.to_string(), error.to_string());
+        },
+    );
+}
+
+/// A server that answers the first request and goes away with the second.
+fn dying_server() -> (String, std::thread::JoinHandle<()>) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        assert!(peer.read(&mut request).unwrap() > 0);
+        peer.write_all(OK.as_bytes()).unwrap();
+        drop(listener);
+        assert!(peer.read(&mut request).unwrap() > 0);
+    });
+    (url, server)
+}
+
+#[test]
+fn what_earlier_attempts_sent_is_not_forgotten() {
+    check(
+        |client| client,
+        |access| {
+            let (url, server) = dying_server();
+            let put = || Request::new(Method::PUT, &*url).unwrap().body("once");
+            assert_eq!(access.fetch(put()).unwrap().status(), 200);
+            // It dies on its reused connection, and nobody listens for the fresh one.
+            let error = access.fetch(put()).unwrap_err();
+            assert!(matches!(error.kind(), Kind::Connect(_)), "{error}");
+            assert!(error.may_have_been_processed() && error.is_retryable(), "{error}");
+            server.join().unwrap();
+        },
+    );
+}
+
+#[test]
+fn what_led_to_a_redirect_is_not_forgotten() {
+    check(
+        |client| client.redirects(3),
+        |access| {
+            let peer = Peer::start(|mut peer| {
+                peer.request();
+                peer.send("HTTP/1.1 303 See Other\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
+            });
+            let post = Request::new(Method::POST, peer.url()).unwrap().body("once");
+            let error = access.fetch(post).unwrap_err();
+            assert!(matches!(error.kind(), Kind::Connect(_)), "{error}");
+            // The GET may be repeated, what led to it may not.
+            assert!(error.may_have_been_processed() && !error.is_retryable(), "{error}");
         },
     );
 }

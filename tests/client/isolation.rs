@@ -8,9 +8,10 @@ use bytes::Bytes;
 use futures_core::Stream;
 use ringshot::client::blocking::block_on;
 use ringshot::client::{
-    BoxError, CoreCtx, Cores, Engine, Kind, LocalClient, Phase, Request, RequestBody,
+    BoxError, CoreCtx, Cores, Engine, Kind, LocalClient, Phase, Request, RequestBody, Timeouts,
 };
 use ringshot::host::Host;
+use ringshot::resolve::{Lookup, Resolve, Resolver};
 use ringshot_tests::watch::wait_until;
 
 use crate::access::{LONG, Way, check, drivers, get, millis, origin};
@@ -162,4 +163,77 @@ fn a_permit_is_held_until_the_body_was_read_or_dropped() {
         let stats = || engine.stats()[0].holding;
         assert!(wait_until(LONG, || stats().in_flight == 0), "{:?}", stats());
     }
+}
+
+/// Panics whenever it is asked.
+struct PanickingResolver;
+
+impl Resolve for PanickingResolver {
+    fn lookup(&self, _: &str) -> Lookup {
+        Box::pin(async { panic!("no names today") })
+    }
+}
+
+#[test]
+fn a_resolver_that_panics_is_told_of_at_once() {
+    let timeouts = Timeouts { resolve: None, acquire: None, total: None, ..Timeouts::default() };
+    check(
+        |client| {
+            let resolver = Resolver::builder().resolve_with(PanickingResolver).build().unwrap();
+            client.resolver(resolver).timeouts(timeouts)
+        },
+        |access| {
+            for _ in 0..2 {
+                let error = access.fetch(get("http://name.test/")).unwrap_err();
+                assert!(matches!(error.kind(), Kind::Resolve(_)), "{error}");
+                assert!(error.to_string().contains("panicked"), "{error}");
+            }
+        },
+    );
+}
+
+#[test]
+fn who_is_told_of_stalls_may_panic() {
+    let engine = Engine::builder()
+        .cores(Cores::Count(1))
+        .on_stall(|_, _| panic!("it is only a stall"))
+        .build()
+        .unwrap();
+    let client = engine.client().build().unwrap();
+    block_on(engine.run_on(0, async |_| std::thread::sleep(millis(200)))).unwrap();
+    let origin = origin();
+    assert_eq!(block_on(client.fetch(get(&origin.url("/")))).unwrap().status(), 200);
+    assert!(engine.stats()[0].stalls > 0);
+}
+
+#[test]
+fn work_that_waits_for_uploads_of_files_does_not_wait_for_itself() {
+    let origin = origin();
+    let engine = Engine::builder().cores(Cores::Count(1)).build().unwrap();
+    let client = engine.client().build().unwrap();
+    let path = std::env::temp_dir().join(format!("ringshot-upload-{}", std::process::id()));
+    std::fs::write(&path, "from a file").unwrap();
+    // More at once than there are threads for such work.
+    let uploads: Vec<_> = (0..2 * ringshot::cpu::OFFLOAD_THREADS_MAX)
+        .map(|_| {
+            let (client, url, path) = (client.clone(), origin.url("/echo"), path.clone());
+            let upload = move || {
+                let body = RequestBody::file(std::fs::File::open(path).unwrap());
+                let request = Request::new(http::Method::POST, url).unwrap().body(body);
+                block_on(client.fetch(request)).unwrap().bytes().len()
+            };
+            std::thread::spawn(|| block_on(ringshot::cpu::offload(upload)))
+        })
+        .collect();
+    assert!(wait_until(LONG, || uploads.iter().all(|upload| upload.is_finished())));
+    uploads.into_iter().for_each(|upload| assert_eq!(upload.join().unwrap(), 11));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_core_that_does_not_exist_is_named() {
+    let engine = Engine::builder().cores(Cores::Count(1)).build().unwrap();
+    let error = block_on(engine.run_on(99, async |_| ())).unwrap_err();
+    assert!(matches!(error.kind(), Kind::Config(_)), "{error}");
+    assert!(error.to_string().contains("no core 99: the engine has 1"), "{error}");
 }

@@ -159,7 +159,18 @@ where
     POOL.run(work).await
 }
 
-static POOL: Pool = Pool::new(OFFLOAD_IDLE);
+static POOL: Pool = Pool::new("ringshot-offload", OFFLOAD_IDLE);
+/// Uploads read files here, so that work that waits for an upload does not wait for itself.
+static FILES: Pool = Pool::new("ringshot-files", OFFLOAD_IDLE);
+
+/// [`offload`] for what reads files: not held up by work of the caller's.
+pub(super) async fn read_file<F, R>(read: F) -> R
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+{
+    FILES.run(read).await
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 type Outcome<R> = Result<R, Box<dyn Any + Send>>;
@@ -179,6 +190,8 @@ impl<R> Promise<R> {
 
 /// Helper threads.
 struct Pool {
+    /// What its threads are called: 15 bytes are shown.
+    name: &'static str,
     idle_time: Duration,
     state: Mutex<State>,
     work: Condvar,
@@ -198,9 +211,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pool {
-    const fn new(idle_time: Duration) -> Self {
+    const fn new(name: &'static str, idle_time: Duration) -> Self {
         let state = State { jobs: VecDeque::new(), threads: 0, idle: 0 };
-        Self { idle_time, state: Mutex::new(state), work: Condvar::new(), room: Event::new() }
+        Self { name, idle_time, state: Mutex::new(state), work: Condvar::new(), room: Event::new() }
     }
 
     async fn run<F, R>(&'static self, work: F) -> R
@@ -240,7 +253,7 @@ impl Pool {
     }
 
     fn start_thread(&'static self) -> bool {
-        let builder = thread::Builder::new().name("ringshot-offload".to_owned());
+        let builder = thread::Builder::new().name(self.name.to_owned());
         builder.spawn(|| self.serve()).is_ok()
     }
 
@@ -293,7 +306,7 @@ mod tests {
     use super::*;
 
     fn pool(idle_time: Duration) -> &'static Pool {
-        Box::leak(Box::new(Pool::new(idle_time)))
+        Box::leak(Box::new(Pool::new("ringshot-test", idle_time)))
     }
 
     fn polls<F: Future>(future: F) -> usize {

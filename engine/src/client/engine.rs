@@ -157,7 +157,7 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// [`Kind::Shutdown`] when the engine was shut down before it ended, [`Kind::User`] when it panicked.
+    /// [`Kind::Shutdown`] when the engine was shut down before it ended, [`Kind::User`] when it panicked, [`Kind::Config`] when there is no such core.
     pub fn run_on<W, F, T>(
         &self,
         index: usize,
@@ -184,8 +184,13 @@ impl Engine {
             };
             ctx.spawn_named("report a task", report).detach();
         };
-        let sent = self.post(index, Note::Run(Box::new(run)));
+        let (sent, cores) = (self.post(index, Note::Run(Box::new(run))), self.cores());
         async move {
+            if index >= cores {
+                let problem =
+                    format!("there is no core {index}: the engine has {cores}, counted from 0");
+                return Err(Error::new(Kind::Config(problem), Phase::Build));
+            }
             let shutdown = || Error::new(Kind::Shutdown, Phase::Queue);
             sent.await.map_err(|()| shutdown())?;
             told.recv().await.map_or_else(|| Err(shutdown()), |item| item.into_inner())

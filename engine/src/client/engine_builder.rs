@@ -153,7 +153,7 @@ impl EngineBuilder {
     }
 
     /// Tells of each task that kept a core for longer than the stall limit: the core's number, and the longest stall so far, with the task's name. Called on
-    /// that core.
+    /// that core; what it panics with is dropped.
     ///
     /// ```
     /// use ringshot::client::Engine;

@@ -15,7 +15,7 @@ use super::response::{ConnInfo, Meta, Response};
 use super::upload;
 use super::{Attempt, redirect};
 use crate::clock::Instant;
-use crate::error::{Error, Kind, Phase, RedirectKind};
+use crate::error::{Error, Kind, Phase, RedirectKind, Sent};
 use crate::proto::h1::BodyLength;
 use crate::shard::TotalFrom;
 use crate::shard::pool::desk::Submission;
@@ -52,12 +52,14 @@ impl Job<'_> {
                         let Some(body) = body else { return self.end(outcome) };
                         self.parcel.request.expects_continue = false;
                         self.parcel.request.body.0 = body;
+                        self.note_sent(Sent::All);
                         continue;
                     }
                     if redirect::is_redirect(status) && self.follows() {
                         if !self.follow(body, &answer.meta.head)? {
                             return self.end(outcome);
                         }
+                        self.note_sent(Sent::All);
                         continue;
                     }
                     let repeats = self.may_repeat() && body.is_some();
@@ -66,12 +68,14 @@ impl Job<'_> {
                     else {
                         return self.end(outcome);
                     };
+                    self.note_sent(Sent::All);
                     // Its permit and its connection are others' meanwhile.
                     drop(outcome);
                     self.again(body, wait).await;
                 }
                 Err(error) => {
                     if self.is_stale(error, body.as_ref()) {
+                        self.note_sent(error.sent());
                         self.parcel.fresh = true;
                         self.again(body, Duration::ZERO).await;
                         continue;
@@ -81,10 +85,17 @@ impl Job<'_> {
                     let Some(wait) = self.wait_of(safe && body.is_some(), &attempt, None) else {
                         return self.end(outcome);
                     };
+                    self.note_sent(error.sent());
                     self.again(body, wait).await;
                 }
             }
         }
+    }
+
+    /// Another attempt or another request follows one of which so much was sent.
+    fn note_sent(&mut self, sent: Sent) {
+        self.parcel.sent = self.parcel.sent.max(sent);
+        self.trace.iter().for_each(|trace| trace.sent.set(self.parcel.sent));
     }
 
     /// How long to wait before the request is sent again, if it may be, if its policy wants that, and if time is left.
@@ -162,6 +173,7 @@ impl Job<'_> {
             (self.parcel.request.method.clone(), self.parcel.request.target.redacted());
         let (origin, attempts) =
             (Arc::clone(self.parcel.request.target.origin()), self.parcel.attempts);
+        let idempotent = self.parcel.request.is_idempotent();
         let outcome = if self.parcel.redirects >= max {
             Err(RedirectKind::TooMany { max })
         } else {
@@ -172,6 +184,7 @@ impl Job<'_> {
             let parcel = &mut *self.parcel;
             parcel.redirects += 1;
             parcel.strayed |= strays;
+            parcel.idempotent &= idempotent;
             // What follows is a request of its own.
             (parcel.attempts, parcel.fresh) = (0, false);
         }
@@ -250,6 +263,7 @@ impl Job<'_> {
         error
             .with_request(&self.parcel.request.method, self.parcel.request.target.redacted())
             .idempotent(self.parcel.request.is_idempotent())
+            .after(self.parcel.sent, self.parcel.idempotent)
             .with_attempt(self.parcel.attempts, self.client.now() - self.parcel.submitted)
     }
 }

@@ -11,6 +11,7 @@ use super::request::Request;
 use super::response::Meta;
 use super::upload::Upload;
 use crate::clock::Instant;
+use crate::error::Sent;
 use crate::shard::pool::exchange::Stamps;
 
 /// One request on its way.
@@ -21,6 +22,10 @@ pub(crate) struct Parcel {
     pub(super) submitted: Instant,
     pub(super) attempts: u8,
     pub(super) redirects: u32,
+    /// The most that an attempt before this one sent, or a request that led to this one.
+    pub(super) sent: Sent,
+    /// Whether the requests that led to this one may all be sent twice.
+    pub(super) idempotent: bool,
     /// When it first held a permit.
     pub(super) admitted: Option<Instant>,
     /// A redirect has led it to another origin.
@@ -59,6 +64,8 @@ impl From<Request> for Box<Parcel> {
             submitted: Instant::default(),
             attempts: 0,
             redirects: 0,
+            sent: Sent::None,
+            idempotent: true,
             admitted: None,
             strayed: false,
             fresh: false,

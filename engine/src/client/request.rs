@@ -12,7 +12,7 @@ use futures_core::Stream;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 
-use super::Target;
+use super::{Target, redirect};
 use crate::error::{Error, Kind, Phase};
 use crate::proto::url::UrlError;
 
@@ -200,7 +200,9 @@ impl Request {
         let problem =
             |what| Error::new(Kind::Config(format!("a header {what} is invalid")), Phase::Build);
         let name = name.try_into().map_err(|_| problem("name"))?;
-        let value = value.try_into().map_err(|_| problem("value"))?;
+        let mut value = value.try_into().map_err(|_| problem("value"))?;
+        // Not shown by `Debug`.
+        value.set_sensitive(value.is_sensitive() || redirect::SECRETS.contains(&name));
         self.headers.append(name, value);
         Ok(self)
     }

@@ -115,7 +115,7 @@ impl Upload {
                     return Poll::Ready(None);
                 }
                 let read = move || read_piece(&file, from, bytes);
-                let read = reading.get_or_insert_with(|| Box::pin(cpu::offload(read)));
+                let read = reading.get_or_insert_with(|| Box::pin(cpu::read_file(read)));
                 let Poll::Ready(outcome) = read.as_mut().poll(cx) else { return Poll::Pending };
                 *reading = None;
                 Poll::Ready(match outcome {

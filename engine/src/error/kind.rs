@@ -216,7 +216,7 @@ pub enum Phase {
 /// assert_eq!(error.sent(), Sent::None); // so whatever it was, it may be sent again
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub enum Sent {
     /// Nothing: no server can have seen it.
     #[default]

@@ -109,6 +109,13 @@ impl Error {
         self
     }
 
+    /// What came before: the most that was sent then, and whether all of it may be sent twice.
+    pub(crate) fn after(mut self, sent: Sent, idempotent: bool) -> Self {
+        self.0.sent = self.0.sent.max(sent);
+        self.0.idempotent &= idempotent;
+        self
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> &Kind {

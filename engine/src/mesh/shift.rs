@@ -1,6 +1,7 @@
 //! A core at work: its mailbox, its turns, and how it ends. Opens nothing.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,7 +131,9 @@ impl<D: Driver, M> Shift<D, M> {
         let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
         let stall = seat.gauges.publish(pool.holding(), pool.counters(), tasks, self.core.kept());
         if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
-            (tell.0)(seat.core, stall);
+            // The core is others' too: what the closure panics with ends here.
+            let told = catch_unwind(AssertUnwindSafe(|| (tell.0)(seat.core, stall)));
+            let _ = told.map_err(std::mem::forget);
         }
     }
 }

@@ -29,7 +29,7 @@ pub struct Url {
     pub target: String,
 }
 
-/// Why a text is not a URL that this engine can fetch.
+/// Why a text is not a URL that this engine can fetch. Holds neither userinfo nor a query: errors are logged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// There is no `scheme://`.
@@ -53,6 +53,9 @@ pub enum UrlError {
     /// Not a number from 1 to 65535.
     #[error("the port {0:?} is not a number from 1 to 65535")]
     Port(String),
+    /// A `/`, `?` or `#` in front of the `@` that ends the userinfo.
+    #[error("the user or the password in front of @ has a /, ? or #; percent-encode it")]
+    Userinfo,
     /// A byte of path or query that has to be percent-encoded.
     #[error(
         "byte {byte:#04x} at {offset} of the path {target:?} is not allowed; percent-encode it"
@@ -80,10 +83,15 @@ impl Url {
         let host_and_port = authority.rsplit('@').next().unwrap_or_default();
         let (host, port) = split_port(host_and_port)?;
         if host.is_empty() {
-            return Err(UrlError::EmptyHost(text.to_owned()));
+            return Err(UrlError::EmptyHost(redacted(text)));
+        }
+        let port = port.filter(|port| !port.is_empty()).map_or(Ok(HTTP_PORT), parse_port);
+        if port.is_err() && target.contains('@') {
+            // What looks like a port may be a password.
+            return Err(UrlError::Userinfo);
         }
         let (host, mut authority) = parse_host(host)?;
-        let port = port.filter(|port| !port.is_empty()).map_or(Ok(HTTP_PORT), parse_port)?;
+        let port = port?;
         if port != HTTP_PORT {
             authority.push_str(&format!(":{port}"));
         }
@@ -163,13 +171,22 @@ impl std::str::FromStr for Url {
     }
 }
 
+/// A text that may be a URL, without what may be userinfo, a query or a fragment.
+fn redacted(text: &str) -> String {
+    let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
+    let rest = rest.split('#').next().unwrap_or_default();
+    let (place, query) = rest.split_once('?').map_or((rest, ""), |(place, _)| (place, "?..."));
+    let place = place.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}{place}{query}")
+}
+
 fn parse_scheme(text: &str) -> Result<(Scheme, &str), UrlError> {
     let (scheme, rest) =
-        text.split_once("://").ok_or_else(|| UrlError::NoScheme(text.to_owned()))?;
+        text.split_once("://").ok_or_else(|| UrlError::NoScheme(redacted(text)))?;
     match scheme.to_ascii_lowercase().as_str() {
         "http" => Ok((Scheme::Http, rest)),
         "https" => Err(UrlError::Https),
-        "" => Err(UrlError::NoScheme(rest.to_owned())),
+        "" => Err(UrlError::NoScheme(redacted(rest))),
         _ => Err(UrlError::Scheme(scheme.to_owned())),
     }
 }
@@ -226,7 +243,7 @@ fn parse_target(text: &str) -> Result<String, UrlError> {
     let target = text.split('#').next().unwrap_or_default();
     if let Some(offset) = target.bytes().position(|byte| !byte.is_ascii_graphic()) {
         let byte = target.as_bytes()[offset];
-        return Err(UrlError::Target { byte, offset, target: target.to_owned() });
+        return Err(UrlError::Target { byte, offset, target: redacted(target) });
     }
     let slash = if target.starts_with('/') { "" } else { "/" };
     Ok(format!("{slash}{target}"))
@@ -272,7 +289,7 @@ mod tests {
         check("ftp://h", "the scheme \"ftp\" is not supported; only http is");
         check("http://", "the URL \"http://\" has an empty host");
         check("http://:80/", "the URL \"http://:80/\" has an empty host");
-        check("http://u@/", "the URL \"http://u@/\" has an empty host");
+        check("http://u@/", "the URL \"http:///\" has an empty host");
         check("http://h:0/", "the port \"0\" is not a number from 1 to 65535");
         check("http://h:65536/", "the port \"65536\" is not a number from 1 to 65535");
         check("http://h:+1/", "the port \"+1\" is not a number from 1 to 65535");
@@ -290,6 +307,25 @@ mod tests {
         check("http://h/\r\n", &format!("byte 0x0d {target}"));
         let target = "at 1 of the path \"/é\" is not allowed; percent-encode it";
         check("http://h/é", &format!("byte 0xc3 {target}"));
+    }
+
+    #[test]
+    fn errors_hold_no_secrets() {
+        for text in [
+            "user:secret@h/?token=secret",
+            "http://user:secret@:80/?token=secret",
+            "http://u:secret@h/p?token=secret x",
+            "http://user:secret/x@h/",
+            "http://user:secret?x@h/",
+            "://u:secret@h?secret#secret",
+        ] {
+            let error = Url::parse(text).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("secret"), "{text}: {error:?}");
+        }
+        check(
+            "http://h/a?secret x",
+            "byte 0x20 at 9 of the path \"/a?...\" is not allowed; percent-encode it",
+        );
     }
 
     /// The examples of RFC 3986 5.4 that stay with `http`.

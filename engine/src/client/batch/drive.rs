@@ -24,7 +24,7 @@ use crate::client::request::Request;
 use crate::client::response::Fetched;
 use crate::client::{REDIRECTS_DEFAULT, Target};
 use crate::clock::Instant;
-use crate::error::{Error, Kind, Phase};
+use crate::error::{Error, Kind};
 use crate::shard::pool::exchange::Trace;
 use crate::shard::tasks::Task;
 
@@ -311,6 +311,7 @@ impl<T: Send + 'static> Flight<T> {
     fn describe(&self, error: Error) -> Error {
         error
             .with_request(&self.method, self.target.redacted())
+            .after(self.trace.sent.get(), true)
             .with_attempt(self.trace.attempts.get().max(1), Instant::now() - self.submitted)
     }
 }
@@ -325,18 +326,25 @@ impl<T: Send + 'static> Drop for Flight<T> {
 }
 
 async fn fly<T: Send + 'static>(client: LocalClient, request: Request, mut flight: Flight<T>) {
-    // Dropped before the flight, which tells what it left.
-    let mut fetch = pin!(client.fetch_traced(request, Rc::clone(&flight.trace)));
-    // A request's body may be a stream of the caller's.
-    let fetched = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| fetch.as_mut().poll(cx))) {
+    // Over before the flight, which tells what it left.
+    let fetched = caught(client.fetch_traced(request, Rc::clone(&flight.trace))).await;
+    let result = fetched.unwrap_or_else(|message| {
+        let standing = flight.trace.standing.get();
+        let error = Error::new(Kind::User(message), standing.phase);
+        let error = error.with_progress(&standing.progress);
+        Err(flight.describe(error))
+    });
+    flight.land(result);
+}
+
+/// What a future gives, or what it panicked with: a request's body may be a stream of the caller's.
+async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
         Err(payload) => Poll::Ready(Err(message_of(&*payload))),
-    });
-    let result = match fetched.await {
-        Ok(result) => result,
-        Err(message) => Err(flight.describe(Error::new(Kind::User(message), Phase::Send))),
-    };
-    flight.land(result);
+    })
+    .await
 }
 
 fn message_of(payload: &(dyn Any + Send)) -> String {

@@ -174,6 +174,8 @@ pub(crate) struct Trace {
     pub(crate) standing: Cell<Standing>,
     /// Attempts begun.
     pub(crate) attempts: Cell<u8>,
+    /// The most that an attempt before the last one sent.
+    pub(crate) sent: Cell<Sent>,
 }
 
 /// Why a request failed.
@@ -212,6 +214,8 @@ pub(super) struct Exchange {
     pub(super) carrier: Carrier,
     /// How much of it the kernel took.
     pub(super) progress: Sent,
+    /// How much of it went out on connections before this one.
+    pub(super) before: Sent,
     pub(super) total: Option<std::time::Duration>,
     /// When the request first held a permit: before the redirect or retry that this one is.
     pub(super) admitted: Option<Instant>,
@@ -296,7 +300,7 @@ impl Exchange {
         let progress = Progress {
             peer: self.carrier.peer,
             reused: self.carrier.reused,
-            sent: self.progress,
+            sent: self.progress.max(self.before),
             got_bytes: self.got_bytes,
         };
         Standing { phase: self.phase(), progress }
@@ -363,6 +367,7 @@ impl Exchange {
         if let Outgoing::Whole { sent, .. } = &mut self.body {
             *sent = 0;
         }
+        self.before = self.before.max(self.progress);
         self.progress = Sent::None;
         self.sends = 0;
         self.sends_body = false;
