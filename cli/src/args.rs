@@ -200,7 +200,7 @@ pub(crate) struct LoadArgs {
     /// Request header, as 'Name: value'; repeat it for more
     #[arg(short = 'H', long = "header", value_name = "HEADER", help_heading = "Request")]
     pub(crate) headers: Vec<String>,
-    /// Request body: text, @file, or @- for standard input
+    /// Request body: text, @file, or @- for standard input; read whole before the run, 1 GiB at most
     #[arg(short, long, value_name = "BODY", help_heading = "Request", allow_hyphen_values = true)]
     pub(crate) body: Option<String>,
     /// Send the body in chunks, without saying its length first

@@ -1,6 +1,7 @@
 //! How connections are made: which addresses, from where, for how many requests. Resolves names, connects to nothing.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 use clap::Args;
 
@@ -48,6 +49,21 @@ impl NetworkArgs {
     /// The local addresses; none to leave the choice to the system.
     pub(crate) fn sources(&self) -> Vec<IpAddr> {
         self.bind.as_ref().map(|sources| sources.0.clone()).unwrap_or_default()
+    }
+
+    /// The local addresses, each of which this machine has.
+    pub(crate) fn own_sources(&self) -> Result<Vec<IpAddr>, Failure> {
+        let sources = self.sources();
+        let foreign = |source: &&IpAddr| {
+            let bound = UdpSocket::bind((**source, 0));
+            bound.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
+        };
+        match sources.iter().find(foreign) {
+            Some(source) => Err(Failure::unusable(format_args!(
+                "--bind: {source} is no address of this machine: add it with `ip address add`, or leave it out"
+            ))),
+            None => Ok(sources),
+        }
     }
 
     /// The addresses to connect to for a host and port of a URL. Never empty.

@@ -156,6 +156,7 @@ mod tests {
             ("x:5", "not a duration"),
             ("10s:5,", "not a stage"),
             ("10s:1..2..3", "not a rate"),
+            ("10s:100...200", "not a rate"),
         ] {
             let error = stages(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");

@@ -28,7 +28,19 @@ impl Target {
 
 /// A URL, or what is wrong with it.
 pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
+    if has_userinfo(text) {
+        // URLs are shown and saved; secrets are not.
+        return Err(Failure::unusable(
+            "the URL has a user in front of its host: give it with --user NAME:PASSWORD, which is neither shown nor saved",
+        ));
+    }
     Url::parse(text).map_err(|error| refused(&error))
+}
+
+/// Whether there is an `@` in the authority (RFC 3986 3.2.1).
+fn has_userinfo(text: &str) -> bool {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
 }
 
 pub(crate) fn refused(error: &UrlError) -> Failure {
@@ -60,5 +72,9 @@ mod tests {
         check("https://127.0.0.1/", "https");
         check("http://127.0.0.1:0/", "port \"0\" is not a number");
         check("http://nosuch.invalid/", "can't find host");
+        check("http://me:secret@127.0.0.1/", "--user");
+        let line = parse("http://me:secret@127.0.0.1/").unwrap_err().to_string();
+        assert!(!line.contains("secret"), "{line}");
+        assert!(parse("http://127.0.0.1/@me").is_ok());
     }
 }

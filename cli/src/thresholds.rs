@@ -178,8 +178,13 @@ enum Unit {
 impl Unit {
     fn parse(self, text: &str) -> Result<f64, String> {
         match self {
-            Self::Time if text.ends_with('s') => Ok(units::duration(text)?.as_secs_f64() * 1e6),
-            Self::Time => Err(format!("{text:?} is not a time: write 250us, 5ms or 1.5s")),
+            // Without a unit nobody knows whether it is seconds or milliseconds.
+            Self::Time => match units::duration(text) {
+                Ok(time) if time.is_zero() || text.ends_with(char::is_alphabetic) => {
+                    Ok(time.as_secs_f64() * 1e6)
+                }
+                _ => Err(format!("{text:?} is not a time: write 250us, 5ms, 1.5s or 2m")),
+            },
             Self::Share => units::share(text),
             Self::Count | Self::Rate => units::rate(text)
                 .map_err(|_| format!("{text:?} is not a number: write 500, 49k or 1.5M")),
@@ -384,8 +389,8 @@ mod tests {
         check("p98 > 5ms", "p50, p75, p90, p95, p99, p99.9");
         check("lag > 5ms", "service_, response_, first_byte_");
         check("> 5ms", "no figure is called \"\"");
-        check("p99 > 5", "write 250us, 5ms or 1.5s");
-        check("p99 >", "write 250us, 5ms or 1.5s");
+        check("p99 > 5", "write 250us, 5ms, 1.5s or 2m");
+        check("p99 >", "write 250us, 5ms, 1.5s or 2m");
         check("p99 > 5%", "is not a time");
         check("error_rate > 5ms", "write 0.1% or 0.001");
         check("error_rate > 200%", "write 0.1% or 0.001");

@@ -61,7 +61,9 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
         "M" => 1e6,
         _ => return Err(wrong()),
     };
-    let number: f64 = number.parse().map_err(|_| wrong())?;
+    // `.5` could be the end of `1...5`.
+    let number = Some(number).filter(|number| number.starts_with(|it: char| it.is_ascii_digit()));
+    let number: f64 = number.and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
     Ok(number * factor)
 }
 
@@ -165,7 +167,7 @@ mod tests {
         check("1.5M", Some(1_500_000.0));
         check("100/s", Some(100.0));
         check("0", Some(0.0));
-        for text in ["", "-1", "fast", "10x", "1e5", "nan"] {
+        for text in ["", "-1", "fast", "10x", "1e5", "nan", ".5", ".", "+1"] {
             check(text, None);
         }
     }

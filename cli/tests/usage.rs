@@ -60,6 +60,10 @@ fn loads_that_can_not_be_run() {
     check(&["run", URL, "--spin", "10us"], "--spin means nothing without a rate");
     check(&["run", URL, "-R", "1", "--spin", "1s"], "time to spin");
     check(&["run", URL, "--bind", "::1"], "another family");
+    // Of a net for documentation (RFC 5737).
+    check(&["run", URL, "--bind", "192.0.2.9"], "192.0.2.9 is no address of this machine");
+    check(&["run", "http://me:secret@127.0.0.1/"], "--user NAME:PASSWORD");
+    check(&["run", URL, "--stages", "1s:100...200"], "not a rate");
     check(&["run", URL, "-u", "name"], "NAME:PASSWORD");
     check(&["run", URL, "--connect-to", "x"], "HOST:PORT:HOST:PORT");
     check(&["run", URL, "--timeout", "0"], "longer than 0");

@@ -164,6 +164,11 @@ impl Builder<'_> {
         let (min, max) = said.think.as_ref().map_or(Ok(Default::default()), expect::think)?;
         let expect = said.expect.as_ref().map(expect::expect).transpose()?;
         let named = said.name.clone().unwrap_or_else(|| format!("{method} {}", said.url));
+        if named.contains(char::is_control) {
+            return Err(Failure::unusable(format_args!(
+                "the name {named:?} has a control character"
+            )));
+        }
         Ok(MixRequest {
             name: self.name(named),
             target: self.servers.place(&url)?,

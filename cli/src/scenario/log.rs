@@ -105,7 +105,9 @@ fn second(text: &str) -> Option<i64> {
     let hours = number(clock.next()?, 0..=23)?;
     let minutes = number(clock.next()?, 0..=59)?;
     let seconds = number(clock.next()?, 0..=60)?;
-    let whole = clock.next().is_none() && date.next().is_none();
+    let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    let exists = day <= days(next_year, next_month, 1) - days(year, month, 1);
+    let whole = exists && clock.next().is_none() && date.next().is_none();
     let local = ((days(year, month, day) * 24 + hours) * 60 + minutes) * 60 + seconds;
     whole.then_some(local - offset(zone)?)
 }
@@ -179,6 +181,9 @@ mod tests {
             "10/Oct/2000:13:55:36 Z",
             "10/Oct/2000:13:55 +0000",
             "-1/Oct/2000:13:55:36 +0000",
+            "31/Feb/2025:13:55:38 +0200",
+            "29/Feb/2100:00:00:00 +0000",
+            "31/Nov/2025:00:00:00 +0000",
         ] {
             check(text, None);
         }

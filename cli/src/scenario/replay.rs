@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use ringshot::load::{
@@ -78,6 +79,9 @@ struct Due {
     second: i64,
     request: u32,
 }
+
+/// The longest that a replay may take unless its end is given: one broken date would make it endless.
+const REPLAY_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a log says.
 #[derive(Debug)]
@@ -174,6 +178,13 @@ impl Recording {
             ReplaySpeed::Times(speed) => times(&self.entries, speed),
             ReplaySpeed::Log => times(&self.entries, 1.0),
         };
+        let last = Duration::from_nanos(times.last().copied().unwrap_or_default());
+        if last > REPLAY_MAX && schedule.duration.is_none() && schedule.requests.is_none() {
+            return Err(Failure::unusable(format_args!(
+                "--replay: the log takes {} days at this speed, and 30 are the most: raise --replay-speed, or end the run with -d or -n",
+                last.as_secs() / (24 * 60 * 60)
+            )));
+        }
         Ok(Some((Arrival::Recorded(times.into()), Stop::default())))
     }
 }

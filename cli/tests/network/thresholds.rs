@@ -65,5 +65,5 @@ fn wrong_conditions_are_refused() {
     };
     check("p99", "one of > >= < <=");
     check("p98 > 5ms", "p50, p75, p90");
-    check("p99 > 5", "write 250us, 5ms or 1.5s");
+    check("p99 > 5", "write 250us, 5ms, 1.5s or 2m");
 }
