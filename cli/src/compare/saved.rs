@@ -9,7 +9,7 @@ use ringshot::load::statistics::PAIRS_MIN;
 use super::{SCHEMA_VERSION, conclude};
 use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure};
-use crate::output::{json, tables};
+use crate::output::{headings, json};
 use crate::report;
 use crate::warnings::{self, Warning};
 
@@ -28,7 +28,7 @@ pub(super) fn files(given: &[String]) -> Result<Option<[&str; 2]>, Failure> {
 /// Reads both and prints what they show.
 pub(super) fn compare(args: &CompareArgs, files: [&str; 2]) -> Result<Exit, Failure> {
     let [of, to] = [report::read(Path::new(files[0]))?, report::read(Path::new(files[1]))?];
-    let asked_for = [&of, &to].map(tables::asked_for);
+    let asked_for = [&of, &to].map(headings::asked_for);
     let [of, to] = [[of.report], [to.report]];
     let comparison = Comparison::of_runs(
         Series { name: files[0], reports: &of },

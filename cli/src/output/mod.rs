@@ -7,13 +7,14 @@ pub(crate) mod doctor;
 mod endings;
 pub(crate) mod format;
 mod hdrlog;
+pub(crate) mod headings;
 mod hgrm;
 mod html;
 pub(crate) mod json;
 pub(crate) mod results;
 #[cfg(test)]
 pub(crate) mod sample;
-pub(crate) mod tables;
+mod tables;
 pub(crate) mod text;
 
 use std::io::{ErrorKind, Write};

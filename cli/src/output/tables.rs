@@ -7,7 +7,6 @@ use ringshot::load::{CoreReport, Latency, Report, StatusCounts};
 use super::format::{
     bytes, count, counted, format_latency, length, microseconds, percent, rate, three_digits,
 };
-use super::json::RunDocument;
 
 /// Longest name of a request or core that is shown whole.
 const NAME_MAX: usize = 18;
@@ -111,7 +110,7 @@ fn schedule(report: &Report) -> [Fact; 3] {
 }
 
 /// When requests were due, and how the client kept to it where that was not left as it is.
-fn due(report: &Report) -> String {
+pub(super) fn due(report: &Report) -> String {
     let pacing = [("slack", report.slack_us), ("spin", report.spin_us)];
     let words = pacing.into_iter().filter_map(|(name, time)| match time {
         Some(0.0) => None,
@@ -367,44 +366,6 @@ fn shortened(name: &str) -> String {
         false => name.to_owned(),
         true => name.chars().take(NAME_MAX - 1).chain(['…']).collect(),
     }
-}
-
-/// What was sent where.
-pub(crate) fn heading(document: &RunDocument) -> String {
-    format!("{} {}", document.method, document.url)
-}
-
-/// What a run was to do, in a line.
-pub(crate) fn asked_for(document: &RunDocument) -> String {
-    let schedule = match is_open_loop(&document.report) {
-        true => format!("; {}", due(&document.report)),
-        false => String::new(),
-    };
-    format!("{}; {}{schedule}", heading(document), setting(document))
-}
-
-/// With what it was sent.
-pub(crate) fn setting(document: &RunDocument) -> String {
-    let RunDocument { connections, pipeline, report, machines, .. } = document;
-    let mut numbers: Vec<usize> = report.cores.iter().map(|core| core.core).collect();
-    numbers.sort_unstable();
-    let place = match machines.is_empty() {
-        true => crate::cores::name(&numbers),
-        false => format!("{} of {}", counted(numbers.len() as u64, "core"), machines.join(", ")),
-    };
-    let depth = if *pipeline > 1 { format!(", pipeline {pipeline}") } else { String::new() };
-    let cut = if report.interrupted { "; interrupted" } else { "" };
-    format!(
-        "{}{}, {} on {place}{depth}{cut}",
-        report.driver,
-        on_host(&report.host),
-        counted(u64::from(*connections), "connection"),
-    )
-}
-
-/// Where the loop ran on something else than a thread of its own.
-fn on_host(host: &str) -> String {
-    if host == "thread" { String::new() } else { format!(" on {host}") }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use ringshot::load::{Limit, Verdict};
 
 use super::endings::{self, Ending};
 use super::format::{count, microseconds, percent, rate};
+use super::headings;
 use super::json::RunDocument;
 use super::tables::{self, Table};
 use crate::thresholds::ThresholdOutcome;
@@ -17,7 +18,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 pub(super) fn render(document: &RunDocument) -> String {
-    let heading = escaped(&tables::heading(document));
+    let heading = escaped(&headings::heading(document));
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -33,8 +34,8 @@ pub(super) fn render(document: &RunDocument) -> String {
 fn top(document: &RunDocument) -> String {
     format!(
         "<header>\n<h1>{}</h1>\n<p class=\"setting\">{}</p>\n</header>\n{}{}{}",
-        escaped(&tables::heading(document)),
-        escaped(&tables::setting(document)),
+        escaped(&headings::heading(document)),
+        escaped(&headings::setting(document)),
         verdict(&document.report.verdict),
         cards(document),
         thresholds(&document.thresholds)

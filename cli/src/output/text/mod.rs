@@ -8,6 +8,7 @@ use ringshot::load::{Report, Verdict};
 
 use super::endings::{self, Ending};
 use super::format::count;
+use super::headings;
 use super::json::RunDocument;
 use super::tables::{self, Fact, Table};
 use crate::thresholds::ThresholdOutcome;
@@ -21,7 +22,7 @@ const INDENT: usize = 9;
 pub(crate) fn render(document: &RunDocument) -> String {
     let report = &document.report;
     let sections = [
-        format!("{}\n{}\n", tables::heading(document), tables::setting(document)),
+        format!("{}\n{}\n", headings::heading(document), headings::setting(document)),
         tables::facts(report).iter().map(fact).collect(),
         endings::endings(report).iter().map(ending).collect(),
         optional(tables::percentiles(report)),

@@ -15,7 +15,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::exchange::Timer;
+use super::expiry::Timer;
 use super::slab::Id;
 use crate::clock::Instant;
 use crate::driver::{Slot, Window};

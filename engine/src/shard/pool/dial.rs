@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Pool;
 use super::connection::{Charge, State};
 use super::desk::Lookup;
-use super::exchange::Timer;
+use super::expiry::Timer;
 use super::slab::{Id, Renew};
 use crate::clock::Instant;
 use crate::driver::Driver;

@@ -22,13 +22,13 @@ use std::task::Waker;
 use bytes::Bytes;
 use http::HeaderMap;
 
+use super::expiry::Timer;
 use super::head::Head;
 use super::origin::Origin;
 use super::slab::Renew;
 use crate::clock::Instant;
 use crate::error::{Kind, Phase, Progress, Sent, TimeoutKind};
 use crate::proto::h1;
-use crate::shard::wheel::TimerId;
 
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -232,19 +232,6 @@ pub(super) struct Exchange {
     pub(super) failed: Option<Box<Failed>>,
     /// The timer of this place: it outlives its exchange, see `expiry`.
     pub(super) timer: Timer,
-}
-
-/// A timer that is only moved when it would be late: most deadlines are met, and setting one costs nothing then.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Timer {
-    pub(super) id: TimerId,
-    pub(super) due: Instant,
-}
-
-impl Default for Timer {
-    fn default() -> Self {
-        Self { id: TimerId::NONE, due: Instant::NEVER }
-    }
 }
 
 impl Renew for Exchange {

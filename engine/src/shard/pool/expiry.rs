@@ -8,12 +8,25 @@ use std::cell::RefCell;
 use super::Pool;
 use super::connection::State;
 use super::desk::{CONNECTION_TIMER, DIAL_TIMER, EXCHANGE_TIMER, SLEEP_TIMER};
-use super::exchange::{Stage, Timer};
+use super::exchange::Stage;
 use super::slab::Id;
 use crate::clock::Instant;
 use crate::driver::Driver;
 use crate::error::{Kind, TimeoutKind};
-use crate::shard::wheel::Wheel;
+use crate::shard::wheel::{TimerId, Wheel};
+
+/// A timer that is only moved when it would be late: most deadlines are met, and setting one costs nothing then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timer {
+    pub(super) id: TimerId,
+    pub(super) due: Instant,
+}
+
+impl Default for Timer {
+    fn default() -> Self {
+        Self { id: TimerId::NONE, due: Instant::NEVER }
+    }
+}
 
 /// Sees to it that `timer` fires no later than at `deadline`.
 #[inline]

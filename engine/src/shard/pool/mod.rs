@@ -8,6 +8,7 @@
 //! | `in_flight` | a future's hold on its request |
 //! | `exchange` | one request and its response: the state graph |
 //! | `connection` | one connection: the state graph |
+//! | `counters` | what was counted, and what is held |
 //! | `host` | idle connections and waiters of one origin |
 //! | `acquire` | permits, connections, and who is next |
 //! | `units` | what is scarce: who gives it up, and to whom |
@@ -23,6 +24,7 @@ mod acquire;
 mod attempt;
 pub(crate) mod config;
 mod connection;
+mod counters;
 pub(crate) mod desk;
 mod dial;
 mod end;
@@ -44,6 +46,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use counters::{Holding, PoolCounters};
 pub use dial::ATTEMPT_DELAY;
 pub use end::{DRAIN_BYTES_MAX, DRAIN_TIME_MAX};
 
@@ -59,54 +62,6 @@ use head::Head;
 use host::{Hosts, Member, Presence};
 use list::Links;
 use slab::Slab;
-
-/// What a core's pool counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PoolCounters {
-    /// Requests submitted.
-    pub requests: u64,
-    /// Responses that were read to their end, discarded ones included.
-    pub responses: u64,
-    /// Requests that failed, after any retry on a fresh connection.
-    pub failures: u64,
-    /// Requests whose future was dropped before their end.
-    pub cancelled: u64,
-    /// Connections established.
-    pub connected: u64,
-    /// Requests that went out on a connection that had carried another.
-    pub reused: u64,
-    /// Requests that died on a reused connection and went to a fresh one.
-    pub stale_retries: u64,
-    /// Idle connections that the server ended, or that spoke unasked.
-    pub evicted: u64,
-    /// Idle connections closed for their age, or to make room.
-    pub reaped: u64,
-    /// Bytes received, discarded ones included.
-    pub bytes_received: u64,
-    /// Turns that reaped completions, and completions.
-    pub turns: u64,
-    /// Completions reaped.
-    pub completions: u64,
-}
-
-/// What a core holds at this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Holding {
-    /// Requests from submission to the end of the body.
-    pub in_flight: u32,
-    /// Requests that wait for a permit.
-    pub queued: u32,
-    /// Requests that wait for a connection.
-    pub waiting: u32,
-    /// Connections that carry a request.
-    pub active: u32,
-    /// Idle connections.
-    pub idle: u32,
-    /// Connections in the making.
-    pub connecting: u32,
-    /// Connections being closed.
-    pub closing: u32,
-}
 
 /// The connections of one core on one driver.
 #[derive(Debug)]
