@@ -237,3 +237,14 @@ fn a_core_that_does_not_exist_is_named() {
     assert!(matches!(error.kind(), Kind::Config(_)), "{error}");
     assert!(error.to_string().contains("no core 99: the engine has 1"), "{error}");
 }
+
+#[test]
+fn a_body_in_hand_keeps_its_engine() {
+    let origin = origin();
+    for engine in engines() {
+        let client = engine.client().build().unwrap();
+        let response = block_on(client.send(get(&origin.url("/stream/1000/100/20")))).unwrap();
+        drop((engine, client));
+        assert_eq!(block_on(response.bytes()).unwrap().len(), 1000);
+    }
+}

@@ -204,7 +204,7 @@ fn a_shutdown_ends_what_is_in_flight() {
             let begun = Instant::now();
             assert_shutdown(access.get(&origin.url("/")));
             assert_shutdown(block_on(access.engine.run_on(0, async |_| ())));
-            assert!(begun.elapsed() < millis(300), "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
             access.engine.shutdown().unwrap();
         },
     );

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::{HeaderMap, Method};
 
-use super::Target;
 use super::call::Call;
 use super::gathered::{Gathered, TooLong};
 use super::response::{ConnInfo, Fetched, Meta, Response, Timings, Whole};
+use super::{Client, Target};
 use crate::clock::Instant;
 use crate::error::Error;
 use crate::shard::pool::exchange::Stamps;
@@ -53,6 +53,8 @@ pub struct Body {
     connection: ConnInfo,
     attempts: u8,
     submitted: Instant,
+    /// While pieces are to come, it is a handle too: without one the cores stop.
+    _client: Option<Client>,
 }
 
 #[derive(Debug)]
@@ -87,8 +89,10 @@ impl Body {
         body
     }
 
-    pub(crate) fn of_call(call: Arc<Call>, meta: &Meta, origin: Origin) -> Self {
-        Self::new(Source::Call(call), meta, origin)
+    pub(crate) fn of_call(call: Arc<Call>, client: Client, meta: &Meta, origin: Origin) -> Self {
+        let mut body = Self::new(Source::Call(call), meta, origin);
+        body._client = Some(client);
+        body
     }
 
     fn new(source: Source, meta: &Meta, origin: Origin) -> Self {
@@ -102,6 +106,7 @@ impl Body {
             connection: meta.connection,
             attempts: meta.attempts,
             submitted: meta.stamps.submitted,
+            _client: None,
         }
     }
 

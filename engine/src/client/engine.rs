@@ -46,7 +46,7 @@ pub(super) fn attend(ctx: &CoreCtx, note: Note) {
     }
 }
 
-/// A shard on each of some cores. Cheap to clone; the last handle, those of its clients included, stops the cores.
+/// A shard on each of some cores. Cheap to clone; the last handle, those of its clients and of bodies that are still to come included, stops the cores.
 ///
 /// ```
 /// use ringshot::client::Engine;

@@ -129,7 +129,7 @@ impl Client {
                 Ok(Response { meta, body })
             }
             Reply::Head(meta) => {
-                let body = Body::of_call(Arc::clone(&placed.call), &meta, origin);
+                let body = Body::of_call(Arc::clone(&placed.call), self.clone(), &meta, origin);
                 Ok(Response { meta, body })
             }
         }
