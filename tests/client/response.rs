@@ -298,3 +298,12 @@ fn what_could_split_a_request_is_refused() {
         access.wait_empty();
     });
 }
+
+#[test]
+fn a_length_that_is_said_twice_is_one() {
+    check(plain, |access| {
+        let peer = saying("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok");
+        let response = access.fetch(get(&peer.url())).unwrap();
+        assert_eq!((response.content_length(), &response.bytes()[..]), (Some(2), &b"ok"[..]));
+    });
+}

@@ -179,7 +179,9 @@ impl<B> Response<B> {
     /// The announced length of the body, in bytes.
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
-        self.headers().get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+        // A list says the same again and again, or the response would have been refused (RFC 9112 6.3).
+        let value = self.headers().get(http::header::CONTENT_LENGTH)?.to_str().ok()?;
+        value.split(',').next()?.trim().parse().ok()
     }
 
     /// The body, to read it where it is.
