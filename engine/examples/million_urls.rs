@@ -42,7 +42,7 @@ fn run(count: u64, url: Option<String>) -> Result<(), Box<dyn Error>> {
 
     let start = Instant::now();
     let (mut consumed, mut bytes, mut failed) = (0_u64, 0, 0_u64);
-    let (mut first, mut most) = (0, 0);
+    let (mut first, mut most, mut pauses) = (0, 0, Duration::ZERO);
     let mut completed = client.batch(urls).window(WINDOW).completed();
     while let Some(done) = block_on(completed.next()) {
         match done.result {
@@ -53,7 +53,9 @@ fn run(count: u64, url: Option<String>) -> Result<(), Box<dyn Error>> {
         // Somewhere in the midst the reader is slow for a while.
         let slow = (count / 2..count / 2 + SLOW_RESULTS).contains(&consumed);
         if slow {
+            let paused = Instant::now();
             std::thread::sleep(SLOW_TIME);
+            pauses += paused.elapsed();
         }
         if consumed.is_multiple_of((count / 10).max(1)) || (slow && consumed % 5 == 0) {
             let (resident, ahead) = (resident_kib(), pulled.load(Ordering::Relaxed) - consumed);
@@ -63,7 +65,7 @@ fn run(count: u64, url: Option<String>) -> Result<(), Box<dyn Error>> {
             println!("{consumed:>9} consumed, {ahead:>4} ahead, {resident} KiB resident{slow}");
         }
     }
-    let took = start.elapsed().saturating_sub(SLOW_TIME * SLOW_RESULTS.min(count) as u32);
+    let took = start.elapsed().saturating_sub(pauses);
     println!("{consumed} results, {failed} failed, {bytes} bytes");
     println!("{:.0} requests/s while the reader was quick", consumed as f64 / took.as_secs_f64());
     println!("memory grew by {} KiB after the first tenth", most.saturating_sub(first));

@@ -53,7 +53,7 @@ pub struct Body {
     connection: ConnInfo,
     attempts: u8,
     submitted: Instant,
-    /// While pieces are to come, it is a handle too: without one the cores stop.
+    /// One whose pieces come from its core is a handle too: without any the cores stop.
     _client: Option<Client>,
 }
 
