@@ -28,18 +28,24 @@ impl Target {
 
 /// A URL, or what is wrong with it.
 pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
-    if has_userinfo(text) {
-        // URLs are shown and saved; secrets are not.
-        return Err(Failure::unusable(
-            "the URL has a user in front of its host: give it with --user NAME:PASSWORD, which is neither shown nor saved",
-        ));
-    }
+    refuse_userinfo(text)?;
     Url::parse(text).map_err(|error| refused(&error))
+}
+
+/// Refuses a URL, or a reference to one, with a user in it: URLs are shown and saved, secrets are not.
+pub(crate) fn refuse_userinfo(text: &str) -> Result<(), Failure> {
+    match has_userinfo(text) {
+        false => Ok(()),
+        true => Err(Failure::unusable(
+            "the URL has a user in front of its host: give it with --user NAME:PASSWORD, which is neither shown nor saved",
+        )),
+    }
 }
 
 /// Whether there is an `@` in the authority (RFC 3986 3.2.1).
 fn has_userinfo(text: &str) -> bool {
-    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let rest = text.split_once("://").map(|(_, rest)| rest).or(text.strip_prefix("//"));
+    let Some(rest) = rest else { return false };
     rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
 }
 
@@ -76,5 +82,6 @@ mod tests {
         let line = parse("http://me:secret@127.0.0.1/").unwrap_err().to_string();
         assert!(!line.contains("secret"), "{line}");
         assert!(parse("http://127.0.0.1/@me").is_ok());
+        assert!(refuse_userinfo("//me:secret@h/").is_err() && refuse_userinfo("a@b/c").is_ok());
     }
 }

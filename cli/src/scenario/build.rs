@@ -180,6 +180,7 @@ impl Builder<'_> {
     }
 
     fn url(&self, text: &str) -> Result<Url, Failure> {
+        target::refuse_userinfo(text)?;
         match &self.base {
             Some(base) => base.join(text).map_err(|error| target::refused(&error)),
             None if text.starts_with('/') => Err(Failure::unusable(format_args!(
