@@ -46,14 +46,9 @@ pub(crate) struct ConnectTo {
 }
 
 impl NetworkArgs {
-    /// The local addresses; none to leave the choice to the system.
-    pub(crate) fn sources(&self) -> Vec<IpAddr> {
-        self.bind.as_ref().map(|sources| sources.0.clone()).unwrap_or_default()
-    }
-
-    /// The local addresses, each of which this machine has.
-    pub(crate) fn own_sources(&self) -> Result<Vec<IpAddr>, Failure> {
-        let sources = self.sources();
+    /// The local addresses, each of which this machine has; none to leave the choice to the system.
+    pub(crate) fn sources(&self) -> Result<Vec<IpAddr>, Failure> {
+        let sources = self.bind.as_ref().map(|sources| sources.0.clone()).unwrap_or_default();
         let foreign = |source: &&IpAddr| {
             let bound = UdpSocket::bind((**source, 0));
             bound.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)

@@ -46,7 +46,7 @@ pub(crate) fn for_run(args: &RunArgs, sending: &Sending) -> Result<Prepared<Plan
         pacing: schedule.pacing(),
         warm_up: schedule.warmup,
         drain: schedule.drain(args.load.timeout),
-        sources: args.network.own_sources()?,
+        sources: args.network.sources()?,
         requests_per_connection: args.network.max_requests_per_connection,
         ..load(&args.load, Arc::clone(&sending.mix), cores, driver, sending.stop(schedule))
     };
@@ -62,7 +62,7 @@ pub(crate) fn for_search(args: &FindMaxArgs, target: &Target) -> Result<Prepared
     let template = Asked::of(&args.load)?.encode(&target.url)?;
     let mix = Arc::new(Mix::single(template, target.peers.clone()));
     let config = Plan {
-        sources: args.network.own_sources()?,
+        sources: args.network.sources()?,
         requests_per_connection: args.network.max_requests_per_connection,
         ..load(&args.load, mix, cores, driver, Stop::after(args.step_duration))
     };

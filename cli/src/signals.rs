@@ -138,8 +138,8 @@ impl Interrupts {
 
 /// Tells whoever waits of each signal, and ends the process when one asks for that.
 fn pass_on(mut caught: UnixStream, waking: &UnixStream, arming: &Arming) {
-    let mut bytes = [0; 16];
-    while caught.read(&mut bytes).is_ok_and(|count| count > 0) {
+    // It is read to its end whatever interrupts it: nobody else takes signals.
+    while caught.read_exact(&mut [0]).is_ok() {
         if arming.handle_signal(Instant::now()) == Wish::EndAtOnce {
             low_level::exit(INTERRUPTED_TWICE);
         }

@@ -34,6 +34,8 @@ use sides::Sides;
 const SCHEMA_VERSION: u32 = 1;
 /// The unmeasured start of each run is a tenth of it, but no longer than this.
 const ROUND_WARM_UP_MAX: Duration = Duration::from_millis(200);
+/// Runs that are made again because their core was taken away for so long that not even a first request was sent.
+const STALLS_MAX: u32 = 3;
 
 /// Runs the rounds, or reads two results, and prints what they show.
 pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
@@ -138,11 +140,10 @@ impl Session<'_> {
 
     fn drive(&self, side: usize, plan: &Plan) -> Result<Report, Failure> {
         let mut report = watch::drive(plan, self.interrupts, None)?;
-        for _ in 0..STALLS_MAX {
-            if !report.outcomes.is_empty() || self.interrupts.seen() {
-                break;
-            }
+        let mut stalls = 0;
+        while report.outcomes.is_empty() && stalls < STALLS_MAX && !self.interrupts.seen() {
             report = watch::drive(plan, self.interrupts, None)?;
+            stalls += 1;
         }
         if report.requests == 0 && !self.interrupts.seen() {
             let side = match self.args.urls.get(side) {
@@ -200,9 +201,6 @@ fn finish(
     };
     conclude(session.args, &document)
 }
-
-/// Runs that are made again because their core was taken away for so long that not even a first request was sent.
-const STALLS_MAX: u32 = 3;
 
 /// Prints, warns, and decides how the command ends.
 fn conclude(args: &CompareArgs, document: &json::CompareDocument<'_>) -> Result<Exit, Failure> {

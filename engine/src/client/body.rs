@@ -84,18 +84,16 @@ pub(crate) struct Origin {
 
 impl Body {
     pub(crate) fn whole(whole: Whole, meta: &Meta, origin: Origin) -> Self {
-        let mut body = Self::new(Source::Whole(whole.bytes), meta, origin);
+        let mut body = Self::new(Source::Whole(whole.bytes), None, meta, origin);
         (body.trailers, body.stamps) = (whole.trailers, Some(meta.stamps));
         body
     }
 
     pub(crate) fn of_call(call: Arc<Call>, client: Client, meta: &Meta, origin: Origin) -> Self {
-        let mut body = Self::new(Source::Call(call), meta, origin);
-        body._client = Some(client);
-        body
+        Self::new(Source::Call(call), Some(client), meta, origin)
     }
 
-    fn new(source: Source, meta: &Meta, origin: Origin) -> Self {
+    fn new(source: Source, client: Option<Client>, meta: &Meta, origin: Origin) -> Self {
         Self {
             source,
             trailers: None,
@@ -106,7 +104,7 @@ impl Body {
             connection: meta.connection,
             attempts: meta.attempts,
             submitted: meta.stamps.submitted,
-            _client: None,
+            _client: client,
         }
     }
 

@@ -10,7 +10,6 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +26,7 @@ use super::settings::Settings;
 use crate::error::{Error, Kind, Phase, Progress, Sent};
 use crate::mesh::wakes::{WakeList, Wakes};
 use crate::shard::pool::exchange::Stamps;
-use crate::shard::tasks::Panicked;
+use crate::shard::tasks::caught;
 
 /// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
 const BETWEEN_BYTES_MAX: usize = 64 << 10;
@@ -119,16 +118,18 @@ impl Delivery {
     pub(crate) async fn serve(self, client: LocalClient) {
         let call = &*self.0;
         let Some(parcel) = call.lock().parcel.take() else { return };
-        let mut work = pin!(call.work(&client, parcel));
+        let mut work = pin!(caught(call.work(&client, parcel)));
         poll_fn(|cx| {
             if call.is_cancelled() {
                 return Poll::Ready(());
             }
-            let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
-            let polled = polled.unwrap_or_else(|panic| {
-                let kind = Kind::User(Panicked::new(panic).message().to_owned());
-                call.fail(kind, Some(client.ctx().wakes()));
-                Poll::Ready(())
+            let polled = work.as_mut().poll(cx).map(|worked| {
+                if let Err(panicked) = worked {
+                    call.fail(
+                        Kind::User(panicked.message().to_owned()),
+                        Some(client.ctx().wakes()),
+                    );
+                }
             });
             if polled.is_pending() {
                 note(&mut call.lock().server, cx);

@@ -14,7 +14,7 @@ use crate::mesh::Place;
 use crate::mesh::wakes::Wakes;
 use crate::shard::pool::desk::{Desk, Lookup};
 use crate::shard::pool::slab::Id;
-use crate::shard::tasks::{Spawner, Task, TaskError};
+use crate::shard::tasks::{Spawner, Task, caught};
 
 /// What the tasks of a core share.
 #[derive(Debug)]
@@ -197,18 +197,16 @@ async fn resolve_names(ctx: CoreCtx) {
                     continue;
                 };
                 let now = desk.now();
-                // A task of its own, so that a resolver that panics is told of.
-                let resolving = ctx.spawn_named("ask a resolver", async move {
+                let resolving = caught(async move {
                     settings.resolver.resolve(&origin.host, origin.port, now).await
                 });
                 let (answer, all) = (Rc::clone(&desk), Rc::clone(&lookups));
                 let answers = async move {
                     let outcome = match resolving.await {
                         Ok(found) => found.map_err(|error| error.to_string()),
-                        Err(TaskError::Panicked(panicked)) => {
+                        Err(panicked) => {
                             Err(format!("the resolver panicked: {}", panicked.message()))
                         }
-                        Err(_) => Err("its core has ended".to_owned()),
                     };
                     answer.resolved(dial, outcome.map(|addresses| addresses.iter().collect()));
                     // This task's own: dropping it while it runs would cancel it.

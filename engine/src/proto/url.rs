@@ -77,8 +77,7 @@ impl Url {
     /// A [`UrlError`] that names the part and what is wrong with it.
     pub fn parse(text: &str) -> Result<Url, UrlError> {
         let (scheme, rest) = parse_scheme(text)?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, target) = rest.split_at(end);
+        let (authority, target) = split_authority(rest);
         // The last @ ends the userinfo, which may hold others by mistake.
         let host_and_port = authority.rsplit('@').next().unwrap_or_default();
         let (host, port) = split_port(host_and_port)?;
@@ -169,6 +168,18 @@ impl std::str::FromStr for Url {
     fn from_str(text: &str) -> Result<Url, UrlError> {
         Url::parse(text)
     }
+}
+
+/// Whether there is userinfo in a URL, or in a reference that begins with `//` (RFC 3986 3.2.1). [`Url`] leaves it out: who shows or keeps the text should not have any.
+#[must_use]
+pub fn has_userinfo(text: &str) -> bool {
+    let rest = text.split_once("://").map(|(_, rest)| rest).or(text.strip_prefix("//"));
+    rest.is_some_and(|rest| split_authority(rest).0.contains('@'))
+}
+
+/// The authority, and what follows it.
+fn split_authority(rest: &str) -> (&str, &str) {
+    rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()))
 }
 
 /// A text that may be a URL, without what may be userinfo, a query or a fragment.
@@ -307,6 +318,16 @@ mod tests {
         check("http://h/\r\n", &format!("byte 0x0d {target}"));
         let target = "at 1 of the path \"/é\" is not allowed; percent-encode it";
         check("http://h/é", &format!("byte 0xc3 {target}"));
+    }
+
+    #[test]
+    fn userinfo() {
+        for text in ["http://u@h", "http://u:p@h/", "http://u@h?q", "//u:p@h/"] {
+            assert!(has_userinfo(text), "{text}");
+        }
+        for text in ["http://h/@u", "http://h?@u", "http://h#@u", "/a@b", "a@b/c", "?a@b", ""] {
+            assert!(!has_userinfo(text), "{text}");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::doorbell::Doorbell;
+pub(crate) use handle::caught;
 pub use handle::{Panicked, Task, TaskError};
 use live::{Live, Registry};
 use ready::{Name, Ready};

@@ -1,10 +1,8 @@
 //! A core's part in a batch: a driver that pulls inputs and starts them, a task for each that is on its way, and what becomes of its result. Never leaves the core.
 
-use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,7 +24,7 @@ use crate::client::{REDIRECTS_DEFAULT, Target};
 use crate::clock::Instant;
 use crate::error::{Error, Kind};
 use crate::shard::pool::exchange::Trace;
-use crate::shard::tasks::Task;
+use crate::shard::tasks::{Task, caught};
 
 /// Steps of a driver before it lets the core's other tasks go on.
 const STEPS_MAX: usize = 64;
@@ -328,27 +326,11 @@ impl<T: Send + 'static> Drop for Flight<T> {
 async fn fly<T: Send + 'static>(client: LocalClient, request: Request, mut flight: Flight<T>) {
     // Over before the flight, which tells what it left.
     let fetched = caught(client.fetch_traced(request, Rc::clone(&flight.trace))).await;
-    let result = fetched.unwrap_or_else(|message| {
+    let result = fetched.unwrap_or_else(|panicked| {
         let standing = flight.trace.standing.get();
-        let error = Error::new(Kind::User(message), standing.phase);
+        let error = Error::new(Kind::User(panicked.message().to_owned()), standing.phase);
         let error = error.with_progress(&standing.progress);
         Err(flight.describe(error))
     });
     flight.land(result);
-}
-
-/// What a future gives, or what it panicked with: a request's body may be a stream of the caller's.
-async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(poll) => poll.map(Ok),
-        Err(payload) => Poll::Ready(Err(message_of(&*payload))),
-    })
-    .await
-}
-
-fn message_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("not a text").to_owned()
 }

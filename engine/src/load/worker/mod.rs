@@ -227,13 +227,15 @@ impl Worker {
         let (from, exhausted) = (self.measured_from, self.is_exhausted());
         let given = self.take_back_all();
         let Self { source: Source::Open(open), recorder, tallies, .. } = self else { return };
-        let measured = given.iter().map(|flight| flight.intended).filter(|due| *due >= from);
         let mut unsent = |due: Instant| {
             if due >= from && !exhausted {
                 recorder.record_unsent(now.nanos_since(due));
             }
         };
-        tallies.shed += measured.inspect(|due| unsent(*due)).count() as u64;
+        for flight in &given {
+            tallies.shed += u64::from(flight.intended >= from);
+            unsent(flight.intended);
+        }
         open.give_up(now, unsent);
     }
 

@@ -1,7 +1,6 @@
 //! A task's future, and the list of those that exist. Never polled or dropped but on the core's thread.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -9,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use super::Core;
-use super::handle::{Outcome, Panicked, drop_quietly};
+use super::handle::{Outcome, drop_quietly, poll_caught};
 
 /// The tasks that exist, with a waker each, so that a runner that goes away can reach all of them. Invariant: a number is either in `free` or held by one [`Live`].
 #[derive(Debug, Default)]
@@ -81,12 +80,10 @@ impl<F: Future> Future for Live<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Some(future) = this.future.as_pin_mut() else { return Poll::Pending };
-        catch_unwind(AssertUnwindSafe(|| future.poll(context)))
-            .map(|poll| poll.map(|output| Outcome::new(Ok(output))))
-            .unwrap_or_else(|payload| {
-                this.core.panics.set(this.core.panics.get() + 1);
-                Poll::Ready(Outcome::new(Err(Panicked::new(payload))))
-            })
+        poll_caught(|| future.poll(context)).map(|result| {
+            this.core.panics.set(this.core.panics.get() + u64::from(result.is_err()));
+            Outcome::new(result)
+        })
     }
 }
 
