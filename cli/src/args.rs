@@ -34,7 +34,7 @@ Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment;
 3 a threshold failed; 4 not valid, with --require-valid; the lowest counts;
 130 a second Ctrl-C (the first ends the run and prints what there is)";
 
-const RUN_EXAMPLES: &str = "\
+pub(crate) const RUN_EXAMPLES: &str = "\
 Examples:
   ringshot run http://127.0.0.1:8080/ -c 256 -d 30s
   ringshot run http://10.0.0.7/ -R 50k --warmup 5s     an open loop: late is not less
@@ -51,8 +51,9 @@ from those times, so that a stalled server can't hide (no coordinated omission).
 --cores auto is all cores that this process may use; with fewer connections than
 cores it is the last of them. Durations: 500ms, 10s, 2m, 1h; a bare number is seconds.
 Figures of --fail-if: mean, min, max, p50, p75, p90, p95, p99, p99.9, p99.99, p99.999,
-the same after service_, first_byte_, connect_, lag_ or client_lag_; rate, requests,
-errors, shed, late, error_rate, success_rate, shed_rate, late_rate.
+the same after service_, response_, first_byte_, connect_, lag_ or client_lag_; rate,
+offered_rate, requests, errors, shed, late, cancelled, error_rate, success_rate,
+shed_rate, late_rate. Times need a unit: 250us, 5ms, 1.5s.
 Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment;
 3 a threshold failed; 4 not valid, with --require-valid; the lowest counts";
 

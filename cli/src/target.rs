@@ -44,7 +44,7 @@ pub(crate) fn refuse_userinfo(text: &str) -> Result<(), Failure> {
 
 pub(crate) fn refused(error: &UrlError) -> Failure {
     match error {
-        UrlError::Https => Failure::unusable(format_args!("{error}: give an http:// URL")),
+        UrlError::Https(_) => Failure::unusable(format_args!("{error}: give an http:// one")),
         error => Failure::unusable(error),
     }
 }
@@ -69,7 +69,7 @@ mod tests {
         };
         check("127.0.0.1:8080", "http://");
         check("https://127.0.0.1/", "https");
-        check("http://127.0.0.1:0/", "port \"0\" is not a number");
+        check("http://127.0.0.1:0/", "is not a number from 1");
         check("http://nosuch.invalid/", "can't find host");
         check("http://me:secret@127.0.0.1/", "--user");
         let line = parse("http://me:secret@127.0.0.1/").unwrap_err().to_string();

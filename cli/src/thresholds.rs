@@ -379,6 +379,18 @@ mod tests {
     }
 
     #[test]
+    fn the_help_lists_every_figure() {
+        let (_, list) = crate::args::RUN_EXAMPLES.split_once("Figures of --fail-if: ").unwrap();
+        let (list, _) = list.split_once(". ").unwrap();
+        let words: Vec<&str> = list.split([' ', ',', ';', '\n']).collect();
+        let times = TIMES.iter().map(|(start, _)| *start).filter(|start| !start.is_empty());
+        let statistics = STATISTICS.iter().map(|(name, _)| *name);
+        for name in statistics.chain(times).chain(FIGURES.iter().map(|(name, ..)| *name)) {
+            assert!(words.contains(&name), "{name}: {words:?}");
+        }
+    }
+
+    #[test]
     fn wrong_conditions_say_what_is_allowed() {
         let check = |text: &str, part: &str| {
             let error = Condition::from_str(text).unwrap_err();

@@ -41,7 +41,7 @@ fn urls_that_can_not_be_used() {
     check(&["run"], "<URL>");
     check(&["run", "127.0.0.1:8080"], "http://");
     check(&["run", "https://127.0.0.1/"], "https");
-    check(&["run", "http://127.0.0.1:0/"], "port \"0\"");
+    check(&["run", "http://127.0.0.1:0/"], "the port of \"http://127.0.0.1:0/\"");
     check(&["run", "http://nosuch.invalid/"], "nosuch.invalid");
     check(&["compare", "https://127.0.0.1/"], "https");
 }

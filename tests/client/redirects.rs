@@ -2,7 +2,7 @@
 
 use http::Method;
 use ringshot::client::{
-    ClientBuilder, Error, Kind, Phase, RedirectKind, Request, RequestBody, Response,
+    ClientBuilder, Error, Kind, Phase, RedirectKind, Request, RequestBody, Response, Sent,
 };
 use ringshot_tests::peer::Peer;
 
@@ -114,9 +114,10 @@ fn a_loop_ends() {
             "{error}"
         );
         assert_eq!(
-            (error.phase(), error.is_retryable(), peer.accepted()),
-            (Phase::Redirect, false, 1)
+            (error.phase(), error.is_retryable(), error.sent(), peer.accepted()),
+            (Phase::Redirect, false, Sent::All, 1)
         );
+        assert_eq!(error.peer(), Some(peer.address()));
         access.wait_idle(1);
     });
 }

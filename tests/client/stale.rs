@@ -7,7 +7,7 @@ use http::Method;
 use ringshot::client::{ClientBuilder, Error, Fetched, Kind, Phase, Request, RetryStale, Sent};
 use ringshot_tests::peer::{Conversation, Peer};
 
-use crate::access::{Access, OK, check, get, post};
+use crate::access::{Access, OK, check, get, millis, post};
 
 /// How a connection dies when the second request on it is there.
 #[derive(Debug, Clone, Copy)]
@@ -16,11 +16,13 @@ enum Death {
     Reset,
     /// An answer that speaks of the connection, not of the request.
     Says408,
+    /// The same, with a body that comes after its head.
+    Begins408,
     /// Half a status line: a response has begun.
     Begun,
 }
 
-const DEATHS: [Death; 3] = [Death::End, Death::Reset, Death::Says408];
+const DEATHS: [Death; 4] = [Death::End, Death::Reset, Death::Says408, Death::Begins408];
 
 fn die(mut peer: Conversation, death: Death) {
     match death {
@@ -28,6 +30,13 @@ fn die(mut peer: Conversation, death: Death) {
         Death::Reset => peer.reset(),
         Death::Says408 => {
             peer.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlate");
+        }
+        Death::Begins408 => {
+            peer.send(
+                "HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\nConnection: close\r\n\r\nla",
+            );
+            std::thread::sleep(millis(30));
+            peer.send("te");
         }
         Death::Begun => {
             peer.send("HTTP/1.1 2");
@@ -82,7 +91,7 @@ fn check_repeated(request: fn(&str) -> Request) {
             assert!(!response.connection().reused, "{death:?}");
             assert_eq!(response.attempts(), 2, "{death:?}");
         }
-        assert_eq!(access.total(|core| core.counters.stale_retries), 3);
+        assert_eq!(access.total(|core| core.counters.stale_retries), 4);
     });
 }
 

@@ -200,6 +200,29 @@ fn connect() {
     });
 }
 
+/// What the total timeout ends says what it was waiting for: a limit of the caller's it is only where one is reached.
+#[test]
+fn total_of_a_dial() {
+    let total = with(|all| all.total = Some(SHORT));
+    let silent = || Resolver::builder().resolve_with(Silent).build().unwrap();
+    check(
+        |builder| total(builder.resolver(silent())),
+        |access| {
+            let error = access.get("http://silent.test/").unwrap_err();
+            assert_timeout(&error, TimeoutKind::Total, Phase::Resolve, Sent::None);
+            assert!(error.peer().is_none());
+            access.wait_empty();
+        },
+    );
+    check(&total, |access| {
+        let listener = full_listener();
+        let error = access.get(&format!("http://{}/", listener.address)).unwrap_err();
+        assert_timeout(&error, TimeoutKind::Total, Phase::Connect, Sent::None);
+        assert_eq!(error.peer(), Some(listener.address));
+        access.wait_empty();
+    });
+}
+
 /// A server that takes nothing of a large body.
 #[test]
 fn send() {

@@ -24,16 +24,18 @@ pub(super) fn read(path: &Path) -> Result<Vec<String>, Failure> {
 
 fn read_from(source: impl BufRead) -> Result<Vec<String>, Failure> {
     let mut urls = Vec::new();
-    for line in source.lines() {
+    for (line, number) in source.lines().zip(1_u64..) {
         let line =
             line.map_err(|error| Failure::unusable(format_args!("can't read it: {error}")))?;
-        let url = line.trim();
+        // Editors of other systems begin a file with a byte order mark.
+        let url = line.trim_start_matches('\u{feff}').trim();
         if url.is_empty() || url.starts_with('#') {
             continue;
         }
         if urls.len() == REQUESTS_MAX {
             return Err(Failure::unusable(format_args!("it has more than {REQUESTS_MAX} URLs")));
         }
+        target::parse(url).map_err(|failure| failure.at(format_args!("line {number}")))?;
         urls.push(url.to_owned());
     }
     Ok(urls)
@@ -87,9 +89,23 @@ mod tests {
 
     #[test]
     fn lists_have_comments() {
-        let text = "# all\nhttp://a/\n\n  http://b/ \r\n#http://c/\n";
+        let text = "\u{feff}# all\nhttp://a/\n\n  http://b/ \r\n#http://c/\n";
         assert_eq!(read_from(text.as_bytes()).unwrap(), ["http://a/", "http://b/"]);
+        let text = "\u{feff}http://a/";
+        assert_eq!(read_from(text.as_bytes()).unwrap(), ["http://a/"]);
         assert!(read_from(&b"http://\xff/"[..]).is_err());
+    }
+
+    #[test]
+    fn faults_are_told_with_their_line() {
+        for (text, problem) in [
+            ("http://a/\n\nb/x\n", "line 3: the URL \"b/x\" has no scheme"),
+            ("# none\nhttp://a:x/", "line 2: the port of \"http://a:x/\""),
+            ("https://a/", "line 1: the URL \"https://a/\" is https"),
+        ] {
+            let line = read_from(text.as_bytes()).unwrap_err().to_string();
+            assert!(line.contains(problem), "{line}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::response::{ConnInfo, Meta, Response};
 use super::upload;
 use super::{Attempt, redirect};
 use crate::clock::Instant;
-use crate::error::{Error, Kind, Phase, RedirectKind, Sent};
+use crate::error::{Error, Kind, Phase, Progress, RedirectKind, Sent};
 use crate::proto::h1::BodyLength;
 use crate::shard::TotalFrom;
 use crate::shard::pool::desk::Submission;
@@ -56,7 +56,7 @@ impl Job<'_> {
                         continue;
                     }
                     if redirect::is_redirect(status) && self.follows() {
-                        if !self.follow(body, &answer.meta.head)? {
+                        if !self.follow(body, &answer.meta)? {
                             return self.end(outcome);
                         }
                         self.note_sent(Sent::All);
@@ -167,7 +167,7 @@ impl Job<'_> {
     }
 
     /// Turns the request into the one that a redirect asks for; `false` if it asks for none.
-    fn follow(&mut self, body: Option<Source>, head: &Head) -> Result<bool, Error> {
+    fn follow(&mut self, body: Option<Source>, meta: &Meta) -> Result<bool, Error> {
         let max = self.redirects_max();
         let (method, url) =
             (self.parcel.request.method.clone(), self.parcel.request.target.redacted());
@@ -177,7 +177,7 @@ impl Job<'_> {
         let outcome = if self.parcel.redirects >= max {
             Err(RedirectKind::TooMany { max })
         } else {
-            redirect::follow(&mut self.parcel.request, body, head.status, head.headers())
+            redirect::follow(&mut self.parcel.request, body, meta.head.status, meta.head.headers())
         };
         if let Ok(true) = outcome {
             let strays = *self.parcel.request.target.origin() != origin;
@@ -190,7 +190,10 @@ impl Job<'_> {
         }
         outcome.map_err(|kind| {
             let elapsed = self.client.now() - self.parcel.submitted;
+            let (peer, reused) = (meta.connection.peer, meta.connection.reused);
+            let progress = Progress { peer, reused, sent: Sent::All, got_bytes: 0 };
             Error::new(Kind::Redirect(kind), Phase::Redirect)
+                .with_progress(&progress)
                 .with_request(&method, url)
                 .with_attempt(attempts, elapsed)
         })

@@ -122,7 +122,7 @@ mod tests {
             Method::GET,
             302,
             "https://a/",
-            "the redirect leads nowhere: https is not supported yet",
+            "the redirect leads nowhere: the URL \"https://a/\" is https, which is not supported yet",
         );
     }
 

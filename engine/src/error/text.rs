@@ -10,7 +10,7 @@ impl TimeoutKind {
         match self {
             Self::Queue => "no permit came free within the queue timeout; raise max_in_flight",
             Self::Acquire => {
-                "no connection came free within the acquire timeout; raise the limits on connections"
+                "no connection came free or was made within the acquire timeout; raise it, or the limits on connections"
             }
             Self::Resolve => "the name was not resolved within the resolve timeout",
             Self::Connect => "no connection within the connect timeout",

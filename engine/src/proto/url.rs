@@ -36,22 +36,22 @@ pub enum UrlError {
     #[error("the URL {0:?} has no scheme; write http://{0}")]
     NoScheme(String),
     /// `https`.
-    #[error("https is not supported yet")]
-    Https,
+    #[error("the URL {0:?} is https, which is not supported yet")]
+    Https(String),
     /// Another scheme.
-    #[error("the scheme {0:?} is not supported; only http is")]
+    #[error("the scheme of {0:?} is not supported; only http is")]
     Scheme(String),
     /// Nothing between `//` and the port or the path.
     #[error("the URL {0:?} has an empty host")]
     EmptyHost(String),
     /// A byte that no host name has. A name in another alphabet has to be given as punycode.
-    #[error("the host {0:?} is not a host name or an address")]
+    #[error("the host of {0:?} is not a host name or an address")]
     Host(String),
     /// What is in the brackets is no IPv6 address.
-    #[error("the host {0:?} is not an IPv6 address in brackets")]
+    #[error("the host of {0:?} is not an IPv6 address in brackets")]
     Ipv6(String),
     /// Not a number from 1 to 65535.
-    #[error("the port {0:?} is not a number from 1 to 65535")]
+    #[error("the port of {0:?} is not a number from 1 to 65535")]
     Port(String),
     /// A `/`, `?` or `#` in front of the `@` that ends the userinfo.
     #[error("the user or the password in front of @ has a /, ? or #; percent-encode it")]
@@ -74,23 +74,24 @@ impl Url {
     /// Takes `text` apart (RFC 3986 3).
     ///
     /// # Errors
-    /// A [`UrlError`] that names the part and what is wrong with it.
+    /// A [`UrlError`] that names the URL, the part, and what is wrong with it.
     pub fn parse(text: &str) -> Result<Url, UrlError> {
         let (scheme, rest) = parse_scheme(text)?;
         let (authority, target) = split_authority(rest);
         // The last @ ends the userinfo, which may hold others by mistake.
         let host_and_port = authority.rsplit('@').next().unwrap_or_default();
-        let (host, port) = split_port(host_and_port)?;
+        let (host, port) =
+            split_port(host_and_port).ok_or_else(|| UrlError::Ipv6(redacted(text)))?;
         if host.is_empty() {
             return Err(UrlError::EmptyHost(redacted(text)));
         }
-        let port = port.filter(|port| !port.is_empty()).map_or(Ok(HTTP_PORT), parse_port);
-        if port.is_err() && target.contains('@') {
+        let port = port.filter(|port| !port.is_empty()).map_or(Some(HTTP_PORT), parse_port);
+        if port.is_none() && target.contains('@') {
             // What looks like a port may be a password.
             return Err(UrlError::Userinfo);
         }
-        let (host, mut authority) = parse_host(host)?;
-        let port = port?;
+        let (host, mut authority) = parse_host(host, text)?;
+        let port = port.ok_or_else(|| UrlError::Port(redacted(text)))?;
         if port != HTTP_PORT {
             authority.push_str(&format!(":{port}"));
         }
@@ -196,38 +197,35 @@ fn parse_scheme(text: &str) -> Result<(Scheme, &str), UrlError> {
         text.split_once("://").ok_or_else(|| UrlError::NoScheme(redacted(text)))?;
     match scheme.to_ascii_lowercase().as_str() {
         "http" => Ok((Scheme::Http, rest)),
-        "https" => Err(UrlError::Https),
+        "https" => Err(UrlError::Https(redacted(text))),
         "" => Err(UrlError::NoScheme(redacted(rest))),
-        _ => Err(UrlError::Scheme(scheme.to_owned())),
+        _ => Err(UrlError::Scheme(redacted(text))),
     }
 }
 
-/// The host, still in its brackets, and the port without its colon.
-fn split_port(authority: &str) -> Result<(&str, Option<&str>), UrlError> {
+/// The host, still in its brackets, and the port without its colon; nothing if the brackets are not closed, or more follows them.
+fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     if !authority.starts_with('[') {
-        return Ok(match authority.split_once(':') {
+        return Some(match authority.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (authority, None),
         });
     }
-    let end = authority.find(']').ok_or_else(|| UrlError::Ipv6(authority.to_owned()))? + 1;
-    match &authority[end..] {
-        "" => Ok((authority, None)),
-        rest => match rest.strip_prefix(':') {
-            Some(port) => Ok((&authority[..end], Some(port))),
-            None => Err(UrlError::Ipv6(authority.to_owned())),
-        },
+    let (host, rest) = authority.split_at(authority.find(']')? + 1);
+    match rest {
+        "" => Some((host, None)),
+        _ => Some((host, Some(rest.strip_prefix(':')?))),
     }
 }
 
-/// The host to connect to, and the host that `Host` names.
-fn parse_host(host: &str) -> Result<(String, String), UrlError> {
+/// The host to connect to, and the host that `Host` names, of the URL `text`.
+fn parse_host(host: &str, text: &str) -> Result<(String, String), UrlError> {
     if let Some(bracketed) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return parse_ipv6(bracketed).ok_or_else(|| UrlError::Ipv6(host.to_owned()));
+        return parse_ipv6(bracketed).ok_or_else(|| UrlError::Ipv6(redacted(text)));
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if !host.bytes().all(allowed) {
-        return Err(UrlError::Host(host.to_owned()));
+        return Err(UrlError::Host(redacted(text)));
     }
     let host = host.to_ascii_lowercase();
     Ok((host.clone(), host))
@@ -244,10 +242,9 @@ fn parse_ipv6(text: &str) -> Option<(String, String)> {
     Some((format!("{address}{zone}"), format!("[{address}]")))
 }
 
-fn parse_port(text: &str) -> Result<u16, UrlError> {
+fn parse_port(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let port = text.parse().ok().filter(|port| digits && *port != 0);
-    port.ok_or_else(|| UrlError::Port(text.to_owned()))
+    text.parse().ok().filter(|port| digits && *port != 0)
 }
 
 fn parse_target(text: &str) -> Result<String, UrlError> {
@@ -296,22 +293,31 @@ mod tests {
     fn errors_name_the_part() {
         check("h/path", "the URL \"h/path\" has no scheme; write http://h/path");
         check("://h", "the URL \"h\" has no scheme; write http://h");
-        check("https://h", "https is not supported yet");
-        check("ftp://h", "the scheme \"ftp\" is not supported; only http is");
+        check("https://h", "the URL \"https://h\" is https, which is not supported yet");
+        check("ftp://h", "the scheme of \"ftp://h\" is not supported; only http is");
         check("http://", "the URL \"http://\" has an empty host");
         check("http://:80/", "the URL \"http://:80/\" has an empty host");
         check("http://u@/", "the URL \"http:///\" has an empty host");
-        check("http://h:0/", "the port \"0\" is not a number from 1 to 65535");
-        check("http://h:65536/", "the port \"65536\" is not a number from 1 to 65535");
-        check("http://h:+1/", "the port \"+1\" is not a number from 1 to 65535");
-        check("http://h:1:2/", "the port \"1:2\" is not a number from 1 to 65535");
-        check("http://a b/", "the host \"a b\" is not a host name or an address");
-        check("http://h\r\nX/", "the host \"h\\r\\nX\" is not a host name or an address");
-        check("http://é/", "the host \"é\" is not a host name or an address");
-        check("http://[::g]/", "the host \"[::g]\" is not an IPv6 address in brackets");
-        check("http://[::1/", "the host \"[::1\" is not an IPv6 address in brackets");
-        check("http://[::1]x/", "the host \"[::1]x\" is not an IPv6 address in brackets");
-        check("http://[::1%]/", "the host \"[::1%]\" is not an IPv6 address in brackets");
+        check("http://h:0/", "the port of \"http://h:0/\" is not a number from 1 to 65535");
+        check("http://h:65536/", "the port of \"http://h:65536/\" is not a number from 1 to 65535");
+        check("http://h:+1/", "the port of \"http://h:+1/\" is not a number from 1 to 65535");
+        check("http://h:1:2/", "the port of \"http://h:1:2/\" is not a number from 1 to 65535");
+        check("http://a b/", "the host of \"http://a b/\" is not a host name or an address");
+        check(
+            "http://h\r\nX/",
+            "the host of \"http://h\\r\\nX/\" is not a host name or an address",
+        );
+        check("http://é/", "the host of \"http://é/\" is not a host name or an address");
+        check("http://[::g]/", "the host of \"http://[::g]/\" is not an IPv6 address in brackets");
+        check("http://[::1/", "the host of \"http://[::1/\" is not an IPv6 address in brackets");
+        check(
+            "http://[::1]x/",
+            "the host of \"http://[::1]x/\" is not an IPv6 address in brackets",
+        );
+        check(
+            "http://[::1%]/",
+            "the host of \"http://[::1%]/\" is not an IPv6 address in brackets",
+        );
         let target = "at 2 of the path \"/a b\" is not allowed; percent-encode it";
         check("http://h/a b", &format!("byte 0x20 {target}"));
         let target = "at 1 of the path \"/\\r\\n\" is not allowed; percent-encode it";
@@ -380,7 +386,7 @@ mod tests {
         }
         assert_eq!(base.join("//g:81").unwrap().authority, "g:81");
         assert_eq!(base.join("http://x/?y#z").unwrap().target, "/?y");
-        assert_eq!(base.join("https://x/").unwrap_err(), UrlError::Https);
+        assert!(matches!(base.join("https://x/"), Err(UrlError::Https(_))));
         assert!(base.join("mailto:x").is_err());
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::Pool;
 use super::connection::{Charge, State};
 use super::desk::Lookup;
+use super::exchange::{Exchange, Stage};
 use super::expiry::Timer;
 use super::slab::{Id, Renew};
 use crate::clock::Instant;
 use crate::driver::Driver;
-use crate::error::{Kind, TimeoutKind};
+use crate::error::{Kind, Phase, TimeoutKind};
 use crate::shard::connection::Receiving;
 
 /// How long an attempt is alone before the next address is tried beside it (RFC 8305 section 8).
@@ -57,6 +58,11 @@ impl Renew for Dial {
 impl Dial {
     pub(super) fn is_resolving(&self) -> bool {
         self.addresses.is_empty()
+    }
+
+    /// The address tried last.
+    fn tried(&self) -> Option<SocketAddr> {
+        self.addresses.get(self.next.saturating_sub(1)).copied()
     }
 
     /// When time has to look at it next.
@@ -149,6 +155,20 @@ impl<D: Driver> Pool<D> {
         self.serve(place);
     }
 
+    /// How far the dial has come that a request waits for, and the address that it tries; nothing where the limits keep it waiting.
+    pub(super) fn dialing_for(&self, id: Id) -> Option<(Phase, Option<SocketAddr>)> {
+        let waits =
+            |exchange: &mut Exchange| (exchange.stage == Stage::Acquiring).then_some(exchange.host);
+        let host = self.hosts.find(self.with(id, waits)??)?;
+        let first = self.dials.id_of(host.dials.first()?)?;
+        if host.undialed() > 0 && host.active > 0 {
+            return None;
+        }
+        let dial = self.dials.find(first)?;
+        let phase = if dial.is_resolving() { Phase::Resolve } else { Phase::Connect };
+        Some((phase, dial.tried()))
+    }
+
     /// No address is left.
     pub(super) fn fail_dial(&mut self, id: Id) {
         let last = self.dials.find_mut(id).and_then(|dial| dial.last.take());
@@ -161,10 +181,8 @@ impl<D: Driver> Pool<D> {
     /// Time is up for a dial as a whole.
     pub(super) fn dial_timed_out(&mut self, id: Id) {
         let Some(dial) = self.dials.find(id) else { return };
-        let (resolving, tried) = (dial.is_resolving(), dial.next.saturating_sub(1));
-        let last = dial.addresses.get(tried).copied();
-        let kind = if resolving { TimeoutKind::Resolve } else { TimeoutKind::Connect };
-        self.dial_failed_at(id, Kind::Timeout(kind), last);
+        let kind = if dial.is_resolving() { TimeoutKind::Resolve } else { TimeoutKind::Connect };
+        self.dial_failed_at(id, Kind::Timeout(kind), dial.tried());
     }
 
     fn dial_failed(&mut self, id: Id, kind: Kind) {

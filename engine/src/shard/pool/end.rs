@@ -24,9 +24,7 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         let mut reusable = end.is_ok() && connection.sending == Sending::Free;
         if let State::Busy(id) = connection.state {
-            if self.is_stale_408(index, id) {
-                self.with(id, Exchange::forget_response);
-                self.fail_connection(index, Kind::Closed);
+            if self.is_sent_again_for_408(index) {
                 return;
             }
             let sent = self.with(id, |exchange| {
@@ -61,7 +59,17 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// A 408 to a request on a reused connection was meant for its idleness.
+    /// A 408 to a request on a reused connection was meant for its idleness: the request goes to a fresh one, whether or not all of the body is there, unless somebody has read the head.
+    pub(super) fn is_sent_again_for_408(&mut self, index: u32) -> bool {
+        let State::Busy(id) = self.connections[index as usize].state else { return false };
+        let again = self.is_stale_408(index, id);
+        if again {
+            self.with(id, Exchange::forget_response);
+            self.fail_connection(index, Kind::Closed);
+        }
+        again
+    }
+
     fn is_stale_408(&self, index: u32, id: Id) -> bool {
         let connection = &self.connections[index as usize];
         let retries = self.members[connection.client as usize].shared.config.retry_stale;
@@ -134,6 +142,11 @@ impl<D: Driver> Pool<D> {
         if let Some(index) = self.carrier_of(id) {
             self.retire_active(index);
             self.close_connection(index);
+        }
+        if let Some((phase, peer)) = self.dialing_for(id) {
+            self.with(id, |exchange| {
+                (exchange.dialing, exchange.carrier.peer) = (Some(phase), peer);
+            });
         }
         self.leave_lists(id);
         self.fail_exchange(id, kind);

@@ -211,6 +211,8 @@ pub(super) struct Exchange {
     /// Counted against `max_waiters`.
     pub(super) counts_as_waiter: bool,
     pub(super) connection: Option<u32>,
+    /// How far the dial had come that a request was waiting for when it was aborted.
+    pub(super) dialing: Option<Phase>,
     pub(super) carrier: Carrier,
     /// How much of it the kernel took.
     pub(super) progress: Sent,
@@ -304,7 +306,7 @@ impl Exchange {
     fn phase(&self) -> Phase {
         match self.stage {
             Stage::Opened | Stage::Queued => Phase::Queue,
-            Stage::Acquiring => Phase::Acquire,
+            Stage::Acquiring => self.dialing.unwrap_or(Phase::Acquire),
             Stage::Sending | Stage::Expecting => Phase::Send,
             Stage::Waiting => Phase::Head,
             Stage::Reading | Stage::Ended => Phase::Body,

@@ -85,7 +85,9 @@ impl<D: Driver> Pool<D> {
     fn go_on(&mut self, index: u32, outcome: Outcome) {
         match outcome {
             Outcome::Open => {
-                self.after_piece(index);
+                if !self.is_sent_again_for_408(index) {
+                    self.after_piece(index);
+                }
             }
             Outcome::Continue => {
                 if let State::Busy(id) = self.connections[index as usize].state {
