@@ -135,6 +135,35 @@ fn total_from_the_permit() {
     );
 }
 
+/// A redirect or another attempt waits for a permit again: within what is left of the total.
+#[test]
+fn total_from_the_permit_while_waiting_again() {
+    let total = with(|all| (all.total, all.total_from) = (Some(SHORT), TotalFrom::Acquire));
+    check(
+        |builder| total(builder.max_in_flight(1)),
+        |access| {
+            let origin = origin();
+            let taker = origin.url("/hang");
+            let to = taker.clone();
+            // Whoever is redirected finds the permit taken by the one that came behind it.
+            let peer = Peer::start(move |mut peer| {
+                peer.head();
+                std::thread::sleep(millis(30));
+                peer.send(format!(
+                    "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
+                ));
+                peer.stall();
+            });
+            let first = access.start(get(&peer.url()).redirects(1));
+            access.wait_for(1, |core| core.holding.active.into());
+            let second = access.start(get(&taker).timeout(LONG));
+            let error = first.outcome().unwrap_err();
+            assert_timeout(&error, TimeoutKind::Total, Phase::Queue, Sent::All);
+            second.cancel();
+        },
+    );
+}
+
 /// One total for a chain of redirects, from wherever it counts: they are one request.
 #[test]
 fn total_over_redirects() {

@@ -281,7 +281,7 @@ impl Engine {
 pub struct Observed {
     /// The most connections at once, those being made included.
     pub conns: u32,
-    /// The most connections to any one host at once.
+    /// The most connections to any one host at once. One that the host had room for and the total limit refused may be counted: never more than `max_conns_per_host`.
     pub conns_per_host: u32,
     /// The most permits that cores had leased at once; `None` without a limit.
     pub in_flight: Option<u32>,

@@ -32,12 +32,15 @@ impl<D: Driver> Pool<D> {
         }
         let timeouts = &member.shared.config.timeouts;
         exchange.total = exchange.total.or(timeouts.total);
-        if timeouts.total_from == config::TotalFrom::Submit {
+        let submitted = exchange.stamps.submitted;
+        let since = match timeouts.total_from {
             // What the turn's beginning stands for came some time in it: no timeout is early.
-            let submitted = exchange.stamps.submitted;
-            let since = if submitted == self.began { now } else { submitted };
-            exchange.total_deadline = exchange.total.map(|total| since + total);
-        }
+            config::TotalFrom::Submit if submitted == self.began => Some(now),
+            config::TotalFrom::Submit => Some(submitted),
+            // An attempt or a redirect before this one held a permit.
+            config::TotalFrom::Acquire => exchange.admitted,
+        };
+        exchange.total_deadline = since.zip(exchange.total).map(|(since, total)| since + total);
         if exchange.total_deadline.is_some_and(|deadline| deadline <= now) {
             // It waited in a mailbox, or for another attempt.
             drop(exchanges);
