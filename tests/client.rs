@@ -8,6 +8,7 @@
 //! | `limits` | connections, dials, permits and waiters, as a server counts them |
 //! | `stale` | what is sent again because a connection died, and what is not |
 //! | `timeouts` | every timeout as itself, in its phase, and not for the wrong reason |
+//! | `total` | the total timeout: what it covers, and from when |
 //! | `response` | heads, timings, interim responses |
 //! | `body` | reading, limits, throwing away, dropping |
 //! | `upload` | request bodies, and `Expect` |
@@ -51,6 +52,8 @@ mod stale;
 mod threads;
 #[path = "client/timeouts.rs"]
 mod timeouts;
+#[path = "client/total.rs"]
+mod total;
 #[path = "client/turns.rs"]
 mod turns;
 #[path = "client/upload.rs"]

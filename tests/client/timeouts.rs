@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use ringshot::client::{
-    ClientBuilder, Error, Kind, Phase, Request, RequestBody, Retry, Sent, TimeoutKind, Timeouts,
-    TotalFrom,
+    ClientBuilder, Error, Kind, Phase, Request, RequestBody, Sent, TimeoutKind, Timeouts,
 };
 use ringshot::resolve::{Lookup, Resolve, Resolver};
 use ringshot_tests::peer::Peer;
@@ -16,10 +15,12 @@ use crate::feed::{fed, pause};
 use crate::names::full_listener;
 
 /// What the timeouts here are, where nothing else is said.
-const SHORT: Duration = Duration::from_millis(80);
+pub(crate) const SHORT: Duration = Duration::from_millis(80);
 
 /// A change to the timeouts, all others being far away.
-fn with(change: impl Fn(&mut Timeouts) + Sync) -> impl Fn(ClientBuilder) -> ClientBuilder + Sync {
+pub(crate) fn with(
+    change: impl Fn(&mut Timeouts) + Sync,
+) -> impl Fn(ClientBuilder) -> ClientBuilder + Sync {
     move |builder| {
         let mut timeouts = Timeouts::default();
         change(&mut timeouts);
@@ -28,7 +29,7 @@ fn with(change: impl Fn(&mut Timeouts) + Sync) -> impl Fn(ClientBuilder) -> Clie
 }
 
 #[track_caller]
-fn assert_timeout(error: &Error, kind: TimeoutKind, phase: Phase, sent: Sent) {
+pub(crate) fn assert_timeout(error: &Error, kind: TimeoutKind, phase: Phase, sent: Sent) {
     assert!(matches!(error.kind(), Kind::Timeout(passed) if *passed == kind), "{error}");
     assert_eq!((error.phase(), error.sent()), (phase, sent), "{error}");
     assert!(error.is_timeout(), "{error}");
@@ -36,7 +37,7 @@ fn assert_timeout(error: &Error, kind: TimeoutKind, phase: Phase, sent: Sent) {
     assert!(elapsed >= SHORT && elapsed < SHORT + millis(600), "{elapsed:?}: {error}");
 }
 
-fn check_hang(
+pub(crate) fn check_hang(
     configure: impl Fn(ClientBuilder) -> ClientBuilder + Sync,
     kind: TimeoutKind,
     phase: Phase,
@@ -57,15 +58,6 @@ fn head() {
 }
 
 #[test]
-fn total_of_a_server_that_hangs() {
-    check_hang(with(|all| all.total = Some(SHORT)), TimeoutKind::Total, Phase::Head, Sent::All);
-    let from_permit = |all: &mut Timeouts| {
-        (all.total, all.total_from) = (Some(SHORT), TotalFrom::Acquire);
-    };
-    check_hang(with(from_permit), TimeoutKind::Total, Phase::Head, Sent::All);
-}
-
-#[test]
 fn of_the_request_instead_of_the_client() {
     check(with(|all| all.total = Some(LONG)), |access| {
         let error = access.fetch(get(&origin().url("/hang")).timeout(SHORT)).unwrap_err();
@@ -78,7 +70,7 @@ fn of_the_request_instead_of_the_client() {
 }
 
 /// A request that waits because of one that hangs.
-fn check_behind(
+pub(crate) fn check_behind(
     configure: impl Fn(ClientBuilder) -> ClientBuilder + Sync,
     kind: TimeoutKind,
     phase: Phase,
@@ -110,91 +102,8 @@ fn acquire() {
     check_behind(one, TimeoutKind::Acquire, Phase::Acquire);
 }
 
-#[test]
-fn total_while_waiting() {
-    let total = with(|all| all.total = Some(SHORT));
-    let one = |builder: ClientBuilder| total(builder.max_conns_per_host(1));
-    check_behind(one, TimeoutKind::Total, Phase::Acquire);
-    check_behind(|builder| total(builder.max_in_flight(1)), TimeoutKind::Total, Phase::Queue);
-}
-
-/// From the permit on: what waits for one has all the time in the world.
-#[test]
-fn total_from_the_permit() {
-    let total = with(|all| (all.total, all.total_from) = (Some(SHORT * 4), TotalFrom::Acquire));
-    check(
-        |builder| total(builder.max_in_flight(1)),
-        |access| {
-            let origin = origin();
-            let start = |_| access.start(get(&origin.url("/delay/150")));
-            let started: Vec<_> = (0..4).map(start).collect();
-            let begun = Instant::now();
-            started.into_iter().for_each(|request| drop(request.outcome().unwrap()));
-            assert!(begun.elapsed() > SHORT * 4);
-        },
-    );
-}
-
-/// A redirect or another attempt waits for a permit again: within what is left of the total.
-#[test]
-fn total_from_the_permit_while_waiting_again() {
-    let total = with(|all| (all.total, all.total_from) = (Some(SHORT), TotalFrom::Acquire));
-    check(
-        |builder| total(builder.max_in_flight(1)),
-        |access| {
-            let origin = origin();
-            let taker = origin.url("/hang");
-            let to = taker.clone();
-            // Whoever is redirected finds the permit taken by the one that came behind it.
-            let peer = Peer::start(move |mut peer| {
-                peer.head();
-                std::thread::sleep(millis(30));
-                peer.send(format!(
-                    "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
-                ));
-                peer.stall();
-            });
-            let first = access.start(get(&peer.url()).redirects(1));
-            access.wait_for(1, |core| core.holding.active.into());
-            let second = access.start(get(&taker).timeout(LONG));
-            let error = first.outcome().unwrap_err();
-            assert_timeout(&error, TimeoutKind::Total, Phase::Queue, Sent::All);
-            second.cancel();
-        },
-    );
-}
-
-/// One total for a chain of redirects, from wherever it counts: they are one request.
-#[test]
-fn total_over_redirects() {
-    for from in [TotalFrom::Submit, TotalFrom::Acquire] {
-        check(with(|all| (all.total, all.total_from) = (Some(SHORT), from)), |access| {
-            let (origin, begun) = (origin(), Instant::now());
-            let url = origin.url("/redirect/8?delay=30");
-            let error = access.fetch(get(&url).redirects(10)).unwrap_err();
-            assert_timeout(&error, TimeoutKind::Total, Phase::Head, Sent::All);
-            assert!(begun.elapsed() < SHORT + millis(600));
-        });
-    }
-}
-
-/// A wait that would outlast the total timeout is not waited: what there is, is the outcome.
-#[test]
-fn total_is_not_slept_through() {
-    let total = with(|all| all.total = Some(SHORT * 4));
-    check(
-        |builder| total(builder.retry(Retry::budget(1.0).on(|_| true))),
-        |access| {
-            let begun = Instant::now();
-            let response = access.get(&origin().url("/retry-after/5")).unwrap();
-            assert_eq!((response.status().as_u16(), response.attempts()), (503, 1));
-            assert!(begun.elapsed() < millis(2_000), "{:?}", begun.elapsed());
-        },
-    );
-}
-
 /// Knows no name, and never says so.
-struct Silent;
+pub(crate) struct Silent;
 
 impl Resolve for Silent {
     fn lookup(&self, _: &str) -> Lookup {
@@ -229,29 +138,6 @@ fn connect() {
     });
 }
 
-/// What the total timeout ends says what it was waiting for: a limit of the caller's it is only where one is reached.
-#[test]
-fn total_of_a_dial() {
-    let total = with(|all| all.total = Some(SHORT));
-    let silent = || Resolver::builder().resolve_with(Silent).build().unwrap();
-    check(
-        |builder| total(builder.resolver(silent())),
-        |access| {
-            let error = access.get("http://silent.test/").unwrap_err();
-            assert_timeout(&error, TimeoutKind::Total, Phase::Resolve, Sent::None);
-            assert!(error.peer().is_none());
-            access.wait_empty();
-        },
-    );
-    check(&total, |access| {
-        let listener = full_listener();
-        let error = access.get(&format!("http://{}/", listener.address)).unwrap_err();
-        assert_timeout(&error, TimeoutKind::Total, Phase::Connect, Sent::None);
-        assert_eq!(error.peer(), Some(listener.address));
-        access.wait_empty();
-    });
-}
-
 /// A server that takes nothing of a large body.
 #[test]
 fn send() {
@@ -277,14 +163,6 @@ fn read_idle() {
         assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::ReadIdle)), "{error}");
         assert_timeout(&error, TimeoutKind::ReadIdle, Phase::Body, Sent::All);
         assert!(error.got_bytes() > 10);
-    });
-}
-
-#[test]
-fn total_in_the_body() {
-    check(with(|all| all.total = Some(SHORT)), |access| {
-        let error = access.get(&origin().url("/stream/1000/10/20")).unwrap_err();
-        assert_timeout(&error, TimeoutKind::Total, Phase::Body, Sent::All);
     });
 }
 

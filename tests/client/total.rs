@@ -1,0 +1,136 @@
+//! The total timeout: what it covers, from when it counts, and what it says it was waiting for (http-client.md A6).
+
+use std::time::Instant;
+
+use ringshot::client::{ClientBuilder, Phase, Retry, Sent, TimeoutKind, Timeouts, TotalFrom};
+use ringshot::resolve::Resolver;
+use ringshot_tests::peer::Peer;
+
+use crate::access::{LONG, check, get, millis, origin};
+use crate::names::full_listener;
+use crate::timeouts::{SHORT, Silent, assert_timeout, check_behind, check_hang, with};
+
+#[test]
+fn total_of_a_server_that_hangs() {
+    check_hang(with(|all| all.total = Some(SHORT)), TimeoutKind::Total, Phase::Head, Sent::All);
+    let from_permit = |all: &mut Timeouts| {
+        (all.total, all.total_from) = (Some(SHORT), TotalFrom::Acquire);
+    };
+    check_hang(with(from_permit), TimeoutKind::Total, Phase::Head, Sent::All);
+}
+
+#[test]
+fn total_while_waiting() {
+    let total = with(|all| all.total = Some(SHORT));
+    let one = |builder: ClientBuilder| total(builder.max_conns_per_host(1));
+    check_behind(one, TimeoutKind::Total, Phase::Acquire);
+    check_behind(|builder| total(builder.max_in_flight(1)), TimeoutKind::Total, Phase::Queue);
+}
+
+/// From the permit on: what waits for one has all the time in the world.
+#[test]
+fn total_from_the_permit() {
+    let total = with(|all| (all.total, all.total_from) = (Some(SHORT * 4), TotalFrom::Acquire));
+    check(
+        |builder| total(builder.max_in_flight(1)),
+        |access| {
+            let origin = origin();
+            let start = |_| access.start(get(&origin.url("/delay/150")));
+            let started: Vec<_> = (0..4).map(start).collect();
+            let begun = Instant::now();
+            started.into_iter().for_each(|request| drop(request.outcome().unwrap()));
+            assert!(begun.elapsed() > SHORT * 4);
+        },
+    );
+}
+
+/// A redirect or another attempt waits for a permit again: within what is left of the total.
+#[test]
+fn total_from_the_permit_while_waiting_again() {
+    let total = with(|all| (all.total, all.total_from) = (Some(SHORT), TotalFrom::Acquire));
+    check(
+        |builder| total(builder.max_in_flight(1)),
+        |access| {
+            let origin = origin();
+            let taker = origin.url("/hang");
+            let to = taker.clone();
+            // Whoever is redirected finds the permit taken by the one that came behind it.
+            let peer = Peer::start(move |mut peer| {
+                peer.head();
+                std::thread::sleep(millis(30));
+                peer.send(format!(
+                    "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
+                ));
+                peer.stall();
+            });
+            let first = access.start(get(&peer.url()).redirects(1));
+            access.wait_for(1, |core| core.holding.active.into());
+            let second = access.start(get(&taker).timeout(LONG));
+            let error = first.outcome().unwrap_err();
+            assert_timeout(&error, TimeoutKind::Total, Phase::Queue, Sent::All);
+            second.cancel();
+        },
+    );
+}
+
+/// One total for a chain of redirects, from wherever it counts: they are one request.
+#[test]
+fn total_over_redirects() {
+    for from in [TotalFrom::Submit, TotalFrom::Acquire] {
+        check(with(|all| (all.total, all.total_from) = (Some(SHORT), from)), |access| {
+            let (origin, begun) = (origin(), Instant::now());
+            let url = origin.url("/redirect/8?delay=30");
+            let error = access.fetch(get(&url).redirects(10)).unwrap_err();
+            // On a machine that stalls, the third response is seen together with the deadline, just before it.
+            assert!(matches!(error.phase(), Phase::Head | Phase::Queue), "{error}");
+            assert_timeout(&error, TimeoutKind::Total, error.phase(), Sent::All);
+            assert!(begun.elapsed() < SHORT + millis(600));
+        });
+    }
+}
+
+/// A wait that would outlast the total timeout is not waited: what there is, is the outcome.
+#[test]
+fn total_is_not_slept_through() {
+    let total = with(|all| all.total = Some(SHORT * 4));
+    check(
+        |builder| total(builder.retry(Retry::budget(1.0).on(|_| true))),
+        |access| {
+            let begun = Instant::now();
+            let response = access.get(&origin().url("/retry-after/5")).unwrap();
+            assert_eq!((response.status().as_u16(), response.attempts()), (503, 1));
+            assert!(begun.elapsed() < millis(2_000), "{:?}", begun.elapsed());
+        },
+    );
+}
+
+/// What the total timeout ends says what it was waiting for: a limit of the caller's it is only where one is reached.
+#[test]
+fn total_of_a_dial() {
+    let total = with(|all| all.total = Some(SHORT));
+    let silent = || Resolver::builder().resolve_with(Silent).build().unwrap();
+    check(
+        |builder| total(builder.resolver(silent())),
+        |access| {
+            let error = access.get("http://silent.test/").unwrap_err();
+            assert_timeout(&error, TimeoutKind::Total, Phase::Resolve, Sent::None);
+            assert!(error.peer().is_none());
+            access.wait_empty();
+        },
+    );
+    check(&total, |access| {
+        let listener = full_listener();
+        let error = access.get(&format!("http://{}/", listener.address)).unwrap_err();
+        assert_timeout(&error, TimeoutKind::Total, Phase::Connect, Sent::None);
+        assert_eq!(error.peer(), Some(listener.address));
+        access.wait_empty();
+    });
+}
+
+#[test]
+fn total_in_the_body() {
+    check(with(|all| all.total = Some(SHORT)), |access| {
+        let error = access.get(&origin().url("/stream/1000/10/20")).unwrap_err();
+        assert_timeout(&error, TimeoutKind::Total, Phase::Body, Sent::All);
+    });
+}
