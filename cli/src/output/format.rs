@@ -21,11 +21,12 @@ pub(crate) fn microseconds(latency_us: f64) -> String {
     latency.map_or_else(|_| "-".to_owned(), format_latency)
 }
 
-/// `10 s`, `2.5 s`, `500 ms`: a length of time that someone asked for.
+/// `10 s`, `2.5 s`, `500 ms`: a length of time that someone asked for, to a thousandth of its unit.
 pub(crate) fn length(duration: Duration) -> String {
+    let thousandths = |number: f64| (number * 1e3).round() / 1e3;
     match duration.as_secs_f64() {
-        seconds if seconds < 1.0 => format!("{} ms", seconds * 1e3),
-        seconds => format!("{seconds} s"),
+        seconds if seconds < 1.0 => format!("{} ms", thousandths(seconds * 1e3)),
+        seconds => format!("{} s", thousandths(seconds)),
     }
 }
 
@@ -115,6 +116,8 @@ mod tests {
 
     #[test]
     fn lengths() {
+        // The end of a replay is a nanosecond behind its last request.
+        assert_eq!(length(Duration::from_nanos(8_000_000_001)), "8 s");
         let check = |millis, expected| assert_eq!(length(Duration::from_millis(millis)), expected);
         check(10_000, "10 s");
         check(2_500, "2.5 s");

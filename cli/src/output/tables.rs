@@ -125,7 +125,7 @@ pub(super) fn due(report: &Report) -> String {
 pub(super) fn measured(seconds: f64) -> String {
     match Duration::try_from_secs_f64(seconds).unwrap_or_default() {
         short if short < Duration::from_secs(1) => format_latency(short),
-        long => length(Duration::from_secs_f64((long.as_secs_f64() * 1e3).round() / 1e3)),
+        long => length(long),
     }
 }
 
