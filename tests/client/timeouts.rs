@@ -103,7 +103,7 @@ fn acquire() {
 }
 
 /// Knows no name, and never says so.
-pub(crate) struct Silent;
+struct Silent;
 
 impl Resolve for Silent {
     fn lookup(&self, _: &str) -> Lookup {
@@ -111,31 +111,48 @@ impl Resolve for Silent {
     }
 }
 
-#[test]
-fn resolve() {
-    let resolve = with(|all| all.resolve = Some(SHORT));
+/// A name that is never found.
+pub(crate) fn check_silent(
+    configure: impl Fn(ClientBuilder) -> ClientBuilder + Sync,
+    kind: TimeoutKind,
+) {
     let silent = || Resolver::builder().resolve_with(Silent).build().unwrap();
     check(
-        |builder| resolve(builder.resolver(silent())),
+        |builder| configure(builder.resolver(silent())),
         |access| {
             let error = access.get("http://silent.test/").unwrap_err();
-            assert_timeout(&error, TimeoutKind::Resolve, Phase::Resolve, Sent::None);
-            assert!(error.is_connect() && error.peer().is_none());
+            assert_timeout(&error, kind, Phase::Resolve, Sent::None);
+            assert_eq!(error.is_connect(), kind == TimeoutKind::Resolve);
+            assert!(error.peer().is_none());
             access.wait_empty();
         },
     );
 }
 
 #[test]
-fn connect() {
-    check(with(|all| all.connect = Some(SHORT)), |access| {
+fn resolve() {
+    check_silent(with(|all| all.resolve = Some(SHORT)), TimeoutKind::Resolve);
+}
+
+/// A server that takes no connection.
+pub(crate) fn check_full(
+    configure: impl Fn(ClientBuilder) -> ClientBuilder + Sync,
+    kind: TimeoutKind,
+) {
+    check(configure, |access| {
         let listener = full_listener();
         let error = access.get(&format!("http://{}/", listener.address)).unwrap_err();
-        assert_timeout(&error, TimeoutKind::Connect, Phase::Connect, Sent::None);
-        assert!(error.is_connect() && error.is_retryable());
+        assert_timeout(&error, kind, Phase::Connect, Sent::None);
+        let connect = kind == TimeoutKind::Connect;
+        assert_eq!((error.is_connect(), error.is_retryable()), (connect, connect));
         assert_eq!(error.peer(), Some(listener.address));
         access.wait_empty();
     });
+}
+
+#[test]
+fn connect() {
+    check_full(with(|all| all.connect = Some(SHORT)), TimeoutKind::Connect);
 }
 
 /// A server that takes nothing of a large body.

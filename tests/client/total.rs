@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use ringshot::client::{ClientBuilder, Phase, Retry, Sent, TimeoutKind, Timeouts, TotalFrom};
-use ringshot::resolve::Resolver;
 use ringshot_tests::peer::Peer;
 
 use crate::access::{LONG, check, get, millis, origin};
-use crate::names::full_listener;
-use crate::timeouts::{SHORT, Silent, assert_timeout, check_behind, check_hang, with};
+use crate::timeouts::{
+    SHORT, assert_timeout, check_behind, check_full, check_hang, check_silent, with,
+};
 
 #[test]
 fn total_of_a_server_that_hangs() {
@@ -107,24 +107,9 @@ fn total_is_not_slept_through() {
 /// What the total timeout ends says what it was waiting for: a limit of the caller's it is only where one is reached.
 #[test]
 fn total_of_a_dial() {
-    let total = with(|all| all.total = Some(SHORT));
-    let silent = || Resolver::builder().resolve_with(Silent).build().unwrap();
-    check(
-        |builder| total(builder.resolver(silent())),
-        |access| {
-            let error = access.get("http://silent.test/").unwrap_err();
-            assert_timeout(&error, TimeoutKind::Total, Phase::Resolve, Sent::None);
-            assert!(error.peer().is_none());
-            access.wait_empty();
-        },
-    );
-    check(&total, |access| {
-        let listener = full_listener();
-        let error = access.get(&format!("http://{}/", listener.address)).unwrap_err();
-        assert_timeout(&error, TimeoutKind::Total, Phase::Connect, Sent::None);
-        assert_eq!(error.peer(), Some(listener.address));
-        access.wait_empty();
-    });
+    let total = || with(|all| all.total = Some(SHORT));
+    check_silent(total(), TimeoutKind::Total);
+    check_full(total(), TimeoutKind::Total);
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         let mut reusable = end.is_ok() && connection.sending == Sending::Free;
         if let State::Busy(id) = connection.state {
-            if self.is_sent_again_for_408(index) {
+            if self.resend_after_408(index) {
                 return;
             }
             let sent = self.with(id, |exchange| {
@@ -59,8 +59,8 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// A 408 to a request on a reused connection was meant for its idleness: the request goes to a fresh one, whether or not all of the body is there, unless somebody has read the head.
-    pub(super) fn is_sent_again_for_408(&mut self, index: u32) -> bool {
+    /// A 408 to a request on a reused connection was meant for its idleness: the request goes to a fresh one, whether or not all of the body is there, unless somebody has read the head. Tells whether it does.
+    pub(super) fn resend_after_408(&mut self, index: u32) -> bool {
         let State::Busy(id) = self.connections[index as usize].state else { return false };
         let again = self.is_stale_408(index, id);
         if again {

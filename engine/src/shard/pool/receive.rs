@@ -85,7 +85,7 @@ impl<D: Driver> Pool<D> {
     fn go_on(&mut self, index: u32, outcome: Outcome) {
         match outcome {
             Outcome::Open => {
-                if !self.is_sent_again_for_408(index) {
+                if !self.resend_after_408(index) {
                     self.after_piece(index);
                 }
             }
