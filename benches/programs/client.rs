@@ -1,6 +1,6 @@
 //! The core-local client beside the load generator's own loop: same driver, same core, same origin. `cargo run --release -p ringshot-benches --bin client`
 //!
-//! Arguments: rounds (9), seconds a round and contestant (0.5), connections (64), parts (`user,io_uring,epoll`).
+//! Arguments: rounds (31), seconds a round and contestant (0.4), connections (64), parts (`user,io_uring,epoll`).
 //!
 //! The load generator sends bytes that were encoded once, and looks at as little of a response as it can: it is what the driver and the parser cost. What a task
 //! of `client.get(&target).send().await?.bytes().await` costs above that is the client's: building, limits, timers, stamps, waking. The part `user` measures
@@ -44,8 +44,8 @@ fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (core, server) = engine::two_cores();
     let setting = Setting {
-        rounds: arguments.first().map_or(Ok(9), |text| text.parse())?,
-        duration: Duration::from_secs_f64(arguments.get(1).map_or(Ok(0.5), |text| text.parse())?),
+        rounds: arguments.first().map_or(Ok(31), |text| text.parse())?,
+        duration: Duration::from_secs_f64(arguments.get(1).map_or(Ok(0.4), |text| text.parse())?),
         connections: arguments.get(2).map_or(Ok(64), |text| text.parse())?,
         core,
     };

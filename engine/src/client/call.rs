@@ -51,7 +51,8 @@ struct State {
     pieces: VecDeque<Bytes>,
     /// Bytes in `pieces`.
     bytes: usize,
-    ended: Option<Result<Ended, Error>>,
+    /// Of a body that came in pieces: most come whole.
+    ended: Option<Box<Result<Ended, Error>>>,
     told: Told,
     /// The handle's.
     reader: Option<Waker>,
@@ -219,7 +220,7 @@ impl Call {
                     let server = state.server.take();
                     drop(state);
                     server.into_iter().for_each(Waker::wake);
-                    Poll::Ready(ended.map(Err))
+                    Poll::Ready((*ended).map(Err))
                 }
                 None => {
                     note(&mut state.reader, cx);
@@ -254,7 +255,7 @@ impl Call {
     fn end(&self, ended: Result<Ended, Error>, wakes: Option<&Wakes>) {
         self.tell(wakes, |state| {
             state.told = Told::All;
-            state.ended = Some(ended);
+            state.ended = Some(Box::new(ended));
         });
     }
 
@@ -308,22 +309,40 @@ impl Call {
         let wakes = client.ctx().wakes();
         match client.send_parcel(parcel).await {
             Err(error) => self.reply(Reply::Failed(error), Some(wakes)),
-            Ok(response) => self.deliver(response, wakes).await,
+            Ok(response) => {
+                if let Some(response) = self.deliver_whole(response, wakes) {
+                    // Apart: a response that comes in pieces needs more room than the others' tasks have.
+                    Box::pin(self.deliver(response, wakes)).await;
+                }
+            }
         }
+    }
+
+    /// Whether a response holds its permit until it was read: with a limit on requests in flight, what nobody has read yet is one.
+    fn holds(&self) -> bool {
+        self.settings.pool.permits.is_some()
+    }
+
+    /// Delivers a response of which all is there, or gives it back.
+    fn deliver_whole(
+        &self,
+        mut response: Response<LocalBody>,
+        wakes: &Wakes,
+    ) -> Option<Response<LocalBody>> {
+        let whole = if self.holds() { None } else { response.body.take_whole() };
+        let Some((whole, stamps)) = whole else { return Some(response) };
+        let Response { mut meta, body } = response;
+        meta.stamps = stamps.unwrap_or(meta.stamps);
+        let reply = Reply::Whole { meta, whole, _request: body.into_parcel() };
+        self.reply(reply, Some(wakes));
+        None
     }
 
     async fn deliver(&self, response: Response<LocalBody>, wakes: &Wakes) {
         let Response { meta, mut body } = response;
-        // With a limit on requests in flight, what nobody has read yet is one.
-        let holds = self.settings.pool.permits.is_some();
+        let holds = self.holds();
         if holds {
             body.keep();
-        } else if let Some((whole, stamps)) = body.take_whole() {
-            let mut meta = meta;
-            meta.stamps = stamps.unwrap_or(meta.stamps);
-            let reply = Reply::Whole { meta, whole, _request: body.into_parcel() };
-            self.reply(reply, Some(wakes));
-            return;
         }
         self.reply(Reply::Head(meta), Some(wakes));
         loop {

@@ -31,7 +31,7 @@
 //! | `builder`, `settings` | a client's limits and habits |
 //! | [`batch`] | many requests |
 //! | `call` | one request between a handle and its core |
-//! | `request`, `request_builder`, `target` | what to send, and where |
+//! | `request`, `request_builder`, `fields`, `target` | what to send, and where |
 //! | `response`, `body` | what came back |
 //! | `parcel` | a request with what becomes of it |
 //! | `upload` | a request's body on its way |
@@ -52,6 +52,7 @@ mod core_ctx;
 pub mod cpu;
 mod engine;
 mod engine_builder;
+mod fields;
 mod gathered;
 mod handle;
 mod job;

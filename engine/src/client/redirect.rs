@@ -42,15 +42,15 @@ pub(crate) fn follow(
     if becomes_get {
         request.method = Method::GET;
         request.body.0 = Source::None;
-        OF_THE_BODY.iter().for_each(|name| drop(request.headers.remove(name)));
+        request.headers.remove(&OF_THE_BODY);
     } else {
         request.body.0 = body.ok_or(RedirectKind::BodyGone)?;
     }
     if target.origin() != request.target.origin() {
-        SECRETS.iter().for_each(|name| drop(request.headers.remove(name)));
+        request.headers.remove(&SECRETS);
     }
     // A `Host` of the caller's own was for the first server.
-    request.headers.remove(http::header::HOST);
+    request.headers.remove(&[http::header::HOST]);
     request.target = target;
     Ok(true)
 }

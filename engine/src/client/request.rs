@@ -12,6 +12,7 @@ use futures_core::Stream;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 
+use super::fields::Fields;
 use super::{Target, redirect};
 use crate::error::{Error, Kind, Phase};
 use crate::proto::url::UrlError;
@@ -137,7 +138,7 @@ impl Source {
 pub struct Request {
     pub(crate) method: Method,
     pub(crate) target: Target,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) body: RequestBody,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
@@ -178,7 +179,7 @@ impl Request {
         Self {
             method,
             target,
-            headers: HeaderMap::new(),
+            headers: Fields::default(),
             body: RequestBody::none(),
             timeout: None,
             idempotent: false,
@@ -203,7 +204,7 @@ impl Request {
         let mut value = value.try_into().map_err(|_| problem("value"))?;
         // Not shown by `Debug`.
         value.set_sensitive(value.is_sensitive() || redirect::SECRETS.contains(&name));
-        self.headers.append(name, value);
+        self.headers.to_mut().append(name, value);
         Ok(self)
     }
 
@@ -271,7 +272,7 @@ impl Request {
 
     /// The fields, to change them.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
-        &mut self.headers
+        self.headers.to_mut()
     }
 
     /// Whether it may be sent twice (RFC 9110 9.2.2).
@@ -280,7 +281,7 @@ impl Request {
         self.idempotent
             || self.method.is_idempotent()
             || self.method.as_str() == "QUERY"
-            || self.headers.contains_key("idempotency-key")
+            || !self.headers.is_empty() && self.headers.contains_key("idempotency-key")
     }
 
     /// Another one that is the same; `None` where the body is a stream.
@@ -302,7 +303,7 @@ impl<B: Into<RequestBody>> TryFrom<http::Request<B>> for Request {
     fn try_from(request: http::Request<B>) -> Result<Self, Error> {
         let (parts, body) = request.into_parts();
         let mut request = Self::new(parts.method, parts.uri)?.body(body);
-        request.headers = parts.headers;
+        request.headers = parts.headers.into();
         Ok(request)
     }
 }

@@ -106,7 +106,7 @@ impl<C> RequestBuilder<C> {
     /// Adds fields.
     pub fn headers(self, headers: HeaderMap) -> Self {
         self.with(|mut request| {
-            request.headers.extend(headers);
+            request.headers.to_mut().extend(headers);
             Ok(request)
         })
     }

@@ -25,22 +25,25 @@ type Reading = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send>>;
 /// Who makes the pieces of a body.
 pub(crate) enum Upload {
     Stream(Pieces),
-    File {
-        file: Arc<File>,
-        at: u64,
-        /// Its end when the head was made: what is appended later was not announced.
-        end: u64,
-        reading: Option<Reading>,
-    },
+    File(Box<FileUpload>),
     /// All was made, or nobody wants more.
     Over,
+}
+
+/// A file on its way out.
+pub(crate) struct FileUpload {
+    file: Arc<File>,
+    at: u64,
+    /// Its end when the head was made: what is appended later was not announced.
+    end: u64,
+    reading: Option<Reading>,
 }
 
 impl std::fmt::Debug for Upload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Stream(_) => "Stream",
-            Self::File { .. } => "File",
+            Self::File(_) => "File",
             Self::Over => "Over",
         })
     }
@@ -60,7 +63,8 @@ pub(crate) fn open(source: Source) -> io::Result<(BodyLength, Outgoing, Upload)>
         Source::File(file) => {
             let end = file.metadata()?.len();
             let length = BodyLength::Known(end);
-            (length, pieces(length), Upload::File { file, at: 0, end, reading: None })
+            let file = FileUpload { file, at: 0, end, reading: None };
+            (length, pieces(length), Upload::File(Box::new(file)))
         }
         Source::Stream { pieces: made, length } => {
             let length = length.map_or(BodyLength::Chunked, BodyLength::Known);
@@ -108,26 +112,30 @@ impl Upload {
                 let piece = pieces.as_mut().poll_next(cx);
                 piece.map(|piece| piece.map(|piece| piece.map_err(|error| text_of(&*error))))
             }
-            Self::File { file, at, end, reading } => {
-                let file = Arc::clone(file);
-                let (from, bytes) = (*at, (*end - *at).min(FILE_PIECE_BYTES));
-                if bytes == 0 {
-                    return Poll::Ready(None);
-                }
-                let read = move || read_piece(&file, from, bytes);
-                let read = reading.get_or_insert_with(|| Box::pin(cpu::read_file(read)));
-                let Poll::Ready(outcome) = read.as_mut().poll(cx) else { return Poll::Pending };
-                *reading = None;
-                Poll::Ready(match outcome {
-                    Ok(piece) if piece.is_empty() => None,
-                    Ok(piece) => {
-                        *at += piece.len() as u64;
-                        Some(Ok(piece.into()))
-                    }
-                    Err(error) => Some(Err(format!("reading the file: {error}"))),
-                })
-            }
+            Self::File(file) => file.poll_piece(cx),
         }
+    }
+}
+
+impl FileUpload {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, String>>> {
+        let (from, bytes) = (self.at, (self.end - self.at).min(FILE_PIECE_BYTES));
+        if bytes == 0 {
+            return Poll::Ready(None);
+        }
+        let file = Arc::clone(&self.file);
+        let read = move || read_piece(&file, from, bytes);
+        let read = self.reading.get_or_insert_with(|| Box::pin(cpu::read_file(read)));
+        let Poll::Ready(outcome) = read.as_mut().poll(cx) else { return Poll::Pending };
+        self.reading = None;
+        Poll::Ready(match outcome {
+            Ok(piece) if piece.is_empty() => None,
+            Ok(piece) => {
+                self.at += piece.len() as u64;
+                Some(Ok(piece.into()))
+            }
+            Err(error) => Some(Err(format!("reading the file: {error}"))),
+        })
     }
 }
 

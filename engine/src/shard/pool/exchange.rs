@@ -237,13 +237,61 @@ pub(super) struct Exchange {
 }
 
 impl Renew for Exchange {
+    /// One by one: as a whole, both the old and the new one would be moved.
     fn renew(&mut self) {
-        let mut head_bytes = std::mem::take(&mut self.head_bytes);
-        let mut inbox = std::mem::take(&mut self.inbox);
+        let Self {
+            stage,
+            client,
+            origin,
+            host,
+            head_bytes,
+            sent,
+            body,
+            expects,
+            sends_body,
+            sends,
+            idempotent,
+            needs_fresh,
+            has_permit,
+            counts_as_waiter,
+            connection,
+            dialing,
+            carrier,
+            progress,
+            before,
+            total,
+            admitted,
+            phase_deadline,
+            total_deadline,
+            stamps,
+            waker,
+            head,
+            inbox,
+            reader,
+            got_bytes,
+            discarded,
+            trailers,
+            failed,
+            timer: _,
+        } = self;
         head_bytes.clear();
         inbox.chunks.clear();
         inbox.bytes = 0;
-        *self = Self { head_bytes, inbox, timer: self.timer, ..Self::default() };
+        (*stage, *sent, *reader) = Default::default();
+        (*client, *host, *sends, *got_bytes, *discarded) = Default::default();
+        (*expects, *sends_body, *idempotent, *needs_fresh) = Default::default();
+        (*has_permit, *counts_as_waiter) = Default::default();
+        (*connection, *dialing, *carrier, *progress, *before) = Default::default();
+        (*total, *admitted, *phase_deadline, *total_deadline) = Default::default();
+        *stamps = Stamps::default();
+        *origin = None;
+        *waker = None;
+        *head = None;
+        *trailers = None;
+        *failed = None;
+        if !matches!(body, Outgoing::None) {
+            *body = Outgoing::None;
+        }
     }
 }
 

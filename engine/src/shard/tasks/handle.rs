@@ -2,13 +2,13 @@
 
 use std::any::Any;
 use std::fmt;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use async_task::FallibleTask;
+use pin_project_lite::pin_project;
 
 use super::ready::Name;
 
@@ -42,10 +42,26 @@ impl Panicked {
     }
 }
 
+pin_project! {
+    /// See [`caught`].
+    pub(crate) struct Caught<F> {
+        #[pin]
+        future: F,
+    }
+}
+
 /// What a future gives, or what it panicked with: for code of the caller's that runs in a task of the engine's.
-pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
-    poll_fn(|context| poll_caught(|| future.as_mut().poll(context))).await
+pub(crate) fn caught<F: Future>(future: F) -> Caught<F> {
+    Caught { future }
+}
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, Panicked>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        poll_caught(|| self.project().future.poll(context))
+    }
 }
 
 /// One poll of it.
