@@ -32,6 +32,8 @@ mod errors;
 mod expect;
 #[path = "client/feed.rs"]
 mod feed;
+#[path = "client/fields.rs"]
+mod fields;
 #[path = "client/isolation.rs"]
 mod isolation;
 #[path = "client/limits.rs"]

@@ -44,17 +44,22 @@ impl Drop for Line {
 
 /// `measuring 3.2 of 10 s   412,345 requests/s   0 errors`.
 fn line(before: Option<&Snapshot>, now: &Snapshot, stop: Stop) -> String {
-    let done = match (stop.requests, stop.after) {
-        (Some(total), _) => format!("{} of {}", count(now.requests), count(total)),
-        (None, Some(total)) => format!("{:.1} of {}", now.elapsed.as_secs_f64(), length(total)),
-        (None, None) => format!("{:.1} s", now.elapsed.as_secs_f64()),
-    };
     format!(
-        "{} {done}   {} requests/s   {} errors",
+        "{} {}   {} requests/s   {} errors",
         phase(now.phase),
+        how_far(stop, now),
         rate(recent_rate(before, now)),
         count(now.errors)
     )
+}
+
+/// `3.2 of 10 s`, `3,412 of 10,000`, `12.3 s`.
+pub(super) fn how_far(stop: Stop, now: &Snapshot) -> String {
+    match (stop.requests, stop.after) {
+        (Some(total), _) => format!("{} of {}", count(now.requests), count(total)),
+        (None, Some(total)) => format!("{:.1} of {}", now.elapsed.as_secs_f64(), length(total)),
+        (None, None) => format!("{:.1} s", now.elapsed.as_secs_f64()),
+    }
 }
 
 /// Requests a second since the line before; zero when no time or a new phase lies between.

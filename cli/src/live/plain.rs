@@ -5,6 +5,7 @@ use std::time::Duration;
 use ringshot::load::Snapshot;
 
 use super::Facts;
+use super::line::how_far;
 use super::view::phase;
 use crate::output::format::{count, counted, microseconds, rate};
 
@@ -30,7 +31,7 @@ impl Plain {
     }
 }
 
-/// `7.0 s: measuring, 49,998 requests/s of 50,000, p50 289 us, p99 540 us, 64 in flight, 0 errors`: of the time since the line before; errors of the run.
+/// `7.0 of 60 s: measuring, 49,998 requests/s of 50,000, p50 289 us, p99 540 us, 64 in flight, 0 errors`: of the time since the line before; errors of the run.
 fn line(facts: &Facts, before: Option<&Snapshot>, now: &Snapshot) -> String {
     let start = Snapshot::at(now.phase);
     let before = before.unwrap_or(&start);
@@ -45,8 +46,8 @@ fn line(facts: &Facts, before: Option<&Snapshot>, now: &Snapshot) -> String {
         false => microseconds(times.quantile_us(quantile)),
     };
     format!(
-        "{:.1} s: {}, {} requests/s{target}, p50 {}, p99 {}, {} in flight, {}",
-        now.elapsed.as_secs_f64(),
+        "{}: {}, {} requests/s{target}, p50 {}, p99 {}, {} in flight, {}",
+        how_far(facts.stop, now),
         phase(now.phase),
         rate(per_second),
         quantile(0.5),
@@ -74,13 +75,13 @@ mod tests {
             open,
             Some(&two),
             &seven,
-            "7.0 s: measuring, 50,000 requests/s of 50,000, p50 303 us, p99 639 us, 64 in flight, 3 errors",
+            "7.0 of 10 s: measuring, 50,000 requests/s of 50,000, p50 303 us, p99 639 us, 64 in flight, 3 errors",
         );
         check(
             Arrival::Closed,
             None,
             &Snapshot::at(Phase::Starting),
-            "0.0 s: starting, 0.00 requests/s, p50 -, p99 -, 0 in flight, 0 errors",
+            "0.0 of 10 s: starting, 0.00 requests/s, p50 -, p99 -, 0 in flight, 0 errors",
         );
     }
 

@@ -128,6 +128,10 @@ fn faults_are_told_with_their_line() {
     check(&with("url = '/'\nmethod = 'G T'"), "line 4: \"G T\" is not a method");
     check(&with("url = '/'\nweight = 0"), "line 4: weight must be 1 to 1000000, not 0");
     check(&with("url = '/'\nweight = -1"), "line 6: ");
+    check(
+        &with("url = '/'\nname = \"a\\tb\""),
+        "line 4: the name \"a\\tb\" has a control character",
+    );
     check(&with("url = '/'\nbody = 'a'\nbody_file = 'b'"), "both a body and a body_file");
     check(&with("url = '/'\nbody_file = 'nosuch'"), "nosuch");
     check(&with("url = '/'\nthink = 5"), "think must be like \"100ms\"");

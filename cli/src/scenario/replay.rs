@@ -230,6 +230,7 @@ fn read_line(source: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool, Fail
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Command, parse_from};
 
     fn read(log: &str) -> Result<Recording, Failure> {
         let url = Url::parse("http://h:81/base").unwrap();
@@ -283,5 +284,25 @@ mod tests {
         };
         check("", "it is empty");
         check("garbage\n", "no line says a request, such as line 1");
+    }
+
+    #[test]
+    fn a_log_of_months_needs_an_end_or_another_speed() {
+        let of_day = |day: u32, month: &str| {
+            format!("::1 - - [{day:02}/{month}/2020:00:00:00 +0000] \"GET / HTTP/1.1\" 200 1\n")
+        };
+        let length = |day: u32, options: &str| {
+            let recording = read(&(of_day(1, "Jan") + &of_day(day, "Feb"))).unwrap();
+            let command = parse_from(&format!("ringshot run http://h/ --replay x{options}"));
+            let Ok(Command::Run(args)) = command else { panic!("{options}") };
+            recording.arrival(&args).map(|_| ()).map_err(|failure| failure.to_string())
+        };
+        // 30 days after the first of January.
+        assert_eq!(length(1, ""), Err("ringshot: --replay: the log takes 31 days at this speed, and 30 are the most: raise --replay-speed, or end the run with -d or -n".to_owned()));
+        for options in [" --replay-speed 2", " -d 10s", " -n 1", " --replay-speed closed"] {
+            assert_eq!(length(1, options), Ok(()), "{options}");
+        }
+        let slower = length(1, " --replay-speed 0.5").unwrap_err();
+        assert!(slower.contains("takes 62 days"), "{slower}");
     }
 }

@@ -19,9 +19,10 @@ use crate::error::{Error, Kind, Phase, Progress, RedirectKind, Sent};
 use crate::proto::h1::BodyLength;
 use crate::shard::TotalFrom;
 use crate::shard::pool::desk::Submission;
-use crate::shard::pool::exchange::{Failed, Outgoing, Trace};
+use crate::shard::pool::exchange::{Failed, Trace};
 use crate::shard::pool::head::Head;
 use crate::shard::pool::in_flight::InFlight;
+use crate::shard::pool::outgoing::Outgoing;
 
 /// A request that is on its way: what has to be known to try it again.
 pub(super) struct Job<'a> {

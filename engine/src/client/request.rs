@@ -198,14 +198,23 @@ impl Request {
         N: TryInto<HeaderName>,
         V: TryInto<HeaderValue>,
     {
-        let problem =
-            |what| Error::new(Kind::Config(format!("a header {what} is invalid")), Phase::Build);
-        let name = name.try_into().map_err(|_| problem("name"))?;
-        let mut value = value.try_into().map_err(|_| problem("value"))?;
+        let invalid = |problem: String| self.invalid(problem);
+        let name = name.try_into().map_err(|_| {
+            invalid("the name of a header holds bytes that no name may have".to_owned())
+        })?;
+        let mut value = value.try_into().map_err(|_| {
+            invalid(format!("the value of the header {name} holds bytes that no value may have"))
+        })?;
         // Not shown by `Debug`.
         value.set_sensitive(value.is_sensitive() || redirect::SECRETS.contains(&name));
         self.headers.to_mut().append(name, value);
         Ok(self)
+    }
+
+    /// Something that was asked of it can't be.
+    pub(super) fn invalid(&self, problem: String) -> Error {
+        Error::new(Kind::Config(problem), Phase::Build)
+            .with_request(&self.method, self.target.redacted())
     }
 
     /// Sets the body: bytes, text, or a [`RequestBody`].

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use super::Target;
 use super::parcel::Parcel;
 use super::request::{Request, RequestBody};
-use crate::error::{Error, Kind, Phase};
+use crate::error::Error;
 use crate::proto::url::UrlError;
 
 /// The ways to begin a request, which each client has.
@@ -120,8 +120,7 @@ impl<C> RequestBuilder<C> {
                 request.header(http::header::AUTHORIZATION, value)
             }
             Err(_) => {
-                let problem = "the token holds bytes that no header may have".to_owned();
-                Err(Error::new(Kind::Config(problem), Phase::Build))
+                Err(request.invalid("the token holds bytes that no header may have".to_owned()))
             }
         })
     }

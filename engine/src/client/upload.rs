@@ -14,8 +14,8 @@ use super::cpu;
 use super::request::{Pieces, Source};
 use crate::error::text_of;
 use crate::proto::h1::BodyLength;
-use crate::shard::pool::exchange::{self, Outgoing};
 use crate::shard::pool::in_flight::InFlight;
+use crate::shard::pool::outgoing::{self, Outgoing};
 
 /// Bytes of a file that are read at once.
 const FILE_PIECE_BYTES: u64 = 128 << 10;
@@ -74,7 +74,7 @@ pub(crate) fn open(source: Source) -> io::Result<(BodyLength, Outgoing, Upload)>
 }
 
 fn pieces(length: BodyLength) -> Outgoing {
-    Outgoing::Pieces(exchange::Pieces::new(length))
+    Outgoing::Pieces(outgoing::Pieces::new(length))
 }
 
 impl Upload {

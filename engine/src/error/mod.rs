@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::Method;
 
 pub use kind::{Fault, Kind, LimitKind, Phase, RedirectKind, Sent, TimeoutKind};
-pub(crate) use text::text_of;
+pub(crate) use text::{message_of_panic, text_of};
 
 /// Why a request has no response, or its body no end. 8 bytes, so that a `Result` of a response stays small.
 ///

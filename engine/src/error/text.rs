@@ -1,9 +1,16 @@
 //! Errors as text: one line that says what, where, and what next.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 
 use super::{Error, Kind, LimitKind, Phase, RedirectKind, TimeoutKind};
+
+/// The text that something panicked with; `not a text` if it threw something else.
+pub(crate) fn message_of_panic(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("not a text")
+}
 
 impl TimeoutKind {
     fn sentence(self) -> &'static str {

@@ -35,6 +35,9 @@ pub enum UrlError {
     /// There is no `scheme://`.
     #[error("the URL {0:?} has no scheme; write http://{0}")]
     NoScheme(String),
+    /// `http:` without the two slashes.
+    #[error("the URL {0:?} lacks the // behind http:")]
+    NoSlashes(String),
     /// `https`.
     #[error("the URL {0:?} is https, which is not supported yet")]
     Https(String),
@@ -58,15 +61,15 @@ pub enum UrlError {
     Userinfo,
     /// A byte of path or query that has to be percent-encoded.
     #[error(
-        "byte {byte:#04x} at {offset} of the path {target:?} is not allowed; percent-encode it"
+        "byte {byte:#04x} at {offset} of the path of {url:?} is not allowed; percent-encode it"
     )]
     Target {
         /// The byte.
         byte: u8,
-        /// Where it is.
+        /// Where it is, counted from the `/` that the path begins with.
         offset: usize,
-        /// The path and query.
-        target: String,
+        /// The URL.
+        url: String,
     },
 }
 
@@ -95,7 +98,8 @@ impl Url {
         if port != HTTP_PORT {
             authority.push_str(&format!(":{port}"));
         }
-        Ok(Url { scheme, host, port, authority, target: parse_target(target)? })
+        let target = parse_target(target, || redacted(text))?;
+        Ok(Url { scheme, host, port, authority, target })
     }
 }
 
@@ -123,7 +127,9 @@ impl Url {
             _ => without_dots(&format!("{}/{path}", base.rsplit_once('/').unwrap_or_default().0)),
         };
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-        Ok(Url { target: parse_target(&format!("{merged}{query}"))?, ..self.clone() })
+        let whole = || redacted(&format!("http://{}{merged}{query}", self.authority));
+        let target = parse_target(&format!("{merged}{query}"), whole)?;
+        Ok(Url { target, ..self.clone() })
     }
 }
 
@@ -193,8 +199,11 @@ fn redacted(text: &str) -> String {
 }
 
 fn parse_scheme(text: &str) -> Result<(Scheme, &str), UrlError> {
-    let (scheme, rest) =
-        text.split_once("://").ok_or_else(|| UrlError::NoScheme(redacted(text)))?;
+    let Some((scheme, rest)) = text.split_once("://") else {
+        let slashes = text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("http:"));
+        let error = if slashes { UrlError::NoSlashes } else { UrlError::NoScheme };
+        return Err(error(redacted(text)));
+    };
     match scheme.to_ascii_lowercase().as_str() {
         "http" => Ok((Scheme::Http, rest)),
         "https" => Err(UrlError::Https(redacted(text))),
@@ -247,11 +256,12 @@ fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| digits && *port != 0)
 }
 
-fn parse_target(text: &str) -> Result<String, UrlError> {
+/// Path and query of the URL that `whole` shows.
+fn parse_target(text: &str, whole: impl FnOnce() -> String) -> Result<String, UrlError> {
     let target = text.split('#').next().unwrap_or_default();
     if let Some(offset) = target.bytes().position(|byte| !byte.is_ascii_graphic()) {
         let byte = target.as_bytes()[offset];
-        return Err(UrlError::Target { byte, offset, target: redacted(target) });
+        return Err(UrlError::Target { byte, offset, url: whole() });
     }
     let slash = if target.starts_with('/') { "" } else { "/" };
     Ok(format!("{slash}{target}"))
@@ -292,6 +302,9 @@ mod tests {
     #[test]
     fn errors_name_the_part() {
         check("h/path", "the URL \"h/path\" has no scheme; write http://h/path");
+        check("http:/h/x", "the URL \"http:/h/x\" lacks the // behind http:");
+        check("HTTP:h", "the URL \"HTTP:h\" lacks the // behind http:");
+        check("https:/h", "the URL \"https:/h\" has no scheme; write http://https:/h");
         check("://h", "the URL \"h\" has no scheme; write http://h");
         check("https://h", "the URL \"https://h\" is https, which is not supported yet");
         check("ftp://h", "the scheme of \"ftp://h\" is not supported; only http is");
@@ -318,11 +331,11 @@ mod tests {
             "http://[::1%]/",
             "the host of \"http://[::1%]/\" is not an IPv6 address in brackets",
         );
-        let target = "at 2 of the path \"/a b\" is not allowed; percent-encode it";
+        let target = "at 2 of the path of \"http://h/a b\" is not allowed; percent-encode it";
         check("http://h/a b", &format!("byte 0x20 {target}"));
-        let target = "at 1 of the path \"/\\r\\n\" is not allowed; percent-encode it";
+        let target = "at 1 of the path of \"http://h/\\r\\n\" is not allowed; percent-encode it";
         check("http://h/\r\n", &format!("byte 0x0d {target}"));
-        let target = "at 1 of the path \"/é\" is not allowed; percent-encode it";
+        let target = "at 1 of the path of \"http://h/é\" is not allowed; percent-encode it";
         check("http://h/é", &format!("byte 0xc3 {target}"));
     }
 
@@ -351,7 +364,7 @@ mod tests {
         }
         check(
             "http://h/a?secret x",
-            "byte 0x20 at 9 of the path \"/a?...\" is not allowed; percent-encode it",
+            "byte 0x20 at 9 of the path of \"http://h/a?...\" is not allowed; percent-encode it",
         );
     }
 
@@ -388,5 +401,7 @@ mod tests {
         assert_eq!(base.join("http://x/?y#z").unwrap().target, "/?y");
         assert!(matches!(base.join("https://x/"), Err(UrlError::Https(_))));
         assert!(base.join("mailto:x").is_err());
+        let problem = base.join("g h?secret").unwrap_err().to_string();
+        assert!(problem.contains("at 6 of the path of \"http://a/b/c/g h?...\""), "{problem}");
     }
 }

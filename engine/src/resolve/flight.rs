@@ -1,5 +1,7 @@
 //! One lookup in progress and everybody who waits for it. Nobody owns it: whoever is polled carries it on, so that none who is dropped or idle holds up the others.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use event_listener::{Event, EventListener};
 
 use super::cache::Outcome;
 use super::{Answer, Lookup, ResolveError};
+use crate::error::message_of_panic;
 
 /// The age from which on a lookup is not joined any more, but made anew: as long as resolv.conf(5) gives three servers by default, twice 5 s each.
 pub const FLIGHT_AGE_MAX: Duration = Duration::from_secs(30);
@@ -31,7 +34,7 @@ impl Wake for Bell {
     }
 }
 
-/// Rings when dropped, if the lookup came to an end: be it by a panic.
+/// Rings when dropped, if the lookup came to an end.
 struct Ring<'a> {
     bell: &'a Bell,
     landed: bool,
@@ -39,7 +42,7 @@ struct Ring<'a> {
 
 impl Drop for Ring<'_> {
     fn drop(&mut self) {
-        if self.landed || std::thread::panicking() {
+        if self.landed {
             self.bell.ring();
         }
     }
@@ -49,7 +52,7 @@ impl Drop for Ring<'_> {
 ///
 /// ```text
 /// idle ──first poll──> asked ──ready──> done
-///                        └────panic───> (poisoned) ──next poll──> done: Other
+///                        └────panic───> done: Other, with the message, for everybody
 /// ```
 pub(super) struct Flight {
     name: Arc<str>,
@@ -103,13 +106,26 @@ impl Flight {
         if let Some(outcome) = self.done.get() {
             return Poll::Ready(outcome.clone());
         }
-        let asked = lookup.get_or_insert_with(|| ask(&self.name));
-        let polled = asked.as_mut().poll(&mut Context::from_waker(&self.waker));
-        polled.map(|result| {
-            ring.landed = true;
-            *lookup = None;
-            self.done.get_or_init(|| land(result)).clone()
-        })
+        // The lookup is the caller's code, its drop too.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let asked = lookup.get_or_insert_with(|| ask(&self.name));
+            let polled = asked.as_mut().poll(&mut Context::from_waker(&self.waker));
+            if polled.is_ready() {
+                *lookup = None;
+            }
+            polled
+        }));
+        let outcome = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => self.done.get_or_init(|| land(result)),
+            Err(payload) => {
+                // Not dropped: that might panic once more.
+                std::mem::forget(lookup.take());
+                self.done.get_or_init(|| Err(self.panicked(&*payload)))
+            }
+        };
+        ring.landed = true;
+        Poll::Ready(outcome.clone())
     }
 
     /// The bell rang while the lookup was being polled, when others could not: everybody is woken for another look.
@@ -121,15 +137,13 @@ impl Flight {
         match self.lookup.try_lock() {
             Ok(lookup) => Some(lookup),
             Err(TryLockError::WouldBlock) => None,
-            Err(TryLockError::Poisoned(poisoned)) => {
-                self.done.get_or_init(|| Err(self.panicked()));
-                Some(poisoned.into_inner())
-            }
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
         }
     }
 
-    fn panicked(&self) -> ResolveError {
-        ResolveError::Other { name: Arc::clone(&self.name), reason: "it panicked".into() }
+    fn panicked(&self, payload: &(dyn Any + Send)) -> ResolveError {
+        let reason = format!("it panicked: {}", message_of_panic(payload));
+        ResolveError::Other { name: Arc::clone(&self.name), reason: reason.into() }
     }
 }
 

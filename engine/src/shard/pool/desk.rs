@@ -13,9 +13,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::config::Shared;
-use super::exchange::{Exchange, Outgoing, Trace};
+use super::exchange::{Exchange, Trace};
 use super::in_flight::InFlight;
 use super::origin::Origin;
+use super::outgoing::Outgoing;
 use super::slab::{Id, Renew, Slab};
 use crate::clock::Instant;
 use crate::proto::h1;

@@ -25,6 +25,7 @@ use http::HeaderMap;
 use super::expiry::Timer;
 use super::head::Head;
 use super::origin::Origin;
+use super::outgoing::Outgoing;
 use super::slab::Renew;
 use crate::clock::Instant;
 use crate::error::{Kind, Phase, Progress, Sent, TimeoutKind};
@@ -65,76 +66,6 @@ pub(crate) struct Carrier {
     pub(crate) id: u64,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) reused: bool,
-}
-
-/// A request's body.
-#[derive(Debug, Default)]
-pub(crate) enum Outgoing {
-    #[default]
-    None,
-    /// All of it, in memory: `sent` bytes of it were handed to the driver.
-    Whole { bytes: Bytes, sent: usize },
-    /// Pieces, as somebody makes them.
-    Pieces(Pieces),
-}
-
-impl Outgoing {
-    pub(super) fn is_chunked(&self) -> bool {
-        matches!(self, Self::Pieces(pieces) if pieces.chunked)
-    }
-}
-
-/// A body that is made while it is sent.
-#[derive(Debug)]
-pub(crate) struct Pieces {
-    /// Made and not sent; bounded by the maker, who asks for room.
-    pub(super) ready: VecDeque<Bytes>,
-    pub(super) finished: bool,
-    pub(super) count: h1::BodyCount,
-    pub(super) chunked: bool,
-    pub(super) maker: Option<Waker>,
-    /// Whether any piece was taken: the request can't be sent again then.
-    pub(super) touched: bool,
-}
-
-impl Pieces {
-    /// A body of this length that somebody makes.
-    pub(crate) fn new(length: h1::BodyLength) -> Self {
-        Self {
-            ready: VecDeque::new(),
-            finished: false,
-            count: h1::BodyCount::new(length),
-            chunked: length == h1::BodyLength::Chunked,
-            maker: None,
-            touched: false,
-        }
-    }
-
-    pub(super) fn push(&mut self, piece: Bytes) -> Result<(), h1::BodyError> {
-        self.count.handle_bytes(piece.len() as u64)?;
-        if piece.is_empty() {
-            return Ok(());
-        }
-        self.touched = true;
-        if self.chunked {
-            let mut framed = Vec::with_capacity(piece.len() + 16);
-            h1::encode_chunk(&piece, &mut framed);
-            self.ready.push_back(framed.into());
-        } else {
-            self.ready.push_back(piece);
-        }
-        Ok(())
-    }
-
-    pub(super) fn finish(&mut self) -> Result<(), h1::BodyError> {
-        self.count.handle_end()?;
-        if self.chunked && !self.finished {
-            self.ready.push_back(Bytes::from_static(h1::LAST_CHUNK));
-            self.touched = true;
-        }
-        self.finished = true;
-        Ok(())
-    }
 }
 
 /// What became of the bytes of a response's body that nobody has read yet.

@@ -8,10 +8,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::desk::{Command, Desk};
-use super::exchange::{
-    Carrier, Exchange, Failed, Outgoing, Reader, Stage, Stamps, Standing, Trace,
-};
+use super::exchange::{Carrier, Exchange, Failed, Reader, Stage, Stamps, Standing, Trace};
 use super::head::Head;
+use super::outgoing::Outgoing;
 use super::slab::Id;
 use crate::clock::Instant;
 use crate::error::Kind;

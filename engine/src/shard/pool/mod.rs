@@ -7,6 +7,7 @@
 //! | `desk` | where futures and the pool meet |
 //! | `in_flight` | a future's hold on its request |
 //! | `exchange` | one request and its response: the state graph |
+//! | `outgoing` | a request's body |
 //! | `connection` | one connection: the state graph |
 //! | `counters` | what was counted, and what is held |
 //! | `host` | idle connections and waiters of one origin |
@@ -35,6 +36,7 @@ mod host;
 pub(crate) mod in_flight;
 mod list;
 pub(crate) mod origin;
+pub(crate) mod outgoing;
 mod receive;
 mod send;
 pub(crate) mod slab;

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::Pool;
 use super::connection::State;
-use super::exchange::{Outgoing, Stage};
+use super::exchange::Stage;
+use super::outgoing::Outgoing;
 use super::slab::Id;
 use crate::driver::{Confirm, Driver, Op, Payload};
 use crate::error::{Kind, Sent};

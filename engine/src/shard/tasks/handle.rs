@@ -11,6 +11,7 @@ use async_task::FallibleTask;
 use pin_project_lite::pin_project;
 
 use super::ready::Name;
+use crate::error::message_of_panic;
 
 /// What a panic threw, with its message.
 pub struct Panicked(Box<Thrown>);
@@ -23,9 +24,7 @@ struct Thrown {
 
 impl Panicked {
     pub(super) fn new(payload: Box<dyn Any + Send>) -> Self {
-        let text = payload.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        let message = text.unwrap_or("not a text").into();
+        let message = message_of_panic(&*payload).into();
         Self(Box::new(Thrown { message, payload: Mutex::new(payload) }))
     }
 

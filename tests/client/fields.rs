@@ -1,0 +1,43 @@
+//! Fields of requests: those that can't be, and those that nobody should see.
+
+use ringshot::client::{Error, Fault, Request};
+use ringshot_tests::peer::Peer;
+
+use crate::access::{OK, check, get};
+
+#[test]
+fn fields_that_can_t_be_are_named_with_their_request() {
+    let begin = || Request::get("http://h/a?secret=1").unwrap();
+    let check = |error: Error, expected: &str| {
+        let line = error.to_string();
+        assert!(line.starts_with(&format!("GET http://h/a?...: build: {expected}")), "{line}");
+        assert_eq!((error.kind().name(), error.fault()), ("config", Fault::Caller));
+    };
+    let name = "the name of a header holds bytes that no name may have";
+    check(begin().header("a b", "1").unwrap_err(), name);
+    check(begin().header("a\r\nb", "1").unwrap_err(), name);
+    let value = "the value of the header x-key holds bytes that no value may have";
+    check(begin().header("X-Key", "secret\r\nb").unwrap_err(), value);
+}
+
+#[test]
+fn debug_shows_no_secrets() {
+    let request = Request::get("http://u:secret@h/a?secret=1")
+        .and_then(|request| request.header("authorization", "secret"))
+        .and_then(|request| request.header("cookie", "secret"))
+        .and_then(|request| request.header("x-shown", "plain"));
+    let shown = format!("{:?}", request.unwrap());
+    assert!(shown.contains("plain") && !shown.contains("secret"), "{shown}");
+    check(
+        |builder| builder,
+        |access| {
+            let peer = Peer::start(|mut peer| {
+                peer.request();
+                peer.send(OK);
+            });
+            let request = get(&peer.url()).header("authorization", "secret").unwrap();
+            let response = format!("{:?}", access.fetch(request).unwrap());
+            assert!(!response.contains("secret"), "{response}");
+        },
+    );
+}
