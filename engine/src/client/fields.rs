@@ -1,5 +1,6 @@
 //! A request's own fields. Most requests have none, and take a pointer's room for them: requests go from core to core.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::LazyLock;
 
@@ -7,7 +8,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 /// Fields, in an allocation of their own once there are any.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Fields(Option<Box<HeaderMap>>);
 
 impl Fields {
@@ -27,6 +28,12 @@ impl Fields {
         if let Some(map) = &mut self.0 {
             names.iter().for_each(|name| drop(map.remove(name)));
         }
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
     }
 }
 

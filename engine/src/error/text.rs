@@ -104,8 +104,13 @@ impl fmt::Display for Error {
             Some(peer) => write!(f, " ({peer})")?,
             None => {}
         }
+        write!(f, ": {}", inner.kind)?;
+        if inner.phase == Phase::Build {
+            // Nothing was attempted.
+            return Ok(());
+        }
         let millis = inner.elapsed.as_secs_f64() * 1e3;
-        write!(f, ": {} (attempt {}, {millis:.1} ms)", inner.kind, inner.attempt)
+        write!(f, " (attempt {}, {millis:.1} ms)", inner.attempt)
     }
 }
 
