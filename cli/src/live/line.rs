@@ -5,8 +5,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ringshot::load::{Snapshot, Stop};
 
-use super::view::phase;
-use crate::output::format::{count, length, rate};
+use super::view::{how_far, phase};
+use crate::output::format::{count, rate};
 
 /// A line on stderr that is redrawn in place, and taken away at the end.
 #[derive(Debug)]
@@ -53,15 +53,6 @@ fn line(before: Option<&Snapshot>, now: &Snapshot, stop: Stop) -> String {
     )
 }
 
-/// `3.2 of 10 s`, `3,412 of 10,000`, `12.3 s`.
-pub(super) fn how_far(stop: Stop, now: &Snapshot) -> String {
-    match (stop.requests, stop.after) {
-        (Some(total), _) => format!("{} of {}", count(now.requests), count(total)),
-        (None, Some(total)) => format!("{:.1} of {}", now.elapsed.as_secs_f64(), length(total)),
-        (None, None) => format!("{:.1} s", now.elapsed.as_secs_f64()),
-    }
-}
-
 /// Requests a second since the line before; zero when no time or a new phase lies between.
 #[allow(clippy::cast_precision_loss, reason = "a count of a fifth of a second")]
 fn recent_rate(before: Option<&Snapshot>, now: &Snapshot) -> f64 {
@@ -79,7 +70,8 @@ mod tests {
 
     fn snapshot(requests: u64, millis: u64, phase: Phase) -> Snapshot {
         let elapsed = Duration::from_millis(millis);
-        Snapshot { requests, errors: 2, elapsed, connected: 64, ..Snapshot::at(phase) }
+        let measured = elapsed;
+        Snapshot { requests, errors: 2, elapsed, measured, connected: 64, ..Snapshot::at(phase) }
     }
 
     #[test]
@@ -94,10 +86,10 @@ mod tests {
             None,
             &before,
             Stop::requests(100_000),
-            "measuring 1,000 of 100,000   333 requests/s   2 errors",
+            "measuring 1,000 of 100,000 requests, 3.0 s   333 requests/s   2 errors",
         );
         let start = snapshot(0, 0, Phase::Starting);
-        check(Some(&now), &start, ten, "starting 0.0 of 10 s   0.00 requests/s   2 errors");
+        check(Some(&now), &start, ten, "starting 0.0 s   0.00 requests/s   2 errors");
     }
 
     #[test]

@@ -91,8 +91,8 @@ struct Facts {
     setup: String,
     cores: Vec<usize>,
     arrival: Arrival,
+    /// With the length of a schedule or a replay.
     stop: Stop,
-    length: Option<Duration>,
 }
 
 impl Facts {
@@ -104,7 +104,6 @@ impl Facts {
             cores: plan.cores.clone(),
             arrival: plan.arrival.clone(),
             stop: Stop { after: plan.length(), ..plan.stop },
-            length: plan.length(),
         }
     }
 }

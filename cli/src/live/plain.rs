@@ -5,8 +5,7 @@ use std::time::Duration;
 use ringshot::load::Snapshot;
 
 use super::Facts;
-use super::line::how_far;
-use super::view::phase;
+use super::view::{how_far, phase};
 use crate::output::format::{count, counted, microseconds, rate};
 
 /// When the first line is due: whoever waits sees soon that something happens.
@@ -81,7 +80,7 @@ mod tests {
             Arrival::Closed,
             None,
             &Snapshot::at(Phase::Starting),
-            "0.0 of 10 s: starting, 0.00 requests/s, p50 -, p99 -, 0 in flight, 0 errors",
+            "0.0 s: starting, 0.00 requests/s, p50 -, p99 -, 0 in flight, 0 errors",
         );
     }
 

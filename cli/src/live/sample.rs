@@ -15,7 +15,6 @@ pub(super) fn facts(cores: usize) -> Facts {
         cores: (0..cores).collect(),
         arrival: Arrival::at_rate(50_000.0, length),
         stop: Stop::after(length),
-        length: Some(length),
     }
 }
 

@@ -11,7 +11,7 @@ use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{LineGauge, Paragraph};
-use ringshot::load::{Arrival, Phase, Snapshot};
+use ringshot::load::{Arrival, Phase, Snapshot, Stop};
 
 use super::history::{History, RECENT, Recent};
 use super::{Facts, charts, cores};
@@ -115,7 +115,7 @@ fn phase_color(phase: Phase) -> Color {
 
 /// A bar, and how far in words; words alone when nothing says where the end is.
 fn draw_progress(frame: &mut Frame<'_>, facts: &Facts, now: &Snapshot, area: Rect) {
-    let words = format!(" {} ", how_far(facts, now));
+    let words = format!(" {} ", how_far(facts.stop, now));
     let Some(share) = share_done(facts, now) else {
         frame.render_widget(Paragraph::new(words), area);
         return;
@@ -133,10 +133,13 @@ fn draw_progress(frame: &mut Frame<'_>, facts: &Facts, now: &Snapshot, area: Rec
     frame.render_widget(Paragraph::new(words).alignment(Alignment::Right), right);
 }
 
-/// `3.2 of 10 s`, `3,412 of 10,000 requests`, `12.3 s`.
-fn how_far(facts: &Facts, now: &Snapshot) -> String {
-    let seconds = now.measured.min(facts.length.unwrap_or(now.measured)).as_secs_f64();
-    match (facts.stop.requests, facts.length) {
+/// `3.2 of 10 s`, `3,412 of 10,000 requests, 3.2 s`, `12.3 s`; before measuring begins, the time since the start.
+pub(super) fn how_far(stop: Stop, now: &Snapshot) -> String {
+    if matches!(now.phase, Phase::Starting | Phase::WarmUp) {
+        return format!("{:.1} s", now.elapsed.as_secs_f64());
+    }
+    let seconds = now.measured.min(stop.after.unwrap_or(now.measured)).as_secs_f64();
+    match (stop.requests, stop.after) {
         (Some(total), _) => {
             format!("{} of {} requests, {seconds:.1} s", count(now.requests), count(total))
         }
@@ -147,7 +150,7 @@ fn how_far(facts: &Facts, now: &Snapshot) -> String {
 
 /// Whichever end is nearer, 0 to 1.
 fn share_done(facts: &Facts, now: &Snapshot) -> Option<f64> {
-    let by_time = facts.length.map(|length| now.measured.as_secs_f64() / length.as_secs_f64());
+    let by_time = facts.stop.after.map(|length| now.measured.as_secs_f64() / length.as_secs_f64());
     let ended = now.requests + now.errors + now.shed;
     let by_count = facts.stop.requests.map(|total| ended as f64 / total as f64);
     by_time.into_iter().chain(by_count).reduce(f64::max).map(|share| share.clamp(0.0, 1.0))

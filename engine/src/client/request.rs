@@ -198,12 +198,13 @@ impl Request {
         N: TryInto<HeaderName>,
         V: TryInto<HeaderValue>,
     {
-        let invalid = |problem: String| self.invalid(problem);
         let name = name.try_into().map_err(|_| {
-            invalid("the name of a header holds bytes that no name may have".to_owned())
+            self.invalid("the name of a header holds bytes that no name may have".to_owned())
         })?;
         let mut value = value.try_into().map_err(|_| {
-            invalid(format!("the value of the header {name} holds bytes that no value may have"))
+            self.invalid(format!(
+                "the value of the header {name} holds bytes that no value may have"
+            ))
         })?;
         // Not shown by `Debug`.
         value.set_sensitive(value.is_sensitive() || redirect::SECRETS.contains(&name));
@@ -290,7 +291,7 @@ impl Request {
         self.idempotent
             || self.method.is_idempotent()
             || self.method.as_str() == "QUERY"
-            || !self.headers.is_empty() && self.headers.contains_key("idempotency-key")
+            || self.headers.contains_key("idempotency-key")
     }
 
     /// Another one that is the same; `None` where the body is a stream.

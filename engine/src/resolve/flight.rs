@@ -34,20 +34,6 @@ impl Wake for Bell {
     }
 }
 
-/// Rings when dropped, if the lookup came to an end.
-struct Ring<'a> {
-    bell: &'a Bell,
-    landed: bool,
-}
-
-impl Drop for Ring<'_> {
-    fn drop(&mut self) {
-        if self.landed {
-            self.bell.ring();
-        }
-    }
-}
-
 /// A lookup that is shared.
 ///
 /// ```text
@@ -100,8 +86,19 @@ impl Flight {
         ask: impl FnOnce(&str) -> Lookup,
         land: impl FnOnce(Result<Answer, ResolveError>) -> Outcome,
     ) -> Poll<Outcome> {
-        // Dropped after the lock: who is woken finds it free.
-        let mut ring = Ring { bell: &self.bell, landed: false };
+        let polled = self.poll_locked(ask, land);
+        if polled.is_ready() {
+            // After the lock: who is woken finds it free.
+            self.bell.ring();
+        }
+        polled
+    }
+
+    fn poll_locked(
+        &self,
+        ask: impl FnOnce(&str) -> Lookup,
+        land: impl FnOnce(Result<Answer, ResolveError>) -> Outcome,
+    ) -> Poll<Outcome> {
         let Some(mut lookup) = self.try_lock() else { return Poll::Pending };
         if let Some(outcome) = self.done.get() {
             return Poll::Ready(outcome.clone());
@@ -118,13 +115,9 @@ impl Flight {
         let outcome = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(result)) => self.done.get_or_init(|| land(result)),
-            Err(payload) => {
-                // Not dropped: that might panic once more.
-                std::mem::forget(lookup.take());
-                self.done.get_or_init(|| Err(self.panicked(&*payload)))
-            }
+            // The lookup is not polled again, and goes with the flight.
+            Err(payload) => self.done.get_or_init(|| Err(self.panicked(&*payload))),
         };
-        ring.landed = true;
         Poll::Ready(outcome.clone())
     }
 

@@ -220,9 +220,7 @@ impl Renew for Exchange {
         *head = None;
         *trailers = None;
         *failed = None;
-        if !matches!(body, Outgoing::None) {
-            *body = Outgoing::None;
-        }
+        *body = Outgoing::None;
     }
 }
 
