@@ -1,14 +1,16 @@
 //! The core-local client beside the load generator's own loop: same driver, same core, same origin. `cargo run --release -p ringshot-benches --bin client`
 //!
-//! Arguments: rounds (31), seconds a round and contestant (0.4), connections (64), parts (`user,io_uring,epoll`).
+//! Arguments: rounds (31), seconds a round and contestant (0.4), connections (64), parts (`user,cores,io_uring,epoll`).
 //!
 //! The load generator sends bytes that were encoded once, and looks at as little of a response as it can: it is what the driver and the parser cost. What a task
 //! of `client.get(&target).send().await?.bytes().await` costs above that is the client's: building, limits, timers, stamps, waking. The part `user` measures
-//! just that, on a driver without a kernel.
+//! just that, on a driver without a kernel, and the part `cores` what cores that ask for the same target cost each other.
 
 use std::io::Write;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use ringshot::client::Target;
 use ringshot::driver::DriverKind;
 use ringshot::host::Host;
 use ringshot_benches::bare::Outcome;
@@ -22,6 +24,8 @@ use ringshot_benches::server::{Server, serve_if_asked};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// What the loops without a kernel ask for.
+const URL: &str = "http://127.0.0.1:80/";
 const WARM_UP: Duration = Duration::from_millis(200);
 const BODY_BYTES: u64 = 13;
 /// Rounds of the part `user`, and requests of each: so short that most are not interrupted.
@@ -29,6 +33,8 @@ const USER_ROUNDS: u32 = 200;
 const USER_REQUESTS: u64 = 6400;
 /// What the client may cost above the load generator, in nanoseconds a request.
 const USER_NANOS_MAX: f64 = 400.0;
+/// What a target that two cores ask for may cost, in times of what one each does.
+const SHARED_MAX: f64 = 1.1;
 
 struct Setting {
     rounds: usize,
@@ -54,9 +60,10 @@ fn main() -> Outcome<()> {
         std::io::stdout(),
         "client core {core}, {rounds} rounds of {duration:?}, {connections} connections, {BODY_BYTES} byte body"
     )?;
-    for part in arguments.get(3).map_or("user,io_uring,epoll", String::as_str).split(',') {
+    for part in arguments.get(3).map_or("user,cores,io_uring,epoll", String::as_str).split(',') {
         match part {
             "user" => user(connections)?,
+            "cores" => cores(connections, [core, server])?,
             "io_uring" => contest(&setting, server, DriverKind::IoUring)?,
             "epoll" => contest(&setting, server, DriverKind::Epoll)?,
             _ => return Err(format!("there is no part {part:?}").into()),
@@ -66,7 +73,7 @@ fn main() -> Outcome<()> {
 }
 
 fn user(connections: u32) -> Outcome<()> {
-    let mut loops = [Loop::load(connections)?, Loop::client(connections)?];
+    let mut loops = [Loop::load(connections)?, Loop::client(connections, &URL.parse()?)?];
     let (mut least, mut counted) = ([f64::INFINITY; 2], [0; 2]);
     for _ in 0..USER_ROUNDS {
         for ((work, least), counted) in loops.iter_mut().zip(&mut least).zip(&mut counted) {
@@ -84,6 +91,43 @@ fn user(connections: u32) -> Outcome<()> {
         counted[1] as f64 / USER_REQUESTS as f64
     )?;
     Ok(())
+}
+
+/// What cores that work at the same time share costs each of them.
+fn cores(connections: u32, cores: [usize; 2]) -> Outcome<()> {
+    let target: Target = URL.parse()?;
+    let shared = nanos_on(connections, cores.map(|core| (core, target.clone())))?;
+    let own = nanos_on(connections, [(cores[0], URL.parse()?), (cores[1], URL.parse()?)])?;
+    let ratio = shared / own;
+    let verdict = if ratio <= SHARED_MAX { "reached" } else { "BEHIND" };
+    writeln!(
+        std::io::stdout(),
+        "without a kernel, two cores: with a target each {own:.0} ns a request, with one target {shared:.0} ns: {ratio:.2} times (to reach {SHARED_MAX} or less: {verdict})"
+    )?;
+    Ok(())
+}
+
+/// The median over rounds and cores: nanoseconds a request.
+fn nanos_on(connections: u32, cores: [(usize, Target); 2]) -> Outcome<f64> {
+    let start = Arc::new(Barrier::new(cores.len()));
+    let threads = cores.into_iter().map(|(core, target)| {
+        let start = Arc::clone(&start);
+        ringshot::host::thread::spawn(core, move |_| {
+            let mut work = Loop::client(connections, &target)?;
+            let round = |_| {
+                start.wait();
+                work.run(USER_REQUESTS)
+            };
+            (0..USER_ROUNDS).map(round).collect::<Outcome<Vec<f64>>>()
+        })
+    });
+    let threads: Vec<_> = threads.collect::<Result<_, _>>()?;
+    let mut rounds: Vec<f64> = Vec::new();
+    for thread in threads {
+        rounds.extend(thread.join().map_err(|_| "a core panicked")??);
+    }
+    rounds.sort_by(f64::total_cmp);
+    Ok(rounds[rounds.len() / 2])
 }
 
 fn contest(setting: &Setting, server: usize, driver: DriverKind) -> Outcome<()> {

@@ -171,15 +171,14 @@ impl Loop {
         Ok(Self::Load(Box::new(LoadLoop { shard, counter })))
     }
 
-    /// The client's loop over so many tasks and connections.
+    /// The client's loop over so many tasks and connections, all of which ask for `target`.
     ///
     /// # Errors
     /// What [`Solo::new`] reports.
-    pub fn client(tasks: u32) -> Outcome<Self> {
+    pub fn client(tasks: u32, target: &Target) -> Outcome<Self> {
         let solo = Solo::new(Echo::default(), tasks, Instant::now())?;
         let client = solo.engine().client().max_conns_per_host(tasks).build()?;
         let responses = Rc::new(Cell::new(0));
-        let target: Target = "http://127.0.0.1:80/".parse()?;
         for _ in 0..tasks {
             let (client, target) = (solo.ctx().client(&client), target.clone());
             let responses = Rc::clone(&responses);

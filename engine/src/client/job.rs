@@ -240,7 +240,7 @@ impl Job<'_> {
         let expects = request.expects_continue && !matches!(body, Outgoing::None);
         let submission = Submission {
             client: self.client.member.number,
-            origin: Arc::clone(request.target.origin()),
+            origin: request.target.origin(),
             body,
             expects,
             idempotent: request.is_idempotent(),

@@ -34,6 +34,7 @@
 //! | `request`, `request_builder`, `fields`, `target` | what to send, and where |
 //! | `response`, `body` | what came back |
 //! | `parcel` | a request with what becomes of it |
+//! | `replicas` | a thread's own copies of targets that several threads ask for |
 //! | `upload` | a request's body on its way |
 //! | `retry`, `redirect` | when to send again, and where |
 //! | `tower` | the client as a `tower_service::Service`, behind the feature `tower` |
@@ -61,6 +62,7 @@ mod local_body;
 mod parcel;
 pub mod queue;
 mod redirect;
+mod replicas;
 mod request;
 mod request_builder;
 mod response;

@@ -4,13 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::replicas;
 use crate::proto::h1::HeadStart;
 use crate::proto::url::{Url, UrlError};
 use crate::shard::pool::origin::Origin;
 
 /// A checked URL: an origin and a request target. Cloning it costs one reference count.
 ///
-/// Whatever takes a URL takes `&str`, `String`, [`http::Uri`], [`Url`] or a `Target`; made once, it saves the parsing of every request.
+/// Whatever takes a URL takes `&str`, `String`, [`http::Uri`], [`Url`] or a `Target`; made once, it saves the parsing of every request. Pass it by reference where several threads ask for
+/// the same one often: each of them uses a copy of its own then, and none waits for the others' counting.
 ///
 /// ```
 /// use ringshot::client::Target;
@@ -25,6 +27,7 @@ use crate::shard::pool::origin::Origin;
 pub struct Target(Arc<Inner>);
 
 #[derive(PartialEq, Eq)]
+#[repr(align(64))] // Off the cache line of the reference count: cores read it all the time.
 struct Inner {
     origin: Arc<Origin>,
     start: HeadStart,
@@ -33,6 +36,18 @@ struct Inner {
 impl Target {
     pub(crate) fn origin(&self) -> &Arc<Origin> {
         &self.0.origin
+    }
+
+    /// Another one that is equal, and shares nothing with this one.
+    pub(super) fn replicate(&self) -> Self {
+        let origin = Arc::new(Origin::clone(&self.0.origin));
+        Self(Arc::new(Inner { origin, start: self.0.start.clone() }))
+    }
+
+    /// Where it lies; clones lie where the original does.
+    #[inline]
+    pub(super) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     /// The host, in lower case, without brackets.
@@ -101,8 +116,9 @@ impl From<Url> for Target {
 }
 
 impl From<&Target> for Target {
+    #[inline]
     fn from(target: &Target) -> Self {
-        target.clone()
+        replicas::clone_of(target)
     }
 }
 

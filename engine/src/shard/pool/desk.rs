@@ -127,10 +127,10 @@ impl fmt::Debug for Desk {
 
 /// A request that is ready to go.
 #[derive(Debug)]
-pub(crate) struct Submission {
+pub(crate) struct Submission<'a> {
     /// Which client's.
     pub(crate) client: u32,
-    pub(crate) origin: Arc<Origin>,
+    pub(crate) origin: &'a Arc<Origin>,
     pub(crate) body: Outgoing,
     /// Whether the head says `Expect: 100-continue`.
     pub(crate) expects: bool,
@@ -243,7 +243,7 @@ impl Desk {
     /// What `encode` found.
     pub(crate) fn submit<E>(
         self: &Rc<Self>,
-        submission: Submission,
+        submission: Submission<'_>,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<h1::Sent, E>,
     ) -> Result<InFlight, E> {
         let trace = submission.trace;
@@ -264,7 +264,7 @@ impl Desk {
             }
         }
         exchange.client = submission.client;
-        exchange.origin = Some(submission.origin);
+        exchange.go_to(submission.origin);
         exchange.body = submission.body;
         exchange.expects = submission.expects;
         exchange.idempotent = submission.idempotent;

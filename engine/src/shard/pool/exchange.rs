@@ -122,6 +122,7 @@ pub(super) struct Exchange {
     pub(super) stage: Stage,
     /// Which client's.
     pub(super) client: u32,
+    /// It stays until this place has a request to another one, see [`Exchange::go_to`].
     pub(super) origin: Option<Arc<Origin>>,
     /// Place of its host, from the submission on.
     pub(super) host: u32,
@@ -173,7 +174,7 @@ impl Renew for Exchange {
         let Self {
             stage,
             client,
-            origin,
+            origin: _,
             host,
             head_bytes,
             sent,
@@ -215,7 +216,6 @@ impl Renew for Exchange {
         (*connection, *dialing, *carrier, *progress, *before) = Default::default();
         (*total, *admitted, *phase_deadline, *total_deadline) = Default::default();
         *stamps = Stamps::default();
-        *origin = None;
         *waker = None;
         *head = None;
         *trailers = None;
@@ -225,6 +225,14 @@ impl Renew for Exchange {
 }
 
 impl Exchange {
+    /// Notes where it goes. Counting a reference to what other cores count too costs all of them a cache miss, and most requests go where the last one went.
+    #[inline]
+    pub(super) fn go_to(&mut self, origin: &Arc<Origin>) {
+        if !self.origin.as_ref().is_some_and(|last| Arc::ptr_eq(last, origin)) {
+            self.origin = Some(Arc::clone(origin));
+        }
+    }
+
     /// The earliest of its deadlines.
     #[inline]
     pub(super) fn deadline(&self) -> Instant {
