@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ringshot::load::{
-    Content, Feed, FeedOrder, KeepAlive, Mix, MixRequest, Order, Request, Think, WEIGHT_MAX,
+    Content, Feed, FeedOrder, FillError, KeepAlive, Mix, MixRequest, Order, Place, Request, Think,
+    WEIGHT_MAX,
 };
 use ringshot::proto::url::Url;
 use toml::Spanned;
 
+use super::file::Lines;
 use super::servers::Servers;
 use super::{Sending, expect, feed, file};
 use crate::args::RunArgs;
@@ -75,20 +77,22 @@ pub(super) struct Settings<'a> {
 impl Settings<'_> {
     /// The mix of a scenario's text.
     pub(super) fn mix(self, text: &str) -> Result<Mix, Failure> {
-        let scenario = file::parse(text)?;
-        let base = self.base.or(scenario.base_url.as_deref()).map(target::parse).transpose()?;
+        let (scenario, lines) = (file::parse(text)?, Lines(text));
+        let base = match (self.base, &scenario.base_url) {
+            (Some(base), _) => Some(target::parse(base)?),
+            (None, Some(base)) => Some(lines.read(base, |base| target::parse(base))?),
+            (None, None) => None,
+        };
         let mut builder = Builder {
             base,
-            headers: fields(&scenario.headers),
-            feeds: self.feeds(text, &scenario.feeds)?,
+            headers: &scenario.headers,
+            lines,
+            feeds: self.feeds(lines, &scenario.feeds)?,
             servers: Servers::new(self.network),
             names: Vec::new(),
             settings: self,
         };
-        let requests = scenario.request.iter().map(|request| {
-            let built = builder.request(request.get_ref());
-            built.map_err(|failure| failure.at(line(text, request)))
-        });
+        let requests = scenario.request.iter().map(|request| builder.request(request));
         let requests: Vec<MixRequest> = requests.collect::<Result<_, _>>()?;
         if requests.is_empty() {
             return Err(Failure::unusable("it has no [[request]]"));
@@ -108,28 +112,26 @@ impl Settings<'_> {
 
     fn feeds(
         &self,
-        text: &str,
-        feeds: &BTreeMap<String, Spanned<file::Feed>>,
+        lines: Lines<'_>,
+        feeds: &BTreeMap<String, file::Feed>,
     ) -> Result<Vec<Arc<Feed>>, Failure> {
-        let one = |(name, said): (&String, &Spanned<file::Feed>)| {
-            let order = match said.get_ref().order {
+        let one = |(name, said): (&String, &file::Feed)| {
+            let order = match said.order {
                 file::Rows::InOrder => FeedOrder::InOrder,
                 file::Rows::Random => FeedOrder::Random,
                 file::Rows::Unique => FeedOrder::Unique,
             };
-            let read = feed::read(name, &self.folder.join(&said.get_ref().file), order);
-            read.map(Arc::new).map_err(|failure| failure.at(line(text, said)))
+            let read = |file: &PathBuf| feed::read(name, &self.folder.join(file), order);
+            lines.read(&said.file, read).map(Arc::new)
         };
         feeds.iter().map(one).collect()
     }
 }
 
-fn line<T>(text: &str, spanned: &Spanned<T>) -> String {
-    format!("line {}", file::line_of(text, spanned.span().start))
-}
-
-fn fields(headers: &BTreeMap<String, String>) -> Vec<Field> {
-    let field = |(name, value): (&String, &String)| (name.clone().into(), value.clone().into());
+fn fields(headers: &file::Headers) -> Vec<Field> {
+    let field = |(name, value): (&String, &Spanned<String>)| {
+        (name.clone().into(), value.get_ref().clone().into())
+    };
     headers.iter().map(field).collect()
 }
 
@@ -144,39 +146,59 @@ struct Builder<'a> {
     settings: Settings<'a>,
     base: Option<Url>,
     /// Of all requests that don't say otherwise.
-    headers: Vec<Field>,
+    headers: &'a file::Headers,
+    lines: Lines<'a>,
     feeds: Vec<Arc<Feed>>,
     servers: Servers<'a>,
     names: Vec<String>,
 }
 
 impl Builder<'_> {
-    fn request(&mut self, said: &file::Request) -> Result<MixRequest, Failure> {
-        let url = self.url(&said.url)?;
-        let method = plan::method(said.method.as_deref().unwrap_or("GET"))?;
-        let headers =
-            layered(&layered(&self.headers, &fields(&said.headers)), &self.settings.headers);
+    fn request(&mut self, table: &Spanned<file::Request>) -> Result<MixRequest, Failure> {
+        let (said, lines) = (table.get_ref(), self.lines);
+        let url = lines.read(&said.url, |text| self.url(text))?;
+        let method =
+            said.method.as_ref().map(|method| lines.read(method, |text| plan::method(text)));
+        let method = method.unwrap_or_else(|| plan::method("GET"))?;
+        let headers = layered(&fields(self.headers), &fields(&said.headers));
+        let headers = layered(&headers, &self.settings.headers);
         let body = self.body(said)?;
         let keep_alive = self.settings.keep_alive;
         let request =
             Request { method: &method, url: &url, headers: &headers, body: &body, keep_alive };
-        let content = Content::compile(&request, &self.feeds).map_err(Failure::unusable)?;
-        let (min, max) = said.think.as_ref().map_or(Ok(Default::default()), expect::think)?;
-        let expect = said.expect.as_ref().map(expect::expect).transpose()?;
-        let named = said.name.clone().unwrap_or_else(|| format!("{method} {}", said.url));
-        if named.contains(char::is_control) {
-            return Err(Failure::unusable(format_args!(
-                "the name {named:?} has a control character"
-            )));
-        }
+        let content =
+            Content::compile(&request, &self.feeds).map_err(|error| self.blame(table, &error))?;
+        let think = said.think.as_ref().map(|think| lines.read(think, expect::think));
+        let (min, max) = think.unwrap_or_else(|| Ok(Default::default()))?;
+        let expect = said.expect.as_ref().map(|said| expect::expect(said, lines)).transpose()?;
+        let named = said.name.as_ref().map(|name| lines.read(name, |text| checked_name(text)));
+        let named = named.unwrap_or_else(|| Ok(format!("{method} {}", said.url.get_ref())))?;
+        let weight =
+            said.weight.as_ref().map(|weight| lines.read(weight, |weight| read_weight(*weight)));
         Ok(MixRequest {
             name: self.name(named),
-            target: self.servers.place(&url)?,
-            weight: weight(said.weight)?,
+            target: lines.read(&said.url, |_| self.servers.place(&url))?,
+            weight: weight.unwrap_or(Ok(1))?,
             content,
             expect: expect.map(Arc::new),
             think: Think { min, max },
         })
+    }
+
+    /// Names the line of what can't be compiled: a header may be that of all requests.
+    fn blame(&self, table: &Spanned<file::Request>, error: &FillError) -> Failure {
+        let said = table.get_ref();
+        let span = match error.place() {
+            Some(Place::Path) => Some(said.url.span()),
+            Some(Place::Header(blamed)) => {
+                let mut headers = said.headers.iter().chain(self.headers);
+                let value = headers.find(|(name, _)| name.eq_ignore_ascii_case(&blamed));
+                value.map(|(_, value)| value.span())
+            }
+            Some(Place::Body) => said.body.as_ref().map(Spanned::span),
+            None => None,
+        };
+        self.lines.blame(&span.unwrap_or_else(|| table.span()), Failure::unusable(error))
     }
 
     fn url(&self, text: &str) -> Result<Url, Failure> {
@@ -192,9 +214,14 @@ impl Builder<'_> {
 
     fn body(&self, said: &file::Request) -> Result<Vec<u8>, Failure> {
         match (&said.body, &said.body_file) {
-            (Some(_), Some(_)) => Err(Failure::unusable("it has both a body and a body_file")),
-            (Some(body), None) => Ok(body.clone().into_bytes()),
-            (None, Some(path)) => read(&self.settings.folder.join(path), BODY_BYTES_MAX),
+            (Some(_), Some(second)) => {
+                let both = Failure::unusable("it has both a body and a body_file");
+                Err(self.lines.blame(&second.span(), both))
+            }
+            (Some(body), None) => Ok(body.get_ref().clone().into_bytes()),
+            (None, Some(path)) => {
+                self.lines.read(path, |path| read(&self.settings.folder.join(path), BODY_BYTES_MAX))
+            }
             (None, None) => Ok(Vec::new()),
         }
     }
@@ -209,11 +236,17 @@ impl Builder<'_> {
     }
 }
 
-fn weight(said: Option<u32>) -> Result<u32, Failure> {
-    let weight = said.unwrap_or(1);
-    match weight {
-        1..=WEIGHT_MAX => Ok(weight),
-        _ => Err(Failure::unusable(format_args!("weight must be 1 to {WEIGHT_MAX}, not {weight}"))),
+fn checked_name(text: &str) -> Result<String, Failure> {
+    if text.contains(char::is_control) {
+        return Err(Failure::unusable(format_args!("the name {text:?} has a control character")));
+    }
+    Ok(text.to_owned())
+}
+
+fn read_weight(said: i64) -> Result<u32, Failure> {
+    match u32::try_from(said) {
+        Ok(weight @ 1..=WEIGHT_MAX) => Ok(weight),
+        _ => Err(Failure::unusable(format_args!("weight must be 1 to {WEIGHT_MAX}, not {said}"))),
     }
 }
 

@@ -122,24 +122,35 @@ fn faults_are_told_with_their_line() {
     let with = |rest: &str| format!("{base}[[request]]\nurl = '/'\n[[request]]\n{rest}");
     check("", "it has no [[request]]");
     check("a = ", "line 1: ");
+    check("\nbase_url = 'ftp://h'\n[[request]]\nurl = '/'", "line 2: ");
     check(&with("url = 1"), "line 5: invalid type: integer `1`, expected a string");
     check(&with("url = '/'\nmethd = 'GET'"), "line 6: unknown field `methd`");
-    check(&with("url = '/{{sq}}'"), "line 4: the path has {{sq}}");
-    check(&with("url = '/'\nmethod = 'G T'"), "line 4: \"G T\" is not a method");
-    check(&with("url = '/'\nweight = 0"), "line 4: weight must be 1 to 1000000, not 0");
-    check(&with("url = '/'\nweight = -1"), "line 6: ");
+    check(&with("name = 'a'\nurl = '/{{sq}}'"), "line 6: the path has {{sq}}");
+    check(&with("url = '/'\nmethod = 'G T'"), "line 6: \"G T\" is not a method");
+    check(&with("url = '/'\nweight = 0"), "line 6: weight must be 1 to 1000000, not 0");
+    check(&with("url = '/'\n\nweight = -1"), "line 7: weight must be 1 to 1000000, not -1");
     check(
         &with("url = '/'\nname = \"a\\tb\""),
-        "line 4: the name \"a\\tb\" has a control character",
+        "line 6: the name \"a\\tb\" has a control character",
     );
-    check(&with("url = '/'\nbody = 'a'\nbody_file = 'b'"), "both a body and a body_file");
-    check(&with("url = '/'\nbody_file = 'nosuch'"), "nosuch");
-    check(&with("url = '/'\nthink = 5"), "think must be like \"100ms\"");
-    check(&with("url = '/'\nexpect = { status = ['xx'] }"), "line 4: \"xx\" is no status");
-    check(&with("url = '/'\nexpect = { headers = { A = false } }"), "header A is false");
-    check(&with("url = '/'\nexpect = { body_sha256 = 'ab' }"), "64 hexadecimal digits");
-    check(&with("url = '/'\nheaders = { A = \"a\\r\\nB: b\" }"), "header A is not allowed");
-    check("[[request]]\nurl = '/'", "line 1: the URL \"/\" has no host");
-    check(&format!("{base}[feeds.f]\nfile = 'nosuch.csv'\n[[request]]\nurl='/'"), "line 2: can't");
+    check(&with("url = '/'\nbody = 'a'\nbody_file = 'b'"), "line 7: it has both a body and a");
+    check(&with("url = '/'\nbody_file = 'nosuch'"), "line 6: can't read");
+    check(&with("url = '/'\nbody = '{{'"), "line 6: the body has {{ without }}");
+    check(&with("url = '/'\nthink = 5"), "line 6: think must be like \"100ms\"");
+    check(&with("url = '/'\nthink = 'soon'"), "line 6: \"soon\" is not a duration");
+    check(&with("url = '/'\nexpect.status = [\n200,\n'xx']"), "line 8: \"xx\" is no status");
+    check(&with("url = '/'\n[request.expect.headers]\nA = false"), "line 7: expected header A is");
+    check(&with("url = '/'\nexpect = { body_sha256 = 'ab' }"), "line 6: body_sha256 must be 64");
+    check(&with("url = '/'\n[request.expect]\nbody_contains = ''"), "line 7: body_contains must");
+    check(
+        &with("url = '/'\n[request.headers]\nB = 'b'\nA = \"a\\r\\nB: b\""),
+        "line 8: byte 0x0d in the value of header A is not allowed",
+    );
+    let of_all = format!("{base}[headers]\nX = 'x'\nY = '{{{{z}}}}'\n[[request]]\nurl = '/'");
+    check(&of_all, "line 4: header Y has {{z}}");
+    check(&with("url = '/'\nheaders = { Host = '{{seq}}' }"), "line 6: header Host can't");
+    check("[[request]]\nurl = '/'", "line 2: the URL \"/\" has no host");
+    check("[[request]]\nname = 'a'\nurl = 'http://h:0x/'", "line 3: ");
+    check(&format!("{base}[feeds.f]\nfile = 'nosuch.csv'\n[[request]]\nurl='/'"), "line 3: can't");
     check(&format!("{base}order = 'any'"), "line 2: unknown variant `any`");
 }

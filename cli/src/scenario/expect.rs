@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringshot::load::{Expect, ExpectedHeader, Needle};
 
-use super::file;
+use super::file::{self, Lines};
 use crate::exit::Failure;
 use crate::units;
 
@@ -13,13 +13,16 @@ use crate::units;
 const NEEDLE_BYTES_MAX: usize = 64 << 10;
 
 /// The expectations of a request.
-pub(super) fn expect(said: &file::Expect) -> Result<Expect, Failure> {
-    let headers = said.headers.iter().map(|(name, header)| expected_header(name, header));
+pub(super) fn expect(said: &file::Expect, lines: Lines<'_>) -> Result<Expect, Failure> {
+    let header =
+        |(name, header): (&String, _)| lines.read(header, |header| expected_header(name, header));
+    let (contains, hash) = (said.body_contains.as_ref(), said.body_sha256.as_ref());
+    let status = |status| lines.read(status, statuses);
     Ok(Expect {
-        statuses: said.status.iter().map(statuses).collect::<Result<_, _>>()?,
-        headers: headers.collect::<Result<_, _>>()?,
-        body_contains: said.body_contains.as_deref().map(needle).transpose()?,
-        body_sha256: said.body_sha256.as_deref().map(sha256).transpose()?,
+        statuses: said.status.iter().map(status).collect::<Result<_, _>>()?,
+        headers: said.headers.iter().map(header).collect::<Result<_, _>>()?,
+        body_contains: contains.map(|text| lines.read(text, |text| needle(text))).transpose()?,
+        body_sha256: hash.map(|text| lines.read(text, |text| sha256(text))).transpose()?,
     })
 }
 
@@ -131,7 +134,7 @@ mod tests {
     #[test]
     fn times_to_think() {
         let between = |min: &str, max: &str| {
-            think(&file::Think::Between(file::Range { min: min.to_owned(), max: max.to_owned() }))
+            think(&file::Think::Between(file::Times { min: min.to_owned(), max: max.to_owned() }))
         };
         let millis = Duration::from_millis;
         assert_eq!(between("10ms", "1s"), Ok((millis(10), millis(1000))));

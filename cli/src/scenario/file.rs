@@ -1,6 +1,7 @@
 //! A scenario file as TOML has it: names and types, no more. `docs/scenario.md` and its schema say what each key means.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -11,18 +12,21 @@ use crate::exit::Failure;
 /// The largest scenario file, in bytes.
 pub(super) const FILE_BYTES_MAX: u64 = 16 << 20;
 
+/// Values by name.
+pub(super) type Headers = BTreeMap<String, Spanned<String>>;
+
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Scenario {
-    pub(super) base_url: Option<String>,
+    pub(super) base_url: Option<Spanned<String>>,
     pub(super) seed: Option<u64>,
     #[serde(default)]
     pub(super) order: Order,
     #[serde(default)]
-    pub(super) headers: BTreeMap<String, String>,
+    pub(super) headers: Headers,
     #[serde(default)]
-    pub(super) feeds: BTreeMap<String, Spanned<Feed>>,
+    pub(super) feeds: BTreeMap<String, Feed>,
     #[serde(default)]
     pub(super) request: Vec<Spanned<Request>>,
 }
@@ -40,7 +44,7 @@ pub(super) enum Order {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Feed {
-    pub(super) file: PathBuf,
+    pub(super) file: Spanned<PathBuf>,
     #[serde(default)]
     pub(super) order: Rows,
 }
@@ -59,16 +63,16 @@ pub(super) enum Rows {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
-    pub(super) name: Option<String>,
-    pub(super) weight: Option<u32>,
-    pub(super) method: Option<String>,
-    pub(super) url: String,
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) weight: Option<Spanned<i64>>,
+    pub(super) method: Option<Spanned<String>>,
+    pub(super) url: Spanned<String>,
     #[serde(default)]
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Option<String>,
-    pub(super) body_file: Option<PathBuf>,
+    pub(super) headers: Headers,
+    pub(super) body: Option<Spanned<String>>,
+    pub(super) body_file: Option<Spanned<PathBuf>>,
     pub(super) expect: Option<Expect>,
-    pub(super) think: Option<Think>,
+    pub(super) think: Option<Spanned<Think>>,
 }
 
 /// What a response must be.
@@ -76,11 +80,11 @@ pub(super) struct Request {
 #[serde(deny_unknown_fields)]
 pub(super) struct Expect {
     #[serde(default)]
-    pub(super) status: Vec<Status>,
+    pub(super) status: Vec<Spanned<Status>>,
     #[serde(default)]
-    pub(super) headers: BTreeMap<String, Header>,
-    pub(super) body_contains: Option<String>,
-    pub(super) body_sha256: Option<String>,
+    pub(super) headers: BTreeMap<String, Spanned<Header>>,
+    pub(super) body_contains: Option<Spanned<String>>,
+    pub(super) body_sha256: Option<Spanned<String>>,
 }
 
 /// `200`, `"2xx"` or `"200-204"`.
@@ -104,13 +108,13 @@ pub(super) enum Header {
 #[serde(untagged, expecting = "think must be like \"100ms\" or { min = \"10ms\", max = \"1s\" }")]
 pub(super) enum Think {
     Always(String),
-    Between(Range),
+    Between(Times),
 }
 
 /// The two ends of a range of times.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Range {
+pub(super) struct Times {
     pub(super) min: String,
     pub(super) max: String,
 }
@@ -127,6 +131,26 @@ pub(super) fn parse(text: &str) -> Result<Scenario, Failure> {
 }
 
 /// The line of a byte, from 1.
-pub(super) fn line_of(text: &str, byte: usize) -> usize {
+fn line_of(text: &str, byte: usize) -> usize {
     1 + text.bytes().take(byte).filter(|byte| *byte == b'\n').count()
+}
+
+/// Which line of a file's text something stands in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lines<'a>(pub(super) &'a str);
+
+impl Lines<'_> {
+    /// Puts the line where that begins which is to blame in front of a failure.
+    pub(super) fn blame(self, span: &Range<usize>, failure: Failure) -> Failure {
+        failure.at(format_args!("line {}", line_of(self.0, span.start)))
+    }
+
+    /// What `read` makes of a value, or its failure with the value's line.
+    pub(super) fn read<T, R>(
+        self,
+        said: &Spanned<T>,
+        read: impl FnOnce(&T) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        read(said.get_ref()).map_err(|failure| self.blame(&said.span(), failure))
+    }
 }

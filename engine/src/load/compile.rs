@@ -119,6 +119,32 @@ pub enum FillError {
     FixedField(String),
 }
 
+impl FillError {
+    /// The part of the request that is to blame, if it is one.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Unclosed { place }
+            | Self::Unknown { place, .. }
+            | Self::Range { place, .. }
+            | Self::Feed { place, .. }
+            | Self::Column { place, .. }
+            | Self::Value { place, .. } => Some(place.clone()),
+            Self::FixedField(name) => Some(Place::Header(name.clone())),
+            Self::NoRows(_) => None,
+            Self::Request(error) => match error {
+                RequestError::TargetByte { .. } | RequestError::TargetForm(_) => Some(Place::Path),
+                RequestError::FieldName(name) | RequestError::FieldValue { name, .. } => {
+                    Some(Place::Header(name.clone()))
+                }
+                RequestError::DuplicateHost => Some(Place::Header("Host".to_owned())),
+                RequestError::ContentLength => Some(Place::Header("Content-Length".to_owned())),
+                _ => None,
+            },
+        }
+    }
+}
+
 fn known(names: &[String]) -> String {
     match names {
         [] => String::new(),
