@@ -215,6 +215,15 @@ fn conclude(args: &CompareArgs, document: &json::CompareDocument<'_>) -> Result<
             percent(most),
             document.comparison.summary
         ))),
+        (Some(most), _) if document.comparison.pairs() < statistics::PAIRS_MIN => {
+            Err(Failure::invalid(format_args!(
+                "--fail-if-slower {} can't be judged: there are {} rounds or seconds to compare by, \
+                 and {} are needed",
+                percent(most),
+                document.comparison.pairs(),
+                statistics::PAIRS_MIN
+            )))
+        }
         _ => Ok(Exit::Ok),
     }
 }

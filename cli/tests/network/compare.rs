@@ -230,6 +230,14 @@ fn two_saved_results_are_compared() {
     check_schema("compare.schema.json", &value);
     assert!(value["settings"].is_null() && value["url"].is_null(), "{value:#}");
     assert_eq!(value["ratios"][0]["significant"], true, "{value:#}");
+    // Too short to tell anything by.
+    let short = ringshot(&["run", &server.url, "-d", "1s", "-c", "4", "-o", "json"]);
+    std::fs::write(folder.join("short.json"), &short.stdout).expect("a file");
+    let short = folder.join("short.json").display().to_string();
+    let ended = ringshot(&["compare", &files[0], &short, "--fail-if-slower", "20%"]);
+    assert_eq!(ended.code(), Some(4), "{ended:#?}");
+    assert!(ended.stderr.contains("--fail-if-slower 20.0% can't be judged: "), "{ended:#?}");
+    assert_eq!(ringshot(&["compare", &files[0], &short]).code(), Some(0));
     let text = ringshot(&["compare", &files[1], &files[0]]);
     assert_eq!(text.code(), Some(0), "{text:#?}");
     assert!(

@@ -87,11 +87,21 @@ impl Comparison {
         Self { contestants, ratios, differences, summary }
     }
 
+    /// Rounds, or seconds of two runs, that went into the ratio of requests a second. Fewer than [`PAIRS_MIN`] show no difference, however large one is.
+    #[must_use]
+    pub fn pairs(&self) -> usize {
+        self.rate().map_or(0, |it| it.pairs)
+    }
+
+    fn rate(&self) -> Option<&Ratio> {
+        self.ratios.iter().find(|it| it.metric == "requests_per_second")
+    }
+
     /// By what share of its speed the second contestant is shown to be slower than the first: requests a second, or in two open loops, whose rates are set, the median
     /// response time. `None` if nothing is shown, or it is faster.
     #[must_use]
     pub fn slowdown(&self) -> Option<f64> {
-        let rate = self.ratios.iter().find(|it| it.metric == "requests_per_second");
+        let rate = self.rate();
         let median = self.differences.iter().find(|it| it.metric == "p50");
         let slower = match self.contestants.iter().all(|one| one.arrival != "closed") {
             true => median.filter(|it| it.significant).map(|it| it.to_us / it.of_us - 1.0),
