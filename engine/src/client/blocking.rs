@@ -1,4 +1,4 @@
-//! The client for threads without an executor: the same calls, which wait. Never use it on a core, or on an executor's thread.
+//! The client for threads without an executor: the same calls, which wait. Not for an executor's thread, which does nothing else meanwhile; in a task of a core they are refused.
 
 use std::future::Future;
 use std::pin::pin;
@@ -12,6 +12,7 @@ use http::HeaderMap;
 use super::request_builder::begin_requests;
 use super::{Engine, EngineError, Fetched, Request, RequestBuilder, Response};
 use crate::error::{Error, Kind, Phase};
+use crate::shard::tasks::is_in_task;
 
 struct Unpark(Thread);
 
@@ -25,7 +26,16 @@ impl Wake for Unpark {
     }
 }
 
+/// Why a task of a core may not wait.
+const IN_A_TASK: &str = "a blocking call in a task would stop the core that is to serve it: await a Client or a LocalClient there, or make the call in cpu::offload";
+
+fn check(request: &Request) -> Result<(), Error> {
+    if is_in_task() { Err(request.invalid(IN_A_TASK.to_owned())) } else { Ok(()) }
+}
+
 /// Runs a future on the calling thread, which sleeps while there is nothing to do.
+///
+/// Not for a task of a core: the core would sleep too, and with it whatever it was to do for the future.
 ///
 /// ```
 /// assert_eq!(ringshot::client::blocking::block_on(async { 2 + 2 }), 4);
@@ -43,6 +53,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// A client whose calls wait for their outcome. `Send`, `Sync`, cheap to clone: share it among threads.
+///
+/// A task of a core gets [`Kind::Config`] from each call: waiting there would stop the core that is to serve it.
 ///
 /// ```
 /// use ringshot::client::blocking::Client;
@@ -76,6 +88,7 @@ impl Client {
     /// # Errors
     /// As [`super::Client::fetch`].
     pub fn fetch(&self, request: Request) -> Result<Fetched, Error> {
+        check(&request)?;
         block_on(self.0.fetch(request))
     }
 
@@ -101,6 +114,7 @@ impl Client {
     /// # Errors
     /// As [`super::Client::send`].
     pub fn open(&self, request: Request) -> Result<Response<Body>, Error> {
+        check(&request)?;
         Ok(block_on(self.0.send(request))?.map(Body))
     }
 
@@ -123,8 +137,9 @@ impl RequestBuilder<&Client> {
     /// # Errors
     /// As [`super::Client::fetch`], and what was wrong with the request.
     pub fn send(self) -> Result<Fetched, Error> {
-        let (client, request) = self.into_parts()?;
-        block_on(RequestBuilder::of(&client.0, request).fetch())
+        let (client, parcel) = self.into_parts()?;
+        check(&parcel.request)?;
+        block_on(RequestBuilder::of(&client.0, parcel).fetch())
     }
 }
 
@@ -151,6 +166,7 @@ impl Body {
     /// # Errors
     /// As [`super::Body::chunk`].
     pub fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.check()?;
         block_on(self.0.chunk())
     }
 
@@ -159,7 +175,16 @@ impl Body {
     /// # Errors
     /// As [`super::Body::chunk`].
     pub fn discard(self) -> Result<u64, Error> {
+        self.check()?;
         block_on(self.0.discard())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if !is_in_task() {
+            return Ok(());
+        }
+        let error = Error::new(Kind::Config(IN_A_TASK.to_owned()), Phase::Body);
+        Err(self.0.named(error))
     }
 
     /// The fields behind a chunked body, once it has been read to its end.

@@ -241,7 +241,12 @@ impl Body {
 
     fn too_long(&self, max_bytes: u64) -> Error {
         let ConnInfo { peer, reused, .. } = self.connection;
-        Error::body_too_long(max_bytes, peer, reused)
+        self.named(Error::body_too_long(max_bytes, peer, reused))
+    }
+
+    /// With what it is about.
+    pub(super) fn named(&self, error: Error) -> Error {
+        error
             .with_request(&self.method, self.target.redacted())
             .with_attempt(self.attempts, Instant::now() - self.submitted)
     }

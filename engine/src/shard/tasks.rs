@@ -108,6 +108,7 @@ impl Tasks {
         if batch == 0 {
             return 0;
         }
+        let _polling = Polling::begin();
         let mut since = self.watch.read_clock();
         for ran in 0..batch {
             let Some(runnable) = self.core.ready.pop() else { return ran };
@@ -144,6 +145,33 @@ impl Tasks {
     #[must_use]
     pub fn stalls(&self) -> Stalls {
         self.stalls
+    }
+}
+
+thread_local! {
+    /// Whether the thread polls a task. Without a destructor.
+    static POLLS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is in a task of a core: what waits here keeps the core from doing what it waits for.
+pub(crate) fn is_in_task() -> bool {
+    POLLS.get()
+}
+
+/// Tasks are being polled until this goes.
+struct Polling {
+    before: bool,
+}
+
+impl Polling {
+    fn begin() -> Self {
+        Self { before: POLLS.replace(true) }
+    }
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        POLLS.set(self.before);
     }
 }
 
