@@ -89,7 +89,7 @@ fn what_was_not_expected_is_an_error() {
 fn what_can_not_be_sent_is_refused_in_one_line() {
     let url = "http://127.0.0.1:9/";
     let bad = file("bad.toml", "base_url = 'http://h'\n[[request]]\nurl = '/{{no}}'\n");
-    run(&["--scenario", &bad]).check_refused(&["bad.toml: line 2: ", "the path has {{no}}"]);
+    run(&["--scenario", &bad]).check_refused(&["bad.toml: line 3: ", "the path has {{no}}"]);
     run(&["--scenario", "/no/such.toml"]).check_refused(&["can't read /no/such.toml"]);
     run(&["--scenario", &bad, url, url]).check_refused(&["--scenario takes one URL"]);
     run(&["--scenario", &bad, "-m", "PUT"]).check_refused(&["cannot be used with"]);
