@@ -18,6 +18,7 @@
 //! | `names` | names, several addresses |
 //! | `threads` | executors, drops, shutdown |
 //! | `isolation` | user code that computes, panics, loops, holds on to what it has |
+//! | `waiting` | the client that blocks: where it may, and where not |
 //! | `wakes` | futures on other threads, woken in batches |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -60,5 +61,7 @@ mod total;
 mod turns;
 #[path = "client/upload.rs"]
 mod upload;
+#[path = "client/waiting.rs"]
+mod waiting;
 #[path = "client/wakes.rs"]
 mod wakes;
