@@ -88,11 +88,11 @@ impl<D: Driver, M> Shift<D, M> {
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<bool> {
         self.core.work(&mut self.post, clock);
+        // Before the wait: a core that sleeps is seen as it is. And before the wake-ups: whoever has its response finds it counted.
+        self.publish();
         // They begin while this submits and waits.
         let owes = self.wakes.flush(self.core.worked_until());
         let max_block = if owes { max_block.min(GRACE) } else { max_block };
-        // Before the wait: a core that sleeps is seen as it is.
-        self.publish();
         // Once it is closed nothing wakes it any more.
         let max_block = match self.closing {
             None => max_block,
