@@ -181,7 +181,7 @@ impl CoreGauge {
 /// A handle on a run: give it to [`super::run`] and keep a reference. Good for one run.
 #[derive(Debug)]
 pub struct Control {
-    stop: AtomicBool,
+    stop: Arc<AtomicBool>,
     started: Instant,
     gauges: Mutex<Vec<Arc<CoreGauge>>>,
 }
@@ -196,7 +196,7 @@ impl Control {
     /// A handle on a run that has not begun.
     #[must_use]
     pub fn new() -> Self {
-        Self { stop: AtomicBool::new(false), started: Instant::now(), gauges: Mutex::default() }
+        Self { stop: Arc::default(), started: Instant::now(), gauges: Mutex::default() }
     }
 
     /// Ends the run early: it stops sending within 20 ms, drains, and reports what it has.
@@ -208,6 +208,11 @@ impl Control {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// What the cores look at.
+    pub(super) fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
     }
 
     /// Where the run stands.

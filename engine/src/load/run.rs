@@ -2,7 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Thread;
 use std::time::Duration;
 
 use super::budget::Budgets;
@@ -79,11 +80,34 @@ pub enum RunError {
     },
 }
 
+/// The longest that the thread which waits for a run sleeps: each wake-up costs as much as several requests.
+const WATCH_MAX: Duration = Duration::from_secs(1);
+/// The same until requests are measured, which it is to see in time.
+const WATCH_START: Duration = Duration::from_millis(20);
+
 /// What all cores of a run share.
 pub(super) struct Shared {
-    pub(super) stop: AtomicBool,
+    /// The control's: see [`Control::stop`].
+    pub(super) stop: Arc<AtomicBool>,
     pub(super) start: Gate,
     pub(super) budgets: Budgets,
+    /// Cores that have not ended.
+    pub(super) running: AtomicUsize,
+    /// Who waits for them.
+    pub(super) watcher: Thread,
+}
+
+impl Shared {
+    /// For `cores` cores that have not started, which the calling thread waits for.
+    pub(super) fn new(plan: &Plan, cores: usize, control: &Control) -> Self {
+        Self {
+            stop: control.stop_flag(),
+            start: Gate::new(cores),
+            budgets: Budgets::of(plan.stop.requests, cores),
+            running: AtomicUsize::new(cores),
+            watcher: std::thread::current(),
+        }
+    }
 }
 
 /// Runs `plan` to its end, or until `control` stops it.
@@ -98,9 +122,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
     };
     let (cores, host) = (plan.cores.len(), plan.host);
     plan.mix.feeds.iter().map(Arc::as_ref).for_each(Feed::rewind);
-    let budgets = Budgets::of(plan.stop.requests, cores);
-    let shared =
-        Arc::new(Shared { stop: AtomicBool::new(false), start: Gate::new(cores), budgets });
+    let shared = Arc::new(Shared::new(plan, cores, control));
     let gauges = control.gauges(cores);
     let mut handles = Vec::with_capacity(cores);
     for (index, (core, gauge)) in plan.cores.iter().copied().zip(&gauges).enumerate() {
@@ -117,14 +139,15 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
         handles.push((core, handle.map_err(|source| RunError::Host { host, core, source })?));
     }
     let mut sockets = Sockets::of(plan);
-    while handles.iter().any(|(_, handle)| !handle.is_finished()) {
-        if control.is_stopped() {
-            shared.stop.store(true, Ordering::Relaxed);
-        }
-        if control.phase() == Phase::Measuring {
-            sockets.sample(Instant::now());
-        }
-        std::thread::park_timeout(BLOCK_MAX / 4);
+    while shared.running.load(Ordering::Acquire) > 0 {
+        let watch = if control.phase() == Phase::Measuring {
+            let now = Instant::now();
+            sockets.sample(now);
+            (sockets.next() - now).min(WATCH_MAX)
+        } else {
+            WATCH_START
+        };
+        std::thread::park_timeout(watch);
     }
     let mut outcomes = Vec::with_capacity(cores);
     for (core, handle) in handles {
@@ -155,9 +178,11 @@ pub(super) struct Job {
 }
 
 impl Drop for Job {
-    /// The others must not wait for a core that never came to the start.
+    /// The others must not wait for a core that never came to the start, nor the watcher for one that is over.
     fn drop(&mut self) {
         self.shared.start.fail();
+        self.shared.running.fetch_sub(1, Ordering::Release);
+        self.shared.watcher.unpark();
     }
 }
 

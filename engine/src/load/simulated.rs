@@ -4,7 +4,6 @@
 mod tests {
     use std::pin::pin;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
@@ -12,10 +11,8 @@ mod tests {
     use crate::driver::sim::{Act, Config, Faults, Peer, Quirks, Random, Sim};
     use crate::driver::uring::Tier;
     use crate::host::thread::Alone;
-    use crate::load::budget::Budgets;
     use crate::load::control::{Control, CoreGauge};
     use crate::load::drive::Drive;
-    use crate::load::gate::Gate;
     use crate::load::merge::report;
     use crate::load::mix::{self, Order, Think};
     use crate::load::run::{Job, Shared};
@@ -59,8 +56,6 @@ mod tests {
     fn simulate(plan: &Plan, config: Config, answers: impl Fn(u64) -> Answers + 'static) -> Report {
         let control = Control::new();
         let gauge: Arc<CoreGauge> = Arc::clone(&control.gauges(1)[0]);
-        let budgets = Budgets::of(plan.stop.requests, 1);
-        let shared = Shared { stop: AtomicBool::new(false), start: Gate::new(1), budgets };
         let lanes = plan.connections * plan.lanes_per_user();
         let job = Job {
             core: plan.cores[0],
@@ -68,7 +63,7 @@ mod tests {
             lanes,
             plan: plan.clone(),
             tier: Tier::SingleShot,
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(plan, 1, &control)),
             gauge,
         };
         let limits = crate::driver::Limits { slots: lanes };

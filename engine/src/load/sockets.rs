@@ -12,8 +12,12 @@ use crate::sys::diag::{self, End, Family, Info, Query, Socket};
 
 /// Connections looked at in one sample, and followed from the first to the last.
 const SOCKETS_MAX: usize = 256;
-/// The time between two looks.
+/// The least time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// From the second look on they take at most one part of so many of a core: the kernel walks through its whole table of connections for each, which takes it a millisecond on a machine of much memory.
+const LOOK_SHARE: u32 = 1000;
+/// The most time between two looks.
+const LOOK_MAX: Duration = Duration::from_secs(10);
 /// How long one question may take; an answer that is longer is cut there.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Different servers that are asked for.
@@ -24,6 +28,7 @@ const SERVERS_MAX: usize = 4;
 pub(super) struct Sockets {
     servers: Vec<SocketAddr>,
     next: Instant,
+    looks: u64,
     /// The first and the last that was seen of a connection, by its cookie.
     seen: BTreeMap<u64, (Info, Info)>,
     ours: Queues,
@@ -59,6 +64,7 @@ impl Sockets {
         Self {
             servers: peers.copied().take(SERVERS_MAX).collect(),
             next: Instant::default(),
+            looks: 0,
             seen: BTreeMap::new(),
             ours: Queues::default(),
             theirs: Queues::default(),
@@ -71,10 +77,18 @@ impl Sockets {
         if now < self.next {
             return;
         }
-        self.next = match self.look() {
-            Ok(()) => now + LOOK_EVERY,
+        let looked = self.look();
+        self.looks += 1;
+        let taken = Instant::now() - now;
+        self.next = match looked {
+            Ok(()) => now + pause(self.looks, taken),
             Err(_) => Instant::NEVER,
         };
+    }
+
+    /// When it is to be asked next.
+    pub(super) fn next(&self) -> Instant {
+        self.next
     }
 
     fn look(&mut self) -> std::io::Result<()> {
@@ -84,7 +98,10 @@ impl Sockets {
                     self.see(&socket);
                 }
             }
-            // Only a server on this machine has its sockets here.
+            // Only a server on this machine has its sockets here: what was not twice is not later.
+            if self.looks > 1 && self.ours.sockets > 0 && self.theirs.sockets == 0 {
+                continue;
+            }
             for socket in ask(server, End::Local)? {
                 if socket.local == server {
                     self.theirs.add(&socket);
@@ -124,6 +141,11 @@ impl Sockets {
     }
 }
 
+/// From one look to the next, after so many, the last of which took so long.
+fn pause(looks: u64, taken: Duration) -> Duration {
+    if looks < 2 { LOOK_EVERY } else { (taken * LOOK_SHARE).clamp(LOOK_EVERY, LOOK_MAX) }
+}
+
 /// A server's end may be a socket of the other family, which listens for both.
 fn ask(server: SocketAddr, end: End) -> std::io::Result<Vec<Socket>> {
     let ask = |family| {
@@ -148,6 +170,7 @@ mod tests {
         Sockets {
             servers: vec![server],
             next: Instant::default(),
+            looks: 0,
             seen: BTreeMap::new(),
             ours: Queues::default(),
             theirs: Queues::default(),
@@ -192,5 +215,14 @@ mod tests {
         let next = sockets.next;
         sockets.sample(now + LOOK_EVERY / 2);
         assert_eq!(sockets.next, next);
+    }
+
+    #[test]
+    fn looks_take_a_thousandth_of_a_core() {
+        let [brief, long, endless] = [1, 3_000, 1_000_000].map(Duration::from_micros);
+        assert_eq!([brief, long, endless].map(|taken| pause(1, taken)), [LOOK_EVERY; 3]);
+        assert_eq!(pause(2, brief), LOOK_EVERY);
+        assert_eq!(pause(2, long), Duration::from_secs(3));
+        assert_eq!(pause(2, endless), LOOK_MAX);
     }
 }

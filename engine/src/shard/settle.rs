@@ -28,6 +28,8 @@ const IN_FLIGHT_MIN: u32 = 8;
 const ENOUGH: std::ops::RangeInclusive<u32> = 2..=4;
 /// Completions to gather: a quarter of what is in flight, at most so many.
 const GATHER_MAX: u32 = 32;
+/// The same for who asks for all of them: more would wait in the completion queue.
+const ALL_MAX: u32 = 256;
 /// The longest that a turn gathers.
 pub const GATHER_TIME: Duration = Duration::from_micros(50);
 /// Throughput with gathering, as a share of that without, from which it counts as free.
@@ -101,7 +103,7 @@ impl Gathering {
     #[inline]
     pub(super) fn plan(&self, in_flight: u32) -> (u32, Duration) {
         match self.mode {
-            _ if self.settle == Settle::Always => (in_flight.clamp(1, GATHER_MAX), GATHER_TIME),
+            _ if self.settle == Settle::Always => (in_flight.clamp(1, ALL_MAX), GATHER_TIME),
             Mode::Gather if in_flight >= IN_FLIGHT_MIN => {
                 ((in_flight / 4).min(GATHER_MAX), GATHER_TIME)
             }
