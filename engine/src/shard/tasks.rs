@@ -35,7 +35,7 @@ use super::doorbell::Doorbell;
 pub(crate) use handle::caught;
 pub use handle::{Panicked, Task, TaskError};
 use live::{Live, Registry};
-use ready::{Name, Ready};
+use ready::{Label, Ready, schedule};
 pub use watch::{SLOW_AFTER, Stall, Stalls, Watch};
 
 /// What the spawners, the tasks and their runner share on the core's thread.
@@ -112,7 +112,7 @@ impl Tasks {
         let mut since = self.watch.read_clock();
         for ran in 0..batch {
             let Some(runnable) = self.core.ready.pop() else { return ran };
-            let Name(name) = *runnable.metadata();
+            let name = runnable.metadata().name;
             runnable.run();
             let now = self.watch.read_clock();
             if now - since >= self.watch.slow_after {
@@ -213,10 +213,9 @@ impl Spawner {
     ) -> Task<F::Output> {
         let entry = self.core.registry.borrow_mut().reserve();
         let live = Live::new(future, Rc::clone(&self.core), entry);
-        let ready = Arc::clone(&self.core.ready);
-        let (runnable, task) = async_task::Builder::new()
-            .metadata(Name(name))
-            .spawn_local(move |_| live, move |runnable| ready.push(runnable));
+        let label = Label { name, ready: Arc::clone(&self.core.ready) };
+        let (runnable, task) =
+            async_task::Builder::new().metadata(label).spawn_local(move |_| live, schedule);
         if !self.core.closed.get() {
             self.core.registry.borrow_mut().set_waker(entry, runnable.waker());
             self.core.ready.push(runnable);

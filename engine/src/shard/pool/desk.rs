@@ -29,22 +29,29 @@ pub(super) enum Command {
     Join(u32, Arc<Shared>),
     /// Nobody uses a client on this core any more.
     Leave(u32),
-    /// Begin with an exchange.
-    Start(Id),
-    /// Its future is gone.
-    Drop(Id),
-    /// Bytes of its body were read: receive on.
-    Read(Id),
-    /// Throw the rest of its body away, and tell the end.
-    Discard(Id),
-    /// There is more of its request's body, or its end.
-    Send(Id),
-    /// Its request's body can't go on.
+    /// Do this with an exchange.
+    Of(Ask, Id),
+    /// The body of an exchange's request can't go on.
     Abort(Id, String),
     /// Wake a sleeper after so long.
     Sleep(Id, Duration),
     /// A name was resolved.
     Resolved(Id, Result<Vec<SocketAddr>, String>),
+}
+
+/// What most commands are: two words, which stay in registers till they are where the pool reads them.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ask {
+    /// Begin with it.
+    Start,
+    /// Its future is gone.
+    Drop,
+    /// Bytes of its body were read: receive on.
+    Read,
+    /// Throw the rest of its body away, and tell the end.
+    Discard,
+    /// There is more of its request's body, or its end.
+    Send,
 }
 
 /// What the pool asks of whoever resolves names.
@@ -208,9 +215,19 @@ impl Desk {
         self.closed.get()
     }
 
-    #[inline]
     pub(super) fn command(&self, command: Command) {
         self.commands.borrow_mut().push(command);
+        self.kick();
+    }
+
+    #[inline]
+    pub(super) fn ask(&self, ask: Ask, id: Id) {
+        self.commands.borrow_mut().push(Command::Of(ask, id));
+        self.kick();
+    }
+
+    #[inline]
+    fn kick(&self) {
         if let Some(waker) = self.kick.borrow_mut().take() {
             waker.wake();
         }
@@ -273,7 +290,7 @@ impl Desk {
         exchange.stamps.submitted = submission.submitted;
         exchange.admitted = submission.admitted;
         drop(exchanges);
-        self.command(Command::Start(id));
+        self.ask(Ask::Start, id);
         Ok(in_flight)
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::desk::{Command, Desk};
+use super::desk::{Ask, Command, Desk};
 use super::exchange::{Carrier, Exchange, Failed, Reader, Stage, Stamps, Standing, Trace};
 use super::head::Head;
 use super::outgoing::Outgoing;
@@ -31,7 +31,7 @@ impl Drop for InFlight {
         {
             trace.standing.set(standing);
         }
-        self.desk.command(Command::Drop(self.id));
+        self.desk.ask(Ask::Drop, self.id);
     }
 }
 
@@ -85,7 +85,7 @@ impl InFlight {
             Poll::Pending
         });
         if read {
-            self.desk.command(Command::Read(self.id));
+            self.desk.ask(Ask::Read, self.id);
         }
         polled.unwrap_or_else(|| Poll::Ready(Err(shutdown())))
     }
@@ -124,7 +124,7 @@ impl InFlight {
             Poll::Pending
         });
         if asked {
-            self.desk.command(Command::Discard(self.id));
+            self.desk.ask(Ask::Discard, self.id);
         }
         polled.unwrap_or_else(|| Poll::Ready(Err(shutdown())))
     }
@@ -175,7 +175,7 @@ impl InFlight {
             pieces.push(piece)
         });
         pushed.unwrap_or(Ok(()))?;
-        self.desk.command(Command::Send(self.id));
+        self.desk.ask(Ask::Send, self.id);
         Ok(())
     }
 
@@ -189,7 +189,7 @@ impl InFlight {
             pieces.finish()
         });
         finished.unwrap_or(Ok(()))?;
-        self.desk.command(Command::Send(self.id));
+        self.desk.ask(Ask::Send, self.id);
         Ok(())
     }
 

@@ -58,7 +58,7 @@ use crate::error::Kind;
 use crate::proto::h1;
 use config::Shared;
 use connection::{Connection, State};
-use desk::{Command, Desk, Lookup};
+use desk::{Ask, Command, Desk, Lookup};
 use dial::Dial;
 use head::Head;
 use host::{Hosts, Member, Presence};
@@ -196,11 +196,11 @@ impl<D: Driver> Pool<D> {
         match command {
             Command::Join(client, shared) => self.join(client, shared),
             Command::Leave(client) => self.leave(client),
-            Command::Start(exchange) => self.start(exchange),
-            Command::Drop(exchange) => self.drop_exchange(exchange),
-            Command::Read(exchange) => self.read_on(exchange),
-            Command::Discard(exchange) => self.discard_rest(exchange),
-            Command::Send(exchange) => self.send_on(exchange),
+            Command::Of(Ask::Start, exchange) => self.start(exchange),
+            Command::Of(Ask::Drop, exchange) => self.drop_exchange(exchange),
+            Command::Of(Ask::Read, exchange) => self.read_on(exchange),
+            Command::Of(Ask::Discard, exchange) => self.discard_rest(exchange),
+            Command::Of(Ask::Send, exchange) => self.send_on(exchange),
             Command::Abort(exchange, problem) => {
                 self.abort(exchange, Kind::RequestBody(problem));
             }

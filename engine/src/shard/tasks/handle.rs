@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use async_task::FallibleTask;
 use pin_project_lite::pin_project;
 
-use super::ready::Name;
+use super::ready::Label;
 use crate::error::message_of_panic;
 
 /// What a panic threw, with its message.
@@ -120,10 +120,10 @@ pub(super) fn drop_quietly(drop: impl FnOnce()) -> bool {
 /// `Send` if the output is.
 #[derive(Debug)]
 #[must_use = "a task is cancelled when its handle is dropped: await it or call `detach`"]
-pub struct Task<T>(FallibleTask<Outcome<T>, Name>);
+pub struct Task<T>(FallibleTask<Outcome<T>, Label>);
 
 impl<T> Task<T> {
-    pub(super) fn new(task: async_task::Task<Outcome<T>, Name>) -> Self {
+    pub(super) fn new(task: async_task::Task<Outcome<T>, Label>) -> Self {
         Self(task.fallible())
     }
 

@@ -7,11 +7,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::doorbell::Doorbell;
 
-/// A task's name, for the watch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Name(pub(super) &'static str);
+/// What goes with a task: its name, for the watch, and where it goes when it is woken.
+#[derive(Debug)]
+pub(super) struct Label {
+    pub(super) name: &'static str,
+    pub(super) ready: Arc<Ready>,
+}
 
-pub(super) type Runnable = async_task::Runnable<Name>;
+pub(super) type Runnable = async_task::Runnable<Label>;
+
+/// Puts a task that was woken, on any thread, where it belongs. A function, not a closure that holds the queue: async-task counts references to a task around the call of one that holds anything,
+/// four atomic operations a wake.
+#[inline]
+pub(super) fn schedule(runnable: Runnable) {
+    let ready = Arc::as_ptr(&runnable.metadata().ready);
+    // SAFETY: the task's label holds a reference to `ready`. It stays as long as `runnable`, which is put into a queue of this very thread here: nobody takes it out before this returns.
+    let ready = unsafe { &*ready };
+    match ready.local.get() {
+        Some(local) => ready.push_own(local, runnable),
+        // Here another thread may be done with the task, label and all, before this returns.
+        None => Arc::clone(&runnable.metadata().ready).push_remote(runnable),
+    }
+}
 
 thread_local! {
     /// This thread's number, 0 if none was needed. Without a destructor, so that it can be read until the thread's very end.
@@ -78,12 +95,15 @@ impl Ready {
     #[inline]
     pub(super) fn push(&self, runnable: Runnable) {
         match self.local.get() {
-            Some(local) => {
-                local.borrow_mut().push_back(runnable);
-                self.doorbell.ring_own();
-            }
+            Some(local) => self.push_own(local, runnable),
             None => self.push_remote(runnable),
         }
+    }
+
+    #[inline]
+    fn push_own(&self, local: &RefCell<VecDeque<Runnable>>, runnable: Runnable) {
+        local.borrow_mut().push_back(runnable);
+        self.doorbell.ring_own();
     }
 
     fn push_remote(&self, runnable: Runnable) {
