@@ -11,8 +11,8 @@ use super::local::LocalClient;
 use super::local_body::LocalBody;
 use super::parcel::Parcel;
 use super::request::Source;
-use super::response::{ConnInfo, Meta, Response};
-use super::upload;
+use super::response::{Meta, Response};
+use super::upload::{self, Upload};
 use super::{Attempt, redirect};
 use crate::clock::Instant;
 use crate::error::{Error, Kind, Phase, Progress, RedirectKind, Sent};
@@ -21,76 +21,94 @@ use crate::shard::TotalFrom;
 use crate::shard::pool::desk::Submission;
 use crate::shard::pool::exchange::{Failed, Trace};
 use crate::shard::pool::head::Head;
-use crate::shard::pool::in_flight::InFlight;
+use crate::shard::pool::in_flight::{self, InFlight};
 use crate::shard::pool::outgoing::Outgoing;
 
 /// A request that is on its way: what has to be known to try it again.
 pub(super) struct Job<'a> {
-    pub(super) client: &'a LocalClient,
-    pub(super) parcel: Box<Parcel>,
-    pub(super) trace: Option<Rc<Trace>>,
+    client: &'a LocalClient,
+    parcel: Box<Parcel>,
+    trace: Option<Rc<Trace>>,
+    /// The hold on what is still to come of the last attempt's response.
+    in_flight: Option<InFlight>,
 }
 
-/// The head of a response, and the hold on what is still to come.
-struct Answer {
-    meta: Box<Meta>,
-    in_flight: InFlight,
-}
+impl<'a> Job<'a> {
+    /// A request that was not sent yet.
+    pub(super) fn new(
+        client: &'a LocalClient,
+        parcel: Box<Parcel>,
+        trace: Option<Rc<Trace>>,
+    ) -> Self {
+        Self { client, parcel, trace, in_flight: None }
+    }
 
-impl Job<'_> {
     /// Sends it, as often as it takes.
     pub(super) async fn run(mut self) -> Result<Response<LocalBody>, Error> {
+        let meta = self.send().await?;
+        let default = self.client.member.settings.max_body_bytes;
+        self.parcel.request.max_body_bytes.get_or_insert(default);
+        // What is known of the request goes with the body that is still to come.
+        Ok(Response { meta, body: LocalBody::new(self.in_flight.take(), self.parcel) })
+    }
+
+    /// The head of the last response.
+    async fn send(&mut self) -> Result<Box<Meta>, Error> {
         loop {
             self.parcel.attempts = self.parcel.attempts.saturating_add(1);
             self.trace.iter().for_each(|trace| trace.attempts.set(self.parcel.attempts));
             let body = self.parcel.request.body.0.try_clone();
-            let outcome = self.attempt().await;
-            match &outcome {
-                Ok(answer) => {
-                    let status = answer.meta.head.status;
+            match self.attempt().await {
+                Ok(meta) => {
+                    let status = meta.head.status;
                     // 417: the server does not do what was expected (RFC 9110 15.5.18).
                     if status.as_u16() == 417 && self.parcel.request.expects_continue {
-                        let Some(body) = body else { return self.end(outcome) };
+                        let Some(body) = body else { return Ok(meta) };
                         self.parcel.request.expects_continue = false;
                         self.parcel.request.body.0 = body;
-                        self.note_sent(Sent::All);
+                        self.leave(Sent::All);
                         continue;
                     }
                     if redirect::is_redirect(status) && self.follows() {
-                        if !self.follow(body, &answer.meta)? {
-                            return self.end(outcome);
+                        if !self.follow(body, &meta)? {
+                            return Ok(meta);
                         }
-                        self.note_sent(Sent::All);
+                        self.leave(Sent::All);
                         continue;
                     }
-                    let repeats = self.may_repeat() && body.is_some();
+                    let repeats = || self.may_repeat() && body.is_some();
                     let attempt = Attempt::Response(status);
-                    let Some(wait) = self.wait_of(repeats, &attempt, Some(&answer.meta.head))
-                    else {
-                        return self.end(outcome);
+                    let Some(wait) = self.wait_of(repeats, &attempt, Some(&meta.head)) else {
+                        return Ok(meta);
                     };
-                    self.note_sent(Sent::All);
-                    // Its permit and its connection are others' meanwhile.
-                    drop(outcome);
+                    drop(meta);
+                    self.leave(Sent::All);
                     self.again(body, wait).await;
                 }
                 Err(error) => {
-                    if self.is_stale(error, body.as_ref()) {
-                        self.note_sent(error.sent());
+                    if self.is_stale(&error, body.as_ref()) {
+                        self.leave(error.sent());
                         self.parcel.fresh = true;
                         self.again(body, Duration::ZERO).await;
                         continue;
                     }
-                    let safe = self.may_repeat() || !error.may_have_been_processed();
-                    let attempt = Attempt::Failed(error);
-                    let Some(wait) = self.wait_of(safe && body.is_some(), &attempt, None) else {
-                        return self.end(outcome);
+                    let harmless = || self.may_repeat() || !error.may_have_been_processed();
+                    let repeats = || body.is_some() && harmless();
+                    let attempt = Attempt::Failed(&error);
+                    let Some(wait) = self.wait_of(repeats, &attempt, None) else {
+                        return Err(error);
                     };
-                    self.note_sent(error.sent());
+                    self.leave(error.sent());
                     self.again(body, wait).await;
                 }
             }
         }
+    }
+
+    /// Another attempt or another request follows one of which so much was sent. Its permit and its connection are others' meanwhile.
+    fn leave(&mut self, sent: Sent) {
+        self.in_flight = None;
+        self.note_sent(sent);
     }
 
     /// Another attempt or another request follows one of which so much was sent.
@@ -102,12 +120,12 @@ impl Job<'_> {
     /// How long to wait before the request is sent again, if it may be, if its policy wants that, and if time is left.
     fn wait_of(
         &self,
-        repeats: bool,
+        repeats: impl FnOnce() -> bool,
         attempt: &Attempt<'_>,
         head: Option<&Head>,
     ) -> Option<Duration> {
         let (retry, attempts) = (&self.client.member.settings.retry, self.parcel.attempts);
-        if !repeats || !retry.is_worth(attempts, attempt) {
+        if !retry.is_worth(attempts, attempt) || !repeats() {
             return None;
         }
         let wait = retry.wait(attempts, head.map(Head::headers));
@@ -124,14 +142,6 @@ impl Job<'_> {
             TotalFrom::Acquire => self.parcel.admitted,
         };
         since.map(|since| since + total)
-    }
-
-    /// What is known of the request goes with the body that is still to come.
-    fn end(mut self, outcome: Result<Answer, Error>) -> Result<Response<LocalBody>, Error> {
-        let Answer { meta, in_flight } = outcome?;
-        let default = self.client.member.settings.max_body_bytes;
-        self.parcel.request.max_body_bytes.get_or_insert(default);
-        Ok(Response { meta, body: LocalBody::new(in_flight, self.parcel) })
     }
 
     fn may_repeat(&self) -> bool {
@@ -201,37 +211,49 @@ impl Job<'_> {
     }
 
     /// Sends the request once, and waits for the head.
-    async fn attempt(&mut self) -> Result<Answer, Error> {
-        let source = std::mem::take(&mut self.parcel.request.body.0);
+    async fn attempt(&mut self) -> Result<Box<Meta>, Error> {
+        let (length, body) = match std::mem::take(&mut self.parcel.request.body.0) {
+            Source::None => {
+                self.parcel.upload = Upload::Over;
+                (BodyLength::None, Outgoing::None)
+            }
+            source => self.open(source)?,
+        };
+        let in_flight = self.submit(length, body)?;
+        let in_flight = &*self.in_flight.insert(in_flight);
+        let parcel = &mut *self.parcel;
+        let upload = &mut parcel.upload;
+        let head = poll_fn(|cx| {
+            upload.poll(in_flight, cx);
+            in_flight.poll_head(cx)
+        });
+        let head = head.await;
+        let failed = match head {
+            Ok(head) => {
+                let core = self.client.ctx.core();
+                let meta = in_flight.look(|arrival| parcel.take_arrival(arrival, head, core));
+                match meta {
+                    Some(meta) => return Ok(meta),
+                    None => in_flight::shutdown(),
+                }
+            }
+            Err(failed) => {
+                in_flight.look(|arrival| parcel.note_arrival(&arrival));
+                failed
+            }
+        };
+        self.in_flight = None;
+        Err(self.error(error_of(&failed)))
+    }
+
+    fn open(&mut self, source: Source) -> Result<(BodyLength, Outgoing), Error> {
         let opened = upload::open(source);
         let opened = opened.map_err(|error| {
             self.error(Error::new(Kind::RequestBody(error.to_string()), Phase::Build))
         });
         let (length, body, upload) = opened?;
         self.parcel.upload = upload;
-        let in_flight = self.submit(length, body)?;
-        let upload = &mut self.parcel.upload;
-        let head = poll_fn(|cx| {
-            upload.poll(&in_flight, cx);
-            in_flight.poll_head(cx)
-        });
-        let head = head.await;
-        let stamps = in_flight.stamps();
-        let retried = u8::from(in_flight.was_retried() && !self.parcel.fresh);
-        self.parcel.attempts = self.parcel.attempts.saturating_add(retried);
-        if stamps.queued != Instant::default() {
-            self.parcel.admitted.get_or_insert(stamps.queued);
-        }
-        let head = head.map_err(|failed| self.error(error_of(&failed)))?;
-        let meta = Meta {
-            head,
-            stamps,
-            connection: ConnInfo::of(in_flight.carrier(), self.client.ctx.core()),
-            target: self.parcel.request.target.clone(),
-            attempts: self.parcel.attempts,
-            redirects: self.parcel.redirects,
-        };
-        Ok(Answer { meta: self.parcel.boxed(meta), in_flight })
+        Ok((length, body))
     }
 
     fn submit(&self, length: BodyLength, body: Outgoing) -> Result<InFlight, Error> {

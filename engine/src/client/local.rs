@@ -81,7 +81,7 @@ impl LocalClient {
         }
         let settings = &self.member.settings;
         settings.retry.deposit();
-        Job { client: self, parcel, trace }.run()
+        Job::new(self, parcel, trace).run()
     }
 
     /// Sends a request and reads all of its body, at most as many bytes as the request or the client allows.

@@ -40,26 +40,27 @@ use crate::shard::pool::in_flight::InFlight;
 #[derive(Debug)]
 pub struct LocalBody {
     in_flight: Option<InFlight>,
-    at_end: AtEnd,
+    /// Whether it has been read to its end.
+    over: bool,
+    /// Whether the request counts as in flight, and with it holds its permit, until this is dropped: who reads is elsewhere, and behind.
+    keeps: bool,
     parcel: Box<Parcel>,
 }
 
-/// What becomes of the hold on the exchange, and with it of the permit, when the body has been read.
-#[derive(Debug)]
-enum AtEnd {
-    LetGo,
-    /// It stays until the body is dropped: who reads is elsewhere, and has not read it yet.
-    Keep(Option<InFlight>),
-}
-
 impl LocalBody {
-    pub(super) fn new(in_flight: InFlight, parcel: Box<Parcel>) -> Self {
-        Self { in_flight: Some(in_flight), at_end: AtEnd::LetGo, parcel }
+    pub(super) fn new(in_flight: Option<InFlight>, parcel: Box<Parcel>) -> Self {
+        Self { in_flight, over: false, keeps: false, parcel }
     }
 
     /// The request counts as in flight until this is dropped, though it has been read.
     pub(super) fn keep(&mut self) {
-        self.at_end = AtEnd::Keep(None);
+        self.keeps = true;
+    }
+
+    /// What is still to be read from.
+    #[inline]
+    fn live(&self) -> Option<&InFlight> {
+        self.in_flight.as_ref().filter(|_| !self.over)
     }
 
     /// The next piece of the body, as it came; `None` at its end.
@@ -75,7 +76,9 @@ impl LocalBody {
     /// # Errors
     /// As [`LocalBody::chunk`].
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
-        let Some(in_flight) = &self.in_flight else { return Poll::Ready(Ok(None)) };
+        let Some(in_flight) = self.in_flight.as_ref().filter(|_| !self.over) else {
+            return Poll::Ready(Ok(None));
+        };
         self.parcel.upload.poll(in_flight, cx);
         let polled = std::task::ready!(in_flight.poll_chunk(cx));
         Poll::Ready(match polled {
@@ -92,17 +95,19 @@ impl LocalBody {
     ///
     /// # Errors
     /// As [`LocalBody::chunk`], and [`Kind::Limit`](crate::error::Kind::Limit) for a body that is longer.
-    pub async fn bytes(mut self) -> Result<Bytes, Error> {
+    pub fn bytes(self) -> impl Future<Output = Result<Bytes, Error>> {
         let max = self.max_body_bytes();
-        self.read_all(max).await
+        self.bytes_limited(max)
     }
 
     /// All of the body, if it has at most `max` bytes.
     ///
     /// # Errors
     /// As [`LocalBody::bytes`].
-    pub async fn bytes_limited(mut self, max: u64) -> Result<Bytes, Error> {
-        self.read_all(max).await
+    pub fn bytes_limited(mut self, max: u64) -> impl Future<Output = Result<Bytes, Error>> {
+        // An `async fn` would move the body once more.
+        let mut gathered = None;
+        poll_fn(move |cx| self.poll_all(cx, max, &mut gathered))
     }
 
     /// All of the body as text; what is no UTF-8 is replaced.
@@ -119,7 +124,7 @@ impl LocalBody {
     /// # Errors
     /// As [`LocalBody::chunk`].
     pub async fn discard(mut self) -> Result<u64, Error> {
-        let Some(in_flight) = &self.in_flight else { return Ok(0) };
+        let Some(in_flight) = self.in_flight.as_ref().filter(|_| !self.over) else { return Ok(0) };
         let upload = &mut self.parcel.upload;
         let discarded = poll_fn(|cx| {
             upload.poll(in_flight, cx);
@@ -145,7 +150,7 @@ impl LocalBody {
 
     /// All of the body, if it has all come in one piece and is within the limit.
     pub(crate) fn take_whole(&mut self) -> Option<(Whole, Option<Stamps>)> {
-        let bytes = self.in_flight.as_ref()?.take_whole()?;
+        let bytes = self.live()?.take_whole()?;
         self.finish();
         Some((Whole { bytes, trailers: self.parcel.trailers.take() }, self.parcel.stamps))
     }
@@ -160,19 +165,40 @@ impl LocalBody {
         (self.parcel.trailers.take(), self.parcel.stamps)
     }
 
+    /// The whole body. It may be left to the caller to [`finish`](Self::finish).
     async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
-        if let Some(whole) = self.in_flight.as_ref().and_then(InFlight::take_whole) {
-            if whole.len() as u64 > max {
-                return Err(self.too_long(max));
+        let mut gathered = None;
+        poll_fn(|cx| self.poll_all(cx, max, &mut gathered)).await
+    }
+
+    #[inline]
+    fn poll_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: u64,
+        gathered: &mut Option<Gathered>,
+    ) -> Poll<Result<Bytes, Error>> {
+        if gathered.is_none()
+            && let Some(whole) = self.live().and_then(InFlight::take_whole)
+        {
+            let fits = whole.len() as u64 <= max;
+            return Poll::Ready(if fits { Ok(whole) } else { Err(self.too_long(max)) });
+        }
+        self.poll_pieces(cx, max, gathered)
+    }
+
+    fn poll_pieces(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: u64,
+        gathered: &mut Option<Gathered>,
+    ) -> Poll<Result<Bytes, Error>> {
+        while let Some(chunk) = std::task::ready!(self.poll_chunk(cx))? {
+            if let Err(TooLong) = gathered.get_or_insert_with(|| Gathered::new(max)).push(chunk) {
+                return Poll::Ready(Err(self.too_long(max)));
             }
-            self.finish();
-            return Ok(whole);
         }
-        let mut gathered = Gathered::new(max);
-        while let Some(chunk) = self.chunk().await? {
-            gathered.push(chunk).map_err(|TooLong| self.too_long(max))?;
-        }
-        Ok(gathered.finish())
+        Poll::Ready(Ok(gathered.take().map(Gathered::finish).unwrap_or_default()))
     }
 
     fn too_long(&mut self, max_bytes: u64) -> Error {
@@ -182,12 +208,15 @@ impl LocalBody {
 
     /// The end: what comes with it, and the exchange goes back.
     fn finish(&mut self) {
-        if let Some(in_flight) = self.in_flight.take() {
-            self.parcel.trailers = in_flight.take_trailers();
-            self.parcel.stamps = Some(in_flight.stamps());
-            if let AtEnd::Keep(place) = &mut self.at_end {
-                *place = Some(in_flight);
-            }
+        let parcel = &mut *self.parcel;
+        if let Some(in_flight) = self.in_flight.as_ref().filter(|_| !self.over) {
+            in_flight.take_end(|trailers, stamps| {
+                (parcel.trailers, parcel.stamps) = (trailers, Some(*stamps));
+            });
+        }
+        self.over = true;
+        if !self.keeps {
+            self.in_flight = None;
         }
     }
 
@@ -216,8 +245,8 @@ impl Response<LocalBody> {
     ///
     /// # Errors
     /// As [`LocalBody::bytes`].
-    pub async fn bytes(self) -> Result<Bytes, Error> {
-        self.body.bytes().await
+    pub fn bytes(self) -> impl Future<Output = Result<Bytes, Error>> {
+        self.body.bytes()
     }
 
     /// All of the body as text.
@@ -238,6 +267,7 @@ impl Response<LocalBody> {
 
     pub(crate) async fn fetch(mut self, max: u64) -> Result<Fetched, Error> {
         let bytes = self.body.read_all(max).await?;
+        self.body.finish();
         self.meta.stamps = self.body.parcel.stamps.unwrap_or(self.meta.stamps);
         Ok(self.map(|body| Whole { bytes, trailers: body.parcel.trailers }))
     }

@@ -4,15 +4,18 @@
 //! so that all memory is freed where it was allocated: allocators lock for what is not.
 
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 use http::HeaderMap;
 
 use super::request::Request;
-use super::response::Meta;
+use super::response::{ConnInfo, Meta};
 use super::upload::Upload;
 use crate::clock::Instant;
 use crate::error::Sent;
 use crate::shard::pool::exchange::Stamps;
+use crate::shard::pool::head::Head;
+use crate::shard::pool::in_flight::Arrival;
 
 /// One request on its way.
 #[derive(Debug)]
@@ -48,12 +51,36 @@ impl Parcel {
         self
     }
 
-    /// Puts what is known of the response where its reader can free it.
-    pub(super) fn boxed(&mut self, meta: Meta) -> Box<Meta> {
-        match self.blank.take() {
-            Some(blank) => Box::write(blank, meta),
-            None => Box::new(meta),
+    /// Takes note of what an attempt came to, be it a response or not.
+    #[inline]
+    pub(super) fn note_arrival(&mut self, arrival: &Arrival<'_>) {
+        let retried = u8::from(arrival.was_retried && !self.fresh);
+        self.attempts = self.attempts.saturating_add(retried);
+        let queued = arrival.stamps.queued;
+        if queued != Instant::default() {
+            self.admitted.get_or_insert(queued);
         }
+    }
+
+    /// Puts what is known of the response where its reader can free it.
+    #[inline]
+    pub(super) fn take_arrival(
+        &mut self,
+        arrival: Arrival<'_>,
+        head: Arc<Head>,
+        core: usize,
+    ) -> Box<Meta> {
+        self.note_arrival(&arrival);
+        let blank = self.blank.take().unwrap_or_else(Box::new_uninit);
+        let meta = Meta {
+            head,
+            stamps: *arrival.stamps,
+            connection: ConnInfo::of(arrival.carrier, core),
+            target: self.request.target.clone(),
+            attempts: self.attempts,
+            redirects: self.redirects,
+        };
+        Box::write(blank, meta)
     }
 }
 

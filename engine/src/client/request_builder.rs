@@ -15,6 +15,7 @@ use crate::proto::url::UrlError;
 macro_rules! begin_requests {
     () => {
         /// Begins a request; what is wrong with the URL is told when it is sent.
+        #[inline(always)] // It is to stay in registers: what is returned through memory is read in other pieces than it was written in.
         pub fn request<U>(
             &self,
             method: http::Method,
@@ -28,6 +29,7 @@ macro_rules! begin_requests {
         }
 
         /// Begins a `GET` request.
+        #[inline(always)] // As `request`.
         pub fn get<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
         where
             U: TryInto<$crate::client::Target>,
@@ -76,6 +78,7 @@ pub struct RequestBuilder<C> {
 }
 
 impl<C> RequestBuilder<C> {
+    #[inline]
     pub(crate) fn new<U>(client: C, method: Method, target: U) -> Self
     where
         U: TryInto<Target>,

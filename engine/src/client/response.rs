@@ -88,7 +88,7 @@ pub struct ConnInfo {
 }
 
 impl ConnInfo {
-    pub(crate) fn of(carrier: Carrier, core: usize) -> Self {
+    pub(crate) fn of(carrier: &Carrier, core: usize) -> Self {
         Self { peer: carrier.peer, core, id: carrier.id, reused: carrier.reused }
     }
 }

@@ -79,7 +79,14 @@ fn pieces(length: BodyLength) -> Outgoing {
 
 impl Upload {
     /// Makes pieces as long as the pool wants them. Never ends a request: the pool tells how it ended.
+    #[inline]
     pub(crate) fn poll(&mut self, in_flight: &InFlight, cx: &mut Context<'_>) {
+        if !matches!(self, Self::Over) {
+            self.poll_pieces(in_flight, cx);
+        }
+    }
+
+    fn poll_pieces(&mut self, in_flight: &InFlight, cx: &mut Context<'_>) {
         while !matches!(self, Self::Over) {
             match in_flight.poll_room(cx) {
                 Poll::Pending => return,

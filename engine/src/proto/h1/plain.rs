@@ -6,8 +6,18 @@ use super::framing::{Persistence, Sent};
 use super::request::{BodyLength, RequestError, RequestHead, Wishes, put_field};
 
 /// Fields that were checked and encoded once, for any number of heads that have no others. None of them is one that the head depends on.
-#[derive(Debug, Clone, Default)]
-pub struct PlainFields(Vec<u8>);
+#[derive(Debug, Clone)]
+pub struct PlainFields {
+    /// With the empty line behind them.
+    bytes: Vec<u8>,
+}
+
+impl Default for PlainFields {
+    /// No fields.
+    fn default() -> Self {
+        Self { bytes: LINE_END.into() }
+    }
+}
 
 impl PlainFields {
     /// Checks and encodes fields. `None` if there is something wrong with one of them, or if one has a meaning for the head: `Host`, `Connection` and the
@@ -16,13 +26,20 @@ impl PlainFields {
         let mut bytes = Vec::new();
         let put = |(name, value): &(&[u8], &[u8])| put_field(&mut bytes, name, value);
         let wishes = Wishes::of(fields.inspect(put)).ok()?;
-        (wishes == Wishes::default()).then_some(Self(bytes))
+        bytes.extend_from_slice(LINE_END.as_bytes());
+        (wishes == Wishes::default()).then_some(Self { bytes })
+    }
+
+    fn fields(&self) -> &[u8] {
+        &self.bytes[..self.bytes.len() - LINE_END.len()]
     }
 }
 
 /// Between the target and the authority.
 const TO_AUTHORITY: &str = " HTTP/1.1\r\nHost: ";
 const LINE_END: &str = "\r\n";
+/// What most heads begin with.
+const GET: &str = "GET";
 
 /// What a URL says in a head: the request target and `Host`, checked and encoded once.
 ///
@@ -36,7 +53,7 @@ const LINE_END: &str = "\r\n";
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeadStart {
-    /// What follows the method: ` /a?b HTTP/1.1`, `Host: example.test`.
+    /// `GET /a?b HTTP/1.1`, `Host: example.test`.
     text: Box<str>,
     target_bytes: usize,
     check: Check,
@@ -54,7 +71,7 @@ impl HeadStart {
     /// That of a URL with this request target and this authority. What is wrong with them is told when a head is encoded.
     #[must_use]
     pub fn of(target: &str, authority: &str) -> Self {
-        let text = [" ", target, TO_AUTHORITY, authority, LINE_END].concat().into();
+        let text = [GET, " ", target, TO_AUTHORITY, authority, LINE_END].concat().into();
         let mut start = Self { text, target_bytes: target.len(), check: Check::Needed };
         let is_origin_form = target.starts_with('/') && !target.contains('#');
         if is_origin_form && start.head(&Method::GET, BodyLength::None).check().is_ok() {
@@ -66,11 +83,11 @@ impl HeadStart {
     /// The request target.
     #[must_use]
     pub fn target(&self) -> &str {
-        &self.text[1..=self.target_bytes]
+        &self.text[GET.len() + 1..=GET.len() + self.target_bytes]
     }
 
     fn authority(&self) -> &str {
-        let begin = 1 + self.target_bytes + TO_AUTHORITY.len();
+        let begin = GET.len() + 1 + self.target_bytes + TO_AUTHORITY.len();
         &self.text[begin..self.text.len() - LINE_END.len()]
     }
 
@@ -92,12 +109,19 @@ impl HeadStart {
         fields: &PlainFields,
         out: &mut Vec<u8>,
     ) -> Result<Sent, RequestError> {
+        if self.check == Check::Passed && *method == Method::GET && body == BodyLength::None {
+            out.reserve(self.text.len() + fields.bytes.len());
+            out.extend_from_slice(self.text.as_bytes());
+            out.extend_from_slice(&fields.bytes);
+            return Ok(Sent::default());
+        }
         let (head, wishes) = (self.head(method, body), Wishes::default());
         if self.check == Check::Needed || *method == Method::CONNECT {
-            return head.put(&wishes, |out| out.extend_from_slice(&fields.0), out);
+            return head.put(&wishes, |out| out.extend_from_slice(fields.fields()), out);
         }
         head.check_body(&wishes)?;
-        for part in [method.as_str().as_bytes(), self.text.as_bytes(), &fields.0] {
+        let text = &self.text.as_bytes()[GET.len()..];
+        for part in [method.as_str().as_bytes(), text, fields.fields()] {
             out.extend_from_slice(part);
         }
         head.put_framing(&wishes, out);

@@ -1,7 +1,11 @@
 //! Permits, connections, and who is next: first come, first served for each host, and no host waits for another's. Opens nothing itself.
 
+use std::rc::Rc;
+
 use super::connection::State;
 use super::exchange::{Carrier, Exchange, Stage};
+use super::host::Host;
+use super::send::Rest;
 use super::slab::Id;
 use super::{Pool, config};
 use crate::clock::Instant;
@@ -20,7 +24,8 @@ impl<D: Driver> Pool<D> {
         self.counters.requests += 1;
         self.holding.in_flight += 1;
         let now = self.now;
-        let mut exchanges = self.desk.exchanges.borrow_mut();
+        let desk = Rc::clone(&self.desk);
+        let mut exchanges = desk.exchanges.borrow_mut();
         let Some(exchange) = exchanges.find_mut(id) else { return };
         let client = exchange.client;
         let member = &mut self.members[client as usize];
@@ -55,10 +60,12 @@ impl<D: Driver> Pool<D> {
         let queue_timeout = timeouts.queue;
         exchange.stage = Stage::Queued;
         exchange.phase_deadline = queue_timeout.filter(|_| !admitted).map(|queue| now + queue);
-        drop(exchanges);
         if admitted {
-            self.admit(id);
+            let assigned = self.assign_idle(id, exchange);
+            drop(exchanges);
+            self.go_out_or_wait(id, assigned);
         } else {
+            drop(exchanges);
             let member = &mut self.members[client as usize];
             self.waiting.push_back(&mut member.queue, id.index);
             self.holding.queued += 1;
@@ -68,11 +75,19 @@ impl<D: Driver> Pool<D> {
 
     /// A permit is held: a connection next.
     fn admit(&mut self, id: Id) {
-        let now = self.now;
-        let mut exchanges = self.desk.exchanges.borrow_mut();
+        let desk = Rc::clone(&self.desk);
+        let mut exchanges = desk.exchanges.borrow_mut();
         let Some(exchange) = exchanges.find_mut(id) else { return };
-        let client = exchange.client;
-        let Some(origin) = &exchange.origin else { return };
+        let assigned = self.assign_idle(id, exchange);
+        drop(exchanges);
+        self.go_out_or_wait(id, assigned);
+    }
+
+    /// Gives a request that holds a permit an idle connection, if there is one and nobody waits for it.
+    #[inline]
+    fn assign_idle(&mut self, id: Id, exchange: &mut Exchange) -> Option<(u32, Rest)> {
+        let (now, client) = (self.now, exchange.client);
+        let origin = exchange.origin.as_ref()?;
         let member = &mut self.members[client as usize];
         // Not before: a host is forgotten when nothing is left of it, though requests for it wait for a permit.
         let place = self.hosts.place(client, member, origin);
@@ -82,20 +97,32 @@ impl<D: Driver> Pool<D> {
         exchange.stage = Stage::Acquiring;
         let timeouts = &member.shared.config.timeouts;
         exchange.phase_deadline = timeouts.acquire.map(|acquire| now + acquire);
-        let fresh = exchange.needs_fresh;
         if timeouts.total_from == config::TotalFrom::Acquire {
             let since = exchange.admitted.unwrap_or(now);
             exchange.total_deadline = exchange.total.map(|total| since + total);
         }
-        drop(exchanges);
+        let host = self.hosts.find(place)?;
+        if exchange.needs_fresh || !host.waiters.is_empty() || refuses(host, exchange) {
+            return None;
+        }
+        let index = self.pick_idle(place)?;
+        Some((index, self.assign_to(index, id, exchange)))
+    }
+
+    /// What follows [`Pool::assign_idle`]: the request is on its way, or waits for a connection.
+    #[inline]
+    fn go_out_or_wait(&mut self, id: Id, assigned: Option<(u32, Rest)>) {
+        match assigned {
+            Some((index, rest)) => self.go_out(index, id, rest),
+            None => self.wait_for_connection(id),
+        }
+    }
+
+    fn wait_for_connection(&mut self, id: Id) {
+        let known = self.with(id, |exchange| (exchange.host, exchange.needs_fresh));
+        let Some((place, fresh)) = known else { return };
         if self.refuses_chunked(place, id) {
             self.refuse_chunked(id);
-            return;
-        }
-        let none_waits =
-            !fresh && self.hosts.find(place).is_some_and(|host| host.waiters.is_empty());
-        if none_waits && let Some(index) = self.pick_idle(place) {
-            self.assign(index, id);
             return;
         }
         if let Some(host) = self.hosts.find_mut(place) {
@@ -203,33 +230,38 @@ impl<D: Driver> Pool<D> {
     }
 
     /// Gives a connection a request.
+    fn assign(&mut self, index: u32, id: Id) {
+        let desk = Rc::clone(&self.desk);
+        let mut exchanges = desk.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.find_mut(id) else { return };
+        let rest = self.assign_to(index, id, exchange);
+        drop(exchanges);
+        self.go_out(index, id, rest);
+    }
+
+    /// [`Pool::assign`] up to the first send.
     #[inline]
-    pub(super) fn assign(&mut self, index: u32, id: Id) {
-        let now = self.now;
+    fn assign_to(&mut self, index: u32, id: Id, exchange: &mut Exchange) -> Rest {
         let connection = &mut self.connections[index as usize];
         connection.state = State::Busy(id);
         connection.deadline = Instant::NEVER;
         let reused = connection.served > 0;
-        let carrier = Carrier { id: connection.id, peer: connection.peer, reused };
-        let (started, connected) = (connection.started, connection.connected);
         self.counters.reused += u64::from(reused);
+        exchange.connection = Some(index);
+        exchange.carrier = Carrier { id: connection.id, peer: connection.peer, reused };
+        exchange.stamps.acquired = self.now;
+        if !reused {
+            exchange.stamps.resolved = connection.started;
+            exchange.stamps.connected = connection.connected;
+        }
         self.mark_active(index);
-        self.with(id, |exchange| {
-            exchange.connection = Some(index);
-            exchange.carrier = carrier;
-            exchange.stamps.acquired = now;
-            if !reused {
-                exchange.stamps.resolved = started;
-                exchange.stamps.connected = connected;
-            }
-        });
-        self.send_request(index, id);
+        self.send_request(index, id, exchange)
     }
 
     /// A server of HTTP/1.0 takes a chunked body for the next request (RFC 9112 6.1).
     fn refuses_chunked(&self, place: u32, id: Id) -> bool {
-        self.hosts.find(place).is_some_and(|host| host.is_http10)
-            && self.with(id, |exchange| exchange.body.is_chunked()) == Some(true)
+        let Some(host) = self.hosts.find(place) else { return false };
+        host.is_http10 && self.with(id, |exchange| refuses(host, exchange)) == Some(true)
     }
 
     fn refuse_chunked(&mut self, id: Id) {
@@ -318,4 +350,9 @@ impl<D: Driver> Pool<D> {
             }
         }
     }
+}
+
+/// See [`Pool::refuses_chunked`].
+fn refuses(host: &Host, exchange: &Exchange) -> bool {
+    host.is_http10 && exchange.body.is_chunked()
 }

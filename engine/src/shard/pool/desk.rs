@@ -22,15 +22,13 @@ use crate::clock::Instant;
 use crate::proto::h1;
 use crate::shard::wheel::{TimerId, Wheel};
 
-/// What a future asks of the pool.
+/// What a future asks of the pool, where more than an exchange has to be named: see [`Ask::Else`].
 #[derive(Debug)]
 pub(super) enum Command {
     /// Take a client in, under this number.
     Join(u32, Arc<Shared>),
     /// Nobody uses a client on this core any more.
     Leave(u32),
-    /// Do this with an exchange.
-    Of(Ask, Id),
     /// The body of an exchange's request can't go on.
     Abort(Id, String),
     /// Wake a sleeper after so long.
@@ -39,9 +37,11 @@ pub(super) enum Command {
     Resolved(Id, Result<Vec<SocketAddr>, String>),
 }
 
-/// What most commands are: two words, which stay in registers till they are where the pool reads them.
+/// What a future asks of the pool. Small enough to stay in registers until it is where the pool reads it: what is written in small parts and read at once makes the processor wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Ask {
+    /// The next command.
+    Else,
     /// Begin with it.
     Start,
     /// Its future is gone.
@@ -103,7 +103,8 @@ impl Sleeper {
 /// One core's desk.
 pub(crate) struct Desk {
     pub(super) exchanges: RefCell<Slab<Exchange>>,
-    pub(super) commands: RefCell<Vec<Command>>,
+    pub(super) asked: RefCell<Vec<(Ask, Id)>>,
+    commands: RefCell<VecDeque<Command>>,
     pub(super) wheel: RefCell<Wheel>,
     pub(super) sleepers: RefCell<Slab<Sleeper>>,
     lookups: RefCell<Lookups>,
@@ -158,6 +159,7 @@ impl Desk {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             exchanges: RefCell::default(),
+            asked: RefCell::default(),
             commands: RefCell::default(),
             wheel: RefCell::new(Wheel::new(now)),
             sleepers: RefCell::default(),
@@ -216,13 +218,17 @@ impl Desk {
     }
 
     pub(super) fn command(&self, command: Command) {
-        self.commands.borrow_mut().push(command);
-        self.kick();
+        self.commands.borrow_mut().push_back(command);
+        self.ask(Ask::Else, Id::NONE);
+    }
+
+    pub(super) fn next_command(&self) -> Option<Command> {
+        self.commands.borrow_mut().pop_front()
     }
 
     #[inline]
     pub(super) fn ask(&self, ask: Ask, id: Id) {
-        self.commands.borrow_mut().push(Command::Of(ask, id));
+        self.asked.borrow_mut().push((ask, id));
         self.kick();
     }
 
@@ -246,7 +252,7 @@ impl Desk {
     /// Whether the pool has something to act on.
     #[inline]
     pub(crate) fn has_commands(&self) -> bool {
-        !self.commands.borrow().is_empty()
+        !self.asked.borrow().is_empty()
     }
 
     /// Wakes `waker` at the next command: for a host that sleeps outside the shard.

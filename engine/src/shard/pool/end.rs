@@ -13,8 +13,6 @@ use crate::shard::connection::{Receiving, Sending};
 pub const DRAIN_BYTES_MAX: u64 = 64 << 10;
 /// How long that may take.
 pub const DRAIN_TIME_MAX: std::time::Duration = std::time::Duration::from_millis(100);
-/// Request Timeout (RFC 9110 15.5.9): on a reused connection it speaks of its idleness, not of our request.
-const REQUEST_TIMEOUT: u16 = 408;
 
 impl<D: Driver> Pool<D> {
     /// The response is complete. Its connection goes back, if it can carry another.
@@ -24,10 +22,11 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         let mut reusable = end.is_ok() && connection.sending == Sending::Free;
         if let State::Busy(id) = connection.state {
-            if self.resend_after_408(index) {
-                return;
-            }
+            let may_repeat = self.may_repeat(index);
             let sent = self.with(id, |exchange| {
+                if may_repeat && exchange.is_stale_408() {
+                    return None;
+                }
                 exchange.stamps.done = now;
                 exchange.stage = Stage::Ended;
                 exchange.phase_deadline = None;
@@ -36,10 +35,13 @@ impl<D: Driver> Pool<D> {
                 let sent = exchange.is_out();
                 exchange.wake();
                 exchange.wake_maker();
-                sent
+                Some(sent)
             });
+            if sent == Some(None) {
+                return self.resend(index, id);
+            }
             // The server has decided without reading all of the request (RFC 9112 9.5).
-            reusable &= sent == Some(true);
+            reusable &= sent.flatten() == Some(true);
             self.counters.responses += 1;
         }
         let connection = &mut self.connections[index as usize];
@@ -62,26 +64,24 @@ impl<D: Driver> Pool<D> {
     /// A 408 to a request on a reused connection was meant for its idleness: the request goes to a fresh one, whether or not all of the body is there, unless somebody has read the head. Tells whether it does.
     pub(super) fn resend_after_408(&mut self, index: u32) -> bool {
         let State::Busy(id) = self.connections[index as usize].state else { return false };
-        let again = self.is_stale_408(index, id);
+        let again =
+            self.may_repeat(index) && self.with(id, |exchange| exchange.is_stale_408()) == Some(true);
         if again {
-            self.with(id, Exchange::forget_response);
-            self.fail_connection(index, Kind::Closed);
+            self.resend(index, id);
         }
         again
     }
 
-    fn is_stale_408(&self, index: u32, id: Id) -> bool {
+    /// Whether the server may have given the connection up before it got the present request, and that may be sent again.
+    fn may_repeat(&self, index: u32) -> bool {
         let connection = &self.connections[index as usize];
-        let retries = self.members[connection.client as usize].shared.config.retry_stale;
-        retries
-            && connection.may_be_stale()
-            && self.with(id, |exchange| {
-                let status = exchange.head.as_ref().map(|head| head.status.as_u16());
-                status == Some(REQUEST_TIMEOUT)
-                    && exchange.idempotent
-                    && !exchange.needs_fresh
-                    && exchange.is_replayable()
-            }) == Some(true)
+        connection.may_be_stale()
+            && self.members[connection.client as usize].shared.config.retry_stale
+    }
+
+    fn resend(&mut self, index: u32, id: Id) {
+        self.with(id, Exchange::forget_response);
+        self.fail_connection(index, Kind::Closed);
     }
 
     /// The connection broke with its request, which fails, or goes once to a fresh one.
@@ -178,8 +178,8 @@ impl<D: Driver> Pool<D> {
     /// The future is gone: everything comes back, and the connection stays if little of the response is left.
     pub(super) fn drop_exchange(&mut self, id: Id) {
         let known =
-            self.with(id, |exchange| (exchange.stage, exchange.client, exchange.has_permit));
-        let Some((stage, client, has_permit)) = known else { return };
+            self.with(id, |it| (it.stage, it.client, it.has_permit, it.host));
+        let Some((stage, client, has_permit, place)) = known else { return };
         if stage == Stage::Opened {
             // Its head could not be encoded: it was never started.
             self.desk.exchanges.borrow_mut().free(id);
@@ -192,7 +192,6 @@ impl<D: Driver> Pool<D> {
                 if stage == Stage::Reading { self.drain(index, id) } else { self.give_up(index) }
             }
         }
-        let place = self.with(id, |exchange| exchange.host).unwrap_or_default();
         self.desk.exchanges.borrow_mut().free(id);
         self.holding.in_flight -= 1;
         self.member(client).exchanges -= 1;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use super::expiry::Timer;
 use super::head::Head;
@@ -348,6 +348,15 @@ impl Exchange {
         self.connection = None;
         self.needs_fresh = true;
         self.stage = Stage::Acquiring;
+    }
+
+    /// Whether its response speaks of the idleness of a reused connection, not of the request, which can go to a fresh one.
+    #[inline]
+    pub(super) fn is_stale_408(&self) -> bool {
+        self.head.as_ref().is_some_and(|head| head.status == StatusCode::REQUEST_TIMEOUT)
+            && self.idempotent
+            && !self.needs_fresh
+            && self.is_replayable()
     }
 
     /// As if nothing had come.

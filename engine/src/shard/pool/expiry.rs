@@ -7,8 +7,8 @@ use std::cell::RefCell;
 
 use super::Pool;
 use super::connection::State;
-use super::desk::{CONNECTION_TIMER, DIAL_TIMER, EXCHANGE_TIMER, SLEEP_TIMER};
-use super::exchange::Stage;
+use super::desk::{CONNECTION_TIMER, DIAL_TIMER, Desk, EXCHANGE_TIMER, SLEEP_TIMER};
+use super::exchange::{Exchange, Stage};
 use super::slab::Id;
 use crate::clock::Instant;
 use crate::driver::Driver;
@@ -38,15 +38,18 @@ fn watch(wheel: &RefCell<Wheel>, timer: &mut Timer, key: u64, deadline: Instant)
     }
 }
 
+/// [`Pool::watch_exchange`] for who has the exchange at hand.
+#[inline]
+pub(super) fn watch_deadlines(desk: &Desk, id: Id, exchange: &mut Exchange) {
+    let deadline = exchange.deadline();
+    watch(&desk.wheel, &mut exchange.timer, EXCHANGE_TIMER | u64::from(id.index), deadline);
+}
+
 impl<D: Driver> Pool<D> {
     /// Watches an exchange's deadlines.
     #[inline]
     pub(super) fn watch_exchange(&self, id: Id) {
-        self.with(id, |exchange| {
-            let deadline = exchange.deadline();
-            let key = EXCHANGE_TIMER | u64::from(id.index);
-            watch(&self.desk.wheel, &mut exchange.timer, key, deadline);
-        });
+        self.with(id, |exchange| watch_deadlines(&self.desk, id, exchange));
     }
 
     /// Watches a connection's deadline.

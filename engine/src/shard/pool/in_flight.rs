@@ -16,6 +16,14 @@ use crate::clock::Instant;
 use crate::error::Kind;
 use crate::proto::h1;
 
+/// What [`InFlight::look`] shows.
+pub(crate) struct Arrival<'a> {
+    pub(crate) stamps: &'a Stamps,
+    pub(crate) carrier: &'a Carrier,
+    /// Whether a stale connection cost it an attempt.
+    pub(crate) was_retried: bool,
+}
+
 /// A future's hold on its exchange. Dropping it cancels what is not over.
 #[derive(Debug)]
 pub(crate) struct InFlight {
@@ -36,11 +44,12 @@ impl Drop for InFlight {
 }
 
 /// What a failed exchange says when nobody remembers why.
-fn shutdown() -> Box<Failed> {
+pub(crate) fn shutdown() -> Box<Failed> {
     Box::new(Failed { kind: Kind::Shutdown, standing: Standing::default() })
 }
 
 impl InFlight {
+    #[inline]
     pub(super) fn with<R>(&self, read: impl FnOnce(&mut Exchange) -> R) -> Option<R> {
         self.desk.exchanges.borrow_mut().find_mut(self.id).map(read)
     }
@@ -129,22 +138,26 @@ impl InFlight {
         polled.unwrap_or_else(|| Poll::Ready(Err(shutdown())))
     }
 
-    pub(crate) fn stamps(&self) -> Stamps {
-        self.with(|exchange| exchange.stamps).unwrap_or_default()
+    /// What is known once the head is there, or the request has failed, read where it is.
+    #[inline]
+    pub(crate) fn look<R>(&self, look: impl FnOnce(Arrival<'_>) -> R) -> Option<R> {
+        self.with(|exchange| {
+            let Exchange { stamps, carrier, needs_fresh, .. } = exchange;
+            look(Arrival { stamps, carrier, was_retried: *needs_fresh })
+        })
     }
 
     pub(crate) fn carrier(&self) -> Carrier {
         self.with(|exchange| exchange.carrier).unwrap_or_default()
     }
 
-    /// Whether a stale connection cost it an attempt.
-    pub(crate) fn was_retried(&self) -> bool {
-        self.with(|exchange| exchange.needs_fresh).unwrap_or_default()
-    }
-
-    /// The trailers, once the body has ended.
-    pub(crate) fn take_trailers(&self) -> Option<Box<HeaderMap>> {
-        self.with(|exchange| exchange.trailers.take())?
+    /// The trailers, once the body has ended, and when what happened.
+    #[inline]
+    pub(crate) fn take_end<R>(
+        &self,
+        take: impl FnOnce(Option<Box<HeaderMap>>, &Stamps) -> R,
+    ) -> Option<R> {
+        self.with(|exchange| take(exchange.trailers.take(), &exchange.stamps))
     }
 
     /// Whether another piece of the request's body is wanted: `false` when none ever will be.

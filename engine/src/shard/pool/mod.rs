@@ -63,7 +63,7 @@ use dial::Dial;
 use head::Head;
 use host::{Hosts, Member, Presence};
 use list::Links;
-use slab::Slab;
+use slab::{Id, Slab};
 
 /// The connections of one core on one driver.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ pub(crate) struct Pool<D: Driver> {
     last_head: Option<Arc<Head>>,
     backlog: VecDeque<(Slot, Op)>,
     completions: Vec<Completion>,
-    commands: Vec<Command>,
+    asked: Vec<(Ask, Id)>,
     now: Instant,
     /// When the turn began in whose tasks the present commands were given.
     began: Instant,
@@ -126,7 +126,7 @@ impl<D: Driver> Pool<D> {
             last_head: None,
             backlog: VecDeque::new(),
             completions: Vec::with_capacity(2 * crate::driver::REAP_MAX),
-            commands: Vec::new(),
+            asked: Vec::new(),
             now,
             began: now,
             next_id: 0,
@@ -185,22 +185,32 @@ impl<D: Driver> Pool<D> {
     pub(crate) fn act(&mut self, now: Instant) {
         self.began = self.now;
         self.set_now(now);
-        let mut commands = std::mem::take(&mut self.commands);
-        std::mem::swap(&mut commands, &mut *self.desk.commands.borrow_mut());
-        commands.drain(..).for_each(|command| self.handle_command(command));
-        self.commands = commands;
+        let mut asked = std::mem::take(&mut self.asked);
+        std::mem::swap(&mut asked, &mut *self.desk.asked.borrow_mut());
+        asked.drain(..).for_each(|(ask, id)| self.handle_ask(ask, id));
+        self.asked = asked;
         self.serve_starving();
+    }
+
+    #[inline]
+    fn handle_ask(&mut self, ask: Ask, exchange: Id) {
+        match ask {
+            Ask::Start => self.start(exchange),
+            Ask::Drop => self.drop_exchange(exchange),
+            Ask::Read => self.read_on(exchange),
+            Ask::Discard => self.discard_rest(exchange),
+            Ask::Send => self.send_on(exchange),
+            Ask::Else => {
+                let command = self.desk.next_command();
+                command.into_iter().for_each(|command| self.handle_command(command));
+            }
+        }
     }
 
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Join(client, shared) => self.join(client, shared),
             Command::Leave(client) => self.leave(client),
-            Command::Of(Ask::Start, exchange) => self.start(exchange),
-            Command::Of(Ask::Drop, exchange) => self.drop_exchange(exchange),
-            Command::Of(Ask::Read, exchange) => self.read_on(exchange),
-            Command::Of(Ask::Discard, exchange) => self.discard_rest(exchange),
-            Command::Of(Ask::Send, exchange) => self.send_on(exchange),
             Command::Abort(exchange, problem) => {
                 self.abort(exchange, Kind::RequestBody(problem));
             }

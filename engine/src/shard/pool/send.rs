@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::Pool;
 use super::connection::State;
-use super::exchange::Stage;
+use super::exchange::{Exchange, Stage};
+use super::expiry::watch_deadlines as watch;
 use super::outgoing::Outgoing;
 use super::slab::Id;
 use crate::driver::{Confirm, Driver, Op, Payload};
@@ -16,19 +17,25 @@ use crate::sys::Errno;
 /// The most of a body that goes out in one send.
 const PIECE_BYTES_MAX: usize = 128 << 10;
 
+/// What is left of a request when its first send is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    Nothing,
+    /// All or some of its body.
+    Body,
+}
+
 impl<D: Driver> Pool<D> {
     /// Sends the head, and the body with it where that is small and need not wait.
     #[inline]
-    pub(super) fn send_request(&mut self, index: u32, id: Id) {
+    pub(super) fn send_request(&mut self, index: u32, id: Id, exchange: &mut Exchange) -> Rest {
         let now = self.now;
         let mut buffer = self.driver.buffer();
         let connection = &mut self.connections[index as usize];
-        let mut exchanges = self.desk.exchanges.borrow_mut();
-        let Some(exchange) = exchanges.find_mut(id) else { return };
         let refused = connection.machine.handle_request(exchange.sent).is_err();
         debug_assert!(!refused, "an idle connection refused a request");
-        let member = &self.members[exchange.client as usize];
-        let timeouts = &member.shared.config.timeouts;
+        let slot = connection.slot;
+        let timeouts = &self.members[exchange.client as usize].shared.config.timeouts;
         buffer.extend_from_slice(&exchange.head_bytes);
         let room = (QUIET_BYTES_MAX as usize).saturating_sub(buffer.len());
         if let Outgoing::Whole { bytes, sent } = &mut exchange.body
@@ -50,12 +57,16 @@ impl<D: Driver> Pool<D> {
         } else {
             (Stage::Sending, timeouts.send.map(|send| now + send))
         };
-        drop(exchanges);
-        let slot = connection.slot;
         let confirm = Confirm::OnFailure;
         self.submit(slot, Op::SendBytes { bytes: Payload::Buffer(buffer), confirm });
-        self.watch_exchange(id);
-        if !whole {
+        watch(&self.desk, id, exchange);
+        if whole { Rest::Nothing } else { Rest::Body }
+    }
+
+    /// What follows the first send.
+    #[inline]
+    pub(super) fn go_out(&mut self, index: u32, id: Id, rest: Rest) {
+        if rest == Rest::Body {
             self.send_body(index, id);
         }
         self.receive_next(index);

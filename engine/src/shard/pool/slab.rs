@@ -9,6 +9,11 @@ pub(crate) struct Id {
     pub(crate) generation: u32,
 }
 
+impl Id {
+    /// No place.
+    pub(super) const NONE: Self = Self { index: u32::MAX, generation: 0 };
+}
+
 /// What can be put away and used again.
 pub(super) trait Renew: Default {
     /// Makes it as good as new, keeping its memory.
