@@ -219,8 +219,10 @@ impl<'a> Job<'a> {
             }
             source => self.open(source)?,
         };
-        let in_flight = self.submit(length, body)?;
-        let in_flight = &*self.in_flight.insert(in_flight);
+        self.submit(length, body)?;
+        let Some(in_flight) = &self.in_flight else {
+            return Err(self.error(error_of(&in_flight::shutdown())));
+        };
         let parcel = &mut *self.parcel;
         let upload = &mut parcel.upload;
         let head = poll_fn(|cx| {
@@ -256,7 +258,8 @@ impl<'a> Job<'a> {
         Ok((length, body))
     }
 
-    fn submit(&self, length: BodyLength, body: Outgoing) -> Result<InFlight, Error> {
+    /// Hands the request to the core, which it is in flight on then.
+    fn submit(&mut self, length: BodyLength, body: Outgoing) -> Result<(), Error> {
         let request = &self.parcel.request;
         let settings = &self.client.member.settings;
         let expects = request.expects_continue && !matches!(body, Outgoing::None);
@@ -282,7 +285,11 @@ impl<'a> Job<'a> {
             }
             _ => start.head(&request.method, length).encode(fields, out),
         });
-        submitted.map_err(|error| self.error(Error::new(Kind::Request(error), Phase::Build)))
+        match submitted {
+            Ok(in_flight) => self.in_flight = Some(in_flight),
+            Err(error) => return Err(self.error(Error::new(Kind::Request(error), Phase::Build))),
+        }
+        Ok(())
     }
 
     fn error(&self, error: Error) -> Error {

@@ -84,9 +84,11 @@ impl Parcel {
     }
 }
 
-impl From<Request> for Box<Parcel> {
-    fn from(request: Request) -> Self {
-        Self::new(Parcel {
+impl Parcel {
+    /// A request that was not sent yet. Inlined, so that the parts of a request are written where they stay.
+    #[inline(always)]
+    pub(super) fn of(request: Request) -> Box<Self> {
+        let parcel = Self {
             request,
             submitted: Instant::default(),
             attempts: 0,
@@ -100,6 +102,13 @@ impl From<Request> for Box<Parcel> {
             trailers: None,
             stamps: None,
             blank: None,
-        })
+        };
+        Box::write(Box::new_uninit(), parcel)
+    }
+}
+
+impl From<Request> for Box<Parcel> {
+    fn from(request: Request) -> Self {
+        Parcel::of(request)
     }
 }

@@ -147,6 +147,17 @@ pub struct Request {
     pub(crate) max_body_bytes: Option<u64>,
 }
 
+/// A target, or the error that a request to it fails with.
+#[inline]
+pub(super) fn target_of<U>(target: U) -> Result<Target, Error>
+where
+    U: TryInto<Target>,
+    UrlError: From<U::Error>,
+{
+    let wrong = |error| Error::new(Kind::Url(UrlError::from(error)), Phase::Build);
+    target.try_into().map_err(wrong)
+}
+
 impl Request {
     /// A request without fields and body.
     ///
@@ -157,10 +168,7 @@ impl Request {
         U: TryInto<Target>,
         UrlError: From<U::Error>,
     {
-        match target.try_into() {
-            Ok(target) => Ok(Self::to(method, target)),
-            Err(error) => Err(Error::new(Kind::Url(UrlError::from(error)), Phase::Build)),
-        }
+        target_of(target).map(|target| Self::to(method, target))
     }
 
     /// A `GET` request.
@@ -175,6 +183,7 @@ impl Request {
         Self::new(Method::GET, target)
     }
 
+    #[inline(always)] // See `Parcel::of`.
     pub(crate) fn to(method: Method, target: Target) -> Self {
         Self {
             method,

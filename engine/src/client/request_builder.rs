@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 
 use super::Target;
 use super::parcel::Parcel;
-use super::request::{Request, RequestBody};
+use super::request::{Request, RequestBody, target_of};
 use crate::error::Error;
 use crate::proto::url::UrlError;
 
@@ -78,13 +78,14 @@ pub struct RequestBuilder<C> {
 }
 
 impl<C> RequestBuilder<C> {
-    #[inline]
+    #[inline(always)] // As `get`.
     pub(crate) fn new<U>(client: C, method: Method, target: U) -> Self
     where
         U: TryInto<Target>,
         UrlError: From<U::Error>,
     {
-        Self { client, request: Request::new(method, target).map(Into::into) }
+        let request = target_of(target).map(|target| Parcel::of(Request::to(method, target)));
+        Self { client, request }
     }
 
     /// Goes on with a request.
