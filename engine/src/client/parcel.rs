@@ -88,6 +88,7 @@ impl Parcel {
     /// A request that was not sent yet. Inlined, so that the parts of a request are written where they stay.
     #[inline(always)]
     pub(super) fn of(request: Request) -> Box<Self> {
+        let blank = Box::new_uninit();
         let parcel = Self {
             request,
             submitted: Instant::default(),
@@ -103,7 +104,7 @@ impl Parcel {
             stamps: None,
             blank: None,
         };
-        Box::write(Box::new_uninit(), parcel)
+        Box::write(blank, parcel)
     }
 }
 
