@@ -30,6 +30,7 @@ impl<D: Driver> Pool<D> {
         let client = exchange.client;
         let member = &mut self.members[client as usize];
         member.exchanges += 1;
+        exchange.is_counted = true;
         if self.desk.is_closed() {
             drop(exchanges);
             self.abort(id, Kind::Shutdown);

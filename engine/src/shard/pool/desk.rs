@@ -46,12 +46,53 @@ pub(super) enum Ask {
     Start,
     /// Its future is gone.
     Drop,
+    /// It had ended when its future went, and its place is free: see [`Asked::over`].
+    Over,
+    /// The same of one that held a permit.
+    OverWithPermit,
     /// Bytes of its body were read: receive on.
     Read,
     /// Throw the rest of its body away, and tell the end.
     Discard,
     /// There is more of its request's body, or its end.
     Send,
+}
+
+/// An [`Ask`] and whom it is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) ask: Ask,
+    first: u32,
+    second: u32,
+}
+
+impl Asked {
+    #[inline]
+    pub(super) fn of(ask: Ask, id: Id) -> Self {
+        Self { ask, first: id.index, second: id.generation }
+    }
+
+    /// Of an exchange that is no more: its client and its host.
+    #[inline]
+    pub(super) fn over(exchange: &Exchange) -> Self {
+        let ask = if exchange.has_permit { Ask::OverWithPermit } else { Ask::Over };
+        Self { ask, first: exchange.client, second: exchange.host }
+    }
+
+    #[inline]
+    pub(super) fn id(self) -> Id {
+        Id { index: self.first, generation: self.second }
+    }
+
+    #[inline]
+    pub(super) fn client(self) -> u32 {
+        self.first
+    }
+
+    #[inline]
+    pub(super) fn host(self) -> u32 {
+        self.second
+    }
 }
 
 /// What the pool asks of whoever resolves names.
@@ -103,7 +144,7 @@ impl Sleeper {
 /// One core's desk.
 pub(crate) struct Desk {
     pub(super) exchanges: RefCell<Slab<Exchange>>,
-    pub(super) asked: RefCell<Vec<(Ask, Id)>>,
+    pub(super) asked: RefCell<Vec<Asked>>,
     commands: RefCell<VecDeque<Command>>,
     pub(super) wheel: RefCell<Wheel>,
     pub(super) sleepers: RefCell<Slab<Sleeper>>,
@@ -228,7 +269,12 @@ impl Desk {
 
     #[inline]
     pub(super) fn ask(&self, ask: Ask, id: Id) {
-        self.asked.borrow_mut().push((ask, id));
+        self.note(Asked::of(ask, id));
+    }
+
+    #[inline]
+    pub(super) fn note(&self, asked: Asked) {
+        self.asked.borrow_mut().push(asked);
         self.kick();
     }
 

@@ -193,6 +193,12 @@ impl<D: Driver> Pool<D> {
             }
         }
         self.desk.exchanges.borrow_mut().free(id);
+        self.count_out(client, place, has_permit);
+    }
+
+    /// An exchange of this client and host is given back, with its permit.
+    #[inline]
+    pub(super) fn count_out(&mut self, client: u32, place: u32, has_permit: bool) {
         self.holding.in_flight -= 1;
         self.member(client).exchanges -= 1;
         if has_permit {

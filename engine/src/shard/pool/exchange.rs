@@ -17,7 +17,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -140,6 +140,8 @@ pub(super) struct Exchange {
     /// Only a fresh connection will do: it died on a reused one.
     pub(super) needs_fresh: bool,
     pub(super) has_permit: bool,
+    /// The pool counts it as in flight.
+    pub(super) is_counted: bool,
     /// Counted against `max_waiters`.
     pub(super) counts_as_waiter: bool,
     pub(super) connection: Option<u32>,
@@ -156,7 +158,10 @@ pub(super) struct Exchange {
     pub(super) phase_deadline: Option<Instant>,
     pub(super) total_deadline: Option<Instant>,
     pub(super) stamps: Stamps,
+    /// Stays from one request to the next, where they are the same task's: making one costs a reference that other threads could count too.
     pub(super) waker: Option<Waker>,
+    /// Whether it is to be woken.
+    pub(super) awaits: bool,
     pub(super) head: Option<Arc<Head>>,
     pub(super) inbox: Inbox,
     pub(super) reader: Reader,
@@ -185,6 +190,7 @@ impl Renew for Exchange {
             idempotent,
             needs_fresh,
             has_permit,
+            is_counted,
             counts_as_waiter,
             connection,
             dialing,
@@ -197,6 +203,7 @@ impl Renew for Exchange {
             total_deadline,
             stamps,
             waker,
+            awaits,
             head,
             inbox,
             reader,
@@ -212,7 +219,7 @@ impl Renew for Exchange {
         (*stage, *sent, *reader) = Default::default();
         (*client, *host, *sends, *got_bytes, *discarded) = Default::default();
         (*expects, *sends_body, *idempotent, *needs_fresh) = Default::default();
-        (*has_permit, *counts_as_waiter) = Default::default();
+        (*has_permit, *is_counted, *counts_as_waiter, *awaits) = Default::default();
         (*connection, *dialing, *carrier, *progress, *before) = Default::default();
         (*total, *admitted, *phase_deadline, *total_deadline) = Default::default();
         *stamps = Stamps::default();
@@ -242,9 +249,18 @@ impl Exchange {
 
     #[inline]
     pub(super) fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        if std::mem::take(&mut self.awaits)
+            && let Some(waker) = &self.waker
+        {
+            waker.wake_by_ref();
         }
+    }
+
+    /// Wakes `cx` when there is news.
+    #[inline]
+    pub(super) fn await_news(&mut self, cx: &Context<'_>) {
+        self.awaits = true;
+        note_waker(&mut self.waker, cx);
     }
 
     pub(super) fn wake_maker(&mut self) {
@@ -383,5 +399,14 @@ impl Exchange {
             }
             Reader::Discards => self.discarded += piece.len() as u64,
         }
+    }
+}
+
+/// Keeps the waker of `cx`, unless it is kept already.
+#[inline]
+pub(super) fn note_waker(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        _ => *place = Some(cx.waker().clone()),
     }
 }

@@ -2,19 +2,22 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::desk::{Ask, Command, Desk};
-use super::exchange::{Carrier, Exchange, Failed, Reader, Stage, Stamps, Standing, Trace};
+use super::desk::{Ask, Asked, Command, Desk};
+use super::exchange::{
+    Carrier, Exchange, Failed, Reader, Stage, Stamps, Standing, Trace, note_waker,
+};
 use super::head::Head;
 use super::outgoing::Outgoing;
 use super::slab::Id;
 use crate::clock::Instant;
 use crate::error::Kind;
 use crate::proto::h1;
+use crate::shard::tasks::is_in_task;
 
 /// What [`InFlight::look`] shows.
 pub(crate) struct Arrival<'a> {
@@ -34,12 +37,9 @@ pub(crate) struct InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(trace) = &self.trace
-            && let Some(standing) = self.with(|exchange| exchange.standing_at_drop())
-        {
-            trace.standing.set(standing);
+        if !self.give_back() {
+            self.desk.ask(Ask::Drop, self.id);
         }
-        self.desk.ask(Ask::Drop, self.id);
     }
 }
 
@@ -49,6 +49,30 @@ pub(crate) fn shutdown() -> Box<Failed> {
 }
 
 impl InFlight {
+    /// Frees the place of an exchange that has ended, for the next request of the same task: it is in the cache, and knows whom to wake. `false`: the pool has to.
+    #[inline]
+    fn give_back(&self) -> bool {
+        // Somebody's drop in the midst of a look at another exchange.
+        let Ok(mut exchanges) = self.desk.exchanges.try_borrow_mut() else { return false };
+        let Some(exchange) = exchanges.find_mut(self.id) else { return true };
+        if let Some(trace) = &self.trace {
+            trace.standing.set(exchange.standing_at_drop());
+        }
+        if exchange.stage != Stage::Ended || !exchange.is_counted {
+            return false;
+        }
+        let asked = Asked::over(exchange);
+        // Only a task's of this core: who knows what another one keeps alive.
+        let waker = exchange.waker.take().filter(|_| is_in_task());
+        exchanges.free(self.id);
+        if let Some(place) = exchanges.place_mut(self.id.index) {
+            place.waker = waker;
+        }
+        drop(exchanges);
+        self.desk.note(asked);
+        true
+    }
+
     #[inline]
     pub(super) fn with<R>(&self, read: impl FnOnce(&mut Exchange) -> R) -> Option<R> {
         self.desk.exchanges.borrow_mut().find_mut(self.id).map(read)
@@ -69,7 +93,7 @@ impl InFlight {
             if let Some(failed) = exchange.failed.take() {
                 return Poll::Ready(Err(failed));
             }
-            note_waker(&mut exchange.waker, cx);
+            exchange.await_news(cx);
             Poll::Pending
         });
         polled.unwrap_or_else(|| self.desk.poll_refusal(cx).map(|()| Err(shutdown())))
@@ -90,7 +114,7 @@ impl InFlight {
             if exchange.stage == Stage::Ended {
                 return Poll::Ready(Ok(None));
             }
-            note_waker(&mut exchange.waker, cx);
+            exchange.await_news(cx);
             Poll::Pending
         });
         if read {
@@ -129,7 +153,7 @@ impl InFlight {
             if exchange.stage == Stage::Ended {
                 return Poll::Ready(Ok(exchange.discarded));
             }
-            note_waker(&mut exchange.waker, cx);
+            exchange.await_news(cx);
             Poll::Pending
         });
         if asked {
@@ -209,14 +233,5 @@ impl InFlight {
     /// Gives the request up because its body can't be made.
     pub(crate) fn abort(&self, problem: String) {
         self.desk.command(Command::Abort(self.id, problem));
-    }
-}
-
-/// Keeps the waker of `cx`, unless it is kept already.
-#[inline]
-fn note_waker(place: &mut Option<Waker>, cx: &Context<'_>) {
-    match place {
-        Some(waker) if waker.will_wake(cx.waker()) => {}
-        _ => *place = Some(cx.waker().clone()),
     }
 }

@@ -58,12 +58,12 @@ use crate::error::Kind;
 use crate::proto::h1;
 use config::Shared;
 use connection::{Connection, State};
-use desk::{Ask, Command, Desk, Lookup};
+use desk::{Ask, Asked, Command, Desk, Lookup};
 use dial::Dial;
 use head::Head;
 use host::{Hosts, Member, Presence};
 use list::Links;
-use slab::{Id, Slab};
+use slab::Slab;
 
 /// The connections of one core on one driver.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ pub(crate) struct Pool<D: Driver> {
     last_head: Option<Arc<Head>>,
     backlog: VecDeque<(Slot, Op)>,
     completions: Vec<Completion>,
-    asked: Vec<(Ask, Id)>,
+    asked: Vec<Asked>,
     now: Instant,
     /// When the turn began in whose tasks the present commands were given.
     began: Instant,
@@ -187,19 +187,21 @@ impl<D: Driver> Pool<D> {
         self.set_now(now);
         let mut asked = std::mem::take(&mut self.asked);
         std::mem::swap(&mut asked, &mut *self.desk.asked.borrow_mut());
-        asked.drain(..).for_each(|(ask, id)| self.handle_ask(ask, id));
+        asked.drain(..).for_each(|asked| self.handle_asked(asked));
         self.asked = asked;
         self.serve_starving();
     }
 
     #[inline]
-    fn handle_ask(&mut self, ask: Ask, exchange: Id) {
-        match ask {
-            Ask::Start => self.start(exchange),
-            Ask::Drop => self.drop_exchange(exchange),
-            Ask::Read => self.read_on(exchange),
-            Ask::Discard => self.discard_rest(exchange),
-            Ask::Send => self.send_on(exchange),
+    fn handle_asked(&mut self, asked: Asked) {
+        match asked.ask {
+            Ask::Start => self.start(asked.id()),
+            Ask::Drop => self.drop_exchange(asked.id()),
+            Ask::Over => self.count_out(asked.client(), asked.host(), false),
+            Ask::OverWithPermit => self.count_out(asked.client(), asked.host(), true),
+            Ask::Read => self.read_on(asked.id()),
+            Ask::Discard => self.discard_rest(asked.id()),
+            Ask::Send => self.send_on(asked.id()),
             Ask::Else => {
                 let command = self.desk.next_command();
                 command.into_iter().for_each(|command| self.handle_command(command));
