@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 
 use super::call::Call;
 use super::gathered::{Gathered, TooLong};
-use super::response::{ConnInfo, Fetched, Meta, Response, Timings, Whole};
+use super::response::{ConnInfo, Fetched, Meta, Response, Sourced, Timings, Whole};
 use super::{Client, Target};
 use crate::clock::Instant;
 use crate::error::Error;
@@ -83,24 +83,29 @@ pub(crate) struct Origin {
 }
 
 impl Body {
-    pub(crate) fn whole(whole: Whole, meta: &Meta, origin: Origin) -> Self {
+    pub(crate) fn whole(whole: Whole, meta: &mut Meta, origin: Origin) -> Self {
         let mut body = Self::new(Source::Whole(whole.bytes), None, meta, origin);
         (body.trailers, body.stamps) = (whole.trailers, Some(meta.stamps));
         body
     }
 
-    pub(crate) fn of_call(call: Arc<Call>, client: Client, meta: &Meta, origin: Origin) -> Self {
+    pub(crate) fn of_call(
+        call: Arc<Call>,
+        client: Client,
+        meta: &mut Meta,
+        origin: Origin,
+    ) -> Self {
         Self::new(Source::Call(call), Some(client), meta, origin)
     }
 
-    fn new(source: Source, client: Option<Client>, meta: &Meta, origin: Origin) -> Self {
+    fn new(source: Source, client: Option<Client>, meta: &mut Meta, origin: Origin) -> Self {
         Self {
             source,
             trailers: None,
             stamps: None,
             max_body_bytes: origin.max_body_bytes,
             method: origin.method,
-            target: meta.target.clone(),
+            target: meta.target.take().unwrap_or(origin.target),
             connection: meta.connection,
             attempts: meta.attempts,
             submitted: meta.stamps.submitted,
@@ -268,6 +273,12 @@ impl Stream for Body {
     }
 }
 
+impl Sourced for Body {
+    fn target(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+}
+
 impl Response<Body> {
     /// All of the body, at most as many bytes as the request or the client allows.
     ///
@@ -301,6 +312,7 @@ impl Response<Body> {
         let max = self.body.max_body_bytes;
         let bytes = self.body.read_all(max).await?;
         self.meta.stamps = self.body.stamps.unwrap_or(self.meta.stamps);
+        self.meta.target = Some(self.body.target.clone());
         Ok(self.map(|mut body| Whole { bytes, trailers: body.trailers.take() }))
     }
 }

@@ -21,7 +21,7 @@ use http::HeaderMap;
 use super::local::LocalClient;
 use super::local_body::LocalBody;
 use super::parcel::Parcel;
-use super::response::{Meta, Response, Whole};
+use super::response::{Meta, Response, Sourced, Whole};
 use super::settings::Settings;
 use crate::error::{Error, Kind, Phase, Progress, Sent};
 use crate::mesh::wakes::{WakeList, Wakes};
@@ -33,11 +33,11 @@ const BETWEEN_BYTES_MAX: usize = 64 << 10;
 
 /// What came back.
 pub(crate) enum Reply {
-    /// All of a response, and its request, to be freed where it was made.
+    /// All of a response, and its request, which knows where it came from and is to be freed where it was made.
     Whole {
         meta: Box<Meta>,
         whole: Whole,
-        _request: Box<Parcel>,
+        parcel: Box<Parcel>,
     },
     /// A head whose body comes in pieces.
     Head(Box<Meta>),
@@ -333,13 +333,14 @@ impl Call {
         let Some((whole, stamps)) = whole else { return Some(response) };
         let Response { mut meta, body } = response;
         meta.stamps = stamps.unwrap_or(meta.stamps);
-        let reply = Reply::Whole { meta, whole, _request: body.into_parcel() };
+        let reply = Reply::Whole { meta, whole, parcel: body.into_parcel() };
         self.reply(reply, Some(wakes));
         None
     }
 
     async fn deliver(&self, response: Response<LocalBody>, wakes: &Wakes) {
-        let Response { meta, mut body } = response;
+        let Response { mut meta, mut body } = response;
+        meta.target = body.target().cloned();
         let holds = self.holds();
         if holds {
             body.keep();

@@ -124,12 +124,14 @@ impl Client {
         placed.over = true;
         match reply {
             Reply::Failed(error) => Err(self.named(error, &origin, submitted)),
-            Reply::Whole { meta, whole, .. } => {
-                let body = Body::whole(whole, &meta, origin);
+            Reply::Whole { mut meta, whole, parcel } => {
+                meta.target = Some(parcel.into_target());
+                let body = Body::whole(whole, &mut meta, origin);
                 Ok(Response { meta, body })
             }
-            Reply::Head(meta) => {
-                let body = Body::of_call(Arc::clone(&placed.call), self.clone(), &meta, origin);
+            Reply::Head(mut meta) => {
+                let call = Arc::clone(&placed.call);
+                let body = Body::of_call(call, self.clone(), &mut meta, origin);
                 Ok(Response { meta, body })
             }
         }

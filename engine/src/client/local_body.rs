@@ -6,10 +6,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 
+use super::Target;
 use super::gathered::{Gathered, TooLong};
 use super::job::error_of;
 use super::parcel::Parcel;
-use super::response::{Fetched, Response, Timings, Whole};
+use super::request::Request;
+use super::response::{Fetched, Response, Sourced, Timings, Whole};
 use crate::clock::Instant;
 use crate::error::Error;
 use crate::shard::pool::exchange::{Failed, Stamps};
@@ -240,6 +242,12 @@ impl LocalBody {
     }
 }
 
+impl Sourced for LocalBody {
+    fn target(&self) -> Option<&Target> {
+        Some(&self.parcel.request.target)
+    }
+}
+
 impl Response<LocalBody> {
     /// All of the body, at most as many bytes as the request or the client allows.
     ///
@@ -268,7 +276,9 @@ impl Response<LocalBody> {
     pub(crate) async fn fetch(mut self, max: u64) -> Result<Fetched, Error> {
         let bytes = self.body.read_all(max).await?;
         self.body.finish();
-        self.meta.stamps = self.body.parcel.stamps.unwrap_or(self.meta.stamps);
-        Ok(self.map(|body| Whole { bytes, trailers: body.parcel.trailers }))
+        let Parcel { request: Request { target, .. }, trailers, stamps, .. } = *self.body.parcel;
+        self.meta.stamps = stamps.unwrap_or(self.meta.stamps);
+        self.meta.target = Some(target);
+        Ok(Response { meta: self.meta, body: Whole { bytes, trailers } })
     }
 }

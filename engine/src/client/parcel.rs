@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use super::Target;
 use super::request::Request;
 use super::response::{ConnInfo, Meta};
 use super::upload::Upload;
@@ -51,6 +52,12 @@ impl Parcel {
         self
     }
 
+    /// Where it went.
+    pub(super) fn into_target(self: Box<Self>) -> Target {
+        let Self { request: Request { target, .. }, .. } = *self;
+        target
+    }
+
     /// Takes note of what an attempt came to, be it a response or not.
     #[inline]
     pub(super) fn note_arrival(&mut self, arrival: &Arrival<'_>) {
@@ -76,7 +83,7 @@ impl Parcel {
             head,
             stamps: *arrival.stamps,
             connection: ConnInfo::of(arrival.carrier, core),
-            target: self.request.target.clone(),
+            target: None,
             attempts: self.attempts,
             redirects: self.redirects,
         };

@@ -99,10 +99,22 @@ pub(crate) struct Meta {
     pub(crate) head: Arc<Head>,
     pub(crate) stamps: Stamps,
     pub(crate) connection: ConnInfo,
-    pub(crate) target: Target,
+    /// Where it came from, if its body does not know.
+    pub(crate) target: Option<Target>,
     pub(crate) attempts: u8,
     pub(crate) redirects: u32,
 }
+
+mod sealed {
+    use super::Target;
+
+    /// What a response can have for a body.
+    pub trait Sourced {
+        /// Where it came from, if it knows.
+        fn target(&self) -> Option<&Target>;
+    }
+}
+pub(crate) use sealed::Sourced;
 
 /// A response: its head, and a body that is still to be read.
 ///
@@ -158,12 +170,6 @@ impl<B> Response<B> {
         self.meta.connection
     }
 
-    /// Where it came from, after redirects.
-    #[must_use]
-    pub fn target(&self) -> &Target {
-        &self.meta.target
-    }
-
     /// How many times the request was sent to get it, retries on fresh connections included: 1 at least.
     #[must_use]
     pub fn attempts(&self) -> u8 {
@@ -195,18 +201,6 @@ impl<B> Response<B> {
         self.body
     }
 
-    /// The response itself, or an error that says its status.
-    ///
-    /// # Errors
-    /// [`StatusError`] for 400 and above.
-    pub fn error_for_status(self) -> Result<Self, StatusError> {
-        let status = self.status();
-        if status.is_client_error() || status.is_server_error() {
-            return Err(StatusError { status, url: self.meta.target.redacted() });
-        }
-        Ok(self)
-    }
-
     /// With another body.
     pub(crate) fn map<C>(self, map: impl FnOnce(B) -> C) -> Response<C> {
         Response { meta: self.meta, body: map(self.body) }
@@ -236,11 +230,34 @@ impl<B> Response<B> {
     }
 }
 
-impl<B: fmt::Debug> fmt::Debug for Response<B> {
+impl<B: Sourced> Response<B> {
+    /// Where it came from, after redirects.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        let Some(target) = self.body.target().or(self.meta.target.as_ref()) else {
+            unreachable!("a body without a target has it beside it")
+        };
+        target
+    }
+
+    /// The response itself, or an error that says its status.
+    ///
+    /// # Errors
+    /// [`StatusError`] for 400 and above.
+    pub fn error_for_status(self) -> Result<Self, StatusError> {
+        let status = self.status();
+        if status.is_client_error() || status.is_server_error() {
+            return Err(StatusError { status, url: self.target().redacted() });
+        }
+        Ok(self)
+    }
+}
+
+impl<B: fmt::Debug + Sourced> fmt::Debug for Response<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
             .field("status", &self.status())
-            .field("target", &self.meta.target)
+            .field("target", self.target())
             .field("connection", &self.meta.connection)
             .field("body", &self.body)
             .finish_non_exhaustive()
@@ -270,6 +287,12 @@ pub struct Whole {
     pub bytes: Bytes,
     /// The fields behind a chunked body.
     pub trailers: Option<Box<HeaderMap>>,
+}
+
+impl Sourced for Whole {
+    fn target(&self) -> Option<&Target> {
+        None
+    }
 }
 
 impl Fetched {

@@ -64,8 +64,8 @@ impl<D: Driver> Pool<D> {
     /// A 408 to a request on a reused connection was meant for its idleness: the request goes to a fresh one, whether or not all of the body is there, unless somebody has read the head. Tells whether it does.
     pub(super) fn resend_after_408(&mut self, index: u32) -> bool {
         let State::Busy(id) = self.connections[index as usize].state else { return false };
-        let again =
-            self.may_repeat(index) && self.with(id, |exchange| exchange.is_stale_408()) == Some(true);
+        let again = self.may_repeat(index)
+            && self.with(id, |exchange| exchange.is_stale_408()) == Some(true);
         if again {
             self.resend(index, id);
         }
@@ -177,8 +177,7 @@ impl<D: Driver> Pool<D> {
 
     /// The future is gone: everything comes back, and the connection stays if little of the response is left.
     pub(super) fn drop_exchange(&mut self, id: Id) {
-        let known =
-            self.with(id, |it| (it.stage, it.client, it.has_permit, it.host));
+        let known = self.with(id, |it| (it.stage, it.client, it.has_permit, it.host));
         let Some((stage, client, has_permit, place)) = known else { return };
         if stage == Stage::Opened {
             // Its head could not be encoded: it was never started.
