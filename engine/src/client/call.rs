@@ -329,10 +329,10 @@ impl Call {
         mut response: Response<LocalBody>,
         wakes: &Wakes,
     ) -> Option<Response<LocalBody>> {
-        let whole = if self.holds() { None } else { response.body.take_whole() };
-        let Some((whole, stamps)) = whole else { return Some(response) };
-        let Response { mut meta, body } = response;
-        meta.stamps = stamps.unwrap_or(meta.stamps);
+        let Response { meta, body } = &mut response;
+        let whole = if self.holds() { None } else { body.take_whole(&mut meta.stamps) };
+        let Some(whole) = whole else { return Some(response) };
+        let Response { meta, body } = response;
         let reply = Reply::Whole { meta, whole, parcel: body.into_parcel() };
         self.reply(reply, Some(wakes));
         None

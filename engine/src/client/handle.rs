@@ -108,11 +108,12 @@ impl Client {
     async fn send_parcel(&self, mut parcel: Box<Parcel>) -> Result<Response, Error> {
         let submitted = self.0.engine.now().unwrap_or_default();
         parcel.submitted = submitted;
-        let request = &parcel.request;
+        let request = &mut parcel.request;
+        let default = self.0.settings.max_body_bytes;
         let origin = Origin {
             method: request.method.clone(),
             target: request.target.clone(),
-            max_body_bytes: request.max_body_bytes.unwrap_or(self.0.settings.max_body_bytes),
+            max_body_bytes: *request.max_body_bytes.get_or_insert(default),
         };
         let host = request.target.origin().number();
         let call = Call::new(Arc::clone(&self.0.settings), parcel);

@@ -212,13 +212,7 @@ impl<'a> Job<'a> {
 
     /// Sends the request once, and waits for the head.
     async fn attempt(&mut self) -> Result<Box<Meta>, Error> {
-        let (length, body) = match std::mem::take(&mut self.parcel.request.body.0) {
-            Source::None => {
-                self.parcel.upload = Upload::Over;
-                (BodyLength::None, Outgoing::None)
-            }
-            source => self.open(source)?,
-        };
+        let (length, body) = self.open_body()?;
         self.submit(length, body)?;
         let Some(in_flight) = &self.in_flight else {
             return Err(self.error(error_of(&in_flight::shutdown())));
@@ -246,6 +240,22 @@ impl<'a> Job<'a> {
         };
         self.in_flight = None;
         Err(self.error(error_of(&failed)))
+    }
+
+    /// The body as the head announces it and as the pool sends it. Writes nothing where there is none.
+    #[inline]
+    fn open_body(&mut self) -> Result<(BodyLength, Outgoing), Error> {
+        let Parcel { request, upload, .. } = &mut *self.parcel;
+        if !matches!(upload, Upload::Over) {
+            *upload = Upload::Over;
+        }
+        match &mut request.body.0 {
+            Source::None => Ok((BodyLength::None, Outgoing::None)),
+            source => {
+                let source = std::mem::take(source);
+                self.open(source)
+            }
+        }
     }
 
     fn open(&mut self, source: Source) -> Result<(BodyLength, Outgoing), Error> {

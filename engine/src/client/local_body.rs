@@ -150,11 +150,17 @@ impl LocalBody {
         self.parcel.stamps.as_ref().map(Timings::of)
     }
 
-    /// All of the body, if it has all come in one piece and is within the limit.
-    pub(crate) fn take_whole(&mut self) -> Option<(Whole, Option<Stamps>)> {
-        let bytes = self.live()?.take_whole()?;
-        self.finish();
-        Some((Whole { bytes, trailers: self.parcel.trailers.take() }, self.parcel.stamps))
+    /// All of the body, if it has all come in one piece, and when what happened.
+    pub(crate) fn take_whole(&mut self, stamps: &mut Stamps) -> Option<Whole> {
+        let in_flight = self.live()?;
+        let bytes = in_flight.take_whole()?;
+        let trailers = in_flight.take_end(|trailers, ended| {
+            *stamps = *ended;
+            trailers
+        });
+        self.over = true;
+        self.in_flight = None;
+        Some(Whole { bytes, trailers: trailers? })
     }
 
     /// The request, once it is over.

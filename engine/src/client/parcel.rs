@@ -24,23 +24,23 @@ pub(crate) struct Parcel {
     pub(crate) request: Request,
     /// When it was submitted. Zero: the core that gets it says so.
     pub(super) submitted: Instant,
-    pub(super) attempts: u8,
-    pub(super) redirects: u32,
-    /// The most that an attempt before this one sent, or a request that led to this one.
-    pub(super) sent: Sent,
-    /// Whether the requests that led to this one may all be sent twice.
-    pub(super) idempotent: bool,
-    /// When it first held a permit.
-    pub(super) admitted: Option<Instant>,
-    /// A redirect has led it to another origin.
-    pub(super) strayed: bool,
-    /// The next attempt needs a fresh connection.
-    pub(super) fresh: bool,
     /// Who makes the request's body.
     pub(super) upload: Upload,
     /// What came with the end of the response.
     pub(super) trailers: Option<Box<HeaderMap>>,
     pub(super) stamps: Option<Stamps>,
+    pub(super) redirects: u32,
+    /// The most that an attempt before this one sent, or a request that led to this one.
+    pub(super) sent: Sent,
+    /// Whether the requests that led to this one may all be sent twice.
+    pub(super) idempotent: bool,
+    /// A redirect has led it to another origin.
+    pub(super) strayed: bool,
+    /// The next attempt needs a fresh connection.
+    pub(super) fresh: bool,
+    pub(super) attempts: u8,
+    /// When it first held a permit.
+    pub(super) admitted: Option<Instant>,
     /// Where the response's [`Meta`] goes, if the one who reads it is on another thread.
     blank: Option<Box<MaybeUninit<Meta>>>,
 }
