@@ -212,8 +212,9 @@ impl<'a> Job<'a> {
 
     /// Sends the request once, and waits for the head.
     async fn attempt(&mut self) -> Result<Box<Meta>, Error> {
-        let (length, body) = self.open_body()?;
-        self.submit(length, body)?;
+        let mut body = Outgoing::None;
+        let length = self.open_body(&mut body)?;
+        self.submit(length, &mut body)?;
         let Some(in_flight) = &self.in_flight else {
             return Err(self.error(error_of(&in_flight::shutdown())));
         };
@@ -244,32 +245,32 @@ impl<'a> Job<'a> {
 
     /// The body as the head announces it and as the pool sends it. Writes nothing where there is none.
     #[inline]
-    fn open_body(&mut self) -> Result<(BodyLength, Outgoing), Error> {
+    fn open_body(&mut self, body: &mut Outgoing) -> Result<BodyLength, Error> {
         let Parcel { request, upload, .. } = &mut *self.parcel;
         if !matches!(upload, Upload::Over) {
             *upload = Upload::Over;
         }
         match &mut request.body.0 {
-            Source::None => Ok((BodyLength::None, Outgoing::None)),
+            Source::None => Ok(BodyLength::None),
             source => {
                 let source = std::mem::take(source);
-                self.open(source)
+                self.open(source, body)
             }
         }
     }
 
-    fn open(&mut self, source: Source) -> Result<(BodyLength, Outgoing), Error> {
+    fn open(&mut self, source: Source, body: &mut Outgoing) -> Result<BodyLength, Error> {
         let opened = upload::open(source);
         let opened = opened.map_err(|error| {
             self.error(Error::new(Kind::RequestBody(error.to_string()), Phase::Build))
         });
-        let (length, body, upload) = opened?;
-        self.parcel.upload = upload;
-        Ok((length, body))
+        let (length, opened, upload) = opened?;
+        (*body, self.parcel.upload) = (opened, upload);
+        Ok(length)
     }
 
     /// Hands the request to the core, which it is in flight on then.
-    fn submit(&mut self, length: BodyLength, body: Outgoing) -> Result<(), Error> {
+    fn submit(&mut self, length: BodyLength, body: &mut Outgoing) -> Result<(), Error> {
         let request = &self.parcel.request;
         let settings = &self.client.member.settings;
         let expects = request.expects_continue && !matches!(body, Outgoing::None);

@@ -180,7 +180,8 @@ pub(crate) struct Submission<'a> {
     /// Which client's.
     pub(crate) client: u32,
     pub(crate) origin: &'a Arc<Origin>,
-    pub(crate) body: Outgoing,
+    /// Taken, if there is one.
+    pub(crate) body: &'a mut Outgoing,
     /// Whether the head says `Expect: 100-continue`.
     pub(crate) expects: bool,
     pub(crate) idempotent: bool,
@@ -334,7 +335,9 @@ impl Desk {
         }
         exchange.client = submission.client;
         exchange.go_to(submission.origin);
-        exchange.body = submission.body;
+        if !matches!(submission.body, Outgoing::None) {
+            exchange.body = std::mem::take(submission.body);
+        }
         exchange.expects = submission.expects;
         exchange.idempotent = submission.idempotent;
         exchange.total = submission.total;
