@@ -240,16 +240,19 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         Ok(())
     }
 
-    fn outcome(&self, from: Instant, to: Instant) -> CoreOutcome {
+    /// What was found: it is taken out.
+    fn outcome(&mut self, from: Instant, to: Instant) -> CoreOutcome {
+        // Watchers keep what they were shown last.
+        self.publish_at = Instant::NEVER;
         let (shard, before) = (self.shard.counters(), &self.before);
         let driver = self.shard.driver().counters();
         CoreOutcome {
             core: self.job.core,
             pinned: self.pinned,
             connections: self.job.lanes,
-            recorder: self.worker.recorder.clone(),
-            warm_up: self.worker.warm_up.clone(),
-            timeline: self.worker.timeline.clone(),
+            recorder: std::mem::take(&mut self.worker.recorder),
+            warm_up: std::mem::take(&mut self.worker.warm_up),
+            timeline: std::mem::take(&mut self.worker.timeline),
             tallies: self.worker.tallies(),
             seconds: (to - from).as_secs_f64(),
             cpu: CpuTime::of_thread().since(before.cpu),

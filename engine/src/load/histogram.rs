@@ -1,5 +1,6 @@
 //! Histograms of times: exact to three digits for results, coarse for time lines and live views. No clock, no allocation while recording.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use hdrhistogram::Histogram as Hdr;
@@ -18,30 +19,39 @@ const DIGITS: u8 = 3;
 /// The 97.5th percentile of the normal distribution: two-sided 95 %.
 const NORMAL_95: f64 = 1.959_964;
 
-/// Times in nanoseconds, each kept to three digits from 1 us to [`LATENCY_MAX`]. Takes about 220 KiB, whatever is recorded.
+/// Times in nanoseconds, each kept to three digits from 1 us to [`LATENCY_MAX`]. Takes about 220 KiB from the first one on, whatever is recorded.
 ///
 /// Serialised as HdrHistogram's V2 format, compressed, in Base64: what other tools of that family read.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Histogram {
-    /// From 1 ns, so that three digits hold at 1 us too.
-    values: Hdr<u64>,
+    values: Option<Box<Hdr<u64>>>,
     saturated: u64,
 }
 
-impl Default for Histogram {
-    fn default() -> Self {
-        Self::new()
+impl PartialEq for Histogram {
+    fn eq(&self, other: &Self) -> bool {
+        self.saturated == other.saturated && self.as_hdr() == other.as_hdr()
     }
+}
+
+/// One without times. From 1 ns, so that three digits hold at 1 us too.
+fn empty() -> Hdr<u64> {
+    let Ok(values) = Hdr::new_with_bounds(1, LATENCY_MAX_NANOS, DIGITS) else {
+        unreachable!("the bounds are constants that the histogram accepts: a test makes one")
+    };
+    values
 }
 
 impl Histogram {
     /// An empty histogram.
     #[must_use]
     pub fn new() -> Self {
-        let Ok(values) = Hdr::new_with_bounds(1, LATENCY_MAX_NANOS, DIGITS) else {
-            unreachable!("the bounds are constants that the histogram accepts: a test makes one")
-        };
-        Self { values, saturated: 0 }
+        Self::default()
+    }
+
+    #[inline]
+    fn values_mut(&mut self) -> &mut Hdr<u64> {
+        self.values.get_or_insert_with(|| Box::new(empty()))
     }
 
     /// Records one time.
@@ -50,12 +60,13 @@ impl Histogram {
         if nanos > LATENCY_MAX_NANOS {
             self.saturated += 1;
         }
-        self.values.saturating_record(nanos.min(LATENCY_MAX_NANOS));
+        self.values_mut().saturating_record(nanos.min(LATENCY_MAX_NANOS));
     }
 
     /// Adds all that another one holds: exact, as all have the same buckets.
     pub fn add(&mut self, other: &Self) {
-        let added = self.values.add(&other.values);
+        let Some(theirs) = &other.values else { return };
+        let added = self.values_mut().add(&**theirs);
         debug_assert!(added.is_ok(), "histograms of one shape");
         self.saturated += other.saturated;
     }
@@ -63,19 +74,19 @@ impl Histogram {
     /// Times recorded.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.values.len()
+        self.values.as_ref().map_or(0, |values| values.len())
     }
 
     /// Whether nothing was recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.len() == 0
     }
 
     /// The time in microseconds that a share of `quantile` (0 to 1) of all times does not exceed; zero when empty.
     #[must_use]
     pub fn quantile_us(&self, quantile: f64) -> f64 {
-        micros(self.values.value_at_quantile(quantile))
+        micros(self.as_hdr().value_at_quantile(quantile))
     }
 
     /// A 95 % interval of the quantile in microseconds, that supposes nothing of the distribution: order statistics by the binomial's normal approximation
@@ -94,10 +105,11 @@ impl Histogram {
         if self.is_empty() {
             return Latency::default();
         }
+        let values = self.as_hdr();
         let beyond = |share: f64| (self.len() as f64 * share).floor() as u64;
         Latency {
-            mean: self.values.mean() / 1e3,
-            min: micros(self.values.min()),
+            mean: values.mean() / 1e3,
+            min: micros(values.min()),
             p50: self.quantile_us(0.5),
             p75: self.quantile_us(0.75),
             p90: self.quantile_us(0.9),
@@ -106,8 +118,8 @@ impl Histogram {
             p99_9: self.quantile_us(0.999),
             p99_99: self.quantile_us(0.9999),
             p99_999: self.quantile_us(0.99999),
-            max: micros(self.values.max()),
-            stdev: self.values.stdev() / 1e3,
+            max: micros(values.max()),
+            stdev: values.stdev() / 1e3,
             samples: self.len(),
             saturated: self.saturated,
             p50_interval: self.interval_us(0.5),
@@ -123,7 +135,7 @@ impl Histogram {
 
     /// The non-empty buckets from the smallest: highest time of the bucket in nanoseconds, and how many fell into it.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.values
+        self.as_hdr()
             .iter_recorded()
             .map(|at| (at.value_iterated_to(), at.count_since_last_iteration()))
     }
@@ -131,7 +143,8 @@ impl Histogram {
     /// The histogram of HdrHistogram's own crate, in nanoseconds: for its logs and other formats.
     #[must_use]
     pub fn as_hdr(&self) -> &Hdr<u64> {
-        &self.values
+        static EMPTY: LazyLock<Hdr<u64>> = LazyLock::new(empty);
+        self.values.as_deref().unwrap_or_else(|| &EMPTY)
     }
 
     /// V2, compressed, in Base64.
@@ -139,7 +152,7 @@ impl Histogram {
     pub fn to_base64(&self) -> String {
         let mut bytes = Vec::new();
         // Writing into memory has no way to fail but sizes that these bounds don't reach.
-        let written = V2DeflateSerializer::new().serialize(&self.values, &mut bytes);
+        let written = V2DeflateSerializer::new().serialize(self.as_hdr(), &mut bytes);
         debug_assert!(written.is_ok(), "{written:?}");
         base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes)
     }
@@ -155,7 +168,9 @@ impl Histogram {
             .deserialize(&mut &bytes[..])
             .map_err(|error| format!("not an HdrHistogram of format V2: {error}"))?;
         let mut all = Self::new();
-        all.values.add(&read).map_err(|error| format!("a histogram out of range: {error}"))?;
+        all.values_mut()
+            .add(&read)
+            .map_err(|error| format!("a histogram out of range: {error}"))?;
         Ok(all)
     }
 }

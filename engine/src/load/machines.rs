@@ -308,7 +308,7 @@ mod tests {
             censored: recorder.censored(),
             status: recorder.status(),
             outcomes: recorder.outcomes(),
-            histograms: recorder.histograms(),
+            histograms: recorder.clone().into_histograms(),
             cores: vec![CoreReport { core: 3, ..CoreReport::default() }],
             ..Report::default()
         };

@@ -43,20 +43,25 @@ fn micros(time: Duration) -> f64 {
 }
 
 /// One recorder of many.
-fn merged<'a>(mut recorders: impl Iterator<Item = &'a Recorder>) -> Option<Recorder> {
-    let mut all = recorders.next()?.clone();
-    recorders.for_each(|recorder| all.merge(recorder));
-    Some(all)
+fn merged(mut recorders: impl Iterator<Item = Recorder>) -> Recorder {
+    let mut all = recorders.next().unwrap_or_default();
+    recorders.for_each(|recorder| all.merge(&recorder));
+    all
 }
 
 /// Merges what the cores found; there is at least one.
 pub(super) fn report(
     plan: &Plan,
     control: &Control,
-    outcomes: &[CoreOutcome],
+    mut outcomes: Vec<CoreOutcome>,
     sockets: Option<SocketsReport>,
 ) -> Report {
-    let recorder = merged(outcomes.iter().map(|outcome| &outcome.recorder)).unwrap_or_default();
+    let cores = outcomes.iter().map(core_report).collect();
+    // Recorders are large: they are moved, not copied.
+    let take = |outcome: &mut CoreOutcome| std::mem::take(&mut outcome.recorder);
+    let recorder = merged(outcomes.iter_mut().map(take));
+    let take = |outcome: &mut CoreOutcome| std::mem::take(&mut outcome.warm_up);
+    let warm_up = warm_up(plan, &merged(outcomes.iter_mut().map(take)));
     let sum = |of: &dyn Fn(&CoreOutcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     let tally = |of: fn(&Tallies) -> u64| sum(&|outcome| of(&outcome.tallies));
     let cpu = |of: &dyn Fn(&CpuTime) -> Duration| {
@@ -105,15 +110,15 @@ pub(super) fn report(
             sum(&|outcome| outcome.completions) as f64,
             sum(&|outcome| outcome.turns_with_completions) as f64,
         ),
-        warm_up: warm_up(plan, outcomes),
+        warm_up,
         names: names(plan, &recorder),
         timeline: Timeline::merge(&timelines, seconds),
         sockets,
-        cores: outcomes.iter().map(core_report).collect(),
+        cores,
         resident_bytes_max: resident_bytes_max(),
         exhausted_feeds: exhausted_feeds(plan),
         interrupted: control.is_stopped(),
-        histograms: recorder.histograms(),
+        histograms: recorder.into_histograms(),
         ..Report::default()
     };
     report.set_times();
@@ -131,8 +136,7 @@ fn target(plan: &Plan, seconds: f64) -> f64 {
     plan.arrival.mean_rate(plan.length().map_or(seconds, |length| length.as_secs_f64()))
 }
 
-fn warm_up(plan: &Plan, outcomes: &[CoreOutcome]) -> WarmUp {
-    let all = merged(outcomes.iter().map(|outcome| &outcome.warm_up)).unwrap_or_default();
+fn warm_up(plan: &Plan, all: &Recorder) -> WarmUp {
     let latency = all.latency();
     WarmUp {
         seconds: plan.warm_up.as_secs_f64(),

@@ -68,11 +68,9 @@ impl Classes {
         }
     }
 
-    fn to_map(&self) -> BTreeMap<String, Histogram> {
-        let named = CLASSES.iter().zip(&self.0);
-        named
-            .filter_map(|(name, one)| Some(((*name).to_owned(), (**one.as_ref()?).clone())))
-            .collect()
+    fn into_map(self) -> BTreeMap<String, Histogram> {
+        let named = CLASSES.into_iter().zip(self.0);
+        named.filter_map(|(name, one)| Some((name.to_owned(), *one?))).collect()
     }
 }
 
@@ -338,21 +336,21 @@ impl Recorder {
 
     /// All samples.
     #[must_use]
-    pub fn histograms(&self) -> Histograms {
-        let service_time = self.service.to_map();
+    pub fn into_histograms(self) -> Histograms {
+        let service_time = self.service.into_map();
         let response_time = match self.stamps {
             Stamps::Sent => service_time.clone(),
-            Stamps::Intended => self.response.to_map(),
+            Stamps::Intended => self.response.into_map(),
         };
         Histograms {
             response_time,
             service_time,
-            censored_response: self.censored_response.clone(),
-            censored_service: self.censored_service.clone(),
-            first_byte: self.first_byte.clone(),
-            connect: self.connect.clone(),
-            schedule_lag: self.schedule_lag.clone(),
-            client_lag: self.client_lag.clone(),
+            censored_response: self.censored_response,
+            censored_service: self.censored_service,
+            first_byte: self.first_byte,
+            connect: self.connect,
+            schedule_lag: self.schedule_lag,
+            client_lag: self.client_lag,
         }
     }
 
@@ -381,19 +379,19 @@ mod tests {
     fn response_time_counts_from_the_due_time_and_service_time_from_the_sending() {
         let mut recorder = Recorder::new(Stamps::Intended, 1);
         recorder.record(200, &sample([1_000, 5_000, 6_000, 7_000]));
-        let histograms = recorder.histograms();
+        assert_eq!(recorder.coarse().len(), 1);
+        let histograms = recorder.into_histograms();
         let median = |times: &Histogram| (times.quantile_us(0.5) / 1e3).round() as u64;
         assert_eq!(median(&histograms.response_time["2xx"]), 6);
         assert_eq!(median(&histograms.service_time["2xx"]), 2);
         assert_eq!(median(&histograms.first_byte), 1);
-        assert_eq!(recorder.coarse().len(), 1);
     }
 
     #[test]
     fn a_closed_loop_has_one_time_for_both() {
         let mut recorder = Recorder::new(Stamps::Sent, 1);
         recorder.record(200, &sample([5, 5, 7, 9]));
-        let histograms = recorder.histograms();
+        let histograms = recorder.into_histograms();
         assert_eq!(histograms.response_time, histograms.service_time);
     }
 
@@ -402,7 +400,7 @@ mod tests {
         let mut recorder = Recorder::new(Stamps::Intended, 1);
         let at = |micros: u64| Instant::from_nanos(micros * 1_000);
         recorder.record_lag(at(100), at(900), at(1_100));
-        let histograms = recorder.histograms();
+        let histograms = recorder.into_histograms();
         assert_eq!(histograms.schedule_lag.quantile_us(1.0).round() as u64, 1_000);
         assert_eq!(histograms.client_lag.quantile_us(1.0).round() as u64, 200);
     }
@@ -435,7 +433,7 @@ mod tests {
         assert_eq!(sum.causes()["connect ECONNREFUSED"], 2);
         assert_eq!((sum.status().success, sum.status().other), (4, 4));
         assert_eq!((sum.names()[0].requests, sum.names()[1].errors), (16, 2));
-        let histograms = sum.histograms();
+        let histograms = sum.into_histograms();
         assert_eq!(
             (histograms.response_time["error"].len(), histograms.censored_response.len()),
             (2, 2)

@@ -155,7 +155,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
         outcomes.push(ended.map_err(|source| RunError::Host { host, core, source })??);
     }
     gauges.iter().for_each(|gauge| gauge.set_phase(Phase::Done));
-    Ok(report(plan, control, &outcomes, sockets.report()))
+    Ok(report(plan, control, outcomes, sockets.report()))
 }
 
 /// The `index`th of `parts` shares of `whole`: they differ by one at most, the first are the larger.

@@ -75,7 +75,7 @@ mod tests {
         let Poll::Ready(outcome) = run.poll(&mut Context::from_waker(Waker::noop())) else {
             panic!("a run on a thread of its own waits for nothing");
         };
-        let report = report(plan, &control, &[outcome.unwrap()], None);
+        let report = report(plan, &control, vec![outcome.unwrap()], None);
         check_sums(plan, &report);
         report
     }
