@@ -332,9 +332,8 @@ impl Call {
         let Response { meta, body } = &mut response;
         let whole = if self.holds() { None } else { body.take_whole(&mut meta.stamps) };
         let Some(whole) = whole else { return Some(response) };
-        let Response { meta, body } = response;
-        let reply = Reply::Whole { meta, whole, parcel: body.into_parcel() };
-        self.reply(reply, Some(wakes));
+        let (meta, parcel) = (response.meta, response.body.into_parcel());
+        self.reply(Reply::Whole { meta, whole, parcel }, Some(wakes));
         None
     }
 

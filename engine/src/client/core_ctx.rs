@@ -12,7 +12,8 @@ use super::local::LocalClient;
 use super::settings::Settings;
 use crate::mesh::Place;
 use crate::mesh::wakes::Wakes;
-use crate::shard::pool::desk::{Desk, Lookup};
+use crate::shard::pool::asked::Lookup;
+use crate::shard::pool::desk::Desk;
 use crate::shard::pool::slab::Id;
 use crate::shard::tasks::{Spawner, Task, caught};
 

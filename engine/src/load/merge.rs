@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::control::Control;
 use super::plan::Plan;
 use super::recorder::Recorder;
-use super::report::{CoreReport, NameReport, Report, SCHEMA_VERSION, SocketsReport, WarmUp};
+use super::report::{CoreReport, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, WarmUp};
 use super::timeline::Timeline;
 use super::verdict::Verdict;
 use super::worker::Tallies;
@@ -42,8 +42,12 @@ fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
 
-/// One recorder of many.
-fn merged(mut recorders: impl Iterator<Item = Recorder>) -> Recorder {
+/// One recorder of all cores'. They are large: moved, not copied.
+fn take_merged(
+    outcomes: &mut [CoreOutcome],
+    of: impl FnMut(&mut CoreOutcome) -> &mut Recorder,
+) -> Recorder {
+    let mut recorders = outcomes.iter_mut().map(of).map(std::mem::take);
     let mut all = recorders.next().unwrap_or_default();
     recorders.for_each(|recorder| all.merge(&recorder));
     all
@@ -57,11 +61,8 @@ pub(super) fn report(
     sockets: Option<SocketsReport>,
 ) -> Report {
     let cores = outcomes.iter().map(core_report).collect();
-    // Recorders are large: they are moved, not copied.
-    let take = |outcome: &mut CoreOutcome| std::mem::take(&mut outcome.recorder);
-    let recorder = merged(outcomes.iter_mut().map(take));
-    let take = |outcome: &mut CoreOutcome| std::mem::take(&mut outcome.warm_up);
-    let warm_up = warm_up(plan, &merged(outcomes.iter_mut().map(take)));
+    let recorder = take_merged(&mut outcomes, |outcome| &mut outcome.recorder);
+    let unmeasured = take_merged(&mut outcomes, |outcome| &mut outcome.warm_up);
     let sum = |of: &dyn Fn(&CoreOutcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     let tally = |of: fn(&Tallies) -> u64| sum(&|outcome| of(&outcome.tallies));
     let cpu = |of: &dyn Fn(&CpuTime) -> Duration| {
@@ -71,10 +72,8 @@ pub(super) fn report(
     let (requests, errors, cancelled) =
         (recorder.responses(), recorder.errors(), recorder.cancelled());
     let sent = (requests + errors + cancelled).saturating_sub(tally(|it| it.unsent_failures));
-    let shed = tally(|it| it.shed);
     let (user, system) = (cpu(&|time| time.user), cpu(&|time| time.system));
     let a_request = |whole: f64| per(whole, requests as f64);
-    let timelines: Vec<&Timeline> = outcomes.iter().map(|outcome| &outcome.timeline).collect();
     let mut report = Report {
         schema_version: SCHEMA_VERSION,
         driver: plan.driver.to_string(),
@@ -87,9 +86,9 @@ pub(super) fn report(
         errors,
         cancelled,
         resent: tally(|it| it.resent),
-        offered: requests + errors + cancelled + shed,
+        offered: requests + errors + cancelled + tally(|it| it.shed),
         sent,
-        shed,
+        shed: tally(|it| it.shed),
         late: tally(|it| it.late),
         censored: recorder.censored(),
         waited: tally(|it| it.waited),
@@ -110,9 +109,9 @@ pub(super) fn report(
             sum(&|outcome| outcome.completions) as f64,
             sum(&|outcome| outcome.turns_with_completions) as f64,
         ),
-        warm_up,
+        warm_up: warm_up(plan, &unmeasured),
         names: names(plan, &recorder),
-        timeline: Timeline::merge(&timelines, seconds),
+        timeline: timeline(&outcomes, seconds),
         sockets,
         cores,
         resident_bytes_max: resident_bytes_max(),
@@ -124,6 +123,11 @@ pub(super) fn report(
     report.set_times();
     report.verdict = Verdict::of(&report);
     report
+}
+
+fn timeline(outcomes: &[CoreOutcome], seconds: f64) -> Vec<Slot> {
+    let timelines: Vec<&Timeline> = outcomes.iter().map(|outcome| &outcome.timeline).collect();
+    Timeline::merge(&timelines, seconds)
 }
 
 fn exhausted_feeds(plan: &Plan) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! Where futures and the pool of their core meet: requests in, responses out, and nothing else. Never touches a socket.
 //!
-//! A future reads and fills its exchange and leaves a [`Command`]; the pool acts on commands in its next turn. So a future that is dropped in the midst of
-//! anything only ever leaves a note.
+//! A future reads and fills its exchange and leaves a note of what it [asks](Ask); the pool acts on notes in its next turn. So a future that is dropped in the midst of
+//! anything only ever leaves a note; the place of an exchange that has ended it frees itself.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::asked::{Ask, Asked, Command, Lookup};
 use super::config::Shared;
 use super::exchange::{Exchange, Trace};
 use super::in_flight::InFlight;
@@ -21,92 +22,6 @@ use super::slab::{Id, Renew, Slab};
 use crate::clock::Instant;
 use crate::proto::h1;
 use crate::shard::wheel::{TimerId, Wheel};
-
-/// What a future asks of the pool, where more than an exchange has to be named: see [`Ask::Else`].
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Take a client in, under this number.
-    Join(u32, Arc<Shared>),
-    /// Nobody uses a client on this core any more.
-    Leave(u32),
-    /// The body of an exchange's request can't go on.
-    Abort(Id, String),
-    /// Wake a sleeper after so long.
-    Sleep(Id, Duration),
-    /// A name was resolved.
-    Resolved(Id, Result<Vec<SocketAddr>, String>),
-}
-
-/// What a future asks of the pool. Small enough to stay in registers until it is where the pool reads it: what is written in small parts and read at once makes the processor wait.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Ask {
-    /// The next command.
-    Else,
-    /// Begin with it.
-    Start,
-    /// Its future is gone.
-    Drop,
-    /// It had ended when its future went, and its place is free: see [`Asked::over`].
-    Over,
-    /// The same of one that held a permit.
-    OverWithPermit,
-    /// Bytes of its body were read: receive on.
-    Read,
-    /// Throw the rest of its body away, and tell the end.
-    Discard,
-    /// There is more of its request's body, or its end.
-    Send,
-}
-
-/// An [`Ask`] and whom it is about.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
-    pub(super) ask: Ask,
-    first: u32,
-    second: u32,
-}
-
-impl Asked {
-    #[inline]
-    pub(super) fn of(ask: Ask, id: Id) -> Self {
-        Self { ask, first: id.index, second: id.generation }
-    }
-
-    /// Of an exchange that is no more: its client and its host.
-    #[inline]
-    pub(super) fn over(exchange: &Exchange) -> Self {
-        let ask = if exchange.has_permit { Ask::OverWithPermit } else { Ask::Over };
-        Self { ask, first: exchange.client, second: exchange.host }
-    }
-
-    #[inline]
-    pub(super) fn id(self) -> Id {
-        Id { index: self.first, generation: self.second }
-    }
-
-    #[inline]
-    pub(super) fn client(self) -> u32 {
-        self.first
-    }
-
-    #[inline]
-    pub(super) fn host(self) -> u32 {
-        self.second
-    }
-}
-
-/// What the pool asks of whoever resolves names.
-#[derive(Debug)]
-pub(crate) enum Lookup {
-    /// A dial waits for the addresses of a name: answer with [`Desk::resolved`].
-    Wanted { dial: Id, client: u32, origin: Arc<Origin> },
-    /// The dial waits no longer.
-    GivenUp { dial: Id },
-    /// None of a name's addresses could be connected to.
-    Unreachable { client: u32, origin: Arc<Origin> },
-    /// Nothing is left of a client, and nothing asked before this is unanswered: its number may be given to another.
-    Left { client: u32 },
-}
 
 /// What a key of the wheel belongs to: the kind in the high half, the place in the low.
 pub(super) const EXCHANGE_TIMER: u64 = 1 << 32;

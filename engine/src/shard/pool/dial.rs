@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pool;
+use super::asked::Lookup;
 use super::connection::{Charge, State};
-use super::desk::Lookup;
 use super::exchange::{Exchange, Stage};
 use super::expiry::Timer;
 use super::slab::{Id, Renew};

@@ -32,7 +32,7 @@ impl<D: Driver> Pool<D> {
                 exchange.phase_deadline = None;
                 exchange.total_deadline = None;
                 exchange.connection = None;
-                let sent = exchange.is_out();
+                let sent = exchange.body.is_out();
                 exchange.wake();
                 exchange.wake_maker();
                 Some(sent)
@@ -103,7 +103,7 @@ impl<D: Driver> Pool<D> {
                 exchange.got_bytes == 0
                     && harmless
                     && !exchange.needs_fresh
-                    && exchange.is_replayable()
+                    && exchange.body.is_replayable()
             }) == Some(true);
         if again { self.try_fresh(id, place) } else { self.fail_exchange(id, kind) }
     }
@@ -214,7 +214,7 @@ impl<D: Driver> Pool<D> {
 
     /// Throws away the little that is left of a body, or else the connection.
     fn drain(&mut self, index: u32, id: Id) {
-        let sent = self.with(id, |exchange| exchange.is_out()) == Some(true);
+        let sent = self.with(id, |exchange| exchange.body.is_out()) == Some(true);
         let connection = &mut self.connections[index as usize];
         let left = connection.machine.discardable();
         let little = left <= DRAIN_BYTES_MAX && connection.machine.close_reason().is_none();

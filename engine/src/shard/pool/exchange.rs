@@ -328,30 +328,6 @@ impl Exchange {
         }
     }
 
-    /// Whether the same bytes can go out again.
-    pub(super) fn is_replayable(&self) -> bool {
-        !matches!(&self.body, Outgoing::Pieces(pieces) if pieces.touched)
-    }
-
-    /// Whether all of the body was handed to the driver.
-    pub(super) fn is_sent(&self) -> bool {
-        match &self.body {
-            Outgoing::None => true,
-            Outgoing::Whole { bytes, sent } => *sent == bytes.len(),
-            Outgoing::Pieces(pieces) => pieces.finished && pieces.ready.is_empty(),
-        }
-    }
-
-    /// Whether the server has all it was promised: its maker may not have said yet that there is no more.
-    pub(super) fn is_out(&self) -> bool {
-        match &self.body {
-            Outgoing::Pieces(pieces) => {
-                pieces.ready.is_empty() && (pieces.finished || pieces.count.is_complete())
-            }
-            Outgoing::None | Outgoing::Whole { .. } => self.is_sent(),
-        }
-    }
-
     /// Back to before its first byte, for another connection.
     pub(super) fn rewind(&mut self) {
         if let Outgoing::Whole { sent, .. } = &mut self.body {
@@ -372,7 +348,7 @@ impl Exchange {
         self.head.as_ref().is_some_and(|head| head.status == StatusCode::REQUEST_TIMEOUT)
             && self.idempotent
             && !self.needs_fresh
-            && self.is_replayable()
+            && self.body.is_replayable()
     }
 
     /// As if nothing had come.

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::desk::{Ask, Asked, Command, Desk};
+use super::asked::{Ask, Asked, Command};
+use super::desk::Desk;
 use super::exchange::{
     Carrier, Exchange, Failed, Reader, Stage, Stamps, Standing, Trace, note_waker,
 };

@@ -19,9 +19,11 @@
 //! | `end` | how connections and exchanges end, and what is tried again |
 //! | `expiry` | what time ends |
 //! | `head` | response heads as clients keep them |
+//! | `asked` | what futures ask of it, and what it asks of the resolver |
 //! | `slab`, `list` | places that are used again, and lists of them |
 
 mod acquire;
+pub(crate) mod asked;
 mod attempt;
 pub(crate) mod config;
 mod connection;
@@ -56,9 +58,10 @@ use crate::clock::Instant;
 use crate::driver::{Completion, Driver, Event, Full, Op, Slot, Wait};
 use crate::error::Kind;
 use crate::proto::h1;
+use asked::{Ask, Asked, Command, Lookup};
 use config::Shared;
 use connection::{Connection, State};
-use desk::{Ask, Asked, Command, Desk, Lookup};
+use desk::Desk;
 use dial::Dial;
 use head::Head;
 use host::{Hosts, Member, Presence};

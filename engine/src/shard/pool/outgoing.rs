@@ -22,6 +22,32 @@ impl Outgoing {
     pub(super) fn is_chunked(&self) -> bool {
         matches!(self, Self::Pieces(pieces) if pieces.chunked)
     }
+
+    /// Whether the same bytes can go out again.
+    pub(super) fn is_replayable(&self) -> bool {
+        !matches!(self, Self::Pieces(pieces) if pieces.touched)
+    }
+
+    /// Whether all of it was handed to the driver.
+    #[inline]
+    pub(super) fn is_sent(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Whole { bytes, sent } => *sent == bytes.len(),
+            Self::Pieces(pieces) => pieces.finished && pieces.ready.is_empty(),
+        }
+    }
+
+    /// Whether the server has all it was promised: its maker may not have said yet that there is no more.
+    #[inline]
+    pub(super) fn is_out(&self) -> bool {
+        match self {
+            Self::Pieces(pieces) => {
+                pieces.ready.is_empty() && (pieces.finished || pieces.count.is_complete())
+            }
+            Self::None | Self::Whole { .. } => self.is_sent(),
+        }
+    }
 }
 
 /// A body that is made while it is sent.

@@ -45,7 +45,7 @@ impl<D: Driver> Pool<D> {
             buffer.extend_from_slice(bytes);
             *sent = bytes.len();
         }
-        let whole = exchange.is_sent();
+        let whole = exchange.body.is_sent();
         exchange.sends = 1;
         exchange.progress = if whole { Sent::All } else { Sent::Partial };
         exchange.sends_body = !whole && !exchange.expects;
@@ -120,7 +120,7 @@ impl<D: Driver> Pool<D> {
             if sending {
                 exchange.phase_deadline = timeouts.send.map(|send| now + send);
             }
-        } else if exchange.is_sent() {
+        } else if exchange.body.is_sent() {
             exchange.sends_body = false;
             exchange.progress = Sent::All;
             exchange.stamps.sent = now;
