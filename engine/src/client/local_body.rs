@@ -192,15 +192,6 @@ impl LocalBody {
             let fits = whole.len() as u64 <= max;
             return Poll::Ready(if fits { Ok(whole) } else { Err(self.too_long(max)) });
         }
-        self.poll_pieces(cx, max, gathered)
-    }
-
-    fn poll_pieces(
-        &mut self,
-        cx: &mut Context<'_>,
-        max: u64,
-        gathered: &mut Option<Gathered>,
-    ) -> Poll<Result<Bytes, Error>> {
         while let Some(chunk) = std::task::ready!(self.poll_chunk(cx))? {
             if let Err(TooLong) = gathered.get_or_insert_with(|| Gathered::new(max)).push(chunk) {
                 return Poll::Ready(Err(self.too_long(max)));

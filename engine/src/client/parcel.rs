@@ -89,9 +89,7 @@ impl Parcel {
         };
         Box::write(blank, meta)
     }
-}
 
-impl Parcel {
     /// A request that was not sent yet. Inlined, so that the parts of a request are written where they stay.
     #[inline(always)]
     pub(super) fn of(request: Request) -> Box<Self> {

@@ -1,4 +1,4 @@
-//! Histograms of times: exact to three digits for results, coarse for time lines and live views. No clock, no allocation while recording.
+//! Histograms of times: exact to three digits for results, coarse for time lines and live views. No clock, and no allocation while recording but for the first time.
 
 use std::sync::LazyLock;
 use std::time::Duration;

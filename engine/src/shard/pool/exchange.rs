@@ -342,7 +342,7 @@ impl Exchange {
         self.stage = Stage::Acquiring;
     }
 
-    /// Whether its response speaks of the idleness of a reused connection, not of the request, which can go to a fresh one.
+    /// Whether its response speaks of the idleness of a reused connection (RFC 9110 15.5.9), not of the request, which can go to a fresh one.
     #[inline]
     pub(super) fn is_stale_408(&self) -> bool {
         self.head.as_ref().is_some_and(|head| head.status == StatusCode::REQUEST_TIMEOUT)
