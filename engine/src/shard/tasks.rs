@@ -9,41 +9,42 @@
 //!                     +---------------------------+   wake, another thread: and the doorbell rings
 //! ```
 //!
-//! A task is one allocation, made and counted by the crate `async-task`; [`Spawner::task_bytes`] tells its size. Its wakers are `Send` and may outlive everything: those on the core's thread
-//! push to a plain queue, those elsewhere to a queue behind a lock, which holds each task at most once. The future itself never leaves its thread:
-//! it is polled and dropped by [`Tasks`] alone, also when a waker or the [`Task`] goes away elsewhere.
+//! A task is one allocation; [`Spawner::task_bytes`] tells its size. Its wakers are `Send` and may outlive everything: those on the core's thread push to a plain queue, without an atomic operation,
+//! those elsewhere to a queue behind a lock; each holds a task at most once. The future itself never leaves its thread: it is polled and dropped by [`Tasks`] alone, also when a waker or
+//! the [`Task`] goes away elsewhere.
 //!
 //! A panic, be it in a poll, in the drop of a future or in the drop of its output, ends that task alone.
 //!
 //! | file | what it is |
 //! |---|---|
 //! | `handle` | the task as its owner sees it |
-//! | `live` | the future with its place among those alive |
-//! | `ready` | the queues of those to poll; the only unsafe code |
+//! | `live` | the task itself: its future, what wakes it, where its output goes |
+//! | `owned` | what one thread alone can reach |
+//! | `ready` | the places of those alive, and the queues of those to poll |
 //! | `watch` | finds the task that keeps the core |
 
 mod handle;
 mod live;
+mod owned;
 mod ready;
 mod watch;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::doorbell::Doorbell;
 pub(crate) use handle::caught;
+use handle::drop_quietly;
 pub use handle::{Panicked, Task, TaskError};
-use live::{Live, Registry};
-use ready::{Label, Ready, schedule};
+use live::Live;
+use ready::Ready;
 pub use watch::{SLOW_AFTER, Stall, Stalls, Watch};
 
 /// What the spawners, the tasks and their runner share on the core's thread.
 #[derive(Debug)]
 struct Core {
     ready: Arc<Ready>,
-    registry: RefCell<Registry>,
-    panics: Cell<u64>,
     /// Set when the runner goes: what is spawned afterwards is dropped at once.
     closed: Cell<bool>,
 }
@@ -79,12 +80,7 @@ impl Tasks {
     /// A runner without tasks on the calling thread. `doorbell` is rung when another thread wakes a task, or when this thread does while the core sleeps.
     #[must_use]
     pub fn new(doorbell: Arc<Doorbell>) -> Self {
-        let core = Core {
-            ready: Arc::new(Ready::new(doorbell)),
-            registry: RefCell::default(),
-            panics: Cell::new(0),
-            closed: Cell::new(false),
-        };
+        let core = Core { ready: Arc::new(Ready::new(doorbell)), closed: Cell::new(false) };
         Self { core: Rc::new(core), watch: Watch::default(), stalls: Stalls::default() }
     }
 
@@ -104,21 +100,25 @@ impl Tasks {
     /// Polls those tasks that are ready now, `budget` at most, in the order in which they became so, and returns how many. A task that becomes ready meanwhile, by its own doing too, waits for
     /// the next call.
     pub fn run(&mut self, budget: usize) -> usize {
-        let batch = self.core.ready.collect().min(budget);
+        let ready = &self.core.ready;
+        let batch = ready.collect().min(budget);
         if batch == 0 {
             return 0;
         }
         let _polling = Polling::begin();
         let mut since = self.watch.read_clock();
         for ran in 0..batch {
-            let Some(runnable) = self.core.ready.pop() else { return ran };
-            let name = runnable.metadata().name;
-            runnable.run();
+            let Some((index, task)) = ready.take() else { return ran };
+            let waits = task.run();
             let now = self.watch.read_clock();
             if now - since >= self.watch.slow_after {
-                self.stalls.record(Stall { name, lasted: now - since });
+                self.stalls.record(Stall { name: ready.name(index), lasted: now - since });
             }
             since = now;
+            match waits {
+                Some(task) => ready.give_back(index, task),
+                None => ready.release(index),
+            }
         }
         batch
     }
@@ -132,13 +132,13 @@ impl Tasks {
     /// Tasks whose futures exist: spawned, and neither finished nor cancelled.
     #[must_use]
     pub fn live(&self) -> usize {
-        self.core.registry.borrow().live()
+        self.core.ready.live()
     }
 
     /// Tasks that ended in a panic, and panics of their drops.
     #[must_use]
     pub fn panics(&self) -> u64 {
-        self.core.panics.get()
+        self.core.ready.panics()
     }
 
     /// The polls that kept the core for too long.
@@ -178,16 +178,13 @@ impl Drop for Polling {
 impl Drop for Tasks {
     fn drop(&mut self) {
         self.core.closed.set(true);
-        while self.live() > 0 {
-            // A wake puts a task into the queue unless it is on its way there: in the hands of another thread, which the yield waits for.
-            let wakers = self.core.registry.borrow_mut().take_wakers();
-            wakers.into_iter().for_each(std::task::Waker::wake);
-            self.core.ready.collect();
-            while let Some(runnable) = self.core.ready.pop() {
-                drop(runnable);
-            }
-            std::thread::yield_now();
+        let ready = &self.core.ready;
+        // What is dropped may wake others, and nothing is added any more.
+        for (index, task) in ready.take_all() {
+            task.end();
+            ready.release(index);
         }
+        while ready.take().is_some() {}
     }
 }
 
@@ -211,19 +208,19 @@ impl Spawner {
         name: &'static str,
         future: F,
     ) -> Task<F::Output> {
-        let entry = self.core.registry.borrow_mut().reserve();
-        let live = Live::new(future, Rc::clone(&self.core), entry);
-        let label = Label { name, ready: Arc::clone(&self.core.ready) };
-        let (runnable, task) =
-            async_task::Builder::new().metadata(label).spawn_local(move |_| live, schedule);
-        if !self.core.closed.get() {
-            self.core.registry.borrow_mut().set_waker(entry, runnable.waker());
-            self.core.ready.push(runnable);
-        }
+        let Core { ready, closed } = &*self.core;
+        let place = if closed.get() { None } else { ready.reserve() };
+        let Some(place) = place else {
+            let panicked = !drop_quietly(|| drop(future));
+            ready.count_panics(u64::from(panicked));
+            return Task::over();
+        };
+        let task = Live::new(future, Arc::clone(ready), place);
+        ready.insert(place, name, Arc::clone(&task) as _);
         Task::new(task)
     }
 
-    /// Bytes that are allocated for a task of such a future, the future included: about 88 over it. Beyond that it takes up to 28 bytes in the lists of the core.
+    /// Bytes that are allocated for a task of such a future, the future included: about 100 over it, and its output. Beyond that it takes 64 bytes in the lists of the core.
     #[must_use]
     pub const fn task_bytes<F: Future>() -> usize {
         live::task_bytes::<F>()
@@ -232,6 +229,7 @@ impl Spawner {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::future::{pending, poll_fn};
     use std::pin::Pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -430,7 +428,7 @@ mod tests {
         let wakers: Vec<Waker> = wakers.try_iter().collect();
         wakers[0].wake_by_ref();
         drop(tasks);
-        assert_eq!((dropped.get(), spawner.core.registry.borrow().live()), (10, 0));
+        assert_eq!((dropped.get(), spawner.core.ready.live()), (10, 0));
         assert!(matches!(poll_once(&mut awaited), Poll::Ready(Err(TaskError::Cancelled))));
         thread::spawn(move || wakers.into_iter().for_each(Waker::wake)).join().unwrap();
         assert!(matches!(poll_once(&mut spawner.spawn(async {})), Poll::Ready(Err(_))));
