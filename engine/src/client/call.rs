@@ -9,8 +9,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -26,7 +25,9 @@ use super::settings::Settings;
 use crate::error::{Error, Kind, Phase, Progress, Sent};
 use crate::mesh::wakes::{WakeList, Wakes};
 use crate::shard::pool::exchange::Stamps;
-use crate::shard::tasks::caught;
+
+/// Bytes of a whole body up to which it is copied into what the handle's thread brought: less than it costs to give memory back to another thread.
+const COPIED_BYTES_MAX: usize = 128;
 
 /// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
 const BETWEEN_BYTES_MAX: usize = 64 << 10;
@@ -44,10 +45,12 @@ pub(crate) enum Reply {
     Failed(Error),
 }
 
-#[derive(Default)]
 struct State {
     parcel: Option<Box<Parcel>>,
     reply: Option<Reply>,
+    /// Bytes in `copied`, which are the whole body of `reply`.
+    copied_bytes: u8,
+    copied: [u8; COPIED_BYTES_MAX],
     pieces: VecDeque<Bytes>,
     /// Bytes in `pieces`.
     bytes: usize,
@@ -95,59 +98,21 @@ impl std::fmt::Debug for Call {
     }
 }
 
-/// A call on its way to its core, and there: dropped before its end, it tells the handle so.
-#[derive(Debug)]
-pub(crate) struct Delivery(Arc<Call>);
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        // The core has ended.
-        self.0.fail(Kind::Shutdown, None);
-    }
-}
-
-impl Delivery {
-    pub(crate) fn new(call: Arc<Call>) -> Self {
-        Self(call)
-    }
-
-    pub(crate) fn settings(&self) -> &Arc<Settings> {
-        &self.0.settings
-    }
-
-    /// Serves the call, unless its handle is gone before.
-    pub(crate) async fn serve(self, client: LocalClient) {
-        let call = &*self.0;
-        let Some(parcel) = call.lock().parcel.take() else { return };
-        let mut work = pin!(caught(call.work(&client, parcel)));
-        poll_fn(|cx| {
-            if call.is_cancelled() {
-                return Poll::Ready(());
-            }
-            let polled = work.as_mut().poll(cx).map(|worked| {
-                if let Err(panicked) = worked {
-                    call.fail(
-                        Kind::User(panicked.message().to_owned()),
-                        Some(client.ctx().wakes()),
-                    );
-                }
-            });
-            if polled.is_pending() {
-                note(&mut call.lock().server, cx);
-                // A handle that went before the waker was there.
-                if call.is_cancelled() {
-                    return Poll::Ready(());
-                }
-            }
-            polled
-        })
-        .await;
-    }
-}
-
 impl Call {
     pub(crate) fn new(settings: Arc<Settings>, parcel: Box<Parcel>) -> Arc<Self> {
-        let state = State { parcel: Some(parcel.with_blank()), ..State::default() };
+        let state = State {
+            parcel: Some(parcel.with_blank()),
+            reply: None,
+            copied_bytes: 0,
+            copied: [0; COPIED_BYTES_MAX],
+            pieces: VecDeque::new(),
+            bytes: 0,
+            ended: None,
+            told: Told::Nothing,
+            reader: None,
+            list: None,
+            server: None,
+        };
         Arc::new(Self {
             settings,
             state: Mutex::new(state),
@@ -156,11 +121,27 @@ impl Call {
         })
     }
 
+    pub(super) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// For the core: the request, and from now on its waker is known.
+    pub(super) fn begin(&self, cx: &Context<'_>) -> Option<Box<Parcel>> {
+        let mut state = self.lock();
+        note(&mut state.server, cx);
+        state.parcel.take()
+    }
+
+    /// For the core: it waits for something again.
+    pub(super) fn note_server(&self, cx: &Context<'_>) {
+        note(&mut self.lock().server, cx);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_cancelled(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }
 
@@ -186,7 +167,15 @@ impl Call {
     /// For the handle: what came back.
     pub(crate) fn poll_reply(&self, cx: &Context<'_>) -> Poll<Reply> {
         self.polled(|mut state| match state.reply.take() {
-            Some(reply) => Poll::Ready(reply),
+            Some(mut reply) => {
+                if let Reply::Whole { whole, .. } = &mut reply
+                    && let Some(copied) = state.copied.get(..state.copied_bytes.into())
+                    && !copied.is_empty()
+                {
+                    whole.bytes = Bytes::copy_from_slice(copied);
+                }
+                Poll::Ready(reply)
+            }
             None => {
                 note(&mut state.reader, cx);
                 Poll::Pending
@@ -263,7 +252,7 @@ impl Call {
         let mut state = self.lock();
         act(&mut state);
         let (reader, list) = (state.reader.take(), state.list);
-        // The task ends, and with its last waker its memory goes: here, where it was allocated.
+        // It serves others next.
         let server = if state.told == Told::All { state.server.take() } else { None };
         drop(state);
         drop(server);
@@ -285,7 +274,7 @@ impl Call {
     }
 
     /// Nobody will tell the rest, because of `kind`.
-    fn fail(&self, kind: Kind, wakes: Option<&Wakes>) {
+    pub(super) fn fail(&self, kind: Kind, wakes: Option<&Wakes>) {
         let (told, begun) = {
             let state = self.lock();
             (state.told, state.parcel.is_none())
@@ -305,7 +294,8 @@ impl Call {
         }
     }
 
-    async fn work(&self, client: &LocalClient, parcel: Box<Parcel>) {
+    /// For the core: sends the request and tells all of what comes back.
+    pub(super) async fn work(&self, client: &LocalClient, parcel: Box<Parcel>) {
         let wakes = client.ctx().wakes();
         match client.send_parcel(parcel).await {
             Err(error) => self.reply(Reply::Failed(error), Some(wakes)),
@@ -331,9 +321,19 @@ impl Call {
     ) -> Option<Response<LocalBody>> {
         let Response { meta, body } = &mut response;
         let whole = if self.holds() { None } else { body.take_whole(&mut meta.stamps) };
-        let Some(whole) = whole else { return Some(response) };
+        let Some(mut whole) = whole else { return Some(response) };
         let (meta, parcel) = (response.meta, response.body.into_parcel());
-        self.reply(Reply::Whole { meta, whole, parcel }, Some(wakes));
+        let mut own = None;
+        self.tell(Some(wakes), |state| {
+            if let Some(place) = state.copied.get_mut(..whole.bytes.len()) {
+                place.copy_from_slice(&whole.bytes);
+                state.copied_bytes = place.len() as u8;
+                own = Some(std::mem::take(&mut whole.bytes));
+            }
+            state.told = Told::All;
+            state.reply = Some(Reply::Whole { meta, whole, parcel });
+        });
+        drop(own);
         None
     }
 

@@ -3,19 +3,22 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::hash::BuildHasherDefault;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Client;
 use super::local::LocalClient;
+use super::servers::Servers;
 use super::settings::Settings;
 use crate::mesh::Place;
 use crate::mesh::wakes::Wakes;
 use crate::shard::pool::asked::Lookup;
 use crate::shard::pool::desk::Desk;
+use crate::shard::pool::origin::Numbered;
 use crate::shard::pool::slab::Id;
-use crate::shard::tasks::{Spawner, Task, caught};
+use crate::shard::tasks::{Rest, Spawner, Task, caught};
 
 /// What the tasks of a core share.
 #[derive(Debug)]
@@ -26,8 +29,9 @@ struct Seat {
     spawner: Spawner,
     wakes: Rc<Wakes>,
     /// The clients that have handles, by their number in this process.
-    clients: RefCell<HashMap<u64, Rc<Member>>>,
+    clients: RefCell<HashMap<u64, Rc<Member>, BuildHasherDefault<Numbered>>>,
     numbers: RefCell<Numbers>,
+    servers: Servers,
 }
 
 /// A client on this core, as long as it has handles or core-local twins.
@@ -109,6 +113,7 @@ impl CoreCtx {
             wakes,
             clients: RefCell::default(),
             numbers: RefCell::default(),
+            servers: Servers::default(),
         }));
         ctx.spawn_named("resolve names", resolve_names(ctx.clone())).detach();
         ctx
@@ -142,6 +147,16 @@ impl CoreCtx {
     /// Where its futures meet its pool.
     pub(super) fn desk(&self) -> &Rc<Desk> {
         &self.0.desk
+    }
+
+    /// Its tasks that wait for a call.
+    pub(super) fn servers(&self) -> &Servers {
+        &self.0.servers
+    }
+
+    /// The task that asks is kept for work to come, and is not one that is counted until this goes.
+    pub(super) fn rest(&self) -> Rest {
+        self.0.spawner.rest()
     }
 
     /// Through which it wakes futures on other threads.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::builder::ClientBuilder;
-use super::call::Delivery;
 use super::core_ctx::CoreCtx;
 use super::engine_builder::EngineBuilder;
+use super::servers::{self, Delivery};
 use crate::clock::Instant;
 use crate::driver::DriverKind;
 use crate::error::{Error, Kind, Phase};
@@ -37,10 +37,7 @@ pub(crate) fn attendants() -> Attendants<Note> {
 /// Opens a note.
 pub(super) fn attend(ctx: &CoreCtx, note: Note) {
     match note {
-        Note::Call(call) => {
-            let client = ctx.client_of(call.settings());
-            ctx.spawn_named("serve a call", call.serve(client)).detach();
-        }
+        Note::Call(call) => servers::serve(ctx, call),
         Note::Run(work) => work(ctx),
         Note::Forget(client) => ctx.forget(client),
     }

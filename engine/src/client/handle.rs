@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::body::{Body, Origin};
-use super::call::{Call, Delivery, Reply};
+use super::call::{Call, Reply};
 use super::engine::{Engine, Note, Observed};
 use super::parcel::Parcel;
 use super::request::Request;
 use super::request_builder::begin_requests;
 use super::response::{Fetched, Response};
+use super::servers::Delivery;
 use super::settings::Settings;
 use super::{REDIRECTS_DEFAULT, RequestBuilder};
 use crate::clock::Instant;
@@ -162,7 +163,9 @@ impl Client {
         let load = &engine.mesh().seats[core as usize].load;
         load.placed.fetch_add(1, Ordering::Relaxed);
         load.placed_total.fetch_add(1, Ordering::Relaxed);
-        load.spilled.fetch_add(u64::from(spilled), Ordering::Relaxed);
+        if spilled {
+            load.spilled.fetch_add(1, Ordering::Relaxed);
+        }
         let placed = Placed { client: self, core, call: Arc::clone(&call), over: false };
         if engine.mesh().is_stopped() {
             return Err(());

@@ -67,6 +67,7 @@ mod request;
 mod request_builder;
 mod response;
 mod retry;
+mod servers;
 mod settings;
 mod solo;
 mod target;

@@ -45,6 +45,8 @@ pub use watch::{SLOW_AFTER, Stall, Stalls, Watch};
 #[derive(Debug)]
 struct Core {
     ready: Arc<Ready>,
+    /// Tasks that are kept for work to come.
+    resting: Cell<usize>,
     /// Set when the runner goes: what is spawned afterwards is dropped at once.
     closed: Cell<bool>,
 }
@@ -80,7 +82,8 @@ impl Tasks {
     /// A runner without tasks on the calling thread. `doorbell` is rung when another thread wakes a task, or when this thread does while the core sleeps.
     #[must_use]
     pub fn new(doorbell: Arc<Doorbell>) -> Self {
-        let core = Core { ready: Arc::new(Ready::new(doorbell)), closed: Cell::new(false) };
+        let ready = Arc::new(Ready::new(doorbell));
+        let core = Core { ready, resting: Cell::new(0), closed: Cell::new(false) };
         Self { core: Rc::new(core), watch: Watch::default(), stalls: Stalls::default() }
     }
 
@@ -129,10 +132,10 @@ impl Tasks {
         self.core.ready.is_any()
     }
 
-    /// Tasks whose futures exist: spawned, and neither finished nor cancelled.
+    /// Tasks whose futures exist: spawned, and neither finished nor cancelled. Those that rest are not counted.
     #[must_use]
     pub fn live(&self) -> usize {
-        self.core.ready.live()
+        self.core.ready.live() - self.core.resting.get()
     }
 
     /// Tasks that ended in a panic, and panics of their drops.
@@ -208,7 +211,7 @@ impl Spawner {
         name: &'static str,
         future: F,
     ) -> Task<F::Output> {
-        let Core { ready, closed } = &*self.core;
+        let Core { ready, closed, .. } = &*self.core;
         let place = if closed.get() { None } else { ready.reserve() };
         let Some(place) = place else {
             let panicked = !drop_quietly(|| drop(future));
@@ -220,10 +223,26 @@ impl Spawner {
         Task::new(task)
     }
 
+    /// The task that asks has nothing to do, and is kept for work to come: it is no task that [`Tasks::live`] counts until this is dropped.
+    pub(crate) fn rest(&self) -> Rest {
+        self.core.resting.set(self.core.resting.get() + 1);
+        Rest(Rc::clone(&self.core))
+    }
+
     /// Bytes that are allocated for a task of such a future, the future included: about 100 over it, and its output. Beyond that it takes 64 bytes in the lists of the core.
     #[must_use]
     pub const fn task_bytes<F: Future>() -> usize {
         live::task_bytes::<F>()
+    }
+}
+
+/// As long as a task rests.
+#[derive(Debug)]
+pub(crate) struct Rest(Rc<Core>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.resting.set(self.0.resting.get() - 1);
     }
 }
 

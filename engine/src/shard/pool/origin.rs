@@ -49,9 +49,9 @@ impl Hash for Origin {
     }
 }
 
-/// Takes the number of an [`Origin`] as its hash.
+/// Takes a number as its hash: that of an [`Origin`], or one that was counted.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Numbered(u64);
+pub(crate) struct Numbered(u64);
 
 impl Hasher for Numbered {
     fn finish(&self) -> u64 {
@@ -59,7 +59,7 @@ impl Hasher for Numbered {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Never used: an origin writes one number.
+        // Never used: what is looked up writes one number.
         bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
     }
 
