@@ -349,3 +349,53 @@ fn tasks_of_a_core_share_it() {
         },
     );
 }
+
+/// Small bodies go another way between two threads than large ones.
+#[test]
+fn a_body_of_any_size_is_whole() {
+    check(
+        |builder| builder,
+        |access| {
+            let origin = origin();
+            let all = access.get(&origin.url("/bytes/70000")).unwrap();
+            for bytes in (0..300).chain([1000, 4096, 65_535, 65_536, 70_000]) {
+                let fetched = access.get(&origin.url(&format!("/bytes/{bytes}"))).unwrap();
+                assert_eq!(fetched.bytes(), &all.bytes()[..bytes], "{bytes}");
+            }
+        },
+    );
+}
+
+/// Far more calls at once than tasks are kept for: all are answered, and none of the tasks is left as one at work.
+#[test]
+fn a_burst_of_calls_leaves_no_task_at_work() {
+    for driver in drivers() {
+        let engine = Engine::builder().cores(Cores::Count(1)).driver(driver).build().unwrap();
+        let client = engine.client().max_conns_per_host(16).build().unwrap();
+        let origin = origin();
+        let (url, hang) = (origin.url("/bytes/3"), origin.url("/hang"));
+        for _ in 0..3 {
+            let mut calls: Vec<_> = (0..900).map(|_| Box::pin(client.get(&url).fetch())).collect();
+            let mut lost: Vec<_> = (0..16).map(|_| Box::pin(client.get(&hang).send())).collect();
+            let mut begun = false;
+            block_on(std::future::poll_fn(|cx| {
+                if !std::mem::replace(&mut begun, true) {
+                    lost.iter_mut().for_each(|call| assert!(call.as_mut().poll(cx).is_pending()));
+                    calls.iter_mut().for_each(|call| assert!(call.as_mut().poll(cx).is_pending()));
+                    assert!(wait_until(LONG, || engine.stats()[0].tasks == 917));
+                    // They had all connections. Cancelled, their tasks are there for others.
+                    lost.clear();
+                }
+                calls.retain_mut(|call| match call.as_mut().poll(cx) {
+                    std::task::Poll::Ready(fetched) => {
+                        assert_eq!(fetched.unwrap().bytes().len(), 3);
+                        false
+                    }
+                    std::task::Poll::Pending => true,
+                });
+                if calls.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            }));
+            assert!(wait_until(LONG, || engine.stats()[0].tasks == 1), "{:?}", engine.stats());
+        }
+    }
+}
