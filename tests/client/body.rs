@@ -208,3 +208,19 @@ fn a_dropped_request_leaves_nothing() {
         }
     });
 }
+
+/// Small bodies go another way between two threads than large ones.
+#[test]
+fn a_body_of_any_size_is_whole() {
+    check(
+        |builder| builder,
+        |access| {
+            let origin = origin();
+            let all = access.get(&origin.url("/bytes/70000")).unwrap();
+            for bytes in (0..300).chain([1000, 4096, 65_535, 65_536, 70_000]) {
+                let fetched = access.get(&origin.url(&format!("/bytes/{bytes}"))).unwrap();
+                assert_eq!(fetched.bytes(), &all.bytes()[..bytes], "{bytes}");
+            }
+        },
+    );
+}

@@ -350,22 +350,6 @@ fn tasks_of_a_core_share_it() {
     );
 }
 
-/// Small bodies go another way between two threads than large ones.
-#[test]
-fn a_body_of_any_size_is_whole() {
-    check(
-        |builder| builder,
-        |access| {
-            let origin = origin();
-            let all = access.get(&origin.url("/bytes/70000")).unwrap();
-            for bytes in (0..300).chain([1000, 4096, 65_535, 65_536, 70_000]) {
-                let fetched = access.get(&origin.url(&format!("/bytes/{bytes}"))).unwrap();
-                assert_eq!(fetched.bytes(), &all.bytes()[..bytes], "{bytes}");
-            }
-        },
-    );
-}
-
 /// Far more calls at once than tasks are kept for: all are answered, and none of the tasks is left as one at work.
 #[test]
 fn a_burst_of_calls_leaves_no_task_at_work() {
