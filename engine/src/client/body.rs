@@ -154,9 +154,9 @@ impl Body {
     ///
     /// # Errors
     /// As [`Body::chunk`], and [`Kind::Limit`](crate::error::Kind::Limit) for a body that is longer.
-    pub async fn bytes(mut self) -> Result<Bytes, Error> {
+    pub fn bytes(self) -> impl Future<Output = Result<Bytes, Error>> + Send {
         let max = self.max_body_bytes;
-        self.read_all(max).await
+        self.bytes_limited(max)
     }
 
     /// All of it, if it has at most `max` bytes.
@@ -176,8 +176,13 @@ impl Body {
     ///
     /// # Errors
     /// As [`Body::bytes`].
-    pub async fn bytes_limited(mut self, max: u64) -> Result<Bytes, Error> {
-        self.read_all(max).await
+    pub fn bytes_limited(
+        mut self,
+        max: u64,
+    ) -> impl Future<Output = Result<Bytes, Error>> + Send {
+        // An `async fn` would hold the body twice, and be moved as a whole.
+        let mut gathered = None;
+        poll_fn(move |cx| self.poll_all(cx, max, &mut gathered))
     }
 
     /// All of it as text; what is no UTF-8 is replaced.
@@ -257,11 +262,21 @@ impl Body {
     }
 
     async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
-        let mut gathered = Gathered::new(max);
-        while let Some(chunk) = self.chunk().await? {
+        let mut gathered = None;
+        poll_fn(|cx| self.poll_all(cx, max, &mut gathered)).await
+    }
+
+    fn poll_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: u64,
+        gathered: &mut Option<Gathered>,
+    ) -> Poll<Result<Bytes, Error>> {
+        while let Some(chunk) = std::task::ready!(self.poll_chunk(cx))? {
+            let gathered = gathered.get_or_insert_with(|| Gathered::new(max));
             gathered.push(chunk).map_err(|TooLong| self.too_long(max))?;
         }
-        Ok(gathered.finish())
+        Poll::Ready(Ok(gathered.take().map(Gathered::finish).unwrap_or_default()))
     }
 }
 
@@ -284,8 +299,8 @@ impl Response<Body> {
     ///
     /// # Errors
     /// As [`Body::bytes`].
-    pub async fn bytes(self) -> Result<Bytes, Error> {
-        self.body.bytes().await
+    pub fn bytes(self) -> impl Future<Output = Result<Bytes, Error>> + Send {
+        self.body.bytes()
     }
 
     /// All of the body as text.
