@@ -51,7 +51,7 @@ use crate::sys::process;
 /// The longest that a turn blocks in the driver while requests are in flight.
 const BLOCK_MAX: Duration = Duration::from_micros(100);
 /// How often glommio is made to look at its rings, timers and channels while a shard is busy. A look costs mostly three system calls; 30 us of CPU on a loaded 6.18 machine.
-const LOOK_EVERY: Duration = Duration::from_micros(500);
+const LOOK_EVERY: Duration = Duration::from_micros(640);
 /// When a timer is due that is due at once: not before it is started, and before glommio has come to look.
 const AT_ONCE: Duration = Duration::from_micros(1);
 /// The part of the time that waiting for looks may take: one of so many.
