@@ -176,10 +176,7 @@ impl Body {
     ///
     /// # Errors
     /// As [`Body::bytes`].
-    pub fn bytes_limited(
-        mut self,
-        max: u64,
-    ) -> impl Future<Output = Result<Bytes, Error>> + Send {
+    pub fn bytes_limited(mut self, max: u64) -> impl Future<Output = Result<Bytes, Error>> + Send {
         // An `async fn` would hold the body twice, and be moved as a whole.
         let mut gathered = None;
         poll_fn(move |cx| self.poll_all(cx, max, &mut gathered))
