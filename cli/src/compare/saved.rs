@@ -15,7 +15,12 @@ use crate::warnings::{self, Warning};
 
 /// The two files, if files are what was given.
 pub(super) fn files(given: &[String]) -> Result<Option<[&str; 2]>, Failure> {
-    let is_file = |text: &String| !text.contains("://") && Path::new(text).exists();
+    // One that is not there is told as such, not as a URL without a scheme.
+    let is_named_so = |path: &Path| path.extension().is_some_and(|name| name == "json");
+    let is_file = |text: &String| {
+        let path = Path::new(text);
+        !text.contains("://") && (path.exists() || is_named_so(path))
+    };
     match given {
         [of, to] if is_file(of) && is_file(to) => Ok(Some([of, to])),
         _ if given.iter().any(is_file) => Err(Failure::unusable(
@@ -71,5 +76,16 @@ mod tests {
         for mixed in [vec![here.clone()], vec![here.clone(), url]] {
             assert!(files(&mixed).unwrap_err().to_string().contains("two files"), "{mixed:?}");
         }
+    }
+
+    #[test]
+    fn a_result_that_is_not_there_is_no_url() {
+        let found =
+            |given: [&str; 2]| files(&given.map(str::to_owned)).map(|files| files.is_some());
+        // That it is missing shows when it is read.
+        assert!(matches!(found(["not-there.json", "nor-this.json"]), Ok(true)));
+        assert!(matches!(found(["http://h/a.json", "http://h/b.json"]), Ok(false)));
+        assert!(matches!(found(["localhost:8080", "localhost:8081"]), Ok(false)));
+        assert!(found(["not-there.json", "http://h/"]).is_err());
     }
 }
