@@ -245,5 +245,6 @@ fn two_saved_results_are_compared() {
         "{text:#?}"
     );
     std::fs::remove_dir_all(&folder).expect("the folder goes");
-    ringshot(&["compare", &files[0], &files[1]]).check_refused(&["http://"]);
+    let gone = ringshot(&["compare", &files[0], &files[1]]);
+    gone.check_refused(&["can't read", &files[0], "No such file"]);
 }
