@@ -49,7 +49,7 @@ Without a rate each connection sends its next request when the answer is in (a c
 loop). With one, requests are due at times fixed in advance, and response times count
 from those times, so that a stalled server can't hide (no coordinated omission).
 --cores auto is all cores that this process may use; with fewer connections than
-cores it is the last of them. Durations: 500ms, 10s, 2m, 1h; a bare number is seconds.
+cores it is the last of them. Durations: 500ms, 10s, 2m, 1m30s; a bare number is seconds.
 Figures of --fail-if: mean, min, max, p50, p75, p90, p95, p99, p99.9, p99.99, p99.999,
 the same after service_, response_, first_byte_, connect_, lag_ or client_lag_; rate,
 offered_rate, requests, errors, shed, late, cancelled, error_rate, success_rate,

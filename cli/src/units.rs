@@ -2,20 +2,32 @@
 
 use std::time::Duration;
 
-/// A duration: `10s`, `500ms`, `250us`, `2m`, `1h`, `1.5s`; a bare number is seconds.
+/// A duration: `10s`, `500ms`, `250us`, `2m`, `1h`, `1.5s`, `1m30s`; a bare number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration: write 10s, 500ms, 2m or 1h");
-    let (number, unit) = split(text);
-    let seconds = match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+    let wrong = || format!("{text:?} is not a duration: write 10s, 500ms, 2m, 1m30s or 1h");
+    let (mut sum, mut rest, mut largest) = (0.0, text.trim(), f64::INFINITY);
+    loop {
+        let (number, after) = split(rest);
+        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, next) = after.split_at(end);
+        let seconds = match unit.trim() {
+            "us" => 1e-6,
+            "ms" => 1e-3,
+            "" | "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(wrong()),
+        };
+        // `30s1m` is more likely a slip than a sum.
+        if seconds >= largest {
+            return Err(wrong());
+        }
+        sum += number.parse::<f64>().map_err(|_| wrong())? * seconds;
+        (largest, rest) = (seconds, next);
+        if rest.is_empty() {
+            return Duration::try_from_secs_f64(sum).map_err(|_| wrong());
+        }
+    }
 }
 
 /// A duration above zero.
@@ -125,6 +137,9 @@ mod tests {
         check("2m", 120_000_000_000);
         check("1h", 3_600_000_000_000);
         check("3", 3_000_000_000);
+        check("1m30s", 90_000_000_000);
+        check("1h2m3.5s", 3_723_500_000_000);
+        check("1s 500ms", 1_500_000_000);
         check("1.5s", 1_500_000_000);
         check("0.1", 100_000_000);
         check(" 2 s ", 2_000_000_000);
@@ -133,7 +148,10 @@ mod tests {
 
     #[test]
     fn wrong_durations() {
-        for text in ["", "s", "ten", "10x", "-1s", "1.2.3s", "1e9s", "10S", "nan", "inf"] {
+        for text in [
+            "", "s", "ten", "10x", "-1s", "1.2.3s", "1e9s", "10S", "nan", "inf", "30s1m", "1s1s",
+            "1m-1s",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(duration(&"9".repeat(40)).is_err());

@@ -1,5 +1,6 @@
 //! A run's figures as labelled lines and tables of words, which text and HTML lay out each in its own way. Pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ringshot::load::{CoreReport, Latency, Report, StatusCounts};
@@ -147,14 +148,12 @@ fn turns(report: &Report) -> String {
 
 fn warm_up(report: &Report) -> String {
     let it = &report.warm_up;
-    format!(
-        "{} and {} in {}, counted apart: p50 {}, p99 {}",
-        counted(it.requests, "request"),
-        counted(it.errors, "error"),
-        measured(it.seconds),
-        microseconds(it.p50_us),
-        microseconds(it.p99_us)
-    )
+    let times = match it.p99_us > 0.0 {
+        true => format!(": p50 {}, p99 {}", microseconds(it.p50_us), microseconds(it.p99_us)),
+        false => String::new(),
+    };
+    let (requests, errors) = (counted(it.requests, "request"), counted(it.errors, "error"));
+    format!("{requests} and {errors} in {}, counted apart{times}", measured(it.seconds))
 }
 
 fn status(status: StatusCounts) -> String {
@@ -308,16 +307,21 @@ pub(crate) fn classes(report: &Report) -> Option<Table> {
 
 /// Figures by name of request.
 pub(crate) fn names(report: &Report) -> Option<Table> {
-    let row = |name: &ringshot::load::NameReport| {
+    let row = |(shown, name): (String, &ringshot::load::NameReport)| {
         let times = &name.latency_us;
-        let latency = [times.p50, times.p90, times.p99, times.max].map(microseconds);
+        let latency =
+            [times.p50, times.p90, times.p99, times.max].map(|time| match times.samples {
+                0 => "-".to_owned(),
+                _ => microseconds(time),
+            });
         let counts = [count(name.requests), count(name.errors)];
-        [vec![shortened(&name.name)], counts.to_vec(), latency.to_vec()].concat()
+        [vec![shown], counts.to_vec(), latency.to_vec()].concat()
     };
+    let shown = all_shortened(report.names.iter().map(|name| &*name.name).collect());
     (!report.names.is_empty()).then(|| Table {
         title: "By name (latency of 2xx)".to_owned(),
         head: vec!["", "requests", "errors", "p50", "p90", "p99", "max"],
-        rows: report.names.iter().map(row).collect(),
+        rows: shown.into_iter().zip(&report.names).map(row).collect(),
         note: String::new(),
     })
 }
@@ -362,10 +366,27 @@ fn imbalance(cores: &[CoreReport]) -> Option<String> {
 }
 
 fn shortened(name: &str) -> String {
-    match name.chars().count() > NAME_MAX {
-        false => name.to_owned(),
-        true => name.chars().take(NAME_MAX - 1).chain(['…']).collect(),
+    cut(name, NAME_MAX - 1)
+}
+
+/// Keeps so many characters of the beginning, and as many of the end as there is room for.
+fn cut(name: &str, head: usize) -> String {
+    let length = name.chars().count();
+    if length <= NAME_MAX {
+        return name.to_owned();
     }
+    let tail = name.chars().skip(length - (NAME_MAX - 1 - head));
+    name.chars().take(head).chain(['…']).chain(tail).collect()
+}
+
+/// Cuts all names where they still differ: URLs of one server do at their ends.
+fn all_shortened(names: Vec<&str>) -> Vec<String> {
+    let cuts = [NAME_MAX - 1, 0, NAME_MAX / 2];
+    let differing = |shown: &[String]| shown.iter().collect::<BTreeSet<_>>().len();
+    let all_cut = cuts.map(|head| names.iter().map(|name| cut(name, head)).collect::<Vec<_>>());
+    // Of equals the first.
+    let best = all_cut.into_iter().rev().max_by_key(|shown| differing(shown));
+    best.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -412,6 +433,18 @@ mod tests {
     }
 
     #[test]
+    fn no_time_is_shown_where_none_was_measured() {
+        let mut report = sample::document().report;
+        let (name, requests) = ("hung".to_owned(), 0);
+        let (latency_us, histogram) = (Latency::default(), ringshot::load::Histogram::new());
+        let hung = ringshot::load::NameReport { name, requests, errors: 3, latency_us, histogram };
+        report.names = vec![hung];
+        assert_eq!(names(&report).unwrap().rows[0][1..], ["0", "3", "-", "-", "-", "-"]);
+        report.warm_up = ringshot::load::WarmUp { seconds: 0.5, ..Default::default() };
+        assert_eq!(warm_up(&report), "0 requests and 0 errors in 500 ms, counted apart");
+    }
+
+    #[test]
     fn nothing_recorded_shows_no_latency_and_no_status() {
         let report = Report::default();
         assert_eq!((percentiles(&report), phases(&report), names(&report)), (None, None, None));
@@ -431,6 +464,18 @@ mod tests {
     fn long_names_are_cut() {
         assert_eq!(shortened("short"), "short");
         assert_eq!(shortened(&"é".repeat(40)).chars().count(), NAME_MAX);
+        let names = vec!["http://127.0.0.1:8080/a", "http://127.0.0.1:8080/b", "short"];
+        assert_eq!(all_shortened(names), ["…/127.0.0.1:8080/a", "…/127.0.0.1:8080/b", "short"]);
+        let names = vec!["POST /a/very/long/path/1", "POST /a/very/long/path/2", "x"];
+        assert_eq!(all_shortened(names).len(), 3);
+        let names = vec!["the first of two long names", "a second of two long names"];
+        assert_eq!(all_shortened(names)[0], "the first of two …");
+        let names = vec![
+            "http://one.example/long/x",
+            "http://one.example/long/y",
+            "http://two.example/long/x",
+        ];
+        assert_eq!(all_shortened(names)[2], "…wo.example/long/x");
         let core = CoreReport { machine: "left".to_owned(), core: 3, ..CoreReport::default() };
         assert_eq!(core_name(&core), "left/3");
     }

@@ -173,6 +173,10 @@ impl Report {
         self.cpu_system_us_per_request = cpu(|it| it.cpu_system_us_per_request);
         self.system_calls_per_request = cpu(|it| it.system_calls_per_request);
         self.completions_per_turn = per(total(&completions), turns);
+        let time = |it: &Self| {
+            it.seconds * it.cores.iter().map(|core| f64::from(core.connections)).sum::<f64>()
+        };
+        self.think_share = per(total(&|it| it.think_share * time(it)), total(&time));
     }
 }
 

@@ -105,6 +105,7 @@ pub(super) fn report(
         connections_opened: sum(&|outcome| outcome.connected),
         connect_failures: tally(|it| it.connect_failures),
         system_calls_per_request: a_request(sum(&|it| it.driver.system_calls) as f64),
+        think_share: think_share(plan, &outcomes),
         completions_per_turn: per(
             sum(&|outcome| outcome.completions) as f64,
             sum(&|outcome| outcome.turns_with_completions) as f64,
@@ -128,6 +129,14 @@ pub(super) fn report(
 fn timeline(outcomes: &[CoreOutcome], seconds: f64) -> Vec<Slot> {
     let timelines: Vec<&Timeline> = outcomes.iter().map(|outcome| &outcome.timeline).collect();
     Timeline::merge(&timelines, seconds)
+}
+
+/// Think time over the time that users had.
+fn think_share(plan: &Plan, outcomes: &[CoreOutcome]) -> f64 {
+    let servers = plan.mix.targets.len().max(1) as f64;
+    let had = |it: &CoreOutcome| f64::from(it.connections) / servers * it.seconds;
+    let thought = |it: &CoreOutcome| it.tallies.thought_ns as f64 * 1e-9;
+    per(outcomes.iter().map(thought).sum(), outcomes.iter().map(had).sum())
 }
 
 fn exhausted_feeds(plan: &Plan) -> Vec<String> {

@@ -99,6 +99,8 @@ pub struct Report {
     pub system_calls_per_request: f64,
     /// Completions handled in one turn of the loop, on average over the turns that had any.
     pub completions_per_turn: f64,
+    /// The share of the measured time that users spent in think times, 0 to 1; zero without them and in an open loop.
+    pub think_share: f64,
     /// What was sent before the clock started.
     pub warm_up: WarmUp,
     /// Figures by name of request, in the order of the scenario; empty for a single request.

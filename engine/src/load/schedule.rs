@@ -132,14 +132,14 @@ impl Arrival {
         Some(0.0)
     }
 
-    /// The schedule of a warm-up of this length: the rate with which this one begins.
+    /// The schedule of a warm-up of this length: the rate with which this one begins, or of a ramp from zero the mean.
     pub(super) fn warm_up(&self, length: Duration) -> Self {
         match self {
             Self::Open { stages, spacing } => {
                 let rate = stages
                     .iter()
-                    .find(|stage| !stage.length.is_zero())
-                    .map_or(0.0, |stage| stage.from);
+                    .find(|stage| stage.requests() > 0.0)
+                    .map_or(0.0, |it| if it.from > 0.0 { it.from } else { it.to / 2.0 });
                 let stages = vec![Stage { length, from: rate, to: rate }];
                 Self::Open { stages, spacing: *spacing }
             }

@@ -11,13 +11,15 @@ pub(super) struct Users {
     ready: VecDeque<u32>,
     thinking: BinaryHeap<Reverse<(Instant, u32)>>,
     targets: u32,
+    /// Think times given so far, over all users, in nanoseconds.
+    given_ns: u64,
 }
 
 impl Users {
     /// So many lanes' users, all of them ready.
     pub(super) fn new(lanes: u32, targets: u32) -> Self {
         let ready = (0..lanes / targets.max(1)).collect();
-        Self { ready, thinking: BinaryHeap::new(), targets: targets.max(1) }
+        Self { ready, thinking: BinaryHeap::new(), targets: targets.max(1), given_ns: 0 }
     }
 
     /// The user of a lane has its answer, and sends again from `then` on.
@@ -26,6 +28,7 @@ impl Users {
         if then <= now {
             self.ready.push_back(user);
         } else {
+            self.given_ns += then.nanos_since(now);
             self.thinking.push(Reverse((then, user)));
         }
     }
@@ -46,6 +49,12 @@ impl Users {
     /// The lane of a user to a target.
     pub(super) fn lane(&self, user: u32, target: u32) -> u32 {
         user * self.targets + target
+    }
+
+    /// How long users have thought until `now`, summed over them, in nanoseconds.
+    pub(super) fn thought_ns(&self, now: Instant) -> u64 {
+        let ahead = |Reverse((then, _)): &Reverse<(Instant, u32)>| then.nanos_since(now);
+        self.given_ns.saturating_sub(self.thinking.iter().map(ahead).sum())
     }
 
     /// When the next user has thought enough.
@@ -72,6 +81,10 @@ mod tests {
             (at(50), Some(0), None)
         );
         assert_eq!((users.next(at(50)), users.next_due()), (Some(2), Instant::NEVER));
+        // 40 ns so far: the other had no pause.
+        assert_eq!((users.thought_ns(at(50)), users.thought_ns(at(60))), (40, 40));
+        users.free(0, at(60), at(160));
+        assert_eq!((users.thought_ns(at(60)), users.thought_ns(at(90))), (40, 70));
         users.put_back(2);
         assert_eq!(users.next(at(50)), Some(2));
     }

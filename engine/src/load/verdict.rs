@@ -4,6 +4,7 @@
 //! too short, nothing answered ............................ unknown
 //! closed loop:  a core without time to spare ............. client
 //!               segments lost ............................ network
+//!               users who thought for most of their time . none
 //!               else each connection waited for answers .. server
 //! open loop:    rate reached, requests sent on time ...... none
 //!               rate reached, requests sent late ......... client
@@ -28,6 +29,10 @@ const CLIENT_LAG_US_MAX: f64 = 1_000.0;
 const RETRANSMITTED_MAX: f64 = 0.01;
 /// Segments below which a share of them means nothing.
 const SEGMENTS_MIN: u64 = 1_000;
+/// The share of their time from which on it is rather the think times of users than the server that sets their rate.
+const THINK_SHARE_MIN: f64 = 0.5;
+/// How far a Poisson process's count may lie below its mean, in standard deviations (the root of the mean): one run in 700 does.
+const POISSON_DEVIATIONS_MAX: f64 = 3.0;
 /// How far the last quarter of a run may lie from the first: rates of a healthy run vary by a few per cent.
 const RATE_DRIFT_MAX: f64 = 0.10;
 /// The same for the median response time, which a time line knows to 3 % only.
@@ -47,7 +52,7 @@ pub enum Limit {
     Server,
     /// What lies between.
     Network,
-    /// Nothing: the rate that was asked for was reached.
+    /// Nothing: the rate that was asked for was reached, or users sent as often as their think times let them.
     None,
     /// The figures don't tell.
     Unknown,
@@ -105,6 +110,12 @@ fn closed(report: &Report) -> (Limit, &'static str) {
     if loses_segments(report) {
         return (Limit::Network, "The network was the limit: it lost segments.");
     }
+    if report.think_share >= THINK_SHARE_MIN {
+        return (
+            Limit::None,
+            "Nothing was the limit: users spent most of their time in think times, which set the rate.",
+        );
+    }
     (
         Limit::Server,
         "The server was the limit: every connection waited for it while the client had time to spare.",
@@ -156,7 +167,15 @@ fn answered(report: &Report) -> f64 {
 /// The last answer comes one response time after the last request, which is no backlog; behind a growing one the median is only half of the wait at the end.
 fn keeps_pace(report: &Report) -> bool {
     let seconds = report.seconds - report.response_time_us.p50 * 1e-6;
-    seconds > 0.0 && report.requests as f64 / seconds >= report.target_per_second * RATE_REACHED_MIN
+    let least = report.target_per_second * seconds * RATE_REACHED_MIN - draw(report);
+    seconds > 0.0 && report.requests as f64 >= least
+}
+
+/// How many requests fewer than the mean a schedule may have drawn.
+fn draw(report: &Report) -> f64 {
+    let is_drawn = !matches!(&*report.arrival, "constant" | "recorded");
+    let deviation = (report.target_per_second * report.seconds).sqrt();
+    if is_drawn { POISSON_DEVIATIONS_MAX * deviation } else { 0.0 }
 }
 
 /// A single slow answer at the end must not spoil a long run: the time line's second half tells whether a backlog grew.
@@ -245,6 +264,10 @@ fn evidence(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     if is_open(report) {
         lines.extend(schedule_evidence(report));
+    }
+    if report.think_share > 0.0 {
+        let share = percent(report.think_share);
+        lines.push(format!("users: {share} of their time was think time"));
     }
     lines.extend(core_evidence(report));
     lines.extend(report.sockets.iter().flat_map(socket_evidence));
@@ -339,7 +362,8 @@ mod tests {
 
     /// An open loop that reaches its rate.
     fn open_loop() -> Report {
-        Report { target_per_second: 100.0, ..closed_loop() }
+        let arrival = "constant".to_owned();
+        Report { target_per_second: 100.0, arrival, ..closed_loop() }
     }
 
     fn lossy() -> Option<SocketsReport> {
@@ -368,6 +392,21 @@ mod tests {
         check(|r| r.sockets = lossy(), Limit::Network);
         check(|r| r.seconds = 0.05, Limit::Unknown);
         check(|r| r.requests = 0, Limit::Unknown);
+        check(|r| r.think_share = 0.98, Limit::None);
+        check(|r| r.think_share = 0.2, Limit::Server);
+        check(|r| (r.think_share, r.cores[0].busy) = (0.98, 1.0), Limit::Client);
+    }
+
+    #[test]
+    fn a_poisson_process_may_draw_fewer_than_its_mean() {
+        let drawn = |requests, offered| {
+            let arrival = "poisson".to_owned();
+            Report { arrival, requests, offered, ..open_loop() }
+        };
+        check(drawn(930, 930), |_| (), Limit::None);
+        check(drawn(930, 950), |_| (), Limit::Server);
+        check(drawn(890, 890), |_| (), Limit::Server);
+        check(drawn(930, 930), |r| r.arrival = "constant".to_owned(), Limit::Server);
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub(in crate::load) struct Tallies {
     pub(in crate::load) unsent_failures: u64,
     /// Dials that failed and ended no request.
     pub(in crate::load) connect_failures: u64,
+    /// Time that users spent thinking, summed over them, in nanoseconds.
+    pub(in crate::load) thought_ns: u64,
 }
 
 /// One core's load.
@@ -84,6 +86,8 @@ pub(in crate::load) struct Worker {
     /// When the last request of the measured time ended.
     pub(in crate::load) last_end: Instant,
     tallies: Tallies,
+    /// What users had thought when measuring began, in nanoseconds.
+    thought_before_ns: u64,
     /// When measuring began; requests due before it are not recorded with the rest.
     measured_from: Instant,
     mix: Arc<Mix>,
@@ -120,6 +124,7 @@ impl Worker {
             timeline: Timeline::default(),
             last_end: Instant::default(),
             tallies: Tallies::default(),
+            thought_before_ns: 0,
             measured_from: Instant::NEVER,
             templates: mix.template_places(),
             picker: Picker::new(&mix),
@@ -156,6 +161,7 @@ impl Worker {
         self.timeline.begin(from);
         self.tallies =
             Tallies { connect_failures: self.tallies.connect_failures, ..Tallies::default() };
+        self.thought_before_ns = self.thought_ns(from);
         if let Some(budget) = self.reserved.take() {
             self.allowance = Allowance::of(budget);
         }
@@ -211,8 +217,16 @@ impl Worker {
     /// Nothing is due from `end` on; what was before may still be sent.
     pub(in crate::load) fn end(&mut self, end: Instant) {
         self.stage = Stage::Draining;
+        self.tallies.thought_ns = self.thought_ns(end).saturating_sub(self.thought_before_ns);
         if let Source::Open(open) = &mut self.source {
             open.cut(end);
+        }
+    }
+
+    fn thought_ns(&self, now: Instant) -> u64 {
+        match &self.source {
+            Source::Users(users) => users.thought_ns(now),
+            _ => 0,
         }
     }
 
