@@ -139,6 +139,12 @@ fn faults_are_told_with_their_line() {
     check(&with("url = '/'\nthink = 5"), "line 6: think must be like \"100ms\"");
     check(&with("url = '/'\nthink = 'soon'"), "line 6: \"soon\" is not a duration");
     check(&with("url = '/'\nexpect.status = [\n200,\n'xx']"), "line 8: \"xx\" is no status");
+    check(&with("url = '/'\n[request.expect]\nstatus = 'xx'"), "line 7: \"xx\" is no status");
+    check(&with("url = '/'\nexpect.status = 70000"), "line 6: a status must be like 200");
+    check(
+        &with("url = '/'\nexpect.status = true"),
+        "line 6: invalid type: boolean `true`, expected a status, like",
+    );
     check(&with("url = '/'\n[request.expect.headers]\nA = false"), "line 7: expected header A is");
     check(&with("url = '/'\nexpect = { body_sha256 = 'ab' }"), "line 6: body_sha256 must be 64");
     check(&with("url = '/'\n[request.expect]\nbody_contains = ''"), "line 7: body_contains must");

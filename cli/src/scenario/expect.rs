@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ringshot::load::{Expect, ExpectedHeader, Needle};
 
+use toml::Spanned;
+
 use super::file::{self, Lines};
 use crate::exit::Failure;
 use crate::units;
@@ -17,13 +19,22 @@ pub(super) fn expect(said: &file::Expect, lines: Lines<'_>) -> Result<Expect, Fa
     let header =
         |(name, header): (&String, _)| lines.read(header, |header| expected_header(name, header));
     let (contains, hash) = (said.body_contains.as_ref(), said.body_sha256.as_ref());
-    let status = |status| lines.read(status, statuses);
     Ok(Expect {
-        statuses: said.status.iter().map(status).collect::<Result<_, _>>()?,
+        statuses: said.status.as_ref().map_or(Ok(Vec::new()), |said| any_of(said, lines))?,
         headers: said.headers.iter().map(header).collect::<Result<_, _>>()?,
         body_contains: contains.map(|text| lines.read(text, |text| needle(text))).transpose()?,
         body_sha256: hash.map(|text| lines.read(text, |text| sha256(text))).transpose()?,
     })
+}
+
+fn any_of(
+    said: &Spanned<file::Statuses>,
+    lines: Lines<'_>,
+) -> Result<Vec<RangeInclusive<u16>>, Failure> {
+    match said.get_ref() {
+        file::Statuses::One(status) => lines.read(said, |_| Ok(vec![statuses(status)?])),
+        file::Statuses::AnyOf(list) => list.iter().map(|one| lines.read(one, statuses)).collect(),
+    }
 }
 
 fn statuses(said: &file::Status) -> Result<RangeInclusive<u16>, Failure> {

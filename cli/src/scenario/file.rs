@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, IntoDeserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::exit::Failure;
@@ -79,12 +81,45 @@ pub(super) struct Request {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expect {
-    #[serde(default)]
-    pub(super) status: Vec<Spanned<Status>>,
+    pub(super) status: Option<Spanned<Statuses>>,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, Spanned<Header>>,
     pub(super) body_contains: Option<Spanned<String>>,
     pub(super) body_sha256: Option<Spanned<String>>,
+}
+
+/// One status, or any of a list.
+#[derive(Debug)]
+pub(super) enum Statuses {
+    One(Status),
+    AnyOf(Vec<Spanned<Status>>),
+}
+
+/// Not derived: an untagged enum forgets the places of what is in it.
+impl<'de> Deserialize<'de> for Statuses {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Statuses;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a status, like 200, \"2xx\" or \"200-204\", or a list of such")
+            }
+
+            fn visit_i64<E: de::Error>(self, code: i64) -> Result<Statuses, E> {
+                Status::deserialize(code.into_deserializer()).map(Statuses::One)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Statuses, E> {
+                Status::deserialize(text.into_deserializer()).map(Statuses::One)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Statuses, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Statuses::AnyOf)
+            }
+        }
+        from.deserialize_any(Either)
+    }
 }
 
 /// `200`, `"2xx"` or `"200-204"`.

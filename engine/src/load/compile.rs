@@ -353,8 +353,10 @@ fn check_values(feed: &Feed, column: u32, place: &Place) -> Result<(), FillError
 /// `rand:1:1000`.
 fn range(text: &str) -> Option<Value> {
     let (low, high) = text.strip_prefix("rand:")?.split_once(':')?;
-    let (low, high) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
-    (low <= high).then_some(Value::Rand { low, high })
+    let (low, high): (i128, i128) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
+    let fits = |number| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&number);
+    let span = u64::try_from(high.checked_sub(low)?).ok()?;
+    (fits(low) && fits(high)).then_some(Value::Rand { low, span })
 }
 
 #[cfg(test)]
@@ -409,7 +411,7 @@ mod tests {
         check("/", ("X-A", "{{sequence}}"), x, "header X-A has {{sequence}}, which is none of");
         check("/", plain, "{{rand:9:1}}", "the body has {{rand:9:1}}: write {{rand:LOW:HIGH}}");
         check("/", plain, "{{rand}}", "write {{rand:LOW:HIGH}}");
-        check("/", plain, "{{rand:-1:1}}", "two whole numbers");
+        check("/", plain, "{{rand:-1:-2}}", "two whole numbers");
         check("/{{v.id}}", plain, x, "no such feed; there are: u, none");
         check("/{{csv.id}}", plain, x, "no such feed");
         check("/{{u.idd}}", plain, x, "no such column; there are: id, name");

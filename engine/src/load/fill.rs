@@ -37,9 +37,9 @@ pub(super) enum Value {
     /// A whole number, both ends included.
     Rand {
         /// The lowest.
-        low: u64,
-        /// The highest.
-        high: u64,
+        low: i128,
+        /// How far the highest lies above it.
+        span: u64,
     },
     /// A random UUID (RFC 9562 5.4).
     Uuid,
@@ -119,7 +119,13 @@ impl Filler {
     fn put_value(&mut self, source: &Source<'_>, value: Value, out: &mut Vec<u8>) {
         match value {
             Value::Seq => put_decimal(out, source.index),
-            Value::Rand { low, high } => put_decimal(out, self.random.between(low, high)),
+            Value::Rand { low, span } => {
+                let number = low + i128::from(self.random.between(0, span));
+                if number < 0 {
+                    out.push(b'-');
+                }
+                put_decimal(out, number.unsigned_abs() as u64);
+            }
             Value::Uuid => put_uuid(out, self.random.number(), self.random.number()),
             Value::Column { feed, column } => {
                 let row = self.rows.get(feed as usize).copied().unwrap_or_default();
@@ -250,6 +256,29 @@ mod tests {
         assert!(["/3/", "/4/", "/5/"].iter().all(|n| paths.iter().any(|path| path.contains(n))));
         assert_eq!(paths, take(1, 0));
         assert!(paths != take(2, 0) && paths != take(1, 1));
+    }
+
+    #[test]
+    fn numbers_may_be_negative_and_of_any_width() {
+        let take = |range: &str| -> Vec<i128> {
+            let filled = compile(&format!("http://h/{{{{rand:{range}}}}}"), &[], "", &[]);
+            let mut filler = Filler::new(1, 0);
+            let one = |index| {
+                let mut out = Vec::new();
+                filler.fill(&filled, &[], index, &mut out).unwrap();
+                let head = String::from_utf8(out).unwrap();
+                head.split([' ', '/']).nth(2).unwrap().parse().unwrap()
+            };
+            (0..200).map(one).collect()
+        };
+        let mut seen = take("-2:2");
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen, [-2, -1, 0, 1, 2]);
+        let all = take("0:18446744073709551615");
+        assert!(all.iter().any(|number| *number > i128::from(u64::MAX / 2)));
+        let low = take("-9223372036854775808:0");
+        assert!(low.iter().all(|number| (i128::from(i64::MIN)..=0).contains(number)));
     }
 
     #[test]
