@@ -11,6 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::json::RunDocument;
 use crate::output::results::ResultArgs;
 use crate::thresholds::ThresholdOutcome;
+use crate::warnings::{self, Warning};
 
 /// `ringshot report`.
 #[derive(Debug, Args)]
@@ -27,6 +28,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, Failure> {
     let mut documents =
         args.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, Failure>>()?;
     args.output.prepare()?;
+    warnings::print(&twice(&names(&args.files), &documents));
     let document = match documents.len() {
         1 => documents.remove(0),
         _ => merged(&names(&args.files), documents)?,
@@ -76,6 +78,14 @@ fn short_name(file: &Path) -> String {
     let directory = file.parent().and_then(Path::file_name);
     let name = if stem == "result" { directory.unwrap_or(stem) } else { stem };
     name.to_string_lossy().into_owned()
+}
+
+/// The first result that is there before.
+fn twice(names: &[String], documents: &[RunDocument]) -> Option<Warning> {
+    documents.iter().enumerate().find_map(|(place, again)| {
+        let before = documents[..place].iter().position(|it| it == again)?;
+        Some(Warning::SameResult { name: names[before].clone(), again: names[place].clone() })
+    })
 }
 
 /// All results as one. Thresholds were held against each alone, and say so.
@@ -131,6 +141,8 @@ mod tests {
     fn a_merge_through_files_loses_no_sample() {
         let saved = parse(&json::run(&sample::open_loop())).unwrap();
         let names = ["left".to_owned(), "right".to_owned()];
+        assert_eq!(twice(&names, &[saved.clone(), sample::document()]), None);
+        assert!(twice(&names, &[saved.clone(), saved.clone()]).is_some());
         let both = merged(&names, vec![saved.clone(), saved.clone()]).unwrap();
         let (one, two) = (&saved.report, &both.report);
         assert_eq!((two.requests, two.offered), (2 * one.requests, 2 * one.offered));

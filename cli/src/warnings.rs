@@ -42,6 +42,8 @@ pub(crate) enum Warning {
     Saturated { samples: u64 },
     /// Saved results with fewer whole seconds than an interval needs.
     ShortResults { seconds: usize },
+    /// A saved result that was given twice to be merged.
+    SameResult { name: String, again: String },
     /// Lines of a log that say no request.
     LogLines { skipped: u64, example: String },
     /// Requests that the end cut off, and how many of them were never sent.
@@ -159,6 +161,11 @@ impl fmt::Display for Warning {
                  difference: save runs of {} s or more, with -d",
                 counted(*seconds as u64, "whole second"),
                 PAIRS_MIN + 1
+            ),
+            Self::SameResult { name, again } => write!(
+                f,
+                "{name} and {again} are the same result, and its requests are counted twice: give \
+                 each once"
             ),
             Self::Saturated { samples } => write!(
                 f,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::merge::per;
 use super::report::{NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, WarmUp};
 use super::timeline::SLOT;
-use super::verdict::Verdict;
+use super::verdict::{Limit, Verdict};
 
 /// What stands for a name in which the runs differ.
 const MIXED: &str = "mixed";
@@ -271,15 +271,21 @@ fn sockets(parts: &[(String, Report)]) -> Option<SocketsReport> {
     })
 }
 
-/// That of the first machine whose figures are not the server's, else of the whole.
+/// That of the first machine whose figures are not the server's, else of the first that the server limited; with the whole's evidence where all are valid.
+/// The whole itself tells less: runs of different lengths have fewer requests over the longest than their rates add up to.
 fn verdict(parts: &[(String, Report)], sum: &Report) -> Verdict {
-    match parts.iter().find(|(_, part)| !part.verdict.valid) {
-        None => Verdict::of(sum),
-        Some((machine, part)) => {
-            let summary = format!("On {machine}: {}", part.verdict.summary);
-            Verdict { summary, ..part.verdict.clone() }
-        }
-    }
+    let found = |is: fn(&Verdict) -> bool| parts.iter().find(|(_, part)| is(&part.verdict));
+    let Some((machine, part)) = found(|it| !it.valid)
+        .or_else(|| found(|it| it.limit == Limit::Server))
+        .or_else(|| parts.first())
+    else {
+        return Verdict::of(sum);
+    };
+    let told = part.verdict.clone();
+    let agree = parts.iter().all(|(_, part)| part.verdict.summary == told.summary);
+    let summary = if agree { told.summary } else { format!("On {machine}: {}", told.summary) };
+    let evidence = if told.valid { Verdict::of(sum).evidence } else { told.evidence };
+    Verdict { limit: told.limit, valid: told.valid, summary, evidence }
 }
 
 #[cfg(test)]
@@ -413,12 +419,41 @@ mod tests {
                 cores: vec![CoreReport { busy: 0.3, ..CoreReport::default() }],
                 ..Report::default()
             };
+            part.verdict = Verdict::of(&part);
             part.verdict.valid = valid;
+            if !valid {
+                part.verdict.summary = "It was the client.".to_owned();
+            }
             part
         };
         let merged = Report::merge(&parts([part(true), part(false)])).unwrap();
         assert!(!merged.verdict.valid && merged.verdict.summary.starts_with("On b: "));
         assert!(Report::merge(&parts([part(true), part(true)])).unwrap().verdict.valid);
+    }
+
+    #[test]
+    fn runs_of_different_lengths_reached_their_rates_if_each_did() {
+        let part = |seconds: f64, answered: f64| {
+            let offered = (seconds * 500.0) as u64;
+            let mut part = Report {
+                schema_version: SCHEMA_VERSION,
+                arrival: "constant".to_owned(),
+                target_per_second: 500.0,
+                requests: (offered as f64 * answered) as u64,
+                offered,
+                seconds,
+                ..Report::default()
+            };
+            part.verdict = Verdict::of(&part);
+            part
+        };
+        let of = |reports| Report::merge(&parts(reports)).unwrap().verdict;
+        let both = of([part(3.0, 1.0), part(2.0, 1.0)]);
+        assert_eq!((both.limit, both.valid), (Limit::None, true), "{both:?}");
+        assert!(!both.summary.starts_with("On "), "{both:?}");
+        let one = of([part(3.0, 1.0), part(2.0, 0.9)]);
+        assert_eq!((one.limit, one.valid), (Limit::Server, true), "{one:?}");
+        assert!(one.summary.starts_with("On b: The server"), "{one:?}");
     }
 
     #[test]

@@ -106,10 +106,7 @@ pub(super) fn report(
         connect_failures: tally(|it| it.connect_failures),
         system_calls_per_request: a_request(sum(&|it| it.driver.system_calls) as f64),
         think_share: think_share(plan, &outcomes),
-        completions_per_turn: per(
-            sum(&|outcome| outcome.completions) as f64,
-            sum(&|outcome| outcome.turns_with_completions) as f64,
-        ),
+        completions_per_turn: completions_per_turn(&outcomes),
         warm_up: warm_up(plan, &unmeasured),
         names: names(plan, &recorder),
         timeline: timeline(&outcomes, seconds),
@@ -129,6 +126,13 @@ pub(super) fn report(
 fn timeline(outcomes: &[CoreOutcome], seconds: f64) -> Vec<Slot> {
     let timelines: Vec<&Timeline> = outcomes.iter().map(|outcome| &outcome.timeline).collect();
     Timeline::merge(&timelines, seconds)
+}
+
+/// Over the turns that had any.
+fn completions_per_turn(outcomes: &[CoreOutcome]) -> f64 {
+    let completions = outcomes.iter().map(|it| it.completions).sum::<u64>();
+    let turns = outcomes.iter().map(|it| it.turns_with_completions).sum::<u64>();
+    per(completions as f64, turns as f64)
 }
 
 /// Think time over the time that users had.
