@@ -235,7 +235,7 @@ fn document<'a>(
         ceiling_per_second: ceiling,
         highest_held_per_second: search.held(),
         lowest_not_held_per_second: search.not_held(),
-        confirmed: matches!(search.end(), End::Found | End::MaxRate) && args.confirm > 0,
+        confirmed: search.is_confirmed(),
         end: search.end(),
         interrupted: session.interrupts.seen(),
         steps: &session.steps,

@@ -149,17 +149,10 @@ fn answer(document: &Document<'_>) -> String {
     let Some(held) = document.highest_held_per_second else { return nothing(document) };
     let held = rate(held);
     let not_held = document.lowest_not_held_per_second.map(rate).unwrap_or_default();
-    match document.end {
+    let answer = match document.end {
         End::Found => {
             let precision = percent(document.settings.precision);
-            let answer = format!(
-                "Highest rate: {held} a second is held, {not_held} is not (within {precision})"
-            );
-            if !document.confirmed {
-                return answer;
-            }
-            let runs = counted(u64::from(document.settings.confirm), "longer run");
-            format!("{answer}\nConfirmed by {runs}")
+            format!("Highest rate: {held} a second is held, {not_held} is not (within {precision})")
         }
         End::MaxRate => {
             format!("Highest rate: at least {held} a second, the highest that was allowed")
@@ -170,7 +163,12 @@ fn answer(document: &Document<'_>) -> String {
         End::NothingHolds | End::Unfinished => {
             format!("Highest rate: at least {held} a second; the search did not come to its end")
         }
+    };
+    if !document.confirmed {
+        return answer;
     }
+    let runs = counted(u64::from(document.settings.confirm), "longer run");
+    format!("{answer}\nConfirmed by {runs}")
 }
 
 fn nothing(document: &Document<'_>) -> String {

@@ -5,7 +5,8 @@
 //!  │ held at the highest rate allowed ────────────^  │ not held: one precision lower, twice as far each time
 //!  └ not held at the first: ever lower                └───────────────────────────^
 //! ```
-//! A step that the client limits ends it: from there on nothing is learnt of the server.
+//! A rate that the client can't send says nothing of the server, and bounds the search all the same. Where it is the lower bound of the two, the answer that
+//! was confirmed below it is one for the client: the server may hold more.
 
 use serde::Serialize;
 
@@ -45,7 +46,7 @@ pub(super) enum End {
     Found,
     /// The highest rate that was allowed holds.
     MaxRate,
-    /// The client could not send more.
+    /// The client could not send more than what holds.
     Client,
     /// Not even the lowest rate holds.
     NothingHolds,
@@ -72,6 +73,8 @@ pub(super) struct Search {
     bounds: Bounds,
     held: Option<f64>,
     not_held: Option<f64>,
+    /// The lowest rate that the client could not send.
+    unsent: Option<f64>,
     /// The rate to be confirmed, and how often it held.
     confirming: Option<(f64, u32)>,
     /// Precisions to step down when the next confirmation fails.
@@ -86,6 +89,7 @@ impl Search {
             bounds,
             held: None,
             not_held: None,
+            unsent: None,
             confirming: None,
             step_down: 1.0,
             end: None,
@@ -106,27 +110,45 @@ impl Search {
             return Some((Stage::Confirm, rate));
         }
         let Bounds { start, max_rate, .. } = self.bounds;
-        Some(match (self.held, self.not_held) {
+        Some(match (self.held, self.bound()) {
             (None, None) => (Stage::Grow, start.clamp(RATE_MIN, max_rate)),
             (Some(held), None) => (Stage::Grow, (held * GROWTH).min(max_rate)),
-            (None, Some(not_held)) => (Stage::Grow, (not_held * SHRINKAGE).max(RATE_MIN)),
+            (None, Some(bound)) => (Stage::Grow, (bound * SHRINKAGE).max(RATE_MIN)),
             // Halfway in ratio: what matters is how far the ends are apart as a share.
-            (Some(held), Some(not_held)) => (Stage::Bisect, (held * not_held).sqrt()),
+            (Some(held), Some(bound)) => (Stage::Bisect, (held * bound).sqrt()),
         })
     }
 
     /// What came of a step at `rate`.
     pub(super) fn learn(&mut self, rate: f64, held: Held) {
-        match (held, self.confirming) {
-            (Held::ClientLimited, _) => self.end = Some(End::Client),
-            (Held::Yes, Some((_, times))) => self.confirmed(rate, times + 1),
-            (Held::No, Some(_)) => self.refuted(rate),
-            (Held::Yes, None) => self.rise(rate),
-            (Held::No, None) => self.fall(rate),
+        match held {
+            Held::Yes => return self.rise(rate),
+            Held::No => self.not_held = Some(rate),
+            Held::ClientLimited => self.unsent = Some(rate),
+        }
+        match self.confirming {
+            Some(_) => self.refuted(rate),
+            None => self.fall(rate),
+        }
+    }
+
+    /// The lowest rate that is not to be had, for whatever reason.
+    fn bound(&self) -> Option<f64> {
+        [self.not_held, self.unsent].into_iter().flatten().reduce(f64::min)
+    }
+
+    /// How it ends at that bound.
+    fn end_at_bound(&self, at_the_server: End) -> End {
+        match self.unsent {
+            Some(_) if self.unsent == self.bound() => End::Client,
+            _ => at_the_server,
         }
     }
 
     fn rise(&mut self, rate: f64) {
+        if let Some((_, times)) = self.confirming {
+            return self.confirmed(rate, times + 1);
+        }
         self.held = Some(rate);
         if rate >= self.bounds.max_rate || self.is_narrow() {
             self.confirm(rate);
@@ -134,17 +156,16 @@ impl Search {
     }
 
     fn fall(&mut self, rate: f64) {
-        self.not_held = Some(rate);
         match self.held {
             Some(held) if self.is_narrow() => self.confirm(held),
-            None if rate <= RATE_MIN => self.end = Some(End::NothingHolds),
+            None if rate <= RATE_MIN => self.end = Some(self.end_at_bound(End::NothingHolds)),
             _ => {}
         }
     }
 
     fn is_narrow(&self) -> bool {
-        let (Some(held), Some(not_held)) = (self.held, self.not_held) else { return false };
-        (not_held - held) <= not_held * self.bounds.precision
+        let (Some(held), Some(bound)) = (self.held, self.bound()) else { return false };
+        (bound - held) <= bound * self.bounds.precision
     }
 
     fn confirm(&mut self, rate: f64) {
@@ -158,18 +179,18 @@ impl Search {
         self.held = Some(rate);
         self.confirming = Some((rate, times));
         if times >= self.bounds.confirm {
-            self.end = Some(if self.not_held.is_some() { End::Found } else { End::MaxRate });
+            let at_the_server = if self.not_held.is_some() { End::Found } else { End::MaxRate };
+            self.end = Some(self.end_at_bound(at_the_server));
         }
     }
 
     /// Longer runs found what a short one missed.
     fn refuted(&mut self, rate: f64) {
-        self.not_held = Some(rate);
         self.held = None;
         let lower = rate * (1.0 - self.bounds.precision * self.step_down).max(SHRINKAGE);
         self.step_down *= 2.0;
         if rate <= RATE_MIN {
-            self.end = Some(End::NothingHolds);
+            self.end = Some(self.end_at_bound(End::NothingHolds));
         } else {
             self.confirming = Some((lower.max(RATE_MIN), 0));
         }
@@ -178,6 +199,12 @@ impl Search {
     /// Why it ended; unfinished if it did not.
     pub(super) fn end(&self) -> End {
         self.end.unwrap_or(End::Unfinished)
+    }
+
+    /// Whether longer runs confirmed the answer.
+    pub(super) fn is_confirmed(&self) -> bool {
+        let held = |(_, times)| times > 0 && times >= self.bounds.confirm;
+        self.confirming.is_some_and(held)
     }
 
     /// The highest rate that held and was not refuted later.
@@ -239,13 +266,40 @@ mod tests {
     }
 
     #[test]
-    fn a_client_at_its_limit_ends_the_search_with_what_held() {
-        let (search, _) =
-            run(BOUNDS, |_, rate, _| if rate <= 300.0 { Held::Yes } else { Held::ClientLimited });
-        assert_eq!(
-            (search.end(), search.held(), search.not_held()),
-            (End::Client, Some(256.0), None)
-        );
+    fn a_client_at_its_limit_ends_the_search_with_what_was_confirmed() {
+        let client = |capacity| {
+            move |_, rate, _| if rate <= capacity { Held::Yes } else { Held::ClientLimited }
+        };
+        let (search, stages) = run(BOUNDS, client(300.0));
+        assert_eq!((search.end(), search.not_held()), (End::Client, None));
+        assert!((294.0..=300.0).contains(&search.held().unwrap()), "{search:?}");
+        assert!(search.is_confirmed() && stages.ends_with(&[Stage::Confirm; 3]), "{stages:?}");
+        let (search, _) = run(BOUNDS, client(0.0));
+        assert_eq!((search.end(), search.held()), (End::Client, None));
+        assert!(!search.is_confirmed());
+    }
+
+    #[test]
+    fn a_server_that_gives_out_before_the_client_is_found() {
+        // The first step beyond is too much for both.
+        let (search, _) = run(BOUNDS, |_, rate, _| match rate {
+            ..300.0 => Held::Yes,
+            300.0..350.0 => Held::No,
+            _ => Held::ClientLimited,
+        });
+        assert_eq!(search.end(), End::Found);
+        assert!(search.held().unwrap() < 300.0 && search.not_held().unwrap() >= 300.0);
+    }
+
+    #[test]
+    fn a_client_that_fails_a_confirmation_is_asked_for_less() {
+        let (search, _) = run(BOUNDS, |stage, rate, _| match stage {
+            Stage::Confirm if rate > 400.0 => Held::ClientLimited,
+            _ if rate <= 500.0 => Held::Yes,
+            _ => Held::No,
+        });
+        assert_eq!(search.end(), End::Client);
+        assert!(search.held().unwrap() <= 400.0 && search.is_confirmed(), "{search:?}");
     }
 
     #[test]
