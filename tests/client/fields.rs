@@ -1,6 +1,6 @@
 //! Fields of requests: those that can't be, and those that nobody should see.
 
-use ringshot::client::{Error, Fault, Request};
+use ringshot::client::{Cores, Engine, Error, Fault, Request};
 use ringshot_tests::peer::Peer;
 
 use crate::access::{OK, check, get};
@@ -17,6 +17,18 @@ fn fields_that_can_t_be_are_named_with_their_request() {
     check(begin().header("a\r\nb", "1").unwrap_err(), name);
     let value = "the value of the header x-key holds bytes that no value may have";
     check(begin().header("X-Key", "secret\r\nb").unwrap_err(), value);
+}
+
+#[test]
+fn a_user_and_a_password_become_a_field_that_nobody_sees() {
+    let engine = Engine::builder().cores(Cores::Count(1)).build().unwrap();
+    let client = engine.client().build().unwrap();
+    let request = client.put("http://h/").basic_auth("Aladdin", "open:sésame").build().unwrap();
+    let field = &request.headers()["authorization"];
+    assert_eq!(field, "Basic QWxhZGRpbjpvcGVuOnPDqXNhbWU=");
+    assert!(field.is_sensitive() && request.method() == http::Method::PUT);
+    let error = client.head("http://h/").basic_auth("a:b", "secret").build().unwrap_err();
+    assert_eq!(error.to_string(), "HEAD http://h/: build: a user's name may hold no colon");
 }
 
 #[test]

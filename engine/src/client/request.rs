@@ -15,7 +15,7 @@ use http::{HeaderMap, Method};
 use super::fields::Fields;
 use super::{Target, redirect};
 use crate::error::{Error, Kind, Phase};
-use crate::proto::url::UrlError;
+use crate::proto::url::{UrlError, put_percent_encoded};
 
 /// What a body stream fails with.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -227,6 +227,31 @@ impl Request {
             .with_request(&self.method, self.target.redacted())
     }
 
+    /// Adds names and values to the query, percent-encoded.
+    pub(super) fn query<N: AsRef<str>, V: AsRef<str>>(
+        mut self,
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, Error> {
+        let has = self.target.path_and_query().split_once('?').map(|(_, query)| query);
+        let mut query = b"?".to_vec();
+        query.extend_from_slice(has.unwrap_or_default().as_bytes());
+        for (name, value) in pairs {
+            if !query.ends_with(b"?") && !query.ends_with(b"&") {
+                query.push(b'&');
+            }
+            put_percent_encoded(&mut query, name.as_ref().as_bytes());
+            query.push(b'=');
+            put_percent_encoded(&mut query, value.as_ref().as_bytes());
+        }
+        // No pair at all adds no question mark.
+        if query.len() > 1 {
+            let reference = String::from_utf8_lossy(&query);
+            let wrong = |error| Error::new(Kind::Url(error), Phase::Build);
+            self.target = self.target.join(&reference).map_err(wrong)?;
+        }
+        Ok(self)
+    }
+
     /// Sets the body: bytes, text, or a [`RequestBody`].
     #[must_use]
     pub fn body(mut self, body: impl Into<RequestBody>) -> Self {
@@ -324,5 +349,28 @@ impl<B: Into<RequestBody>> TryFrom<http::Request<B>> for Request {
         let mut request = Self::new(parts.method, parts.uri)?.body(body);
         request.headers = parts.headers.into();
         Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_added_to() {
+        let check = |url: &str, pairs: &[(&str, &str)], expected: &str| {
+            let request = Request::get(url).unwrap().query(pairs.iter().copied()).unwrap();
+            assert_eq!(request.target().to_string(), expected);
+        };
+        check("http://h", &[], "http://h/");
+        check("http://h/a", &[("b", "")], "http://h/a?b=");
+        check("http://h/a/?b", &[("c", "1"), ("c", "2")], "http://h/a/?b&c=1&c=2");
+        check("http://h/a?b&", &[("c", "1")], "http://h/a?b&c=1");
+        check("http://h/a?", &[("c", "1")], "http://h/a?c=1");
+        check(
+            "http://h/a?b=%20",
+            &[("é/?#", "a+b=c\0")],
+            "http://h/a?b=%20&%C3%A9%2F%3F%23=a%2Bb%3Dc%00",
+        );
     }
 }

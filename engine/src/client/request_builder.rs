@@ -46,6 +46,42 @@ macro_rules! begin_requests {
         {
             self.request(http::Method::POST, target)
         }
+
+        /// Begins a `PUT` request.
+        pub fn put<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        where
+            U: TryInto<$crate::client::Target>,
+            $crate::client::UrlError: From<U::Error>,
+        {
+            self.request(http::Method::PUT, target)
+        }
+
+        /// Begins a `PATCH` request.
+        pub fn patch<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        where
+            U: TryInto<$crate::client::Target>,
+            $crate::client::UrlError: From<U::Error>,
+        {
+            self.request(http::Method::PATCH, target)
+        }
+
+        /// Begins a `DELETE` request.
+        pub fn delete<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        where
+            U: TryInto<$crate::client::Target>,
+            $crate::client::UrlError: From<U::Error>,
+        {
+            self.request(http::Method::DELETE, target)
+        }
+
+        /// Begins a `HEAD` request.
+        pub fn head<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        where
+            U: TryInto<$crate::client::Target>,
+            $crate::client::UrlError: From<U::Error>,
+        {
+            self.request(http::Method::HEAD, target)
+        }
     };
 }
 pub(super) use begin_requests;
@@ -115,9 +151,50 @@ impl<C> RequestBuilder<C> {
         })
     }
 
-    /// Adds `Authorization: Bearer`.
+    /// Adds names and values to the query of the URL, percent-encoded (RFC 3986 2.1), behind what it has.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # let client = Engine::builder().build()?.client().build()?;
+    /// let request = client.get("http://h/find?lang=en").query([("q", "salt & pepper"), ("page", "2")]).build()?;
+    /// assert_eq!(request.target().path_and_query(), "/find?lang=en&q=salt%20%26%20pepper&page=2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn query<N, V>(self, pairs: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: AsRef<str>,
+        V: AsRef<str>,
+    {
+        self.with(|request| request.query(pairs))
+    }
+
+    /// Adds `Authorization: Basic` (RFC 7617). It stays with its origin when a redirect leads elsewhere.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # let client = Engine::builder().build()?.client().build()?;
+    /// let request = client.delete("http://h/").basic_auth("user", "open sesame").build()?;
+    /// assert_eq!(request.headers()["authorization"], "Basic dXNlcjpvcGVuIHNlc2FtZQ==");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn basic_auth(self, name: &str, password: &str) -> Self {
+        if name.contains(':') {
+            return self.with(|request| {
+                Err(request.invalid("a user's name may hold no colon".to_owned()))
+            });
+        }
+        let pair = format!("{name}:{password}");
+        let pair = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+        self.authorization(format!("Basic {pair}"))
+    }
+
+    /// Adds `Authorization: Bearer` (RFC 6750). It stays with its origin when a redirect leads elsewhere.
     pub fn bearer_auth(self, token: &str) -> Self {
-        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        self.authorization(format!("Bearer {token}"))
+    }
+
+    fn authorization(self, value: String) -> Self {
+        let value = HeaderValue::try_from(value);
         self.with(|request| match value {
             Ok(mut value) => {
                 value.set_sensitive(true);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::feed::Feed;
 use crate::driver::sim::Random;
 use crate::proto::h1::{self, put_content_length, put_decimal};
+use crate::proto::url::put_percent_encoded;
 
 /// A compiled request.
 #[derive(Debug)]
@@ -146,7 +147,6 @@ struct Source<'a> {
 }
 
 const HEX_LOWER: &[u8; 16] = b"0123456789abcdef";
-const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
 
 /// A UUID of version 4 and variant 10 with these random bits.
 fn put_uuid(out: &mut Vec<u8>, high: u64, low: u64) {
@@ -158,18 +158,6 @@ fn put_uuid(out: &mut Vec<u8>, high: u64, low: u64) {
         }
         out.push(HEX_LOWER[usize::from(byte >> 4)]);
         out.push(HEX_LOWER[usize::from(byte & 0xF)]);
-    }
-}
-
-/// `value` as a part of a path segment or of a query: all but the unreserved characters (RFC 3986 2.3) are encoded.
-fn put_percent_encoded(out: &mut Vec<u8>, value: &[u8]) {
-    for byte in value {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
-            out.push(*byte);
-        } else {
-            let [high, low] = [byte >> 4, byte & 0xF].map(|half| HEX_UPPER[usize::from(half)]);
-            out.extend_from_slice(&[b'%', high, low]);
-        }
     }
 }
 

@@ -133,6 +133,19 @@ impl Url {
     }
 }
 
+/// Appends a value as it may stand anywhere in a path or query: percent-encoded but for what RFC 3986 2.3 calls unreserved.
+pub(crate) fn put_percent_encoded(out: &mut Vec<u8>, value: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in value {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+            out.push(*byte);
+        } else {
+            let [high, low] = [byte >> 4, byte & 0xF].map(|half| HEX[usize::from(half)]);
+            out.extend_from_slice(&[b'%', high, low]);
+        }
+    }
+}
+
 /// Whether a reference begins with a scheme (RFC 3986 3.1).
 fn has_scheme(reference: &str) -> bool {
     let Some((scheme, _)) = reference.split_once(':') else { return false };
