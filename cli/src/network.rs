@@ -1,7 +1,9 @@
 //! How connections are made: which addresses, from where, for how many requests. Resolves names, connects to nothing.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -30,6 +32,9 @@ pub(crate) struct NetworkArgs {
     /// Use IPv6 addresses only
     #[arg(short = '6', long)]
     pub(crate) ipv6: bool,
+    /// How long names took to be looked up so far.
+    #[arg(skip)]
+    looked_up: Cell<Duration>,
 }
 
 /// `--bind`.
@@ -72,7 +77,11 @@ impl NetworkArgs {
                 "can't find host {host:?} ({reason}): check the name, or give its address"
             ))
         };
+        let asked = Instant::now();
         let found = (host, port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
+        if host.parse::<IpAddr>().is_err() {
+            self.looked_up.set(self.looked_up.get() + asked.elapsed());
+        }
         let wanted = |address: &SocketAddr| match (self.ipv4, self.ipv6) {
             (true, _) => address.is_ipv4(),
             (_, true) => address.is_ipv6(),
@@ -89,6 +98,11 @@ impl NetworkArgs {
             true => Err(unknown("it has no address".to_owned())),
             false => Ok(addresses),
         }
+    }
+
+    /// How long [`NetworkArgs::addresses`] waited for names, all together.
+    pub(crate) fn looked_up(&self) -> Duration {
+        self.looked_up.get()
     }
 
     /// Where `--connect-to` leads instead; the first that fits counts.
@@ -225,6 +239,8 @@ mod tests {
     fn only_the_family_asked_for() {
         let four = NetworkArgs { ipv4: true, ..NetworkArgs::default() };
         assert_eq!(four.addresses("127.0.0.1", 80).unwrap().len(), 1);
+        assert_eq!(four.looked_up(), Duration::ZERO);
+        assert!(four.addresses("localhost", 80).is_ok() && four.looked_up() > Duration::ZERO);
         let error = four.addresses("::1", 80).unwrap_err().to_string();
         assert!(error.contains("no IPv4 address, and -4"), "{error}");
     }

@@ -1,7 +1,5 @@
 //! `ringshot run`: one load, one report.
 
-use std::time::Instant;
-
 use crate::args::RunArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::json::RunDocument;
@@ -13,9 +11,7 @@ use crate::watch::{self, Watchers};
 
 /// Runs the load and shows its report; exits by whether anything succeeded.
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    let asked = Instant::now();
     let sending = Sending::of(args)?;
-    let looked_up = asked.elapsed().as_secs_f64() * 1e6;
     let Prepared { config: plan, warnings } = plan::for_run(args, &sending)?;
     args.output.result.prepare()?;
     let interrupts = Interrupts::install()?;
@@ -35,8 +31,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         url: sending.url,
         connections: args.load.connections,
         pipeline: args.load.pipeline,
-        // Of several URLs and of files the time holds more than looking names up.
-        resolve_us: if args.scenario.urls.len() == 1 { looked_up } else { 0.0 },
+        resolve_us: args.network.looked_up().as_secs_f64() * 1e6,
         machines: Vec::new(),
         report,
         thresholds,

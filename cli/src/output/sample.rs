@@ -71,7 +71,7 @@ pub(crate) fn document() -> RunDocument {
         url: "http://127.0.0.1:8080/".to_owned(),
         connections: 64,
         pipeline: 1,
-        resolve_us: 120.5,
+        resolve_us: 0.0,
         machines: Vec::new(),
         report: report(),
         thresholds: Vec::new(),
@@ -93,6 +93,7 @@ pub(crate) fn open_loop() -> RunDocument {
             passed,
         };
     RunDocument {
+        resolve_us: 120.5,
         report: open_loop_report(),
         thresholds: thresholds.into_iter().map(threshold).collect(),
         ..document()

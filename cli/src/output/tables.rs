@@ -8,6 +8,7 @@ use ringshot::load::{CoreReport, Latency, Report, StatusCounts};
 use super::format::{
     bytes, count, counted, format_latency, length, microseconds, percent, rate, three_digits,
 };
+use super::json::RunDocument;
 
 /// Longest name of a request or core that is shown whole.
 const NAME_MAX: usize = 18;
@@ -31,7 +32,8 @@ pub(crate) fn is_open_loop(report: &Report) -> bool {
 }
 
 /// Everything that one line says.
-pub(crate) fn facts(report: &Report) -> Vec<Fact> {
+pub(crate) fn facts(document: &RunDocument) -> Vec<Fact> {
+    let report = &document.report;
     let mut facts = vec![("Requests", requests(report))];
     if is_open_loop(report) {
         facts.extend(schedule(report));
@@ -60,6 +62,10 @@ pub(crate) fn facts(report: &Report) -> Vec<Fact> {
             ),
         )
     }));
+    if document.resolve_us > 0.0 {
+        let time = microseconds(document.resolve_us);
+        facts.push(("Names", format!("looked up in {time}, before the run")));
+    }
     facts.extend((report.warm_up.seconds > 0.0).then(|| ("Warm-up", warm_up(report))));
     facts.retain(|(_, text)| !text.is_empty());
     facts
@@ -448,7 +454,8 @@ mod tests {
     fn nothing_recorded_shows_no_latency_and_no_status() {
         let report = Report::default();
         assert_eq!((percentiles(&report), phases(&report), names(&report)), (None, None, None));
-        let labels: Vec<_> = facts(&report).iter().map(|(label, _)| *label).collect();
+        let document = RunDocument { report, resolve_us: 0.0, ..sample::document() };
+        let labels: Vec<_> = facts(&document).iter().map(|(label, _)| *label).collect();
         assert_eq!(labels, ["Requests", "Errors", "Memory"]);
     }
 

@@ -164,7 +164,7 @@ fn endings(endings: &[Ending]) -> String {
 }
 
 fn figures(document: &RunDocument) -> String {
-    let facts = tables::facts(&document.report);
+    let facts = tables::facts(document);
     let lines =
         facts.iter().map(|(label, text)| format!("<dt>{label}</dt><dd>{}</dd>\n", escaped(text)));
     format!("<dl>\n{}</dl>\n", lines.collect::<String>())

@@ -23,7 +23,7 @@ pub(crate) fn render(document: &RunDocument) -> String {
     let report = &document.report;
     let sections = [
         format!("{}\n{}\n", headings::heading(document), headings::setting(document)),
-        tables::facts(report).iter().map(fact).collect(),
+        tables::facts(document).iter().map(fact).collect(),
         endings::endings(report).iter().map(ending).collect(),
         optional(tables::percentiles(report)),
         bars(report),

@@ -55,6 +55,7 @@ Errors   0
 CPU      2.93 us a request: 0.31 user, 2.62 system
 Loop     0.031 system calls a request, 31.5 completions a turn
 Memory   9.88 MB resident
+Names    looked up in 120 us, before the run
 
 Latency of 49,987 successful requests (2xx)
            response   service  samples beyond        95% interval
