@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 
+use ringshot::load::compare::Contestant;
 use ringshot::load::statistics::PAIRS_MIN;
 use ringshot::load::{CLIENT_BUSY_MIN, Comparison, Drift, Limit, Report, StatusCounts};
 
@@ -10,6 +11,9 @@ use crate::cores::name;
 use crate::output::format::{count, counted, percent};
 use crate::placement::{Placement, Shared};
 use crate::ports::Shortage;
+
+/// The share of responses other than 2xx that a comparison tells.
+const UNSUCCESSFUL_MIN: f64 = 0.01;
 
 /// Something that the figures alone do not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +36,8 @@ pub(crate) enum Warning {
     ServerLimit { name: String, busy: f64 },
     /// Responses, but none with a 2xx.
     NoSuccess,
+    /// Responses of one side of a comparison that were no 2xx, as a share of its responses.
+    Unsuccessful { name: String, share: f64 },
     /// Errors in a comparison.
     Errors { name: String, errors: u64, example: Option<String> },
     /// Connections that will find no free local port.
@@ -97,7 +103,7 @@ impl Warning {
                     errors: one.errors_total,
                     example,
                 }),
-                no_success(one.requests_total, one.status).then_some(Self::NoSuccess),
+                unsuccessful(one).map(|share| Self::Unsuccessful { name: name(), share }),
                 ports_exhausted(one.error_examples.values()).then_some(Self::PortsExhausted),
             ];
             warnings.extend(candidates.into_iter().flatten());
@@ -149,6 +155,12 @@ impl fmt::Display for Warning {
                 percent(*busy)
             ),
             Self::NoSuccess => f.write_str("no response was a 2xx: check the path and the headers"),
+            Self::Unsuccessful { name, share } => write!(
+                f,
+                "{} of the responses on {name} were no 2xx: its requests a second count them, its \
+                 latency does not",
+                percent(*share)
+            ),
             Self::Errors { name, errors, example } => write_errors(f, name, *errors, example),
             Self::FewPorts(shortage) => few_ports(f, shortage),
             Self::PortsExhausted => f.write_str(
@@ -267,6 +279,12 @@ fn no_success(requests: u64, status: StatusCounts) -> bool {
     requests > 0 && status.success == 0
 }
 
+/// The share of responses that were no 2xx, if it is worth a word: who fails may do so quickly.
+fn unsuccessful(one: &Contestant) -> Option<f64> {
+    let share = 1.0 - one.status.success as f64 / one.requests_total.max(1) as f64;
+    (one.requests_total > 0 && share >= UNSUCCESSFUL_MIN).then_some(share)
+}
+
 /// The engine names the error number in its examples.
 fn ports_exhausted<'a>(mut examples: impl Iterator<Item = &'a String>) -> bool {
     examples.any(|text| text.contains("EADDRNOTAVAIL"))
@@ -357,5 +375,10 @@ mod tests {
             Warning::of_comparison(&comparison).iter().map(ToString::to_string).collect();
         assert!(texts[0].contains("on epoll the client's busiest core was only 50.0% busy"));
         assert!(texts[1].starts_with("2 errors on epoll"), "{texts:?}");
+        let mut comparison = sample::comparison();
+        let one = &mut comparison.contestants[0];
+        one.status.success = one.requests_total / 4;
+        let [warning] = &Warning::of_comparison(&comparison)[..] else { panic!("one warning") };
+        assert!(warning.to_string().starts_with("75.0% of the responses on io_uring were no 2xx"));
     }
 }

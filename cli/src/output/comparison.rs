@@ -20,13 +20,18 @@ const ROWS: [Row; 13] = [
     ("CPU a request", |one| micros_of_cpu(one.cpu_us_per_request)),
     ("  user", |one| micros_of_cpu(one.cpu_user_us_per_request)),
     ("  system", |one| micros_of_cpu(one.cpu_system_us_per_request)),
-    ("latency p50", |one| microseconds(one.latency_us.p50)),
-    ("latency p99", |one| microseconds(one.latency_us.p99)),
+    ("latency p50", |one| latency(one, one.latency_us.p50)),
+    ("latency p99", |one| latency(one, one.latency_us.p99)),
     ("system calls a request", |one| format!("{:.3}", one.system_calls_per_request)),
     ("completions a turn", |one| format!("{:.1}", one.completions_per_turn)),
     ("busiest client core", |one| percent(one.busy)),
     ("errors, all rounds", |one| count(one.errors_total)),
 ];
+
+/// Nothing for a contestant without a 2xx.
+fn latency(one: &Contestant, micros: f64) -> String {
+    if one.latency_us.samples > 0 { microseconds(micros) } else { "-".to_owned() }
+}
 
 /// The metrics of ratios: key, label, and the words for above and below 1.
 const METRICS: [(&str, &str, [&str; 2]); 4] = [
@@ -135,6 +140,9 @@ fn ratio(ratio: &Ratio) -> String {
 
 /// Percentiles of all rounds together, and how far they lie apart.
 fn differences(comparison: &Comparison) -> String {
+    if comparison.differences.is_empty() {
+        return "latencies can't be compared: one side has no 2xx\n".to_owned();
+    }
     let names: String =
         comparison.contestants.iter().map(|one| format!("{:>12}", short(&one.name))).collect();
     let head = format!("{:<20}{names}   95% interval of the difference\n", "all rounds");
