@@ -62,7 +62,10 @@ pub(crate) struct ThresholdOutcome {
 impl ThresholdOutcome {
     /// What was asked and what was found.
     pub(crate) fn in_words(&self) -> String {
-        format!("{}: {} was {}", self.text, self.metric, self.shown())
+        match self.value {
+            Some(_) => format!("{}: {} was {}", self.text, self.metric, self.shown()),
+            None => format!("{}: {} of {}", self.text, self.shown(), self.metric),
+        }
     }
 
     /// The figure as a person reads it.

@@ -54,6 +54,8 @@ pub(super) struct Step {
     pub(super) requests: u64,
     pub(super) errors: u64,
     pub(super) shed: u64,
+    /// Requests that were due while all connections were busy.
+    pub(super) waited: u64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
     pub(super) client_lag_p99_us: f64,
@@ -79,6 +81,7 @@ impl Step {
             requests: report.requests,
             errors: report.errors,
             shed: report.shed,
+            waited: report.waited,
             p50_us: report.latency_us.p50,
             p99_us: report.latency_us.p99,
             client_lag_p99_us: report.client_lag_us.p99,
@@ -87,6 +90,10 @@ impl Step {
         }
     }
 }
+
+/// What an answer says that may be that of the connections.
+const FEW_CONNECTIONS: &str =
+    "\nwith these connections: most requests waited for one above it, and more (-c) may hold more";
 
 /// `ceiling   12,345 a second in a closed loop`.
 pub(super) fn ceiling_line(per_second: f64) -> String {
@@ -152,7 +159,11 @@ fn answer(document: &Document<'_>) -> String {
     let answer = match document.end {
         End::Found => {
             let precision = percent(document.settings.precision);
-            format!("Highest rate: {held} a second is held, {not_held} is not (within {precision})")
+            let lacks = lacks_connections(document.steps, document.lowest_not_held_per_second);
+            let few = if lacks { FEW_CONNECTIONS } else { "" };
+            format!(
+                "Highest rate: {held} a second is held, {not_held} is not (within {precision}){few}"
+            )
         }
         End::MaxRate => {
             format!("Highest rate: at least {held} a second, the highest that was allowed")
@@ -169,6 +180,12 @@ fn answer(document: &Document<'_>) -> String {
     }
     let runs = counted(u64::from(document.settings.confirm), "longer run");
     format!("{answer}\nConfirmed by {runs}")
+}
+
+/// Whether most requests waited for a connection at the rate that was not held.
+fn lacks_connections(steps: &[Step], not_held: Option<f64>) -> bool {
+    let is_it = |step: &&Step| step.held == Held::No && Some(step.rate_per_second) == not_held;
+    steps.iter().rev().find(is_it).is_some_and(|step| step.waited > step.offered / 2)
 }
 
 fn nothing(document: &Document<'_>) -> String {
@@ -255,6 +272,16 @@ Confirmed by 3 longer runs
         check(End::Client, None, "before the client was the limit");
         check(End::NothingHolds, None, "No rate holds");
         check(End::Unfinished, None, "before the search ended");
+    }
+
+    #[test]
+    fn too_few_connections_are_told() {
+        let mut full = step(10_100.0, Held::No);
+        (full.offered, full.waited) = (100, 60);
+        let steps = [full, step(10_000.0, Held::Yes)];
+        assert!(lacks_connections(&steps, Some(10_100.0)));
+        assert!(!lacks_connections(&steps, Some(20_000.0)));
+        assert!(!lacks_connections(&[step(10_100.0, Held::No)], Some(10_100.0)));
     }
 
     #[test]

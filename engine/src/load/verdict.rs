@@ -30,6 +30,8 @@ const CLIENT_LAG_US_MAX: f64 = 1_000.0;
 const RETRANSMITTED_MAX: f64 = 0.01;
 /// Segments below which a share of them means nothing.
 const SEGMENTS_MIN: u64 = 1_000;
+/// The share of requests that waited for a connection from which on there may simply be too few of them.
+const CONNECTIONS_SHORT_MIN: f64 = 0.5;
 /// The share of their time from which on it is rather the think times of users than the server that sets their rate.
 const THINK_SHARE_MIN: f64 = 0.5;
 /// How far a Poisson process's count may lie below its mean, in standard deviations (the root of the mean): one run in 700 does.
@@ -143,6 +145,10 @@ fn open(report: &Report) -> (Limit, &'static str) {
         (false, false) if loses_segments(report) => (
             Limit::Network,
             "The network was the limit: it lost segments, and the rate was not reached.",
+        ),
+        (false, false) if share(report.waited, report.sent) > CONNECTIONS_SHORT_MIN => (
+            Limit::Server,
+            "The server was the limit, at this number of connections: all of them waited for it while the client had time to spare. Only a run with more connections tells whether it could answer more at once.",
         ),
         (false, false) => (
             Limit::Server,
@@ -433,6 +439,10 @@ mod tests {
         check(|r| (r.requests, r.client_lag_us) = (900, lag(5_000.0)), Limit::Client);
         check(|r| (r.requests, r.sockets) = (900, lossy()), Limit::Network);
         check(|r| r.seconds = 0.0, Limit::Unknown);
+        let mut short = Report { requests: 900, sent: 900, ..open_loop() };
+        assert!(!Verdict::of(&short).summary.contains("more connections"));
+        short.waited = 800;
+        assert!(Verdict::of(&short).summary.contains("more connections"));
     }
 
     #[test]
