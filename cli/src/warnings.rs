@@ -167,13 +167,7 @@ impl fmt::Display for Warning {
                 "local ports ran out: sysctl -w net.ipv4.ip_local_port_range='1024 65535' \
                  net.ipv4.tcp_tw_reuse=1, or keep connections alive",
             ),
-            Self::ShortResults { seconds } => write!(
-                f,
-                "the shorter result has {} to compare by, and {PAIRS_MIN} are needed to show a \
-                 difference: save runs of {} s or more, with -d",
-                counted(*seconds as u64, "whole second"),
-                PAIRS_MIN + 1
-            ),
+            Self::ShortResults { seconds } => short_results(f, *seconds),
             Self::SameResult { name, again } => write!(
                 f,
                 "{name} and {again} are the same result, and its requests are counted twice: give \
@@ -193,6 +187,16 @@ impl fmt::Display for Warning {
             ),
         }
     }
+}
+
+fn short_results(f: &mut fmt::Formatter<'_>, seconds: usize) -> fmt::Result {
+    write!(
+        f,
+        "the shorter result has {} to compare by, and {PAIRS_MIN} are needed to show a \
+         difference: save runs of {} s or more, with -d",
+        counted(seconds as u64, "whole second"),
+        PAIRS_MIN + 1
+    )
 }
 
 /// Prints each on a line of its own.

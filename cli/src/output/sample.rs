@@ -186,6 +186,7 @@ fn core() -> CoreReport {
         requests_per_second: 341_234.5,
         bytes_per_second: 55_300_000.0,
         busy: 0.998,
+        run_delay: 0.0,
         cpu_user_seconds: 1.06,
         cpu_system_seconds: 8.94,
         turns: 108_328,

@@ -16,7 +16,7 @@ use crate::driver::{Counters, Driver};
 use crate::host::Pace;
 use crate::shard::Shard;
 use crate::sys::affinity::Pinned;
-use crate::sys::process::CpuTime;
+use crate::sys::process::{CpuTime, run_delay_of_thread};
 
 /// How long closing connections may take before the ring is closed over them.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
@@ -41,6 +41,7 @@ pub(super) struct Drive<D: Driver, P, C> {
 #[derive(Default)]
 struct Before {
     cpu: CpuTime,
+    run_delay: Duration,
     shard: crate::shard::Counters,
     driver: Counters,
 }
@@ -204,6 +205,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         self.worker.measure(from, schedule);
         self.before = Before {
             cpu: CpuTime::of_thread(),
+            run_delay: run_delay_of_thread(),
             shard: self.shard.counters(),
             driver: self.shard.driver().counters(),
         };
@@ -256,6 +258,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
             tallies: self.worker.tallies(),
             seconds: (to - from).as_secs_f64(),
             cpu: CpuTime::of_thread().since(before.cpu),
+            run_delay: run_delay_of_thread().saturating_sub(before.run_delay),
             connected: shard.connected,
             bytes: shard.bytes_received - before.shard.bytes_received,
             turns: shard.turns - before.shard.turns,

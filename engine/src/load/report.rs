@@ -309,6 +309,8 @@ pub struct CoreReport {
     pub bytes_per_second: f64,
     /// Share of the measured time in which the thread was on the CPU, 0 to 1.
     pub busy: f64,
+    /// Share of the measured time in which the thread was ready to run while its core ran another, 0 to 1 (`/proc/PID/schedstat`); zero where the kernel does not say.
+    pub run_delay: f64,
     /// CPU time in user mode, in seconds.
     pub cpu_user_seconds: f64,
     /// CPU time in the kernel, in seconds.

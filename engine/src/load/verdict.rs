@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! too short, nothing answered ............................ unknown
-//! closed loop:  a core without time to spare ............. client
+//! closed loop:  a core without time to spare, which it may
+//!               have lost to another program ............. client
 //!               segments lost ............................ network
 //!               users who thought for most of their time . none
 //!               else each connection waited for answers .. server
@@ -15,8 +16,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Report, Slot, SocketsReport};
+use super::report::{CoreReport, Report, Slot, SocketsReport};
 
+/// The share of time without a core from which on it is told.
+const RUN_DELAY_TOLD_MIN: f64 = 0.01;
 /// A shorter run says nothing: connections are still growing their windows, and CPU time is counted in ticks of milliseconds.
 pub const SECONDS_MIN: f64 = 0.1;
 /// A core that is on the CPU for this share of the time has none to spare: what is left goes to the kernel's own work on that core.
@@ -103,12 +106,18 @@ impl Verdict {
     }
 }
 
+const SHARED_CORE: &str =
+    "The client was the limit: a core of it had no time to spare, for it ran another program too.";
+
 fn closed(report: &Report) -> (Limit, &'static str) {
     if busiest(report) >= CLIENT_BUSY_MIN {
         return (
             Limit::Client,
             "The client was the limit: a core of it had no time to spare, so the server may be faster than this.",
         );
+    }
+    if fullest(report) >= CLIENT_BUSY_MIN {
+        return (Limit::Client, SHARED_CORE);
     }
     if loses_segments(report) {
         return (Limit::Network, "The network was the limit: it lost segments.");
@@ -138,6 +147,7 @@ fn open(report: &Report) -> (Limit, &'static str) {
             Limit::Client,
             "The client was the limit: a core of it had no time to spare, and the rate was not reached.",
         ),
+        (false, _) if fullest(report) >= CLIENT_BUSY_MIN => (Limit::Client, SHARED_CORE),
         (false, true) => (
             Limit::Client,
             "The client was the limit: it sent requests late though connections were free.",
@@ -172,9 +182,9 @@ fn answered(report: &Report) -> f64 {
     share(report.requests, report.offered)
 }
 
-/// The last answer comes one response time after the last request, which is no backlog; behind a growing one the median is only half of the wait at the end.
+/// The last answer comes one service time after the last request was sent, which is no backlog; waiting for a connection is.
 fn keeps_pace(report: &Report) -> bool {
-    let seconds = report.seconds - report.response_time_us.p50 * 1e-6;
+    let seconds = report.seconds - report.service_time_us.p50 * 1e-6;
     let least = report.target_per_second * seconds * RATE_REACHED_MIN - draw(report);
     seconds > 0.0 && report.requests as f64 >= least
 }
@@ -202,6 +212,15 @@ fn whole_slots(timeline: &[Slot]) -> &[Slot] {
 
 fn busiest(report: &Report) -> f64 {
     report.cores.iter().map(|core| core.busy).fold(0.0, f64::max)
+}
+
+/// The share of time that the core with the least of it had none to spare, itself or because others ran on it.
+fn fullest(report: &Report) -> f64 {
+    report.cores.iter().map(taken).fold(0.0, f64::max)
+}
+
+fn taken(core: &CoreReport) -> f64 {
+    core.busy + core.run_delay
 }
 
 fn loses_segments(report: &Report) -> bool {
@@ -305,16 +324,17 @@ fn schedule_evidence(report: &Report) -> [String; 3] {
 }
 
 fn core_evidence(report: &Report) -> Vec<String> {
-    let sum = |of: fn(&super::report::CoreReport) -> u64| report.cores.iter().map(of).sum::<u64>();
-    let busiest = report.cores.iter().max_by(|one, other| one.busy.total_cmp(&other.busy));
-    let full = report.cores.iter().filter(|core| core.busy >= CLIENT_BUSY_MIN).count();
+    let sum = |of: fn(&CoreReport) -> u64| report.cores.iter().map(of).sum::<u64>();
+    let busiest = report.cores.iter().max_by(|one, other| taken(one).total_cmp(&taken(other)));
+    let full = report.cores.iter().filter(|core| taken(core) >= CLIENT_BUSY_MIN).count();
     let (overflows, starved) = (sum(|core| core.queue_overflows), sum(|core| core.buffers_starved));
     let lines = [
         busiest.map(|core| {
             format!(
-                "cores: the busiest, {}, was busy for {} of the time; {full} of {} had none to spare",
+                "cores: the busiest, {}, was busy for {} of the time{}; {full} of {} had none to spare",
                 core.core,
                 percent(core.busy),
+                delayed(core),
                 report.cores.len()
             )
         }),
@@ -323,6 +343,13 @@ fn core_evidence(report: &Report) -> Vec<String> {
         (starved > 0).then(|| format!("buffers: {starved} receives found none free")),
     ];
     lines.into_iter().flatten().collect()
+}
+
+fn delayed(core: &CoreReport) -> String {
+    match core.run_delay >= RUN_DELAY_TOLD_MIN {
+        true => format!(", and for {} ready while the core ran others", percent(core.run_delay)),
+        false => String::new(),
+    }
 }
 
 fn socket_evidence(sockets: &SocketsReport) -> Vec<String> {
@@ -351,7 +378,7 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::histogram::Histogram;
-    use super::super::report::{CoreReport, Latency};
+    use super::super::report::Latency;
     use super::*;
 
     /// A closed loop of 10 s that leaves its core half idle.
@@ -398,6 +425,8 @@ mod tests {
         let check = |change, limit| check(closed_loop(), change, limit);
         check(|_| (), Limit::Server);
         check(|r| r.cores[1].busy = 0.97, Limit::Client);
+        check(|r| r.cores[1].run_delay = 0.48, Limit::Client);
+        check(|r| r.cores[1].run_delay = 0.3, Limit::Server);
         check(|r| r.sockets = lossy(), Limit::Network);
         check(|r| r.seconds = 0.05, Limit::Unknown);
         check(|r| r.requests = 0, Limit::Unknown);
@@ -447,10 +476,14 @@ mod tests {
 
     #[test]
     fn the_last_answers_may_take_their_time_but_a_backlog_is_none() {
-        let slow = |r: &mut Report| (r.seconds, r.response_time_us.p50) = (10.5, 5e5);
+        let slow = |r: &mut Report| (r.seconds, r.service_time_us.p50) = (10.5, 5e5);
         check(open_loop(), slow, Limit::None);
         // 100 a second came in, 90 went out: at the end 1.1 s behind, in the middle half of it.
         let behind = |r: &mut Report| (r.seconds, r.response_time_us.p50) = (11.1, 0.55e6);
+        let just_behind = |r: &mut Report| {
+            (r.seconds, r.response_time_us.p50, r.service_time_us.p50) = (10.3, 0.25e6, 100.0);
+        };
+        check(open_loop(), just_behind, Limit::Server);
         check(open_loop(), behind, Limit::Server);
         let straggler = |r: &mut Report| {
             r.seconds = 12.0;

@@ -37,6 +37,14 @@ impl CpuTime {
     }
 }
 
+/// How long the calling thread was ready to run so far while its cores ran others (`/proc/PID/schedstat`, Linux 2.6.9); zero where the kernel does not say.
+#[must_use]
+pub fn run_delay_of_thread() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split_whitespace().nth(1).and_then(|figure| figure.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
+}
+
 /// The largest resident set of this process so far, in bytes (getrusage(2), `ru_maxrss`).
 #[must_use]
 pub fn resident_bytes_max() -> u64 {
@@ -125,6 +133,7 @@ mod tests {
         }
         let spent = CpuTime::of_thread().since(before);
         assert!(spent.total() > Duration::ZERO, "{spent:?} {sum}");
+        assert!(run_delay_of_thread() < Duration::from_secs(3600));
         assert!(resident_bytes_max() > 1 << 20);
         assert!(file_limit().soft >= 3 && file_limit().hard >= file_limit().soft);
         assert!(open_files().is_some_and(|open| open >= 3));
