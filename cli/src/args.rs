@@ -13,6 +13,7 @@ use crate::completions::{CompletionsArgs, ManArgs};
 use crate::cores::{CoreList, core_list};
 use crate::exit::{Exit, Failure};
 use crate::find_max::{self, FindMaxArgs};
+use crate::hints::hint;
 use crate::live::LiveArgs;
 use crate::metrics::MetricsArgs;
 use crate::network::NetworkArgs;
@@ -363,10 +364,12 @@ fn one_line(error: &clap::Error, first: &str) -> String {
     let words = |line: &str| line.trim().trim_start_matches("error: ").to_owned();
     let mut line: Vec<String> =
         text.lines().take_while(|line| !line.trim().is_empty()).map(words).collect();
-    line.extend(text.lines().find(|line| line.trim().starts_with("tip: ")).map(|tip| {
-        let tip = tip.trim().trim_start_matches("tip: ");
-        format!("({tip})")
-    }));
+    let tip = || {
+        let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "))?;
+        // Of how to pass a word that looks like an option is no help here.
+        (!tip.starts_with("to pass ")).then(|| tip.to_owned())
+    };
+    line.extend(hint(error, first).or_else(tip).map(|tip| format!("({tip})")));
     format!("{}: see `{} --help`", line.join(" "), command_of(first))
 }
 

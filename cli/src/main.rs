@@ -18,6 +18,7 @@ mod cores;
 mod doctor;
 mod exit;
 mod find_max;
+mod hints;
 mod live;
 mod metrics;
 mod network;
