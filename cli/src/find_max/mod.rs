@@ -39,8 +39,9 @@ Examples:
       -c 512 --step-duration 10s -o json
 
 A rate is held if every objective holds, at least 99% of the requests that were due are
-answered in time, none is given up unsent, and the client was not the limit. The answer
-is an interval: the highest rate that was held, and the lowest that was not.
+answered in time, and none is given up unsent. If not, and the client was the limit, that
+says nothing of the server: the step is taken once more, and then bounds the search. The
+answer is an interval: the highest rate that was held, and the lowest that was not.
 Figures of --slo: those of `ringshot run --fail-if`.
 Exit codes: 0 found, or at least a rate that holds; 1 nothing succeeded;
 2 bad input or environment; 3 no rate holds the objectives;
@@ -199,12 +200,12 @@ impl Session<'_> {
     }
 }
 
-/// Whether the server held the rate of a step.
+/// Whether the server held the rate of a step. A client that was late makes response times longer, never shorter: what holds in spite of it holds.
 fn held(report: &Report, objectives: &[Condition]) -> Held {
-    let kept = objectives.iter().all(|slo| slo.demand(report).passed);
+    let kept = objectives.iter().all(|slo| slo.demand(report).passed) && report.shed == 0;
     match report.verdict.limit {
+        Limit::None | Limit::Client if kept && report.reached_its_rate() => Held::Yes,
         Limit::Client => Held::ClientLimited,
-        Limit::None if kept && report.shed == 0 => Held::Yes,
         _ => Held::No,
     }
 }
@@ -253,6 +254,9 @@ mod tests {
             ["p99 < 1ms", "error_rate < 1%"].iter().map(|text| text.parse().unwrap()).collect();
         let check = |change: fn(&mut Report), expected| {
             let mut report = sample::report();
+            // A schedule that was kept.
+            report.target_per_second = report.requests as f64 / report.seconds;
+            report.offered = report.requests;
             report.verdict.limit = Limit::None;
             change(&mut report);
             assert_eq!(held(&report, &slo), expected, "{:?}", report.verdict);
@@ -263,7 +267,12 @@ mod tests {
         check(|r| r.shed = 1, Held::No);
         check(|r| r.verdict.limit = Limit::Server, Held::No);
         check(|r| r.verdict.limit = Limit::Unknown, Held::No);
-        check(|r| r.verdict.limit = Limit::Client, Held::ClientLimited);
+        // Late, and good enough all the same.
+        check(|r| r.verdict.limit = Limit::Client, Held::Yes);
+        let late = |r: &mut Report| (r.verdict.limit, r.latency_us.p99) = (Limit::Client, 1_500.0);
+        check(late, Held::ClientLimited);
+        let short = |r: &mut Report| (r.verdict.limit, r.requests) = (Limit::Client, r.offered / 2);
+        check(short, Held::ClientLimited);
     }
 
     #[test]

@@ -24,6 +24,8 @@ const RUN_DELAY_TOLD_MIN: f64 = 0.01;
 pub const SECONDS_MIN: f64 = 0.1;
 /// A core that is on the CPU for this share of the time has none to spare: what is left goes to the kernel's own work on that core.
 pub const CLIENT_BUSY_MIN: f64 = 0.95;
+/// The share of the time that a core may be ready and not run, at most: one that others keep from running for longer sends and reads when they let it, however little it has to do.
+const RUN_DELAY_MAX: f64 = 0.5;
 /// The share of the offered rate that must be answered in time. Less is a backlog that grows without end.
 const RATE_REACHED_MIN: f64 = 0.99;
 /// The client's own lag, at the 99th percentile, from which on its lateness is part of the response times: what counts as late for one request. The percentile's
@@ -116,7 +118,7 @@ fn closed(report: &Report) -> (Limit, &'static str) {
             "The client was the limit: a core of it had no time to spare, so the server may be faster than this.",
         );
     }
-    if fullest(report) >= CLIENT_BUSY_MIN {
+    if is_crowded(report) {
         return (Limit::Client, SHARED_CORE);
     }
     if loses_segments(report) {
@@ -147,7 +149,7 @@ fn open(report: &Report) -> (Limit, &'static str) {
             Limit::Client,
             "The client was the limit: a core of it had no time to spare, and the rate was not reached.",
         ),
-        (false, _) if fullest(report) >= CLIENT_BUSY_MIN => (Limit::Client, SHARED_CORE),
+        (false, _) if is_crowded(report) => (Limit::Client, SHARED_CORE),
         (false, true) => (
             Limit::Client,
             "The client was the limit: it sent requests late though connections were free.",
@@ -169,6 +171,15 @@ fn open(report: &Report) -> (Limit, &'static str) {
 
 fn is_open(report: &Report) -> bool {
     report.target_per_second > 0.0
+}
+
+impl Report {
+    /// Whether the server kept up with an open loop's schedule, be it that the client sent late: then it did so under more than was asked of it, since late requests come in bunches, and response times
+    /// have the client's delay in them. False of a closed loop, which has no schedule, and of a run that was too short to tell.
+    #[must_use]
+    pub fn reached_its_rate(&self) -> bool {
+        is_open(self) && self.seconds >= SECONDS_MIN && reached(self)
+    }
 }
 
 /// Whether the server kept up with the schedule: it answered nearly all that was due, and nearly as fast as it became due.
@@ -214,9 +225,13 @@ fn busiest(report: &Report) -> f64 {
     report.cores.iter().map(|core| core.busy).fold(0.0, f64::max)
 }
 
-/// The share of time that the core with the least of it had none to spare, itself or because others ran on it.
-fn fullest(report: &Report) -> f64 {
-    report.cores.iter().map(taken).fold(0.0, f64::max)
+/// Whether others ran on a core when the client was to.
+fn is_crowded(report: &Report) -> bool {
+    report.cores.iter().any(has_none_to_spare)
+}
+
+fn has_none_to_spare(core: &CoreReport) -> bool {
+    taken(core) >= CLIENT_BUSY_MIN || core.run_delay >= RUN_DELAY_MAX
 }
 
 fn taken(core: &CoreReport) -> f64 {
@@ -326,7 +341,7 @@ fn schedule_evidence(report: &Report) -> [String; 3] {
 fn core_evidence(report: &Report) -> Vec<String> {
     let sum = |of: fn(&CoreReport) -> u64| report.cores.iter().map(of).sum::<u64>();
     let busiest = report.cores.iter().max_by(|one, other| taken(one).total_cmp(&taken(other)));
-    let full = report.cores.iter().filter(|core| taken(core) >= CLIENT_BUSY_MIN).count();
+    let full = report.cores.iter().filter(|core| has_none_to_spare(core)).count();
     let (overflows, starved) = (sum(|core| core.queue_overflows), sum(|core| core.buffers_starved));
     let lines = [
         busiest.map(|core| {
@@ -427,6 +442,8 @@ mod tests {
         check(|r| r.cores[1].busy = 0.97, Limit::Client);
         check(|r| r.cores[1].run_delay = 0.48, Limit::Client);
         check(|r| r.cores[1].run_delay = 0.3, Limit::Server);
+        // Little to do, and kept from it for most of the time.
+        check(|r| (r.cores[1].busy, r.cores[1].run_delay) = (0.15, 0.75), Limit::Client);
         check(|r| r.sockets = lossy(), Limit::Network);
         check(|r| r.seconds = 0.05, Limit::Unknown);
         check(|r| r.requests = 0, Limit::Unknown);
@@ -453,7 +470,13 @@ mod tests {
         check(|_| (), Limit::None);
         // Spinning for exact times keeps a core busy, and is no limit.
         check(|r| r.cores[0].busy = 1.0, Limit::None);
-        check(|r| r.client_lag_us = lag(1_500.0), Limit::Client);
+        let late = |r: &mut Report| r.client_lag_us = lag(1_500.0);
+        check(late, Limit::Client);
+        let mut reached = open_loop();
+        late(&mut reached);
+        assert!(reached.reached_its_rate() && !closed_loop().reached_its_rate());
+        reached.requests = 900;
+        assert!(!reached.reached_its_rate());
         let one_disturbed = |r: &mut Report| {
             let mut times = Histogram::new();
             (0..49).for_each(|_| times.record(40_000));
