@@ -159,7 +159,11 @@ fn warm_up(report: &Report) -> String {
         false => String::new(),
     };
     let (requests, errors) = (counted(it.requests, "request"), counted(it.errors, "error"));
-    format!("{requests} and {errors} in {}, counted apart{times}", measured(it.seconds))
+    let shed = match it.shed {
+        0 => String::new(),
+        shed => format!(", {} not sent,", counted(shed, "due request")),
+    };
+    format!("{requests} and {errors}{shed} in {}, counted apart{times}", measured(it.seconds))
 }
 
 fn status(status: StatusCounts) -> String {
@@ -448,6 +452,9 @@ mod tests {
         assert_eq!(names(&report).unwrap().rows[0][1..], ["0", "3", "-", "-", "-", "-"]);
         report.warm_up = ringshot::load::WarmUp { seconds: 0.5, ..Default::default() };
         assert_eq!(warm_up(&report), "0 requests and 0 errors in 500 ms, counted apart");
+        report.warm_up.shed = 7;
+        let told = "0 requests and 0 errors, 7 due requests not sent, in 500 ms, counted apart";
+        assert_eq!(warm_up(&report), told);
     }
 
     #[test]

@@ -66,13 +66,20 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         let stopped_at = (self.clock)();
         self.worker.end(end.min(stopped_at));
         let now = self.drain(stopped_at).await?;
+        if !measured {
+            self.worker.forget();
+        }
         let ended = if end == Instant::NEVER {
             self.worker.last_end
         } else {
             stopped_at.min(end).max(self.worker.last_end)
         };
         let begun = if measured { self.worker.measured_from() } else { ended };
-        let outcome = self.outcome(begun, ended);
+        let outcome = CoreOutcome {
+            sending: seconds(begun, end.min(stopped_at)),
+            warm_up_seconds: seconds(start, if measured { from } else { stopped_at }),
+            ..self.outcome(begun, ended)
+        };
         self.close(now).await?;
         Ok(outcome)
     }
@@ -184,7 +191,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         let Self { worker, job, shard, .. } = self;
         worker.publish(&job.gauge, &totals, shard.in_flight(), counters.connected);
         if worker.timeline.is_due(now) {
-            worker.timeline.roll(now, totals, worker.recorder.coarse());
+            worker.roll_timeline(now, totals);
         }
         if now >= self.publish_at {
             self.publish_at = now + PUBLISH_EVERY;
@@ -228,8 +235,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         self.shard.close(&mut self.worker, now);
         let bytes = self.shard.counters().bytes_received - self.before.shard.bytes_received;
         let totals = self.worker.totals(bytes);
-        let Worker { timeline, recorder, .. } = &mut self.worker;
-        timeline.finish(totals, recorder.coarse());
+        self.worker.finish_timeline(totals);
         Ok(now)
     }
 
@@ -254,9 +260,12 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
             connections: self.job.lanes,
             recorder: std::mem::take(&mut self.worker.recorder),
             warm_up: std::mem::take(&mut self.worker.warm_up),
+            warm_up_seconds: 0.0,
+            warm_up_shed: self.worker.warm_up_shed,
             timeline: std::mem::take(&mut self.worker.timeline),
             tallies: self.worker.tallies(),
-            seconds: (to - from).as_secs_f64(),
+            seconds: seconds(from, to),
+            sending: 0.0,
             cpu: CpuTime::of_thread().since(before.cpu),
             run_delay: run_delay_of_thread().saturating_sub(before.run_delay),
             connected: shard.connected,
@@ -275,4 +284,8 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
             },
         }
     }
+}
+
+fn seconds(from: Instant, to: Instant) -> f64 {
+    (to - from).as_secs_f64()
 }

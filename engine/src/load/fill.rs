@@ -60,6 +60,8 @@ pub(super) struct Exhausted;
 /// What one core needs to fill requests.
 #[derive(Debug)]
 pub(super) struct Filler {
+    seed: u64,
+    /// Where the values of the request come from that is being filled.
     random: Random,
     /// The rows of the request that is being filled.
     rows: Vec<u64>,
@@ -68,10 +70,10 @@ pub(super) struct Filler {
 }
 
 impl Filler {
-    /// For core `place` of a run with this seed.
-    pub(super) fn new(seed: u64, place: usize) -> Self {
-        let random = Random::new(seed ^ (place as u64 + 1).rotate_left(32)).fork();
-        Self { random, rows: Vec::new(), body: Vec::new(), value: Vec::new() }
+    /// For a run with this seed: the same number gives the same values, whichever core fills it.
+    pub(super) fn new(seed: u64) -> Self {
+        let random = Random::new(seed);
+        Self { seed, random, rows: Vec::new(), body: Vec::new(), value: Vec::new() }
     }
 
     /// Appends request number `index` of the run to `out`, which stays as it was if a feed has no row left.
@@ -82,6 +84,7 @@ impl Filler {
         index: u64,
         out: &mut Vec<u8>,
     ) -> Result<h1::Sent, Exhausted> {
+        self.random = Random::new(self.seed.rotate_left(32) ^ Random::new(index).number());
         self.rows.clear();
         for feed in &filled.feeds {
             let feed = feeds.get(*feed as usize).ok_or(Exhausted)?;
@@ -188,7 +191,7 @@ mod tests {
 
     fn fill(filled: &Filled, feeds: &[Arc<Feed>], index: u64) -> String {
         let mut out = Vec::new();
-        Filler::new(1, 0).fill(filled, feeds, index, &mut out).unwrap();
+        Filler::new(1).fill(filled, feeds, index, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -224,16 +227,16 @@ mod tests {
     #[test]
     fn numbers_and_uuids_are_in_range_and_follow_the_seed() {
         let filled = compile("http://h/{{rand:3:5}}/{{uuid}}", &[], "", &[]);
-        let take = |seed, place| -> Vec<String> {
-            let mut filler = Filler::new(seed, place);
+        let take = |seed, numbers: &mut dyn Iterator<Item = u64>| -> Vec<String> {
+            let mut filler = Filler::new(seed);
             let one = |index| {
                 let mut out = Vec::new();
                 filler.fill(&filled, &[], index, &mut out).unwrap();
                 String::from_utf8(out).unwrap().split(' ').nth(1).unwrap().to_owned()
             };
-            (0..200).map(one).collect()
+            numbers.map(one).collect()
         };
-        let paths = take(1, 0);
+        let paths = take(1, &mut (0..200));
         for path in &paths {
             let (number, uuid) = path[1..].split_once('/').unwrap();
             assert!(["3", "4", "5"].contains(&number), "{path}");
@@ -242,15 +245,17 @@ mod tests {
             assert!(uuid[14..].starts_with('4') && b"89ab".contains(&uuid.as_bytes()[19]));
         }
         assert!(["/3/", "/4/", "/5/"].iter().all(|n| paths.iter().any(|path| path.contains(n))));
-        assert_eq!(paths, take(1, 0));
-        assert!(paths != take(2, 0) && paths != take(1, 1));
+        // In whatever order, on whichever core.
+        let backwards: Vec<String> = take(1, &mut (0..200).rev()).into_iter().rev().collect();
+        assert_eq!(paths, backwards);
+        assert!(paths != take(2, &mut (0..200)) && paths != take(1, &mut (200..400)));
     }
 
     #[test]
     fn numbers_may_be_negative_and_of_any_width() {
         let take = |range: &str| -> Vec<i128> {
             let filled = compile(&format!("http://h/{{{{rand:{range}}}}}"), &[], "", &[]);
-            let mut filler = Filler::new(1, 0);
+            let mut filler = Filler::new(1);
             let one = |index| {
                 let mut out = Vec::new();
                 filler.fill(&filled, &[], index, &mut out).unwrap();
@@ -275,7 +280,7 @@ mod tests {
         let filled = compile("http://h/{{f.id}}", &[], "", &feeds);
         assert!(fill(&filled, &feeds, 0).starts_with("GET /1 "));
         let mut out = b"before".to_vec();
-        assert_eq!(Filler::new(1, 0).fill(&filled, &feeds, 1, &mut out), Err(Exhausted));
+        assert_eq!(Filler::new(1).fill(&filled, &feeds, 1, &mut out), Err(Exhausted));
         assert_eq!(out, b"before");
     }
 
@@ -286,7 +291,7 @@ mod tests {
         let rows: Vec<&str> = ["v"].into_iter().chain(rows.iter().map(String::as_str)).collect();
         let feeds = [Arc::new(feed("f", FeedOrder::InOrder, &rows))];
         let filled = compile("http://h/{{f.v}}/{{uuid}}", &[], "{{f.v}}{{rand:1:9}}", &feeds);
-        let (mut filler, mut out) = (Filler::new(1, 0), Vec::new());
+        let (mut filler, mut out) = (Filler::new(1), Vec::new());
         let mut room = |index| {
             out.clear();
             filler.fill(&filled, &feeds, index, &mut out).unwrap();

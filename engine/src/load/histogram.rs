@@ -63,6 +63,23 @@ impl Histogram {
         self.values_mut().saturating_record(nanos.min(LATENCY_MAX_NANOS));
     }
 
+    /// Records the same time so often.
+    pub fn record_many(&mut self, nanos: u64, count: u64) {
+        if nanos > LATENCY_MAX_NANOS {
+            self.saturated += count;
+        }
+        self.values_mut().saturating_record_n(nanos.min(LATENCY_MAX_NANOS), count);
+    }
+
+    /// The shortest time that is recorded as this one is, in nanoseconds.
+    #[must_use]
+    pub fn shortest_alike(nanos: u64) -> u64 {
+        match nanos {
+            LATENCY_MAX_NANOS.. => LATENCY_MAX_NANOS + u64::from(nanos > LATENCY_MAX_NANOS),
+            _ => Self::new().as_hdr().lowest_equivalent(nanos),
+        }
+    }
+
     /// Adds all that another one holds: exact, as all have the same buckets.
     pub fn add(&mut self, other: &Self) {
         let Some(theirs) = &other.values else { return };

@@ -102,6 +102,7 @@ impl Report {
         ];
         counts.into_iter().for_each(|(sum, count)| *sum += count);
         self.seconds = self.seconds.max(part.seconds);
+        self.sending_seconds = self.sending_seconds.max(part.sending_seconds);
         self.target_per_second += part.target_per_second;
         self.resident_bytes_max = self.resident_bytes_max.max(part.resident_bytes_max);
         self.interrupted |= part.interrupted;
@@ -185,6 +186,7 @@ impl WarmUp {
         self.seconds = self.seconds.max(part.seconds);
         self.requests += part.requests;
         self.errors += part.errors;
+        self.shed += part.shed;
         self.p50_us = self.p50_us.max(part.p50_us);
         self.p99_us = self.p99_us.max(part.p99_us);
     }

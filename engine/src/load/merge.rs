@@ -20,9 +20,14 @@ pub(super) struct CoreOutcome {
     pub(super) connections: u32,
     pub(super) recorder: Recorder,
     pub(super) warm_up: Recorder,
+    pub(super) warm_up_seconds: f64,
+    /// Requests of the warm-up that were due and given up.
+    pub(super) warm_up_shed: u64,
     pub(super) timeline: Timeline,
     pub(super) tallies: Tallies,
     pub(super) seconds: f64,
+    /// Seconds of the measured time in which requests could be due.
+    pub(super) sending: f64,
     pub(super) cpu: CpuTime,
     pub(super) run_delay: Duration,
     pub(super) connected: u64,
@@ -69,7 +74,9 @@ pub(super) fn report(
     let cpu = |of: &dyn Fn(&CpuTime) -> Duration| {
         outcomes.iter().map(|outcome| of(&outcome.cpu).as_secs_f64() * 1e6).sum::<f64>()
     };
-    let seconds = outcomes.iter().map(|outcome| outcome.seconds).fold(0.0, f64::max);
+    let longest = |of: fn(&CoreOutcome) -> f64| outcomes.iter().map(of).fold(0.0, f64::max);
+    let (seconds, sending) =
+        (longest(|outcome| outcome.seconds), longest(|outcome| outcome.sending));
     let (requests, errors, cancelled) =
         (recorder.responses(), recorder.errors(), recorder.cancelled());
     let sent = (requests + errors + cancelled).saturating_sub(tally(|it| it.unsent_failures));
@@ -94,6 +101,7 @@ pub(super) fn report(
         censored: recorder.censored(),
         waited: tally(|it| it.waited),
         seconds,
+        sending_seconds: sending_seconds(plan, sending),
         requests_per_second: per(requests as f64, seconds),
         bytes_per_second: per(sum(&|outcome| outcome.bytes) as f64, seconds),
         cpu_us_per_request: a_request(user + system),
@@ -108,7 +116,11 @@ pub(super) fn report(
         system_calls_per_request: a_request(sum(&|it| it.driver.system_calls) as f64),
         think_share: think_share(plan, &outcomes),
         completions_per_turn: completions_per_turn(&outcomes),
-        warm_up: warm_up(plan, &unmeasured),
+        warm_up: WarmUp {
+            seconds: longest(|outcome| outcome.warm_up_seconds),
+            shed: sum(&|outcome| outcome.warm_up_shed),
+            ..warm_up(&unmeasured)
+        },
         names: names(plan, &recorder),
         timeline: timeline(&outcomes, seconds),
         sockets,
@@ -154,10 +166,17 @@ fn target(plan: &Plan, seconds: f64) -> f64 {
     plan.arrival.mean_rate(plan.length().map_or(seconds, |length| length.as_secs_f64()))
 }
 
-fn warm_up(plan: &Plan, all: &Recorder) -> WarmUp {
+/// The part of the time in which requests could be due that was over when the last one was.
+fn sending_seconds(plan: &Plan, sending: f64) -> f64 {
+    let last = plan.stop.requests.and_then(|requests| plan.arrival.seconds_until(requests));
+    last.map_or(sending, |last| last.min(sending))
+}
+
+fn warm_up(all: &Recorder) -> WarmUp {
     let latency = all.latency();
     WarmUp {
-        seconds: plan.warm_up.as_secs_f64(),
+        seconds: 0.0,
+        shed: 0,
         requests: all.responses(),
         errors: all.errors(),
         p50_us: latency.p50,

@@ -1,8 +1,10 @@
 //! The open loop of one core: requests come due whatever the connections do, and go to idle lanes in turn or wait for one. Reads no clock.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::flights::Flight;
+use super::histogram::Histogram;
 use super::mix::Picker;
 use super::plan::Pacing;
 use super::schedule::Schedule;
@@ -22,6 +24,14 @@ pub(super) struct Open {
     /// By lane: whether it is in `idle`.
     listed: Box<[bool]>,
     pacing: Pacing,
+    /// The schedule as far as it was counted ahead of what is taken: when more than may wait is due.
+    ahead: Schedule,
+    /// Requests due before `ahead`'s next.
+    ahead_due: u64,
+    /// When the slot of the time line ends that is being filled.
+    slot_end: Instant,
+    /// Requests taken that were due before that.
+    in_slot: u64,
     /// Requests taken from the schedule.
     pub(super) offered: u64,
     /// Requests given up.
@@ -37,16 +47,44 @@ impl Open {
             idle: vec![VecDeque::new(); targets].into(),
             listed: vec![false; lanes as usize].into(),
             pacing,
+            ahead: Schedule::empty(),
+            ahead_due: 0,
+            slot_end: Instant::NEVER,
+            in_slot: 0,
             offered: 0,
             shed: 0,
         }
     }
 
-    /// Goes on with another schedule; what waits of the old one is given up uncounted.
-    pub(super) fn restart(&mut self, schedule: Schedule) {
+    /// Goes on with another schedule, and begins to count anew. Returns how many requests of the old one were given up: too late, waiting, or not taken.
+    pub(super) fn restart(&mut self, schedule: Schedule) -> u64 {
+        let waited = self.waiting.iter_mut().map(|waiting| waiting.drain(..).count() as u64);
+        let left = waited.sum::<u64>() + self.schedule.skip(Instant::NEVER);
         self.schedule = schedule;
-        self.waiting.iter_mut().for_each(VecDeque::clear);
-        (self.offered, self.shed) = (0, 0);
+        self.forget() + left
+    }
+
+    /// Counts nothing of what was so far. Returns how many requests had been given up.
+    pub(super) fn forget(&mut self) -> u64 {
+        (self.offered, self.ahead_due, self.in_slot) = (0, 0, 0);
+        std::mem::take(&mut self.shed)
+    }
+
+    /// From here on the time line's slot ends at `end`.
+    pub(super) fn begin_slot(&mut self, end: Instant) {
+        (self.slot_end, self.in_slot) = (end, self.offered);
+    }
+
+    /// Requests that were due before the end of the slot, taken or not.
+    pub(super) fn due_in_slot(&mut self) -> u64 {
+        if self.schedule.next_due() >= self.slot_end {
+            return self.in_slot;
+        }
+        if self.ahead_due <= self.offered {
+            (self.ahead, self.ahead_due) = (self.schedule.clone(), self.offered);
+        }
+        self.ahead_due += self.ahead.skip(self.slot_end);
+        self.ahead_due
     }
 
     /// When the next request is to go out, with all that are due by then. Never while as many wait as may: then the next lane that asks is what brings it about.
@@ -134,23 +172,33 @@ impl Open {
     /// Nothing is due any more at `end` or after it.
     pub(super) fn cut(&mut self, end: Instant) {
         self.schedule.cut(end);
+        self.ahead.cut(end);
     }
 
-    /// Gives up everything that was due and not sent, and tells when what was not too late anyway was due.
-    pub(super) fn give_up(&mut self, now: Instant, mut unsent: impl FnMut(Instant)) {
+    /// Gives up everything that was due and not sent, and tells the ages of what was not too late anyway, and of how many requests: those whose ages a histogram takes for the same are told together.
+    pub(super) fn give_up(&mut self, now: Instant, mut unsent: impl FnMut(u64, u64)) {
         let limit = self.pacing.shed_after;
-        let mut shed = |intended: Instant| {
-            self.shed += 1;
-            if limit.is_none_or(|limit| now - intended <= limit) {
-                unsent(intended);
-            }
-        };
         let waiting = self.waiting.iter_mut().flat_map(|waiting| waiting.drain(..));
-        waiting.for_each(|flight| shed(flight.intended));
-        while let Some(due) = self.schedule.take(self.schedule.next_due()) {
-            self.offered += 1;
-            shed(due.at);
+        for flight in waiting {
+            self.shed += 1;
+            if limit.is_none_or(|limit| now - flight.intended <= limit) {
+                unsent(now.nanos_since(flight.intended), 1);
+            }
         }
+        let mut given = limit.map_or(0, |limit| self.schedule.skip(before(now, limit)));
+        while self.schedule.next_due() != Instant::NEVER {
+            let age = now.nanos_since(self.schedule.next_due());
+            let alike = Duration::from_nanos(Histogram::shortest_alike(age));
+            let count = self.schedule.skip(before(now, alike) + Duration::from_nanos(1));
+            // Due after `now`: nothing that was cut is.
+            if count == 0 {
+                break;
+            }
+            unsent(age, count);
+            given += count;
+        }
+        self.offered += given;
+        self.shed += given;
     }
 
     fn next_in_time(&mut self, target: usize, now: Instant) -> Option<Flight> {
@@ -182,8 +230,16 @@ impl Open {
             let flight = Flight { index: due.index, intended: due.at, possible, request };
             self.waiting[target as usize].push_back(flight);
             self.offered += 1;
+            if due.at < self.slot_end {
+                self.in_slot = self.offered;
+            }
         }
     }
+}
+
+/// So long before `now`.
+fn before(now: Instant, length: Duration) -> Instant {
+    Instant::from_nanos(now.nanos_since(Instant::from_nanos(length.as_nanos() as u64)))
 }
 
 #[cfg(test)]
@@ -191,8 +247,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::load::Arrival;
     use crate::load::mix::testing;
+    use crate::load::{Arrival, Spacing, Stage};
 
     fn at(millis: u64) -> Instant {
         Instant::from_nanos(millis * 1_000_000)
@@ -267,9 +323,55 @@ mod tests {
         assert_eq!((flight.index, open.shed, open.offered), (3, 3, 6));
         open.cut(at(90));
         let mut unsent = Vec::new();
-        open.give_up(at(90), |intended| unsent.push(intended));
+        open.give_up(at(90), |age, count| unsent.push((age, count)));
         assert_eq!((open.shed, open.offered, open.is_over()), (8, 9, true));
         // Those of 40 to 60 ms were too late.
-        assert_eq!(unsent, [at(70), at(80)]);
+        assert_eq!(unsent, [(20_000_000, 1), (10_000_000, 1)]);
+    }
+
+    /// A backlog that it would take minutes to count one by one.
+    #[test]
+    fn a_backlog_is_given_up_at_once_and_exactly() {
+        let (mut open, _) = open(1, None);
+        let arrival = Arrival::at_rate(1e9, Duration::from_secs(3_600));
+        open.restart(Schedule::new(&arrival, at(0), (0, 2), u64::MAX).unwrap());
+        open.cut(at(3_500_000));
+        let mut ages = Histogram::new();
+        open.give_up(at(3_501_000), |age, count| ages.record_many(age, count));
+        let all = 3_500 * 1_000_000_000 / 2;
+        assert_eq!((open.shed, open.offered, ages.len()), (all, all, all));
+        // All but those of the last minute are as old as is told apart.
+        assert!(ages.latency().saturated.abs_diff(all - 59 * 500_000_000) <= 500_000_000 / 1_000);
+        assert!((ages.latency().min / 1e6 - 1.0).abs() < 0.002, "{:?}", ages.latency());
+    }
+
+    #[test]
+    fn a_slot_holds_what_was_due_in_it_however_far_behind_the_connections_are() {
+        let arrival = Arrival::at_rate(1e5, Duration::from_secs(3));
+        let poisson = Arrival::Open {
+            stages: vec![Stage { length: Duration::from_secs(3), from: 1e5, to: 1e5 }],
+            spacing: Spacing::Poisson { seed: 5 },
+        };
+        for (arrival, off) in [(arrival, 0), (poisson, 2_000)] {
+            for takes in [0, 20_000, 300_000] {
+                let (mut open, picker) = open(1, None);
+                open.restart(Schedule::new(&arrival, at(0), (0, 1), u64::MAX).unwrap());
+                let mut counts = Vec::new();
+                for second in 1..=4 {
+                    open.begin_slot(at(1_000 * second));
+                    // A little late, so that some of the next slot are taken already.
+                    let now = at(1_000 * second + 5);
+                    for _ in 0..takes {
+                        let _ = open.request_for(0, &picker, now);
+                    }
+                    counts.push(open.due_in_slot());
+                }
+                let even = counts.iter().zip([100_000_u64, 200_000, 300_000, 300_000]);
+                assert!(even.clone().all(|(it, due)| it.abs_diff(due) <= off), "{counts:?}");
+                assert_eq!(counts[2], counts[3]);
+                open.give_up(at(5_000), |_, _| ());
+                assert_eq!(open.offered, counts[3]);
+            }
+        }
     }
 }

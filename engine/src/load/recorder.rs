@@ -199,9 +199,9 @@ impl Recorder {
         self.record_error(failure.kind().into_owned(), || failure.to_string(), name, sample);
     }
 
-    /// Records the age of a request that was due and never sent: nobody saw its end.
-    pub fn record_unsent(&mut self, nanos: u64) {
-        self.censored_response.record(nanos);
+    /// Records the age of requests that were due and never sent: nobody saw their end.
+    pub fn record_unsent(&mut self, nanos: u64, count: u64) {
+        self.censored_response.record_many(nanos, count);
     }
 
     /// Counts a response that was not what was expected of it, as the outcome `unexpected_<what>`.

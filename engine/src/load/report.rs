@@ -54,6 +54,8 @@ pub struct Report {
     pub waited: u64,
     /// Length of the measured time, in seconds.
     pub seconds: f64,
+    /// The part of `seconds` in which requests were due or, in a closed loop, sent: what a run waited for its last responses is not in it.
+    pub sending_seconds: f64,
     /// `requests` / `seconds`.
     pub requests_per_second: f64,
     /// Bytes received, heads included, a second.
@@ -218,6 +220,8 @@ pub struct WarmUp {
     pub requests: u64,
     /// Requests that failed.
     pub errors: u64,
+    /// Requests that were due in it, in an open loop, and were not sent: too late for the limit that was set, or waiting when it ended.
+    pub shed: u64,
     /// Median response time of successful requests in microseconds.
     pub p50_us: f64,
     /// 99th percentile of theirs in microseconds.

@@ -245,6 +245,7 @@ impl Job {
         Config {
             targets: mix.targets.iter().map(|target| target.peers.clone()).collect(),
             sources: plan.sources.clone(),
+            sources_taken: self.users_before(),
             lanes: self.lanes,
             templates: fixed.collect(),
             pipeline,
@@ -259,6 +260,13 @@ impl Job {
             settle,
             limits: h1::Limits::default(),
         }
+    }
+
+    /// Connections to each server that the cores before this one have.
+    fn users_before(&self) -> u64 {
+        let cores = self.plan.cores.len();
+        let users = |place| u64::from(share(self.plan.connections, cores, place));
+        (0..self.place).map(users).sum()
     }
 
     /// Connections to open before the clock starts: no more than there will be requests.

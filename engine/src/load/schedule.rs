@@ -1,4 +1,4 @@
-//! When requests are due: fixed before the run, one sequence for all cores, each of which takes every n-th. No clock, nothing kept of what is past.
+//! When requests are due: fixed before the run, one sequence for all cores, each of which takes one of every n. No clock, nothing kept of what is past.
 //!
 //! Request `i` is due when the integral of the rate reaches `i`; with Poisson arrivals, when it reaches the sum of `i + 1` exponential draws, which makes it a
 //! Poisson process whose intensity follows the rate (time change: Çınlar, Introduction to Stochastic Processes, 4.7).
@@ -132,6 +132,16 @@ impl Arrival {
         Some(0.0)
     }
 
+    /// Seconds from the start until so many requests have been due, on average, and one more is; `None` if there are no more.
+    pub(super) fn seconds_until(&self, requests: u64) -> Option<f64> {
+        let nanos = match self {
+            Self::Closed => None,
+            Self::Open { stages, .. } => Stages::new(stages, Spacing::Constant).time_of(requests),
+            Self::Recorded(times) => times.get(requests as usize).copied(),
+        };
+        nanos.map(|nanos| nanos as f64 * 1e-9)
+    }
+
     /// The schedule of a warm-up of this length: the rate with which this one begins, or of a ramp from zero the mean.
     pub(super) fn warm_up(&self, length: Duration) -> Self {
         match self {
@@ -163,16 +173,18 @@ fn requests_within(stages: &[Stage], seconds: f64) -> f64 {
     requests
 }
 
-/// One core's part of the sequence.
-#[derive(Debug)]
+/// One core's part of the sequence: one request of each *block*, which has as many as there are cores.
+#[derive(Debug, Clone)]
 pub(super) struct Schedule {
     times: Times,
     base: Instant,
-    /// Number of the next request over all cores.
-    index: u64,
+    /// The block of the next request: how many came before it.
+    block: u64,
     /// One more than the last number.
     end: u64,
-    stride: u64,
+    /// Which core, of how many.
+    place: u64,
+    cores: u64,
     /// Nothing is due from here on.
     until: Instant,
     due: Instant,
@@ -187,7 +199,7 @@ pub(super) struct Due {
     pub(super) at: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Times {
     Stages(Stages),
     Recorded(Arc<[u64]>),
@@ -206,9 +218,9 @@ impl Schedule {
             Arrival::Open { stages, spacing } => Times::Stages(Stages::new(stages, *spacing)),
             Arrival::Recorded(times) => Times::Recorded(Arc::clone(times)),
         };
-        let (index, stride) = (place as u64, cores as u64);
+        let (place, cores) = (place as u64, cores as u64);
         let (until, due) = (Instant::NEVER, Instant::NEVER);
-        let mut schedule = Self { times, base, index, end: requests, stride, until, due };
+        let mut schedule = Self { times, base, block: 0, end: requests, place, cores, until, due };
         schedule.find();
         Some(schedule)
     }
@@ -217,7 +229,7 @@ impl Schedule {
     pub(super) fn empty() -> Self {
         let (times, base, never) =
             (Times::Recorded(Arc::new([])), Instant::default(), Instant::NEVER);
-        Self { times, base, index: 0, end: 0, stride: 1, until: never, due: never }
+        Self { times, base, block: 0, end: 0, place: 0, cores: 1, until: never, due: never }
     }
 
     /// When the next one is due; [`Instant::NEVER`] when there is none.
@@ -232,10 +244,35 @@ impl Schedule {
         if self.due > now || self.due == Instant::NEVER {
             return None;
         }
-        let due = Due { index: self.index, at: self.due };
-        self.index += self.stride;
+        let due = Due { index: self.number_in(self.block), at: self.due };
+        self.block += 1;
         self.find();
         Some(due)
+    }
+
+    /// Takes all that are due before `until`, and returns how many. However many they are it takes no longer, but for the draws of Poisson arrivals.
+    pub(super) fn skip(&mut self, until: Instant) -> u64 {
+        let before = self.block;
+        let until = until.min(self.until);
+        match self.times.count_before(until.nanos_since(self.base)) {
+            Some(count) => {
+                let count = count.min(self.end);
+                let whole = count / self.cores;
+                let next = whole + u64::from(self.number_in(whole) < count);
+                if self.due < until && next > self.block {
+                    self.block = next;
+                    self.find();
+                }
+            }
+            None => while self.due < until && self.take(self.due).is_some() {},
+        }
+        self.block - before
+    }
+
+    /// The number of this core's request in a block. Cores change places from block to block, so that requests that come in turn, such as those of several URLs, are spread over all of them.
+    fn number_in(&self, block: u64) -> u64 {
+        let turn = if self.cores > 1 { Random::new(block).below(self.cores) } else { 0 };
+        block * self.cores + (self.place + turn) % self.cores
     }
 
     /// Leaves out what is due at `until` or after it.
@@ -247,18 +284,46 @@ impl Schedule {
     }
 
     fn find(&mut self) {
+        let index = self.number_in(self.block);
         let at = match &mut self.times {
-            _ if self.index >= self.end => None,
-            Times::Stages(stages) => stages.time_of(self.index),
-            Times::Recorded(times) => times.get(self.index as usize).copied(),
+            _ if index >= self.end => None,
+            Times::Stages(stages) => stages.time_of(index),
+            Times::Recorded(times) => times.get(index as usize).copied(),
         };
         let due = at.map(|nanos| self.base + Duration::from_nanos(nanos));
         self.due = due.filter(|due| *due < self.until).unwrap_or(Instant::NEVER);
     }
 }
 
+impl Times {
+    /// Requests of all cores that are due before so many nanoseconds from the start; `None` where only drawing each would tell.
+    fn count_before(&self, nanos: u64) -> Option<u64> {
+        match self {
+            Self::Stages(Stages { draws: Some(_), .. }) => None,
+            Self::Stages(Stages { stages, .. }) => Some(count_before(stages, nanos)),
+            Self::Recorded(times) => Some(times.partition_point(|at| *at < nanos) as u64),
+        }
+    }
+}
+
+/// By the integral of the rate, then by the times themselves, from which rounding may part it.
+fn count_before(stages: &[Stage], nanos: u64) -> u64 {
+    let is_before = |index| {
+        let at = Stages::new(stages, Spacing::Constant).time_of(index);
+        at.is_some_and(|at| at < nanos)
+    };
+    let mut count = requests_within(stages, nanos as f64 * 1e-9).ceil() as u64;
+    while count > 0 && !is_before(count - 1) {
+        count -= 1;
+    }
+    while is_before(count) {
+        count += 1;
+    }
+    count
+}
+
 /// Finds the times of requests in order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Stages {
     stages: Vec<Stage>,
     current: usize,
@@ -269,7 +334,7 @@ struct Stages {
     draws: Option<Draws>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Draws {
     random: Random,
     count: u64,
@@ -396,6 +461,48 @@ mod tests {
         let times = times(&arrival, 2, u64::MAX);
         assert_eq!(times, [(0, 0.0), (1, 5e-9), (2, 5e-9), (3, 1.0)]);
         assert!(Schedule::new(&Arrival::Closed, BASE, (0, 1), 1).is_none());
+    }
+
+    /// Skipping counts what taking one by one does, to any time, on each core.
+    #[test]
+    fn what_is_skipped_is_what_would_have_been_taken() {
+        let recorded = Arrival::Recorded(Arc::new([0, 5, 5, 1_000_000_000, 7_000_000_000]));
+        let stages = [(2, 0.0, 100.0), (1, 0.0, 0.0), (3, 33.3, 33.3), (1, 70.0, 0.0)];
+        let poisson = open(&stages, Spacing::Poisson { seed: 3 });
+        for arrival in [recorded, open(&stages, Spacing::Constant), poisson] {
+            for (place, cores) in [(0, 1), (0, 2), (1, 2), (4, 7)] {
+                for (millis, requests) in (0..9_000).step_by(37).zip([u64::MAX, 150].repeat(200)) {
+                    let new = || {
+                        let mut new = Schedule::new(&arrival, BASE, (place, cores), requests);
+                        new.iter_mut().for_each(|new| new.cut(BASE + Duration::from_millis(6_700)));
+                        new.unwrap()
+                    };
+                    let until = BASE + Duration::from_millis(millis);
+                    let (mut taking, mut skipping) = (new(), new());
+                    let taken = std::iter::from_fn(|| {
+                        (taking.next_due() < until).then(|| taking.take(until))?
+                    });
+                    assert_eq!(taken.count() as u64, skipping.skip(until), "{arrival:?} {millis}");
+                    let mut both = [&mut taking, &mut skipping].map(|it| it.take(it.next_due()));
+                    assert_eq!(both[0].take(), both[1].take(), "{arrival:?} {millis}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn requests_in_turn_are_spread_over_the_cores() {
+        let arrival = Arrival::at_rate(1_000.0, Duration::from_secs(10));
+        for (cores, period) in [(2, 2), (2, 4), (3, 3), (4, 2)] {
+            let mut schedule = Schedule::new(&arrival, BASE, (1, cores), u64::MAX).unwrap();
+            let mut of_kind = vec![0; period];
+            while let Some(due) = schedule.take(schedule.next_due()) {
+                of_kind[due.index as usize % period] += 1;
+            }
+            let fair = 10_000 / cores / period;
+            let even = of_kind.iter().all(|count: &usize| count.abs_diff(fair) < fair / 4);
+            assert!(even, "{cores} cores, {period} in turn: {of_kind:?}");
+        }
     }
 
     #[test]

@@ -24,8 +24,9 @@ pub(super) struct Totals {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Timeline {
     slots: Vec<CoreSlot>,
+    /// Zero before measuring begins.
     length: Duration,
-    /// When the current slot ends; [`Instant::NEVER`] before measuring begins.
+    /// When the current slot ends.
     end: Instant,
     totals: Totals,
     response_time: Coarse,
@@ -58,15 +59,18 @@ impl Timeline {
     /// Whether the current slot is over at `now`.
     #[inline]
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        now >= self.end
+        now >= self.end && !self.length.is_zero()
     }
 
-    /// Ends the slots that are over at `now`.
-    pub(super) fn roll(&mut self, now: Instant, totals: Totals, response_time: &Coarse) {
-        while self.is_due(now) && self.length > Duration::ZERO {
-            self.push(totals, response_time);
-            self.end = self.end + self.length;
-        }
+    /// When the current slot ends.
+    pub(super) fn end(&self) -> Instant {
+        self.end
+    }
+
+    /// Ends the current slot, and begins the next.
+    pub(super) fn roll(&mut self, totals: Totals, response_time: &Coarse) {
+        self.push(totals, response_time);
+        self.end = self.end + self.length;
     }
 
     /// Ends the last slot.
@@ -77,6 +81,7 @@ impl Timeline {
         }
     }
 
+    /// Invariant: no count of `totals` is lower than it was before.
     fn push(&mut self, totals: Totals, response_time: &Coarse) {
         if self.slots.len() == TIMELINE_SLOTS_MAX {
             self.halve();
@@ -172,8 +177,10 @@ mod tests {
         timeline.begin(from);
         times.record(1_000_000);
         assert!(!timeline.is_due(at(999)) && timeline.is_due(at(1_000)));
-        timeline.roll(at(1_010), totals(7), &times);
-        timeline.roll(at(3_020), totals(9), &times);
+        timeline.roll(totals(7), &times);
+        timeline.roll(totals(9), &times);
+        timeline.roll(totals(9), &times);
+        assert_eq!(timeline.end(), at(4_000));
         timeline.finish(totals(10), &times);
         let slots = Timeline::merge(&[&timeline, &timeline.clone()], 3.5);
         let requests: Vec<u64> = slots.iter().map(|slot| slot.requests).collect();
@@ -191,7 +198,9 @@ mod tests {
         let times = Coarse::default();
         let seconds = 3 * TIMELINE_SLOTS_MAX as u64;
         for second in 1..=seconds {
-            timeline.roll(Instant::from_nanos(second * 1_000_000_000), totals(second), &times);
+            if timeline.is_due(Instant::from_nanos(second * 1_000_000_000)) {
+                timeline.roll(totals(second), &times);
+            }
         }
         timeline.finish(totals(seconds), &times);
         let slots = Timeline::merge(&[&timeline], seconds as f64);

@@ -14,6 +14,8 @@ pub struct Config {
     pub targets: Vec<Vec<SocketAddr>>,
     /// Local addresses, which connections are spread over; empty to leave the choice to the system.
     pub sources: Vec<IpAddr>,
+    /// Connections to each server that other shards make beside this one and that have the first local addresses: this one goes on with the next.
+    pub sources_taken: u64,
     /// Lanes, 1 to the driver's slots.
     pub lanes: u32,
     /// The requests that are the same each time.
@@ -69,6 +71,7 @@ impl Config {
         Self {
             targets: vec![peers],
             sources: Vec::new(),
+            sources_taken: 0,
             lanes,
             templates: vec![copies],
             pipeline,

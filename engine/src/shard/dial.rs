@@ -37,7 +37,7 @@ impl<D: Driver> Shard<D> {
             return;
         }
         while let Some(peer) = self.next_peer(lane) {
-            match self.socket_for(peer) {
+            match self.socket_for(lane, peer) {
                 Ok(socket) => {
                     self.start_dial(lane, socket, peer, now);
                     return;
@@ -55,16 +55,17 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// A socket, bound to the next local address of the peer's family if there are such.
-    fn socket_for(&mut self, peer: SocketAddr) -> io::Result<OwnedFd> {
+    /// A socket, bound to the next local address of the peer's family if there are such: each server's connections take them in turn.
+    fn socket_for(&mut self, lane: u32, peer: SocketAddr) -> io::Result<OwnedFd> {
         self.counters.system_calls += socket::CALLS_FOR_PEER;
         let socket = socket::for_peer(peer, self.driver.blocking())?;
         let sources = &self.config.sources;
         let mut of_family = sources.iter().filter(|source| source.is_ipv4() == peer.is_ipv4());
         let count = of_family.clone().count() as u64;
         if count > 0 {
-            let source = of_family.nth((self.bound % count) as usize);
-            self.bound += 1;
+            let bound = &mut self.bound[lane as usize % self.config.targets.len().max(1)];
+            let source = of_family.nth((*bound % count) as usize);
+            *bound += 1;
             self.counters.system_calls += socket::CALLS_TO_BIND;
             source.map_or(Ok(()), |source| socket::bind_source(&socket, *source))?;
         }

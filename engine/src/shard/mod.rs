@@ -103,8 +103,8 @@ pub struct Shard<D: Driver> {
     now: Instant,
     /// By target: the place of the address that answered last.
     preferred: Box<[u32]>,
-    /// Sockets that were bound to a local address.
-    bound: u64,
+    /// By server: sockets that were bound to a local address, those of other shards before it included.
+    bound: Box<[u64]>,
     /// Requests unanswered.
     in_flight: u32,
     settle: settle::Gathering,
@@ -145,7 +145,7 @@ impl<D: Driver> Shard<D> {
             open: 0,
             now: Instant::default(),
             preferred: vec![0; config.targets.len()].into(),
-            bound: 0,
+            bound: vec![config.sources_taken; config.targets.len()].into(),
             in_flight: 0,
             settle: settle::Gathering::new(config.settle),
             counters: Counters::default(),

@@ -82,6 +82,8 @@ pub(in crate::load) struct Worker {
     pub(in crate::load) recorder: Recorder,
     /// What was sent before measuring began.
     pub(in crate::load) warm_up: Recorder,
+    /// Requests that were due before measuring began and were given up.
+    pub(in crate::load) warm_up_shed: u64,
     pub(in crate::load) timeline: Timeline,
     /// When the last request of the measured time ended.
     pub(in crate::load) last_end: Instant,
@@ -121,6 +123,7 @@ impl Worker {
         Self {
             recorder: Recorder::new(stamps, mix.names.len()),
             warm_up: Recorder::new(stamps, 1),
+            warm_up_shed: 0,
             timeline: Timeline::default(),
             last_end: Instant::default(),
             tallies: Tallies::default(),
@@ -128,7 +131,7 @@ impl Worker {
             measured_from: Instant::NEVER,
             templates: mix.template_places(),
             picker: Picker::new(&mix),
-            filler: Filler::new(mix.seed, place),
+            filler: Filler::new(mix.seed),
             random: Random::new(mix.seed ^ place as u64),
             source: source(plan, lanes),
             stage: Stage::Connecting,
@@ -150,7 +153,16 @@ impl Worker {
     pub(in crate::load) fn begin(&mut self, schedule: Option<Schedule>) {
         self.stage = Stage::Sending;
         if let (Source::Open(open), Some(schedule)) = (&mut self.source, schedule) {
-            open.restart(schedule);
+            self.warm_up_shed += open.restart(schedule);
+        }
+    }
+
+    /// The run ended before measuring began: what was counted belongs to the warm-up.
+    pub(in crate::load) fn forget(&mut self) {
+        self.tallies =
+            Tallies { connect_failures: self.tallies.connect_failures, ..Tallies::default() };
+        if let Source::Open(open) = &mut self.source {
+            self.warm_up_shed += open.forget();
         }
     }
 
@@ -167,6 +179,34 @@ impl Worker {
         }
         self.recall(from);
         self.begin(schedule);
+        self.begin_slot();
+    }
+
+    fn begin_slot(&mut self) {
+        if let Source::Open(open) = &mut self.source {
+            open.begin_slot(self.timeline.end());
+        }
+    }
+
+    /// Ends the slots of the time line that are over at `now`.
+    pub(in crate::load) fn roll_timeline(&mut self, now: Instant, totals: Totals) {
+        while self.timeline.is_due(now) {
+            let offered = match &mut self.source {
+                Source::Open(open) => open.due_in_slot(),
+                _ => totals.offered,
+            };
+            self.timeline.roll(Totals { offered, ..totals }, self.recorder.coarse());
+            self.begin_slot();
+        }
+    }
+
+    /// Ends the time line.
+    pub(in crate::load) fn finish_timeline(&mut self, totals: Totals) {
+        let offered = match &self.source {
+            Source::Open(open) => open.offered,
+            _ => totals.offered + self.recorder.cancelled(),
+        };
+        self.timeline.finish(Totals { offered, ..totals }, self.recorder.coarse());
     }
 
     /// Takes back what users wanted to send and could not yet: it was not taken from the budget that begins now.
@@ -241,14 +281,15 @@ impl Worker {
         let (from, exhausted) = (self.measured_from, self.is_exhausted());
         let given = self.take_back_all();
         let Self { source: Source::Open(open), recorder, tallies, .. } = self else { return };
-        let mut unsent = |due: Instant| {
-            if due >= from && !exhausted {
-                recorder.record_unsent(now.nanos_since(due));
+        let oldest = now.nanos_since(from);
+        let mut unsent = |age: u64, count: u64| {
+            if age <= oldest && from <= now && !exhausted {
+                recorder.record_unsent(age, count);
             }
         };
         for flight in &given {
             tallies.shed += u64::from(flight.intended >= from);
-            unsent(flight.intended);
+            unsent(now.nanos_since(flight.intended), 1);
         }
         open.give_up(now, unsent);
     }
