@@ -36,6 +36,26 @@ fn a_timed_run_prints_what_it_has() {
 }
 
 #[test]
+fn a_run_that_never_came_to_measuring_has_a_warm_up_and_nothing_else() {
+    let peer = Peer::healthy();
+    for driver in drivers() {
+        // The rate is more than one connection can do: what waits belongs to the warm-up too.
+        for rate in ["200", "1M"] {
+            let args = ["--warmup", "60s", "-R", rate, "-o", "json", "--driver", driver];
+            let value = interrupted(&peer, &args, 50).json_with_code(1);
+            check_schema("run.schema.json", &value);
+            for figure in ["requests", "offered", "sent", "shed", "censored", "seconds"] {
+                assert_eq!(value[figure].as_f64(), Some(0.0), "{figure}: {value:#}");
+            }
+            let warm_up = &value["warm_up"];
+            assert!(warm_up["requests"].as_u64() > Some(0), "{value:#}");
+            assert!(warm_up["seconds"].as_f64().is_some_and(|s| s < 60.0), "{value:#}");
+            assert_eq!(warm_up["shed"].as_u64() > Some(1_000), rate == "1M", "{value:#}");
+        }
+    }
+}
+
+#[test]
 fn an_exact_run_prints_what_it_has() {
     let peer = Peer::healthy();
     for driver in drivers() {

@@ -1,9 +1,9 @@
 //! Servers that `ringshot serve` is not: silent, broken or watched. Each ends with the test process at the latest.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ pub(crate) struct Peer {
     pub(crate) url: String,
     /// Requests that arrived: each read is taken for one.
     requests: Arc<AtomicU64>,
+    callers: Arc<Mutex<Vec<IpAddr>>>,
 }
 
 impl Peer {
@@ -57,14 +58,24 @@ impl Peer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let url = format!("http://{}/", listener.local_addr().expect("an address"));
         let requests = Arc::<AtomicU64>::default();
-        let counter = Arc::clone(&requests);
+        let callers = Arc::<Mutex<Vec<IpAddr>>>::default();
+        let (counter, caller) = (Arc::clone(&requests), Arc::clone(&callers));
         thread::spawn(move || {
             for stream in listener.incoming().take(CONNECTIONS_MAX).flatten() {
+                let from = stream.peer_addr().expect("a connection").ip();
+                caller.lock().expect("a list").push(from);
                 let counter = Arc::clone(&counter);
                 thread::spawn(move || attend(stream, &counter, answer));
             }
         });
-        Self { url, requests }
+        Self { url, requests, callers }
+    }
+
+    /// Where connections came from, sorted; the list begins anew.
+    pub(crate) fn take_callers(&self) -> Vec<IpAddr> {
+        let mut callers = std::mem::take(&mut *self.callers.lock().expect("a list"));
+        callers.sort_unstable();
+        callers
     }
 
     pub(crate) fn requests(&self) -> u64 {

@@ -2,7 +2,8 @@
 
 use ringshot_tests::namespace;
 
-use super::program::{Server, ringshot};
+use super::peer::Peer;
+use super::program::{Server, drivers, ringshot};
 
 const PORTS: &str = "40000 40049";
 /// How the warning ends that comes before the run.
@@ -30,4 +31,26 @@ fn more_connections_than_local_ports() {
         assert_eq!(bound.code(), Some(0), "{bound:#?}");
         assert!(!bound.stderr.contains("local ports"), "{bound:#?}");
     });
+}
+
+/// Over all cores, and by each server's connections.
+#[test]
+fn local_addresses_are_taken_in_turn() {
+    let peers = [Peer::healthy(), Peer::healthy()];
+    let urls = peers.each_ref().map(|peer| &*peer.url);
+    let cores = match std::thread::available_parallelism().map_or(1, usize::from) {
+        1 => "0",
+        _ => "0-1",
+    };
+    for driver in drivers() {
+        let place = ["--cores", cores, "--driver", driver, "--bind", "127.0.0.2-127.0.0.5"];
+        let load = ["-q", "-n", "400", "-c", "4"];
+        let ended = ringshot(&[&["run"][..], &urls, &load, &place].concat());
+        assert_eq!(ended.code(), Some(0), "{ended:#?}");
+        for peer in &peers {
+            let callers: Vec<String> =
+                peer.take_callers().iter().map(ToString::to_string).collect();
+            assert_eq!(callers, ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"]);
+        }
+    }
 }
