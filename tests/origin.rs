@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ringshot::origin::{Config, Counters, Origin};
@@ -42,6 +43,35 @@ fn two_lines_make_an_origin() {
     let origin = Origin::start(&Config::on_loopback()).expect("an origin");
     assert!(origin.url("/delay/5").starts_with("http://127.0.0.1:"));
     Client::connect(origin.address()).get("/").check(200, "Hello, world\n");
+}
+
+#[test]
+fn an_upload_without_end_keeps_nobody_waiting() {
+    on_each(plain, |origin| {
+        let address = origin.address();
+        let stop = AtomicBool::new(false);
+        let upload = || {
+            let mut client = Client::connect(address);
+            client.ask("POST", "/", "Transfer-Encoding: chunked\r\n\r\n");
+            let chunks = b"1\r\nx\r\n".repeat(20_000);
+            let begun = Instant::now();
+            while !stop.load(Ordering::Relaxed) && begun.elapsed() < RUN_MAX / 4 {
+                client.send(&chunks);
+            }
+        };
+        std::thread::scope(|scope| {
+            let upload = scope.spawn(upload);
+            let (waited, ()) = elapsed(|| {
+                for _ in 0..20 {
+                    std::thread::sleep(Duration::from_millis(5));
+                    Client::connect(address).get("/").check(200, "Hello, world\n");
+                }
+            });
+            stop.store(true, Ordering::Relaxed);
+            upload.join().unwrap();
+            assert!(waited < RUN_MAX / 8, "{waited:?}");
+        });
+    });
 }
 
 #[test]

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringshot::load::{KeepAlive, Plan, Stop, Timeouts};
-use ringshot_tests::load::{Asked, check_outcomes, drivers};
+use ringshot_tests::load::{Asked, check_outcomes, drivers, run_whole};
 use ringshot_tests::outcomes::{
     OK, REQUESTS, SHORT, Variant, answer, answer_and_close, check, check_among, check_variant,
     impatient, pipelined,
 };
-use ringshot_tests::peer::{Conversation, Peer};
+use ringshot_tests::peer::{Conversation, ENDLESS_MAX, Peer};
 
 // --- Connections ---
 
@@ -396,5 +396,19 @@ fn is_silent_when_the_clock_stops() {
         let (stop, drain) = (Stop::after(SHORT), Duration::from_millis(50));
         let report = check_outcomes(&Plan { stop, drain, ..plan }, &[("cancelled", 12)]);
         assert_eq!((report.requests, report.errors, report.cancelled), (0, 0, 12));
+    }
+}
+
+/// A socket that is never dry must not keep its core from the clock: the timeout fires, and the run ends with its time.
+#[test]
+fn never_runs_dry() {
+    let peer = Peer::start(|mut peer| peer.send_for_ever());
+    for driver in drivers() {
+        let plan = impatient().plan(&peer.url(), driver);
+        let (stop, drain) = (Stop::after(SHORT * 2), Duration::from_millis(50));
+        let start = Instant::now();
+        let report = run_whole(&Plan { connections: 2, stop, drain, ..plan });
+        assert!(start.elapsed() < ENDLESS_MAX / 2, "{driver}: {:?}", start.elapsed());
+        assert!(report.outcomes.contains_key("timeout"), "{driver}: {:?}", report.outcomes);
     }
 }

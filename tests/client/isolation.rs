@@ -12,6 +12,7 @@ use ringshot::client::{
 };
 use ringshot::host::Host;
 use ringshot::resolve::{Lookup, Resolve, Resolver};
+use ringshot_tests::peer::{ENDLESS_MAX, Peer};
 use ringshot_tests::watch::wait_until;
 
 use crate::access::{LONG, Way, check, drivers, get, millis, origin};
@@ -106,6 +107,31 @@ fn a_total_timeout_counts_from_where_the_request_was_submitted() {
         assert!(error.elapsed() >= millis(100), "{error}");
         assert_eq!(origin.counters().served, before, "it was sent all the same");
         blocked.join().unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_never_runs_dry_keeps_nobody_waiting() {
+    let (endless, origin) = (Peer::start(|mut peer| peer.send_for_ever()), origin());
+    for engine in engines() {
+        let client = engine.client().build().unwrap();
+        let (url, other) = (endless.url(), origin.url("/"));
+        let work = async move |ctx: CoreCtx| {
+            let (client, began) = (ctx.client(&client), Instant::now());
+            let flooded = client.clone();
+            let flooded = ctx.spawn(async move {
+                let response = flooded.send(get(&url).timeout(millis(500))).await?;
+                response.into_body().discard().await
+            });
+            for _ in 0..20 {
+                client.fetch(get(&other)).await.unwrap();
+                ctx.sleep(millis(5)).await;
+            }
+            (flooded.await.unwrap_err(), began.elapsed())
+        };
+        let (error, waited) = block_on(engine.run_on(0, work)).unwrap();
+        assert!(error.is_timeout(), "{error}");
+        assert!(waited < ENDLESS_MAX / 2, "{waited:?}");
     }
 }
 

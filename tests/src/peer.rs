@@ -5,12 +5,17 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::watch::wait_until;
 
 /// The longest that a script waits for bytes: a script must not outlive its test.
 const READ_MAX: Duration = Duration::from_secs(60);
+
+/// How long [`Conversation::send_for_ever`] sends, at most.
+pub const ENDLESS_MAX: Duration = Duration::from_secs(12);
+/// What it sends at once.
+const CHUNKS: usize = 20_000;
 
 /// The server. Dropping it shuts its connections down and waits for its threads.
 #[derive(Debug)]
@@ -215,6 +220,14 @@ impl Conversation {
     /// Answers every request with `response` until the client goes.
     pub fn answer_all(&mut self, response: impl AsRef<[u8]>) {
         while self.request().is_some() && self.send(&response) {}
+    }
+
+    /// Answers a request with chunks of one byte, as fast as they are taken, until the client goes.
+    pub fn send_for_ever(&mut self) {
+        let begun =
+            self.head() && self.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let (chunks, start) = (b"1\r\nx\r\n".repeat(CHUNKS), Instant::now());
+        while begun && start.elapsed() < ENDLESS_MAX && self.send(&chunks) {}
     }
 
     /// Reads nothing more, and keeps the connection open until the test ends it.

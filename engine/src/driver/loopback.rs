@@ -19,6 +19,7 @@ mod tests {
     use crate::sys::{Errno, socket};
 
     const SLOT: Slot = Slot::first(0);
+    const SLOT_BESIDE: Slot = Slot::first(1);
     /// More than the socket buffers of both ends hold.
     const LARGE_BYTES: usize = 4 << 20;
 
@@ -324,6 +325,40 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    /// Whoever does not reap until zero neither sleeps over what is left nor misses what comes elsewhere.
+    #[test]
+    fn a_wait_does_not_sleep_over_what_was_left() {
+        check(|name, driver, mut flood| {
+            let (near, mut far) = pair();
+            socket::set_blocking(&near, driver.blocking()).unwrap();
+            driver.try_submit(SLOT_BESIDE, Op::Adopt { socket: near }).unwrap();
+            for slot in [SLOT, SLOT_BESIDE] {
+                driver.try_submit(slot, Op::Receive(Window::Stream)).unwrap();
+            }
+            let stop = flood.try_clone().unwrap();
+            let flooder = thread::spawn(move || while flood.write_all(&[0; 64 << 10]).is_ok() {});
+            let (mut told, mut beside, start) = (Vec::new(), 0, Instant::now());
+            while beside < 20 {
+                assert!(start.elapsed() < Duration::from_secs(10), "{name}: {beside}");
+                far.write_all(b"x").unwrap();
+                driver.wait(Wait::one(Duration::from_secs(20))).unwrap();
+                driver.reap(&mut told);
+                for Completion { slot, event } in told.drain(..) {
+                    beside += u32::from(slot == SLOT_BESIDE);
+                    if let Event::Received(lent, armed) = event {
+                        driver.give_back(lent);
+                        if armed == Armed::Yes {
+                            continue;
+                        }
+                    }
+                    driver.try_submit(slot, Op::Receive(Window::Stream)).unwrap();
+                }
+            }
+            stop.shutdown(Shutdown::Both).unwrap();
+            flooder.join().unwrap();
+        });
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //!   take effect in the order of their submission.
 //! - [`Driver::wait`] hands queued operations to the kernel and waits as [`Wait`] says. It returns early with or without completions, after a signal too.
 //! - [`Driver::reap`] appends completions to a list of the caller's, at most [`REAP_MAX`] of them, and returns how many; zero means that none are left. The
-//!   caller reaps until zero, and acts on what it reaped in between: reap, then act.
+//!   caller acts on what it reaped in between: reap, then act. It reaps until zero or until it has had enough, since a peer that is fast enough keeps a socket
+//!   readable for ever; while completions are left, [`Driver::wait`] does not sleep, and takes note of what else has happened.
 //!
 //! What holds for every driver, and what the simulator takes to its limits:
 //!
@@ -101,7 +102,7 @@ pub trait Driver {
 
     /// A descriptor that says when there is something to reap, for a host that sleeps elsewhere than in [`Driver::wait`].
     ///
-    /// The order is: wait without blocking, reap until zero, sleep. What [`Driver::watch`] watches is not sure to sound the alarm: a signal by an eventfd does
+    /// The order is: wait without blocking, reap, and sleep if that was zero. What [`Driver::watch`] watches is not sure to sound the alarm: a signal by an eventfd does
     /// not travel through a ring to a second eventfd more than once (seen on 6.18 with `DEFER_TASKRUN`). Such a host watches both.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use crate::driver::sim::Random;
 use crate::driver::{
     Armed, Completion, Driver, End, Event, Full, Lent, Op, Slot, TemplateId, Wait, Window,
 };
+use crate::shard::intake::Intake;
 use crate::sys::socket::{self, Blocking};
 
 /// How often a stop is looked for.
@@ -68,6 +69,7 @@ pub(super) struct Server<D: Driver> {
     open: u32,
     /// Until the driver has let go of the listener.
     listening: bool,
+    bytes_received: u64,
 }
 
 impl<D: Driver> Server<D> {
@@ -115,6 +117,7 @@ impl<D: Driver> Server<D> {
             account,
             open: 0,
             listening: true,
+            bytes_received: 0,
         })
     }
 
@@ -144,12 +147,13 @@ impl<D: Driver> Server<D> {
                 break;
             }
         }
+        let mut intake = Intake::from(self.bytes_received);
         loop {
             let mut completions = std::mem::take(&mut self.completions);
             let count = self.driver.reap(&mut completions);
             completions.drain(..).for_each(|completion| self.handle(completion));
             self.completions = completions;
-            if count == 0 {
+            if !intake.goes_on(count, self.bytes_received) {
                 break;
             }
         }
@@ -250,6 +254,7 @@ impl<D: Driver> Server<D> {
 
     #[inline]
     fn handle_received(&mut self, slot: Slot, lent: Lent, armed: Armed) {
+        self.bytes_received += self.driver.bytes(&lent).len() as u64;
         let connection = self.connections.get_mut(slot.index as usize - 1);
         let Some(connection) = connection.filter(|c| c.slot == slot && c.state == State::Open)
         else {

@@ -13,6 +13,7 @@
 //! | `dial` | opening, backing off, closing |
 //! | `doorbell` | wakes a core that sleeps in its driver |
 //! | `exchange` | requests out, responses in |
+//! | `intake` | how much a turn takes in |
 //! | `reading` | responses out of received bytes |
 //! | `failure` | how requests fail |
 //! | `handler` | who gives a shard its work |
@@ -30,6 +31,7 @@ pub mod doorbell;
 mod exchange;
 mod failure;
 mod handler;
+pub(crate) mod intake;
 pub(crate) mod limits;
 pub(crate) mod pool;
 mod reading;
@@ -55,6 +57,7 @@ pub use dial::{BACKOFF_FIRST, BACKOFF_MAX};
 pub use exchange::{LARGE_BODY_BYTES, QUIET_BYTES_MAX};
 pub use failure::Failure;
 pub use handler::{Handler, Next, Response};
+use intake::Intake;
 pub use pool::config::{Reuse, Timeouts, TotalFrom};
 pub use pool::{ATTEMPT_DELAY, DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Holding, PoolCounters};
 pub use settle::{GATHER_TIME, Settle};
@@ -216,7 +219,7 @@ impl<D: Driver> Shard<D> {
         let now = clock();
         self.now = now;
         self.flush_backlog();
-        let mut reaped = 0;
+        let mut intake = Intake::from(self.counters.bytes_received);
         loop {
             let mut completions = std::mem::take(&mut self.completions);
             let count = self.driver.reap(&mut completions);
@@ -229,13 +232,12 @@ impl<D: Driver> Shard<D> {
             }
             drop(rest);
             self.completions = completions;
-            if count == 0 {
+            if !intake.goes_on(count, self.counters.bytes_received) {
                 break;
             }
-            reaped += count;
         }
         self.expire(handler, now);
-        self.note_turn(reaped, now);
+        self.note_turn(intake.completions(), now);
         Ok(now)
     }
 

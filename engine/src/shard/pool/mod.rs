@@ -58,6 +58,7 @@ use crate::clock::Instant;
 use crate::driver::{Completion, Driver, Event, Full, Op, Slot, Wait};
 use crate::error::Kind;
 use crate::proto::h1;
+use crate::shard::intake::Intake;
 use asked::{Ask, Asked, Command, Lookup};
 use config::Shared;
 use connection::{Connection, State};
@@ -245,22 +246,22 @@ impl<D: Driver> Pool<D> {
         self.desk.set_now(now);
     }
 
-    /// Takes in what happened until `now`, and wakes whom it concerns. Returns how many completions there were.
+    /// Takes in what happened until `now`, as far as a turn may, and wakes whom it concerns. Returns how many completions there were: zero if none are left.
     #[inline]
     pub(crate) fn reap(&mut self, now: Instant) -> u64 {
         self.set_now(now);
         self.flush_backlog();
-        let mut reaped = 0;
+        let mut intake = Intake::from(self.counters.bytes_received);
         loop {
             let mut completions = std::mem::take(&mut self.completions);
             let count = self.driver.reap(&mut completions);
             completions.drain(..).for_each(|completion| self.handle_completion(completion));
             self.completions = completions;
-            if count == 0 {
+            if !intake.goes_on(count, self.counters.bytes_received) {
                 break;
             }
-            reaped += count as u64;
         }
+        let reaped = intake.completions() as u64;
         self.counters.turns += u64::from(reaped > 0);
         self.counters.completions += reaped;
         self.expire();
