@@ -14,16 +14,15 @@
 //! Whatever the stage, dropping the future ends it; the connection goes back only if the response was read to its end.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::expiry::Timer;
 use super::head::Head;
+use super::inbox::Inbox;
 use super::origin::Origin;
 use super::outgoing::Outgoing;
 use super::slab::Renew;
@@ -66,14 +65,6 @@ pub(crate) struct Carrier {
     pub(crate) id: u64,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) reused: bool,
-}
-
-/// What became of the bytes of a response's body that nobody has read yet.
-#[derive(Debug, Default)]
-pub(super) struct Inbox {
-    pub(super) chunks: VecDeque<Bytes>,
-    /// Bytes in `chunks`.
-    pub(super) bytes: usize,
 }
 
 /// Whether somebody reads the body.
@@ -214,8 +205,7 @@ impl Renew for Exchange {
             timer: _,
         } = self;
         head_bytes.clear();
-        inbox.chunks.clear();
-        inbox.bytes = 0;
+        inbox.clear();
         (*stage, *sent, *reader) = Default::default();
         (*client, *host, *sends, *got_bytes, *discarded) = Default::default();
         (*expects, *sends_body, *idempotent, *needs_fresh) = Default::default();
@@ -355,8 +345,7 @@ impl Exchange {
     pub(super) fn forget_response(&mut self) {
         self.head = None;
         self.got_bytes = 0;
-        self.inbox.chunks.clear();
-        self.inbox.bytes = 0;
+        self.inbox.clear();
         self.discarded = 0;
         self.trailers = None;
         self.stamps.first_byte = Instant::default();
@@ -369,8 +358,7 @@ impl Exchange {
         }
         match self.reader {
             Reader::Reads => {
-                self.inbox.bytes += piece.len();
-                self.inbox.chunks.push_back(Bytes::copy_from_slice(piece));
+                self.inbox.push(piece);
                 self.wake();
             }
             Reader::Discards => self.discarded += piece.len() as u64,

@@ -104,9 +104,8 @@ impl InFlight {
     pub(crate) fn poll_chunk(&self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, Box<Failed>>> {
         let mut read = false;
         let polled = self.with(|exchange| {
-            if let Some(chunk) = exchange.inbox.chunks.pop_front() {
-                exchange.inbox.bytes -= chunk.len();
-                read = exchange.stage == Stage::Reading && exchange.inbox.bytes == 0;
+            if let Some(chunk) = exchange.inbox.pop() {
+                read = exchange.stage == Stage::Reading && exchange.inbox.bytes() == 0;
                 return Poll::Ready(Ok(Some(chunk)));
             }
             if let Some(failed) = exchange.failed.take() {
@@ -129,13 +128,9 @@ impl InFlight {
     pub(crate) fn take_whole(&self) -> Option<Bytes> {
         self.with(|exchange| {
             let inbox = &mut exchange.inbox;
-            let whole = exchange.stage == Stage::Ended
-                && exchange.failed.is_none()
-                && inbox.chunks.len() <= 1;
-            whole.then(|| {
-                inbox.bytes = 0;
-                inbox.chunks.pop_front().unwrap_or_default()
-            })
+            let whole =
+                exchange.stage == Stage::Ended && exchange.failed.is_none() && inbox.is_one();
+            whole.then(|| inbox.pop().unwrap_or_default())
         })?
     }
 
@@ -145,9 +140,8 @@ impl InFlight {
         let polled = self.with(|exchange| {
             asked = exchange.reader == Reader::Reads;
             exchange.reader = Reader::Discards;
-            exchange.discarded += exchange.inbox.bytes as u64;
-            exchange.inbox.chunks.clear();
-            exchange.inbox.bytes = 0;
+            exchange.discarded += exchange.inbox.bytes() as u64;
+            exchange.inbox.clear();
             if let Some(failed) = exchange.failed.take() {
                 return Poll::Ready(Err(failed));
             }

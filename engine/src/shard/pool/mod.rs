@@ -6,6 +6,7 @@
 //! | `origin` | the key: scheme, host, port |
 //! | `desk` | where futures and the pool meet |
 //! | `in_flight` | a future's hold on its request |
+//! | `inbox` | bytes of a body that nobody has read yet |
 //! | `exchange` | one request and its response: the state graph |
 //! | `outgoing` | a request's body |
 //! | `connection` | one connection: the state graph |
@@ -36,6 +37,7 @@ mod expiry;
 pub(crate) mod head;
 mod host;
 pub(crate) mod in_flight;
+mod inbox;
 mod list;
 pub(crate) mod origin;
 pub(crate) mod outgoing;

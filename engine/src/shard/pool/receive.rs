@@ -205,7 +205,7 @@ impl<D: Driver> Pool<D> {
         let most = self.members[connection.client as usize].shared.config.body_buffer_bytes;
         self.with(id, |exchange| {
             let reads = exchange.reader == BodyReader::Reads;
-            (reads && exchange.inbox.bytes >= most as usize, reads)
+            (reads && exchange.inbox.bytes() >= most as usize, reads)
         })
         .unwrap_or((false, true))
     }
