@@ -26,6 +26,7 @@ pub(crate) struct Advice {
 pub(super) fn advice(findings: &Findings) -> Vec<Advice> {
     let candidates = [
         io_uring(findings),
+        cpu_quota(findings),
         open_files(findings),
         locked_memory(findings),
         ports(findings),
@@ -45,6 +46,16 @@ fn advise(why: impl Into<String>, command: impl Into<String>) -> Option<Advice> 
 fn io_uring(findings: &Findings) -> Option<Advice> {
     let blocked = findings.io_uring.blocked.as_ref()?;
     advise(format!("io_uring is not available: {blocked}"), "ringshot run --driver epoll URL")
+}
+
+fn cpu_quota(findings: &Findings) -> Option<Advice> {
+    let quota = findings.cpu_quota?;
+    advise(
+        format!(
+            "a CPU quota of {quota:.2} cores stops this process each time it is used up, mostly for tens of milliseconds"
+        ),
+        "docker run without --cpus, a pod without a CPU limit, or a unit without CPUQuota=",
+    )
 }
 
 fn open_files(findings: &Findings) -> Option<Advice> {
@@ -174,6 +185,7 @@ pub(crate) mod tests {
             port_range: Some((1024, 65_535)),
             somaxconn: Some(4096),
             tcp_tw_reuse: Some(1),
+            cpu_quota: None,
             cores: vec![core(0, &[0], Some("performance")), core(1, &[1], None)],
             advice: Vec::new(),
         }
@@ -233,6 +245,10 @@ pub(crate) mod tests {
         check(
             |f| f.cores = vec![core(0, &[0, 1], None), core(1, &[0, 1], None)],
             "run the server on another machine",
+        );
+        check(
+            |f| f.cpu_quota = Some(1.5),
+            "docker run without --cpus, a pod without a CPU limit, or a unit without CPUQuota=",
         );
         check(|f| f.cores.truncate(1), "run the server on another machine");
         check(

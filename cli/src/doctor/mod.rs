@@ -8,6 +8,7 @@ use std::fs;
 use ringshot::driver::probe::{self, Probe};
 use ringshot::host::Host;
 use ringshot::sys::affinity;
+use ringshot::sys::cgroup::Cgroups;
 
 use crate::args::{DoctorArgs, Format};
 use crate::exit::{Exit, Failure};
@@ -39,6 +40,7 @@ fn look(probe: &Probe) -> Findings {
         port_range: ports::range(),
         somaxconn: read("/proc/sys/net/core/somaxconn").and_then(|text| single(&text)),
         tcp_tw_reuse: read("/proc/sys/net/ipv4/tcp_tw_reuse").and_then(|text| single(&text)),
+        cpu_quota: Cgroups::of_process().quota(),
         cores: affinity::cores().into_iter().map(core).collect(),
         advice: Vec::new(),
     }

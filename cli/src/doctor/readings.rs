@@ -20,6 +20,8 @@ pub(crate) struct Findings {
     pub(crate) port_range: Option<Range>,
     pub(crate) somaxconn: Option<u64>,
     pub(crate) tcp_tw_reuse: Option<u64>,
+    /// Cores' worth of CPU time, if a control group has a quota.
+    pub(crate) cpu_quota: Option<f64>,
     pub(crate) cores: Vec<CoreReading>,
     pub(crate) advice: Vec<Advice>,
 }

@@ -57,8 +57,13 @@ fn limits(findings: &Findings) -> String {
         line("local ports", visible(ports)),
         line("somaxconn", visible(findings.somaxconn.map(count))),
         line("tcp_tw_reuse", visible(findings.tcp_tw_reuse)),
+        line("CPU quota", cpu_quota(findings.cpu_quota)),
     ]
     .concat()
+}
+
+fn cpu_quota(cores: Option<f64>) -> String {
+    cores.map_or_else(|| "none".to_owned(), |cores| format!("{cores:.2} cores"))
 }
 
 fn cores(cores: &[CoreReading]) -> String {
@@ -122,6 +127,7 @@ locked memory, bytes  8388608 (hard limit unlimited)
 local ports           1024 to 65535
 somaxconn             4,096
 tcp_tw_reuse          1
+CPU quota             none
 
 core    hardware threads    NUMA node     governor
 0       0                   0             performance
@@ -139,6 +145,7 @@ For a serious run nothing needs to change.
         findings.io_uring.features[0].available = false;
         findings.glommio.problem = Some("memory".to_owned());
         findings.open_files = None;
+        findings.cpu_quota = Some(0.5);
         findings.advice = vec![Advice { why: "slow".to_owned(), command: "faster".to_owned() }];
         let text = render(&findings);
         for part in [
@@ -146,6 +153,7 @@ For a serious run nothing needs to change.
             "multishot receive          no ",
             "glommio               no: memory\n",
             "open files            not visible\n",
+            "CPU quota             0.50 cores\n",
             "For a serious run:\n- slow\n    faster\n",
         ] {
             assert!(text.contains(part), "{part}: {text}");

@@ -110,6 +110,8 @@ impl Report {
         self.exhausted_feeds.sort_unstable();
         self.exhausted_feeds.dedup();
         self.warm_up.add(&part.warm_up);
+        self.cpu_quota = self.cpu_quota.into_iter().chain(part.cpu_quota).reduce(f64::min);
+        self.throttled_seconds = self.throttled_seconds.max(part.throttled_seconds);
     }
 
     fn add_maps(&mut self, part: &Self) {

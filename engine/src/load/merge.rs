@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::control::Control;
 use super::plan::Plan;
+use super::quota::QuotaReport;
 use super::recorder::Recorder;
 use super::report::{CoreReport, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, WarmUp};
 use super::timeline::Timeline;
@@ -65,6 +66,7 @@ pub(super) fn report(
     control: &Control,
     mut outcomes: Vec<CoreOutcome>,
     sockets: Option<SocketsReport>,
+    quota: QuotaReport,
 ) -> Report {
     let cores = outcomes.iter().map(core_report).collect();
     let recorder = take_merged(&mut outcomes, |outcome| &mut outcome.recorder);
@@ -131,6 +133,7 @@ pub(super) fn report(
         histograms: recorder.into_histograms(),
         ..Report::default()
     };
+    (report.cpu_quota, report.throttled_seconds) = (quota.cores, quota.throttled_seconds);
     report.set_times();
     report.verdict = Verdict::of(&report);
     report

@@ -22,6 +22,7 @@
 //! | `recorder`, `histogram` | times and outcomes of one core |
 //! | `timeline` | what came in each second |
 //! | `sockets` | what the kernel says of the connections |
+//! | `quota` | whether a CPU quota stopped it |
 //! | `verdict` | what limited the run |
 //! | `control` | stopping a run, and watching it, from another thread |
 //! | `compare` | rounds of reports set against each other |
@@ -45,6 +46,7 @@ mod mix;
 mod open;
 mod plan;
 mod plan_error;
+mod quota;
 mod recorder;
 mod report;
 mod run;

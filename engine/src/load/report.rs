@@ -103,6 +103,12 @@ pub struct Report {
     pub completions_per_turn: f64,
     /// The share of the measured time that users spent in think times, 0 to 1; zero without them and in an open loop.
     pub think_share: f64,
+    /// Cores' worth of CPU time that the quota of this process's control group allows (cgroups(7)); `None` (null in JSON) without one, the tightest of several
+    /// machines'.
+    pub cpu_quota: Option<f64>,
+    /// How long such a quota kept the threads of the control group from running in the measured time and the drain behind it, in seconds summed over its cores;
+    /// that of the worst of several machines.
+    pub throttled_seconds: f64,
     /// What was sent before the clock started.
     pub warm_up: WarmUp,
     /// Figures by name of request, in the order of the scenario; empty for a single request.

@@ -16,6 +16,7 @@ use super::merge::{CoreOutcome, report};
 use super::mix::Content;
 use super::plan::{KeepAlive, Plan};
 use super::plan_error::PlanError;
+use super::quota::QuotaWatch;
 use super::report::Report;
 use super::schedule::{Arrival, Schedule};
 use super::sockets::Sockets;
@@ -138,9 +139,10 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
         let handle = plan.host.spawn_work(core, job);
         handles.push((core, handle.map_err(|source| RunError::Host { host, core, source })?));
     }
-    let mut sockets = Sockets::of(plan);
+    let (mut sockets, mut quota) = (Sockets::of(plan), QuotaWatch::of_process());
     while shared.running.load(Ordering::Acquire) > 0 {
         let watch = if control.phase() == Phase::Measuring {
+            quota.begin();
             let now = Instant::now();
             sockets.sample(now);
             (sockets.next() - now).min(WATCH_MAX)
@@ -155,7 +157,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
         outcomes.push(ended.map_err(|source| RunError::Host { host, core, source })??);
     }
     gauges.iter().for_each(|gauge| gauge.set_phase(Phase::Done));
-    Ok(report(plan, control, outcomes, sockets.report()))
+    Ok(report(plan, control, outcomes, sockets.report(), quota.report()))
 }
 
 /// The `index`th of `parts` shares of `whole`: they differ by one at most, the first are the larger.

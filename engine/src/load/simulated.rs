@@ -15,6 +15,7 @@ mod tests {
     use crate::load::drive::Drive;
     use crate::load::merge::report;
     use crate::load::mix::{self, Order, Think};
+    use crate::load::quota::QuotaReport;
     use crate::load::run::{Job, Shared};
     use crate::load::schedule::{Arrival, Spacing, Stage};
     use crate::load::{Mix, Pacing, Plan, Report, Stop};
@@ -75,7 +76,7 @@ mod tests {
         let Poll::Ready(outcome) = run.poll(&mut Context::from_waker(Waker::noop())) else {
             panic!("a run on a thread of its own waits for nothing");
         };
-        let report = report(plan, &control, vec![outcome.unwrap()], None);
+        let report = report(plan, &control, vec![outcome.unwrap()], None, QuotaReport::default());
         check_sums(plan, &report);
         report
     }

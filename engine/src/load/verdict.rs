@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! too short, nothing answered ............................ unknown
+//! stopped by a CPU quota ................................. client
 //! closed loop:  a core without time to spare, which it may
 //!               have lost to another program ............. client
 //!               segments lost ............................ network
@@ -16,6 +17,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::quota;
 use super::report::{CoreReport, Report, Slot, SocketsReport};
 
 /// The share of time without a core from which on it is told.
@@ -101,6 +103,7 @@ impl Verdict {
             () if report.requests == 0 => {
                 (Limit::Unknown, "Nothing was answered, so nothing can be said of a limit.")
             }
+            () if quota::is_throttled(report) => quota::THROTTLED,
             () if is_open(report) => open(report),
             () => closed(report),
         };
@@ -311,6 +314,7 @@ fn evidence(report: &Report) -> Vec<String> {
         let share = percent(report.think_share);
         lines.push(format!("users: {share} of their time was think time"));
     }
+    lines.extend(quota::evidence(report));
     lines.extend(core_evidence(report));
     lines.extend(report.sockets.iter().flat_map(socket_evidence));
     lines.extend(Drift::of(report).map(|drift| format!("the run {drift}")));

@@ -2,6 +2,7 @@
 
 pub mod affinity;
 pub mod cache;
+pub mod cgroup;
 pub mod diag;
 pub mod epoll;
 pub mod eventfd;
