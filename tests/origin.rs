@@ -75,6 +75,26 @@ fn an_upload_without_end_keeps_nobody_waiting() {
 }
 
 #[test]
+fn heads_that_are_at_odds_are_refused_and_old_clients_told() {
+    on_each(plain, |origin| {
+        let refused = |head: &str, status: u16| {
+            let mut client = Client::connect(origin.address());
+            client.send(head);
+            assert_eq!(client.answer().status(), status, "{head:.80}");
+            client.check_end();
+        };
+        refused("POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nab", 400);
+        // One byte too many: none is left unread, over which the close would be a reset.
+        refused(&format!("GET / HTTP/1.1\r\nA: {}", "a".repeat((64 << 10) - 18)), 431);
+        let mut old = Client::connect(origin.address());
+        for path in ["/", "/status/404", "/"] {
+            old.send(format!("GET {path} HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
+            assert_eq!(old.answer().field("connection"), Some("keep-alive"), "{path}");
+        }
+    });
+}
+
+#[test]
 fn statuses_and_texts() {
     on_each(plain, |origin| {
         let mut client = Client::connect(origin.address());

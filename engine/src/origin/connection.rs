@@ -15,13 +15,15 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes kept for the planned answers of a connection; a client that wants more without reading is cut off.
 const HELD_BYTES_MAX: usize = 4 << 20;
 /// The answers made once, by place.
-pub(super) const KEEP: usize = 0;
-pub(super) const CLOSE: usize = 1;
-pub(super) const HEAD: usize = 2;
-pub(super) const HEAD_CLOSE: usize = 3;
-pub(super) const BAD: usize = 4;
+const KEEP: usize = 0;
+const CLOSE: usize = 1;
+const KEEP_TOLD: usize = 2;
+/// From here on the same three, to `HEAD`.
+const HEAD: usize = 3;
+const BAD: usize = 6;
+const TOO_LONG: usize = 7;
 /// Not one of them: the next of the connection's deliveries.
-pub(super) const PLANNED: usize = 5;
+pub(super) const PLANNED: usize = 8;
 
 /// One connection.
 #[derive(Debug)]
@@ -113,7 +115,7 @@ impl Connection {
 
     /// Reads requests and notes what they are owed.
     #[inline]
-    pub(super) fn read(&mut self, input: &[u8], rules: &mut Rules) -> Result<(), Hopeless> {
+    pub(super) fn read(&mut self, input: &[u8], rules: &mut Rules) {
         if self.partial.is_empty() {
             let used = self.read_whole(input, rules);
             self.partial.extend_from_slice(&input[used..]);
@@ -124,7 +126,10 @@ impl Connection {
             joined.drain(..used);
             self.partial = joined;
         }
-        if self.partial.len() > HEAD_BYTES_MAX { Err(Hopeless) } else { Ok(()) }
+        if self.partial.len() > HEAD_BYTES_MAX {
+            self.partial = Vec::new();
+            self.owe_last(TOO_LONG);
+        }
     }
 
     /// Reads what is whole and returns how many bytes that was.
@@ -190,7 +195,7 @@ impl Connection {
                 head_bytes
             }
             Err(Bad) => {
-                self.owe_bad();
+                self.owe_last(BAD);
                 return input.len();
             }
         };
@@ -205,17 +210,18 @@ impl Connection {
         if close {
             self.state = State::Ending;
         }
-        self.owed.push_back(match (wish.head, close) {
+        let answer = match (close, wish.http10) {
+            (true, _) => CLOSE,
             (false, false) => KEEP,
-            (false, true) => CLOSE,
-            (true, false) => HEAD,
-            (true, true) => HEAD_CLOSE,
-        });
+            (false, true) => KEEP_TOLD,
+        };
+        self.owed.push_back(answer + if wish.head { HEAD } else { 0 });
     }
 
-    fn owe_bad(&mut self) {
+    /// Whatever else comes is not read.
+    fn owe_last(&mut self, answer: usize) {
         self.incoming = None;
-        self.owed.push_back(BAD);
+        self.owed.push_back(answer);
         self.state = State::Ending;
     }
 
@@ -243,7 +249,7 @@ impl Connection {
     fn read_incoming(&mut self, input: &[u8], rules: &mut Rules) -> usize {
         let Some(mut incoming) = self.incoming.take() else { return 0 };
         let Ok(used) = incoming.read(input) else {
-            self.owe_bad();
+            self.owe_last(BAD);
             return input.len();
         };
         if incoming.is_whole() {
@@ -267,7 +273,7 @@ impl Connection {
         self.answered += 1;
         let mut occasion = Occasion {
             head: special.wish.head,
-            http10: special.http10,
+            http10: special.wish.http10,
             close: false,
             fixed_bytes: rules.fixed_bytes,
         };
@@ -311,8 +317,8 @@ mod tests {
         for cut in 0..input.len() {
             let (mut connection, mut rules) = (Connection::new(Slot::first(1)), rules());
             connection.state = State::Open;
-            connection.read(&input.as_bytes()[..cut], &mut rules).unwrap();
-            connection.read(&input.as_bytes()[cut..], &mut rules).unwrap();
+            connection.read(&input.as_bytes()[..cut], &mut rules);
+            connection.read(&input.as_bytes()[cut..], &mut rules);
             let seen = (connection.owed.make_contiguous().to_vec(), connection.state);
             assert_eq!(seen, (owed.to_vec(), state), "{input:?} {cut}");
             assert_eq!(
@@ -342,6 +348,30 @@ mod tests {
         }
         let broken = post.replace("3\r\n", "x\r\n");
         check(&[fixed, &broken, fixed].concat(), &[KEEP, BAD], 0, State::Ending);
+        let old = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+        check(&[old, &old.replace("GET", "HEAD"), old].concat(), &[2, 5, 2], 0, State::Open);
+        check(
+            &[old, "GET / HTTP/1.0\r\n\r\n", old].concat(),
+            &[KEEP_TOLD, CLOSE],
+            0,
+            State::Ending,
+        );
+    }
+
+    #[test]
+    fn a_head_that_does_not_end_is_told_so() {
+        let (mut connection, mut rules) = (Connection::new(Slot::first(1)), rules());
+        connection.state = State::Open;
+        connection.read(b"GET / HTTP/1.1\r\nA: ", &mut rules);
+        for _ in 0..HEAD_BYTES_MAX / 1024 {
+            assert_eq!((connection.state, connection.owed.len()), (State::Open, 0));
+            connection.read(&[b'a'; 1024], &mut rules);
+        }
+        assert_eq!(
+            (connection.state, &*connection.owed.make_contiguous()),
+            (State::Ending, &[TOO_LONG][..])
+        );
+        assert_eq!(connection.partial.capacity(), 0);
     }
 
     #[test]
@@ -352,11 +382,11 @@ mod tests {
         let head = "POST /echo?delay=9 HTTP/1.1\r\nContent-Length: 1048576\r\n\r\n";
         let request = [head.as_bytes(), &body].concat();
         for _ in 0..3 {
-            connection.read(&request, &mut rules).unwrap();
+            connection.read(&request, &mut rules);
             assert!(connection.start_deliveries(Instant::from_nanos(1)).is_ok());
         }
-        connection.read(&request, &mut rules).unwrap();
-        connection.read(&request, &mut rules).unwrap();
+        connection.read(&request, &mut rules);
+        connection.read(&request, &mut rules);
         assert!(connection.start_deliveries(Instant::from_nanos(1)).is_err());
     }
 }

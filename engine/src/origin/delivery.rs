@@ -10,6 +10,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::answer::Stay;
 use super::directive::PIECE_BYTES_MAX;
 use super::plan::{Body, Fate, Framing, Pace, Plan};
 use crate::clock::Instant;
@@ -40,6 +41,16 @@ pub(super) struct Occasion {
     pub(super) close: bool,
     /// Bytes of the fixed answer's body.
     pub(super) fixed_bytes: u64,
+}
+
+impl Occasion {
+    fn stay(self) -> Stay {
+        match (self.close, self.http10) {
+            (true, _) => Stay::Never,
+            (false, true) => Stay::Told,
+            (false, false) => Stay::Implied,
+        }
+    }
 }
 
 /// What to do next.
@@ -262,9 +273,7 @@ fn head(plan: &Plan, occasion: Occasion, framing: Framing, length: u64) -> Vec<u
         head,
         "HTTP/1.1 {status} {reason}\r\nServer: ringshot\r\nContent-Type: text/plain\r\n{fields}"
     );
-    if occasion.close {
-        head.push_str("Connection: close\r\n");
-    }
+    head.push_str(occasion.stay().field());
     match framing {
         _ if bodiless(status) => {}
         Framing::Length => {
@@ -382,6 +391,8 @@ mod tests {
         let closing = Occasion { close: true, ..OCCASION };
         assert!(head("/close", closing).contains("Connection: close\r\n"));
         assert!(head("/retry-after/7", OCCASION).contains("\r\nRetry-After: 7\r\n"));
+        let kept = Occasion { http10: true, ..OCCASION };
+        assert!(head("/status/404", kept).contains("\r\nConnection: keep-alive\r\n"));
         let old = Occasion { http10: true, close: true, ..OCCASION };
         assert!(head("/chunked/5", old).ends_with("Connection: close\r\n\r\nHello"));
         assert!(

@@ -17,6 +17,8 @@ pub(super) struct Wish {
     pub(super) head: bool,
     /// The connection closes after the answer.
     pub(super) close: bool,
+    /// The client speaks HTTP/1.0, and has to be told if it does not close (RFC 9112 9.3).
+    pub(super) http10: bool,
 }
 
 /// One request head that gets the fixed answer.
@@ -33,7 +35,6 @@ pub(super) struct Special {
     pub(super) head_bytes: usize,
     pub(super) length: Length,
     pub(super) wish: Wish,
-    pub(super) http10: bool,
     /// `Expect: 100-continue`.
     pub(super) expects: bool,
     /// `None`: the fixed answer, to a request whose body is chunked or expected.
@@ -112,7 +113,7 @@ fn parse(input: &[u8]) -> Result<Parsed, Bad> {
             Parsed::Fixed(Request { head_bytes, body_bytes, wish })
         }
         (length, plan) => {
-            Parsed::Special(Box::new(Special { head_bytes, length, wish, http10, expects, plan }))
+            Parsed::Special(Box::new(Special { head_bytes, length, wish, expects, plan }))
         }
     })
 }
@@ -128,7 +129,6 @@ fn with_head(plan: Plan, head: &[u8]) -> Plan {
 
 /// What the fields of a head say.
 struct Heard {
-    http10: bool,
     wish: Wish,
     content_length: Option<u64>,
     chunked: bool,
@@ -137,14 +137,19 @@ struct Heard {
 
 impl Heard {
     fn new(head: bool, http10: bool) -> Self {
-        let wish = Wish { head, close: http10 };
-        Self { http10, wish, content_length: None, chunked: false, expects: false }
+        let wish = Wish { head, close: http10, http10 };
+        Self { wish, content_length: None, chunked: false, expects: false }
     }
 
     fn handle(&mut self, field: &Header<'_>) -> Result<(), Bad> {
         let (name, value) = (field.name, field.value);
         if name.eq_ignore_ascii_case("content-length") {
-            self.content_length = Some(length(value).ok_or(Bad)?);
+            let length = length(value).ok_or(Bad)?;
+            // Whoever believes the other one sees other requests (RFC 9112 6.3).
+            if self.content_length.is_some_and(|other| other != length) {
+                return Err(Bad);
+            }
+            self.content_length = Some(length);
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             // A request with another coding has no end that could be told (RFC 9112 6.3).
             if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
@@ -153,7 +158,7 @@ impl Heard {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case("connection") {
             self.wish.close |= lists(value, "close");
-            self.wish.close &= !(self.http10 && lists(value, "keep-alive"));
+            self.wish.close &= !(self.wish.http10 && lists(value, "keep-alive"));
         } else if name.eq_ignore_ascii_case("expect") {
             self.expects |= lists(value, "100-continue");
         }
@@ -164,7 +169,7 @@ impl Heard {
     fn length(&self) -> Result<Length, Bad> {
         match (self.chunked, self.content_length) {
             (false, length) => Ok(Length::Known(length.unwrap_or(0))),
-            (true, None) if !self.http10 => Ok(Length::Chunked),
+            (true, None) if !self.wish.http10 => Ok(Length::Chunked),
             (true, _) => Err(Bad),
         }
     }
@@ -188,11 +193,12 @@ mod tests {
     #[test]
     fn requests_are_read_to_their_end_and_no_further() {
         let check = |text: &str, expected: Result<Option<(u64, bool, bool)>, Bad>| {
+            let http10 = text.contains("HTTP/1.0");
             let head_bytes = text.find("\r\n\r\n").map_or(0, |end| end + 4);
             let expected = expected.map(|request| match request {
                 None => Parsed::Partial,
                 Some((body_bytes, head, close)) => {
-                    let wish = Wish { head, close };
+                    let wish = Wish { head, close, http10 };
                     Parsed::Fixed(Request { head_bytes, body_bytes, wish })
                 }
             });
@@ -213,6 +219,9 @@ mod tests {
         check("", Ok(None));
         check("nonsense\r\n\r\n", Err(Bad));
         check("POST / HTTP/1.1\r\nContent-Length: +5\r\n\r\n", Err(Bad));
+        let same = "POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n";
+        check(same, Ok(Some((3, false, false))));
+        check(&same.replacen('3', "2", 1), Err(Bad));
         check("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Err(Bad));
         check("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Bad));
         let both = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n";

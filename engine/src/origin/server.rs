@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Config;
-use super::answer::{Answer, Body};
-use super::connection::{Connection, Rules, State};
+use super::answer::{Answer, Body, Stay};
+use super::connection::{Connection, PLANNED, Rules, State};
 use super::counters::{Open, Published, Tally};
 use super::delivery;
 use super::request::Memo;
@@ -48,7 +48,7 @@ pub(super) struct Registered {
 #[derive(Debug)]
 pub(super) struct Server<D: Driver> {
     driver: D,
-    pub(super) answers: [Registered; 5],
+    pub(super) answers: [Registered; PLANNED],
     /// What bodies of planned answers are made of, and its name with the driver.
     pub(super) letters: (TemplateId, Rc<[u8]>),
     pub(super) connections: Vec<Connection>,
@@ -81,12 +81,17 @@ impl<D: Driver> Server<D> {
         (published, account): (Arc<Published>, Arc<Open>),
     ) -> io::Result<Self> {
         let bytes = config.body_bytes;
+        let mut fixed = |body, stay| register(&mut driver, &Answer::ok(bytes, body, stay));
+        let (sent, announced) = (Body::Sent, Body::Announced);
         let answers = [
-            register(&mut driver, &Answer::ok(bytes, Body::Sent, false))?,
-            register(&mut driver, &Answer::ok(bytes, Body::Sent, true))?,
-            register(&mut driver, &Answer::ok(bytes, Body::Announced, false))?,
-            register(&mut driver, &Answer::ok(bytes, Body::Announced, true))?,
+            fixed(sent, Stay::Implied)?,
+            fixed(sent, Stay::Never)?,
+            fixed(sent, Stay::Told)?,
+            fixed(announced, Stay::Implied)?,
+            fixed(announced, Stay::Never)?,
+            fixed(announced, Stay::Told)?,
             register(&mut driver, &Answer::bad_request())?,
+            register(&mut driver, &Answer::too_long())?,
         ];
         let letters: Rc<[u8]> = delivery::letters().into();
         let letters = (driver.register(Rc::clone(&letters))?, letters);
@@ -266,13 +271,13 @@ impl<D: Driver> Server<D> {
         };
         let (requests, owed) = (connection.requests, connection.owed.len());
         let deliveries = connection.deliveries.len();
-        let read = connection.read(self.driver.bytes(&lent), &mut self.rules);
+        connection.read(self.driver.bytes(&lent), &mut self.rules);
         self.tally.begin(connection.requests - requests);
         let deliveries = connection.deliveries.len() - deliveries;
         let fixed = connection.owed.len() - owed - deliveries;
         let too_many = connection.owed.len() > OWED_MAX;
         self.driver.give_back(lent);
-        if read.is_err() || too_many {
+        if too_many {
             self.close(slot);
             return;
         }
