@@ -1,5 +1,7 @@
 //! A result in the format that was asked for, printed or as files in a directory.
 
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -64,10 +66,11 @@ fn response_time(document: &RunDocument) -> String {
 }
 
 impl ResultArgs {
-    /// Makes the directory: before a run, so that a long one is not for nothing.
+    /// Makes the directory, and sees whether it can be written: before a run, so that a long one is not for nothing.
     pub(crate) fn prepare(&self) -> Result<(), Failure> {
         let Some(directory) = &self.out_dir else { return Ok(()) };
-        std::fs::create_dir_all(directory).map_err(|error| unwritable(directory, &error))
+        std::fs::create_dir_all(directory).map_err(|error| unwritable(directory, &error))?;
+        probe(directory)
     }
 
     /// Prints the result, and writes its files.
@@ -90,12 +93,30 @@ fn render(format: ResultFormat, document: &RunDocument) -> String {
     }
 }
 
-fn write(directory: &Path, document: &RunDocument) -> Result<(), Failure> {
-    for (name, render) in FILES {
+/// Makes a file and removes it, and opens those that will be replaced.
+fn probe(directory: &Path) -> Result<(), Failure> {
+    let mine = directory.join(format!(".ringshot-{}", std::process::id()));
+    let made = std::fs::write(&mine, "").and_then(|()| std::fs::remove_file(&mine));
+    made.map_err(|error| unwritable(directory, &error))?;
+    for (name, _) in FILES {
         let path = directory.join(name);
-        std::fs::write(&path, render(document)).map_err(|error| unwritable(&path, &error))?;
+        match OpenOptions::new().write(true).open(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(unwritable(&path, &error));
+            }
+            _ => {}
+        }
     }
     Ok(())
+}
+
+/// Writes all files that it can. The first that it can't is the failure.
+fn write(directory: &Path, document: &RunDocument) -> Result<(), Failure> {
+    let outcomes = FILES.map(|(name, render)| {
+        let path = directory.join(name);
+        std::fs::write(&path, render(document)).map_err(|error| unwritable(&path, &error))
+    });
+    outcomes.into_iter().collect()
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
@@ -130,6 +151,26 @@ mod tests {
         let taken =
             ResultArgs { output: ResultFormat::Text, out_dir: Some(nested.join("result.json")) };
         assert!(taken.prepare().unwrap_err().to_string().contains("--out-dir: can't write"));
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_told_before_the_run() {
+        let refused = |directory: &Path| {
+            let out_dir = Some(directory.to_owned());
+            let args = ResultArgs { output: ResultFormat::Text, out_dir };
+            args.prepare().unwrap_err().to_string()
+        };
+        // Nobody makes files there, not even root.
+        let line = refused(Path::new("/proc/self/fdinfo"));
+        assert!(line.starts_with("--out-dir: can't write /proc/self/fdinfo: "), "{line}");
+        let directory = std::env::temp_dir().join(format!("ringshot-taken-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("summary.csv")).unwrap();
+        let line = refused(&directory);
+        assert!(line.contains("summary.csv: "), "{line}");
+        let failure = write(&directory, &sample::open_loop()).unwrap_err().to_string();
+        let found = std::fs::read_dir(&directory).unwrap().count();
+        assert_eq!((failure, found), (line, FILES.len()), "the others are written");
         std::fs::remove_dir_all(directory).unwrap();
     }
 
