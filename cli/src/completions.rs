@@ -59,9 +59,25 @@ fn page(command: Option<&str>) -> Result<String, Failure> {
         ))
     })?;
     let mut text = Vec::new();
-    let rendered = Man::new(command.clone()).render(&mut text);
+    let page = Man::new(command.clone()).source(concat!("ringshot ", env!("CARGO_PKG_VERSION")));
+    let rendered = page.render(&mut text);
     rendered.map_err(|error| Failure::unusable(format_args!("can't make the page: {error}")))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(with_exit_status(&String::from_utf8_lossy(&text)))
+}
+
+/// The exit codes, which the help tells in one sentence, as a list in the section where pages have them.
+fn with_exit_status(page: &str) -> String {
+    let Some((before, rest)) = page.split_once("Exit codes: ") else { return page.to_owned() };
+    let (codes, after) = rest.split_at(rest.find("\n.SH").unwrap_or(rest.len()));
+    let codes = codes.trim_end().replace('\n', " ");
+    let items = codes.split("; ").map(|item| match item.split_once(' ') {
+        Some((code, meaning)) if code.parse::<u8>().is_ok() => {
+            format!(".TP\n\\fB{code}\\fR\n{meaning}\n")
+        }
+        _ => format!(".PP\n{item}\n"),
+    });
+    let list: String = items.collect();
+    format!("{before}.SH \"EXIT STATUS\"\n{list}{}", after.trim_start_matches('\n'))
 }
 
 #[cfg(test)]
@@ -92,6 +108,20 @@ mod tests {
         }
     }
 
+    fn text_of(command: &str) -> String {
+        page(Some(command)).unwrap()
+    }
+
+    #[test]
+    fn exit_codes_have_a_section_and_a_line_each() {
+        let list = ".SH \"EXIT STATUS\"\n.TP\n\\fB0\\fR\ndone\n.TP\n\\fB1\\fR\nnothing succeeded\n.TP\n\\fB2\\fR\nbad input or environment\n";
+        for text in [page(None).unwrap(), text_of("run"), text_of("compare")] {
+            assert!(text.contains(list) && !text.contains("Exit codes"), "{text}");
+        }
+        assert!(page(None).unwrap().contains("\n.SH VERSION"), "what follows stays");
+        assert!(text_of("run").ends_with("\n.PP\nthe lowest counts\n"));
+    }
+
     #[test]
     fn every_command_has_a_page_with_its_options() {
         let root = page(None).unwrap();
@@ -105,6 +135,7 @@ mod tests {
                 "{command}"
             );
         }
+        assert!(text_of("run").contains(concat!("\"ringshot ", env!("CARGO_PKG_VERSION"), "\"")));
         let line = page(Some("dance")).unwrap_err().to_string();
         assert!(line.contains("no command is called \"dance\": there are run, serve"), "{line}");
     }
