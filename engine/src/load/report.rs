@@ -86,7 +86,7 @@ pub struct Report {
     pub classes: BTreeMap<String, Latency>,
     /// Completed requests by status class.
     pub status: StatusCounts,
-    /// All requests by outcome: `2xx` and the like, `connect`, `reset`, `timeout`, `protocol_<kind>`, `unexpected_<what>`, `cancelled`.
+    /// All requests by outcome: `2xx` and the like, `connect`, `reset`, `timeout`, `protocol_<kind>`, `behind_failed`, `unexpected_<what>`, `cancelled`.
     /// Only outcomes that occurred.
     pub outcomes: BTreeMap<String, u64>,
     /// The first example of each kind of error, in words.

@@ -1,6 +1,6 @@
 //! Requests out, responses in: the hot path. Parses in place, gives the buffer back, and sends the next request in the same pass.
 
-use super::connection::{Bodies, Receiving, Sending, State};
+use super::connection::{Bodies, Connection, Receiving, Sending, State};
 use super::reading::{Outcome, Reader};
 use super::{Body, Failure, Handler, Next, Phase, Response, Shard};
 use crate::clock::Instant;
@@ -185,13 +185,14 @@ impl<D: Driver> Shard<D> {
     pub(super) fn fail_outstanding(
         &mut self,
         lane: u32,
-        failure: Failure,
+        mut failure: Failure,
         handler: &mut impl Handler,
         now: Instant,
     ) {
         while self.lanes[lane as usize].unanswered() > 0 {
             let sent = self.end_oldest(lane);
             handler.handle_failure(lane, failure, sent, now);
+            failure = failure.of_those_behind();
         }
     }
 
@@ -244,12 +245,20 @@ impl<D: Driver> Shard<D> {
             return 0;
         }
         let unanswered = connection.unanswered();
-        if self.closes {
-            // Nothing may follow a request that ends its connection (RFC 9112 9.6).
-            return u32::from(unanswered == 0);
+        // Nothing may follow a request that ends its connection (RFC 9112 9.6).
+        if self.closes || self.is_unproven(connection) {
+            return u32::from(unanswered == 0 && connection.left > 0);
         }
         let room = (self.config.pipeline - unanswered).min(self.copies);
         if u64::from(room) > connection.left { connection.left as u32 } else { room }
+    }
+
+    /// Whether a connection has answered nothing so far: only its first response shows that it stays, and until then nothing is pipelined behind the request that
+    /// is out (RFC 9112 9.3.2).
+    #[inline]
+    pub(super) fn is_unproven(&self, connection: &Connection) -> bool {
+        let sent = self.config.requests_per_connection - connection.left;
+        sent == u64::from(connection.unanswered())
     }
 
     /// Sends copies of a template: as many as one send holds. Whether any went out.

@@ -21,6 +21,8 @@ pub enum Failure {
     Timeout,
     /// The response was not HTTP, or was cut short.
     Protocol(h1::Error),
+    /// It was pipelined behind a request that failed as [`Failure::Protocol`]: where its own response would begin is not known.
+    BehindFailed,
     /// Still unanswered when the shard was closed.
     Cancelled,
 }
@@ -37,6 +39,7 @@ impl Failure {
             Self::ConnectTimeout => "connect_timeout",
             Self::Reset(_) | Self::ClosedEarly => "reset",
             Self::Timeout => "timeout",
+            Self::BehindFailed => "behind_failed",
             Self::Cancelled => Self::CANCELLED,
             Self::Protocol(error) => return format!("protocol_{}", error.kind_name()).into(),
         })
@@ -44,6 +47,16 @@ impl Failure {
 }
 
 impl Failure {
+    /// What those failed of that were sent on the same connection after the request that failed of this.
+    #[must_use]
+    pub(super) fn of_those_behind(self) -> Self {
+        match self {
+            Self::Protocol(_) => Self::BehindFailed,
+            // The connection broke under all of them.
+            failure => failure,
+        }
+    }
+
     /// The system's error number, where there is one.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
@@ -64,6 +77,9 @@ impl fmt::Display for Failure {
             Self::ClosedEarly => f.write_str("the server closed the connection before answering"),
             Self::Timeout => f.write_str("no whole response within the timeout"),
             Self::Protocol(error) => write!(f, "the response can't be used: {error}"),
+            Self::BehindFailed => {
+                f.write_str("a response before it on its connection can't be used")
+            }
             Self::Cancelled => f.write_str("still unanswered when the run ended"),
         }
     }
@@ -86,8 +102,11 @@ mod tests {
         check(Failure::Reset(Errno(libc::ECONNRESET)), "reset", "ECONNRESET");
         check(Failure::ClosedEarly, "reset", "before answering");
         check(Failure::Timeout, "timeout", "within the timeout");
+        assert_eq!(Failure::Timeout.of_those_behind(), Failure::Timeout);
+        assert_eq!(Failure::BehindFailed.of_those_behind(), Failure::BehindFailed);
         let cut = h1::Error::TruncatedBody { expected: 5, got: 2 };
         check(Failure::Protocol(cut), "protocol_truncated_body", "2 of 5");
+        check(Failure::BehindFailed, "behind_failed", "a response before it");
         check(Failure::Cancelled, "cancelled", "when the run ended");
     }
 }

@@ -184,6 +184,7 @@ impl<D: Driver> Shard<D> {
                 connection.state == State::Open
                     && connection.sending == connection::Sending::Free
                     && connection.unanswered() < self.config.pipeline
+                    && (connection.unanswered() == 0 || !self.is_unproven(connection))
                     && connection.left > 0
                     && connection.machine.close_reason().is_none()
             })
