@@ -1,4 +1,4 @@
-//! All response times of a run, added up from the snapshots of its watchers: whole counts, which can't wrap as those of a snapshot may.
+//! The response times of a run's successes, added up from the snapshots of its watchers: whole counts, which can't wrap as those of a snapshot may.
 
 use ringshot::load::{COARSE_BUCKETS, Coarse};
 

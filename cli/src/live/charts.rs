@@ -63,7 +63,13 @@ fn draw_rate(frame: &mut Frame<'_>, slots: &[Slot], area: Rect) {
 
 fn draw_p99(frame: &mut Frame<'_>, slots: &[Slot], area: Rect) {
     let p99 = points(slots, Slot::p99_us);
-    draw_chart(frame, " p99 ", &[Curve { color: Color::Yellow, points: p99 }], microseconds, area);
+    draw_chart(
+        frame,
+        " p99 of 2xx ",
+        &[Curve { color: Color::Yellow, points: p99 }],
+        microseconds,
+        area,
+    );
 }
 
 /// Each slot at its end.

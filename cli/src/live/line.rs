@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ringshot::load::{Snapshot, Stop};
 
-use super::view::{how_far, phase};
+use super::view::{how_far, phase, refusals};
 use crate::output::format::{count, rate};
 
 /// A line on stderr that is redrawn in place, and taken away at the end.
@@ -45,11 +45,12 @@ impl Drop for Line {
 /// `measuring 3.2 of 10 s   412,345 requests/s   0 errors`.
 fn line(before: Option<&Snapshot>, now: &Snapshot, stop: Stop) -> String {
     format!(
-        "{} {}   {} requests/s   {} errors",
+        "{} {}   {} requests/s   {} errors{}",
         phase(now.phase),
         how_far(stop, now),
         rate(recent_rate(before, now)),
-        count(now.errors)
+        count(now.errors),
+        refusals(now, "   ")
     )
 }
 

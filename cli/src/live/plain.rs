@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringshot::load::Snapshot;
 
 use super::Facts;
-use super::view::{how_far, phase};
+use super::view::{how_far, phase, refusals};
 use crate::output::format::{count, counted, microseconds, rate};
 
 /// When the first line is due: whoever waits sees soon that something happens.
@@ -30,7 +30,7 @@ impl Plain {
     }
 }
 
-/// `7.0 of 60 s: measuring, 49,998 requests/s of 50,000, p50 289 us, p99 540 us, 64 in flight, 0 errors`: of the time since the line before; errors of the run.
+/// `7.0 of 60 s: measuring, 49,998 requests/s of 50,000, p50 289 us and p99 540 us of 2xx, 64 in flight, 0 errors`: of the time since the line before; errors, and responses that were neither 2xx nor 3xx, of the run.
 fn line(facts: &Facts, before: Option<&Snapshot>, now: &Snapshot) -> String {
     let start = Snapshot::at(now.phase);
     let before = before.unwrap_or(&start);
@@ -45,7 +45,7 @@ fn line(facts: &Facts, before: Option<&Snapshot>, now: &Snapshot) -> String {
         false => microseconds(times.quantile_us(quantile)),
     };
     format!(
-        "{}: {}, {} requests/s{target}, p50 {}, p99 {}, {} in flight, {}",
+        "{}: {}, {} requests/s{target}, p50 {} and p99 {} of 2xx, {} in flight, {}{}",
         how_far(facts.stop, now),
         phase(now.phase),
         rate(per_second),
@@ -53,12 +53,13 @@ fn line(facts: &Facts, before: Option<&Snapshot>, now: &Snapshot) -> String {
         quantile(0.99),
         count(now.in_flight),
         counted(now.errors, "error"),
+        refusals(now, ", "),
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use ringshot::load::{Arrival, Phase};
+    use ringshot::load::{Arrival, Phase, StatusCounts};
 
     use super::*;
     use crate::live::sample::{facts, snapshot};
@@ -74,13 +75,21 @@ mod tests {
             open,
             Some(&two),
             &seven,
-            "7.0 of 10 s: measuring, 50,000 requests/s of 50,000, p50 303 us, p99 639 us, 64 in flight, 3 errors",
+            "7.0 of 10 s: measuring, 50,000 requests/s of 50,000, p50 303 us and p99 639 us of 2xx, 64 in flight, 3 errors",
         );
         check(
             Arrival::Closed,
             None,
             &Snapshot::at(Phase::Starting),
-            "0.0 s: starting, 0.00 requests/s, p50 -, p99 -, 0 in flight, 0 errors",
+            "0.0 s: starting, 0.00 requests/s, p50 - and p99 - of 2xx, 0 in flight, 0 errors",
+        );
+        // What is answered and refused does not look well.
+        let status = StatusCounts { server_error: 1_200, client_error: 34, ..Default::default() };
+        check(
+            Arrival::Closed,
+            None,
+            &Snapshot { requests: 1_234, status, ..Snapshot::at(Phase::Measuring) },
+            "0.0 of 10 s: measuring, 0.00 requests/s, p50 - and p99 - of 2xx, 0 in flight, 0 errors, 1,234 not 2xx/3xx",
         );
     }
 

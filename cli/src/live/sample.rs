@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringshot::load::{Arrival, Coarse, CoreSnapshot, Phase, Snapshot, Stop};
+use ringshot::load::{Arrival, Coarse, CoreSnapshot, Phase, Snapshot, StatusCounts, Stop};
 
 use super::Facts;
 
@@ -44,6 +44,7 @@ pub(super) fn on_cores(seconds: f64, cores: u32) -> Snapshot {
         elapsed: Duration::from_secs_f64(seconds),
         cores: (0..cores).map(core).collect(),
         response_time,
+        status: StatusCounts { success: requests, ..StatusCounts::default() },
         ..Snapshot::at(Phase::Measuring)
     }
 }

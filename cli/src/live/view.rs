@@ -196,6 +196,7 @@ fn rate_lines(facts: &Facts, now: &Snapshot, recent: &Recent) -> Vec<Line<'stati
         Line::from(vec![
             label("errors"),
             Span::styled(format!("{}  {}", count(now.errors), percent(share)), errors),
+            Span::styled(refusals(now, "   "), Style::new().fg(Color::Red)),
             Span::styled(format!("   {} lately", count(recent.errors)), LABEL),
         ]),
         Line::from(vec![
@@ -204,6 +205,14 @@ fn rate_lines(facts: &Facts, now: &Snapshot, recent: &Recent) -> Vec<Line<'stati
             Span::styled(format!("   late {}   shed {}", count(now.late), count(now.shed)), lost),
         ]),
     ]
+}
+
+/// How many responses were neither 2xx nor 3xx, after `before`; nothing if all were.
+pub(super) fn refusals(now: &Snapshot, before: &str) -> String {
+    match now.status.refusals() {
+        0 => String::new(),
+        refusals => format!("{before}{} not 2xx/3xx", count(refusals)),
+    }
 }
 
 /// What the schedule asks for now, and how much of it is there.
@@ -223,7 +232,7 @@ fn label(text: &str) -> Span<'static> {
     Span::styled(format!(" {text:<10}"), LABEL)
 }
 
-/// Response times of all responses, good to 3 %: [`TIMES_LINES`].
+/// Response times of successful requests (2xx), good to 3 %: [`TIMES_LINES`].
 fn times_lines(
     history: &History,
     recent: &Recent,
@@ -237,7 +246,7 @@ fn times_lines(
     let lately = |quantile| (!recent.times.is_empty()).then(|| recent.times.quantile_us(quantile));
     let last = format!("last {}", length(RECENT));
     vec![
-        Line::from(vec![label("time"), Span::styled(names, LABEL)]),
+        Line::from(vec![label("2xx time"), Span::styled(names, LABEL)]),
         Line::from(vec![label(&last), row(&lately).bold().fg(Color::Yellow)]),
         Line::from(vec![
             label("run"),

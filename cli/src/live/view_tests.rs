@@ -1,5 +1,6 @@
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ringshot::load::StatusCounts;
 
 use super::*;
 use crate::live::sample;
@@ -60,6 +61,18 @@ fn every_size_can_be_drawn() {
             let shown = screen(width, height, cores, &sample::facts(cores as usize), Drawing::On);
             assert_eq!(shown.lines().count(), usize::from(height), "{width}x{height}");
         }
+    }
+}
+
+#[test]
+fn a_server_that_refuses_everything_does_not_look_well() {
+    let mut now = sample::snapshot(4.0);
+    now.status = StatusCounts { server_error: 200_000, ..StatusCounts::default() };
+    let (facts, mut history) = (sample::facts(2), History::default());
+    history.push(&now, &facts.arrival);
+    for (width, height) in [(80, 24), (100, 30), (40, 10)] {
+        let shown = picture(width, height, |frame| draw(frame, &facts, &history, Drawing::On));
+        assert!(shown.contains("errors    3  0.0%   200,000 not 2xx/3xx"), "{shown}");
     }
 }
 

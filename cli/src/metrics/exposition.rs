@@ -2,7 +2,9 @@
 
 use std::fmt::{Display, Write};
 
-use ringshot::load::{Arrival, COARSE_BUCKETS, Coarse, CoreSnapshot, Phase, Plan, Snapshot};
+use ringshot::load::{
+    Arrival, COARSE_BUCKETS, Coarse, CoreSnapshot, Phase, Plan, Snapshot, StatusCounts,
+};
 
 use crate::tally::Tally;
 
@@ -114,9 +116,23 @@ impl Page {
             self.head(name, "counter", help);
             self.line(format_args!("ringshot_{name} {value}"));
         }
+        self.statuses(now.status);
         let name = "connections_established_total";
         self.head(name, "counter", "Connections established, since the run began.");
         self.line(format_args!("ringshot_{name} {}", now.connected));
+    }
+
+    fn statuses(&mut self, status: StatusCounts) {
+        let name = "responses_total";
+        self.head(name, "counter", "Responses by status class.");
+        let classes = [
+            ("2xx", status.success),
+            ("3xx", status.redirect),
+            ("4xx", status.client_error),
+            ("5xx", status.server_error),
+            ("other", status.other),
+        ];
+        classes.into_iter().for_each(|(class, count)| self.labelled(name, "class", &class, count));
     }
 
     /// A cumulative histogram. Its sum is made from the middles of the buckets, which are good to 3 %.
@@ -125,7 +141,7 @@ impl Page {
         self.head(
             name,
             "histogram",
-            "From a request being due to its last byte, of all responses.",
+            "From a request being due to its last byte, of successful responses (2xx).",
         );
         let (mut below, mut sum) = (0_u64, 0.0);
         for (bucket, count) in times.counts().iter().enumerate() {
@@ -189,8 +205,9 @@ mod tests {
             ..CoreSnapshot::default()
         };
         Snapshot {
-            requests: 100,
+            requests: 112,
             errors: 7,
+            status: StatusCounts { success: 100, server_error: 12, ..StatusCounts::default() },
             bytes: 12_345,
             cores: vec![core(60), core(40)],
             response_time,
@@ -214,7 +231,11 @@ mod tests {
     fn values() {
         let page = page();
         for (name, expected) in [
-            ("ringshot_requests_total", 100.0),
+            ("ringshot_requests_total", 112.0),
+            ("ringshot_responses_total{class=\"2xx\"}", 100.0),
+            ("ringshot_responses_total{class=\"5xx\"}", 12.0),
+            // What its help says it is of, and nothing else.
+            ("ringshot_response_time_seconds_count", 100.0),
             ("ringshot_errors_total", 7.0),
             ("ringshot_received_bytes_total", 12_345.0),
             ("ringshot_target_requests_per_second", 50.0),

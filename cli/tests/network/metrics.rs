@@ -52,6 +52,24 @@ fn the_counters_of_a_run_grow_and_agree_and_end_with_it() {
 }
 
 #[test]
+fn refusals_are_counted_by_class_and_have_no_response_time() {
+    let server = Server::start(&[]);
+    let url = format!("{}status/503", server.url);
+    let mut program =
+        Program::start(&["run", &url, "-d", "60s", "-c", "2", "--metrics-listen", "0"]);
+    let line = program.stderr_line("metrics at http://");
+    let address = line.rsplit("http://").next().and_then(|rest| rest.strip_suffix("/metrics"));
+    let address = address.expect("an address").to_owned();
+    let line = program.stderr_line(" not 2xx/3xx");
+    assert!(line.contains("p50 - and p99 - of 2xx"), "{line}");
+    let page = fetch(&address, "/metrics");
+    assert!(sum(&page, "ringshot_responses_total{class=\"5xx\"} ") > 0.0, "{page}");
+    assert!(sum(&page, "ringshot_response_time_seconds_count ") == 0.0, "{page}");
+    program.signal("-INT");
+    program.wait();
+}
+
+#[test]
 fn a_port_that_is_taken_is_refused() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();

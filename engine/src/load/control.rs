@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::histogram::{COARSE_BUCKETS, Coarse};
+use super::recorder::Recorder;
+use super::report::StatusCounts;
 use super::timeline::Totals;
 use crate::clock::Instant;
 
@@ -44,8 +46,10 @@ pub struct Snapshot {
     pub measured: Duration,
     /// Each core, in the order of the plan.
     pub cores: Vec<CoreSnapshot>,
-    /// Response times since measuring began, as of at most [`PUBLISH_EVERY`] ago.
+    /// Response times of successful requests (2xx) since measuring began, as of at most [`PUBLISH_EVERY`] ago.
     pub response_time: Coarse,
+    /// Responses by status class since then, of the same age.
+    pub status: StatusCounts,
     /// Requests completed with a response since measuring began.
     pub requests: u64,
     /// Requests that failed since then.
@@ -72,6 +76,7 @@ impl Snapshot {
             measured: Duration::ZERO,
             cores: Vec::new(),
             response_time: Coarse::default(),
+            status: StatusCounts::default(),
             requests: 0,
             errors: 0,
             bytes: 0,
@@ -111,6 +116,8 @@ pub(super) struct CoreGauge {
     pub(super) cpu_nanos: AtomicU64,
     pub(super) measured_from: AtomicU64,
     pub(super) phase: AtomicU8,
+    /// In the order of [`StatusCounts`].
+    status: [AtomicU64; 5],
     response_time: Box<[AtomicU32; COARSE_BUCKETS]>,
 }
 
@@ -129,6 +136,7 @@ impl Default for CoreGauge {
             cpu_nanos: zero(),
             measured_from: AtomicU64::new(u64::MAX),
             phase: AtomicU8::default(),
+            status: std::array::from_fn(|_| zero()),
             response_time: Box::new([const { AtomicU32::new(0) }; COARSE_BUCKETS]),
         }
     }
@@ -161,10 +169,16 @@ impl CoreGauge {
         self.shed.store(shed, Ordering::Relaxed);
     }
 
-    /// Shows the response times so far, and the CPU time.
-    pub(super) fn publish_slow(&self, response_time: &Coarse, cpu: Duration) {
-        for (place, count) in self.response_time.iter().zip(response_time.counts()) {
+    /// Shows the response times and statuses so far, and the CPU time.
+    pub(super) fn publish_slow(&self, recorder: &Recorder, cpu: Duration) {
+        for (place, count) in self.response_time.iter().zip(recorder.coarse().counts()) {
             place.store(*count, Ordering::Relaxed);
+        }
+        let StatusCounts { success, redirect, client_error, server_error, other } =
+            recorder.status();
+        let counts = [success, redirect, client_error, server_error, other];
+        for (place, count) in self.status.iter().zip(counts) {
+            place.store(count, Ordering::Relaxed);
         }
         self.cpu_nanos.store(cpu.as_nanos() as u64, Ordering::Relaxed);
     }
@@ -239,6 +253,7 @@ impl Control {
             measured: now - Instant::from_nanos(from.unwrap_or(u64::MAX)),
             cores: gauges.iter().map(|gauge| gauge.snapshot()).collect(),
             response_time,
+            status: status(&gauges),
             requests: sum(|gauge| &gauge.requests),
             errors: sum(|gauge| &gauge.errors),
             bytes: sum(|gauge| &gauge.bytes),
@@ -262,6 +277,13 @@ impl Control {
     }
 }
 
+fn status(gauges: &[Arc<CoreGauge>]) -> StatusCounts {
+    let sum =
+        |place: usize| gauges.iter().map(|gauge| gauge.status[place].load(Ordering::Relaxed)).sum();
+    let [success, redirect, client_error, server_error, other] = [0, 1, 2, 3, 4].map(sum);
+    StatusCounts { success, redirect, client_error, server_error, other }
+}
+
 fn slowest(gauges: &[Arc<CoreGauge>]) -> Phase {
     let phases = gauges.iter().map(|gauge| gauge.phase.load(Ordering::Relaxed));
     let phase = phases.min().unwrap_or_default();
@@ -270,7 +292,26 @@ fn slowest(gauges: &[Arc<CoreGauge>]) -> Phase {
 
 #[cfg(test)]
 mod tests {
+    use super::super::recorder::Sample;
     use super::*;
+
+    #[test]
+    fn statuses_and_times_of_success_are_shown_now_and_then() {
+        let control = Control::new();
+        let mut recorder = Recorder::default();
+        let at = Instant::from_nanos;
+        let sample =
+            Sample { name: 0, intended: at(0), sent: at(0), first_byte: at(9), done: at(9) };
+        for status in [200, 204, 301, 404, 503, 503, 700] {
+            recorder.record(status, &sample);
+        }
+        for gauge in control.gauges(2) {
+            gauge.publish_slow(&recorder, Duration::ZERO);
+        }
+        let Snapshot { status, response_time, .. } = control.snapshot();
+        assert_eq!((status.success, response_time.len(), status.server_error), (4, 4, 4));
+        assert_eq!((status.successes(), status.refusals()), (6, 8));
+    }
 
     #[test]
     fn a_snapshot_sums_the_cores_and_shows_the_slowest_phase() {

@@ -195,9 +195,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         }
         if now >= self.publish_at {
             self.publish_at = now + PUBLISH_EVERY;
-            self.job
-                .gauge
-                .publish_slow(self.worker.recorder.coarse(), CpuTime::of_thread().total());
+            self.job.gauge.publish_slow(&self.worker.recorder, CpuTime::of_thread().total());
         }
     }
 

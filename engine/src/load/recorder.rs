@@ -162,7 +162,9 @@ impl Recorder {
     #[inline]
     fn record_times(&mut self, class: usize, sample: &Sample) {
         let response = sample.response();
-        self.coarse.record(response);
+        if class == SUCCESS {
+            self.coarse.record(response);
+        }
         self.service.record(class, sample.service());
         if self.stamps == Stamps::Intended {
             self.response.record(class, response);
@@ -328,7 +330,7 @@ impl Recorder {
         &self.names
     }
 
-    /// Response times so far, coarsely, of responses and errors.
+    /// Response times of successful requests (2xx) so far, coarsely.
     #[must_use]
     pub fn coarse(&self) -> &Coarse {
         &self.coarse
@@ -433,6 +435,8 @@ mod tests {
         assert_eq!(sum.causes()["connect ECONNREFUSED"], 2);
         assert_eq!((sum.status().success, sum.status().other), (4, 4));
         assert_eq!((sum.names()[0].requests, sum.names()[1].errors), (16, 2));
+        // Fast errors are no part of what a time line or a live view shows of success.
+        assert_eq!(recorder.coarse().len(), recorder.status().success);
         let histograms = sum.into_histograms();
         assert_eq!(
             (histograms.response_time["error"].len(), histograms.censored_response.len()),

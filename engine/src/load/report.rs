@@ -216,6 +216,20 @@ pub struct StatusCounts {
     pub other: u64,
 }
 
+impl StatusCounts {
+    /// Responses that say that the server did what was asked, or where it is to be had: 2xx and 3xx.
+    #[must_use]
+    pub const fn successes(&self) -> u64 {
+        self.success.saturating_add(self.redirect)
+    }
+
+    /// All other responses.
+    #[must_use]
+    pub const fn refusals(&self) -> u64 {
+        self.client_error.saturating_add(self.server_error).saturating_add(self.other)
+    }
+}
+
 /// What was sent before the clock started, in no other figure.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -266,7 +280,7 @@ pub struct Slot {
     pub errors: u64,
     /// Bytes received in it.
     pub bytes: u64,
-    /// Median response time of all responses in it, in microseconds, good to 3 %.
+    /// Median response time of the successful requests (2xx) that ended in it, in microseconds, good to 3 %; zero if there were none.
     pub p50: f64,
     /// 99th percentile, good to 3 %.
     pub p99: f64,

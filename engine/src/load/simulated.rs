@@ -95,6 +95,8 @@ mod tests {
         }
         let slots = report.timeline.iter().map(|slot| slot.requests + slot.errors).sum::<u64>();
         assert_eq!(slots, report.requests + report.errors, "{report:?}");
+        let times = report.timeline.iter().map(|slot| slot.buckets.len()).sum::<u64>();
+        assert_eq!(times, success);
         if plan.arrival != Arrival::Closed && plan.stop.requests.is_none() {
             let due = report.target_per_second * plan.length().unwrap().as_secs_f64();
             assert!(

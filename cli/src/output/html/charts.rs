@@ -111,7 +111,7 @@ fn latencies(slots: &[&Slot], end: f64) -> String {
     });
     let entries = [("first", "p50"), ("second", "p99"), ("third", "max")];
     format!(
-        "<h3>Response time of all responses</h3>\n{}{}",
+        "<h3>Response time of successful requests (2xx)</h3>\n{}{}",
         legend(&entries),
         plot.finish("Response time over time: median, 99th percentile and largest")
     )

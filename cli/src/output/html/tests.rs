@@ -54,7 +54,7 @@ fn the_page_of_an_open_loop_is_built_so() {
 # Over time
 # Requests a second
 plot: Requests a second over time
-# Response time of all responses
+# Response time of successful requests (2xx)
 plot: Response time over time: median, 99th percentile and largest
 # Latency by percentile
 plot: Latency by percentile
