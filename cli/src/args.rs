@@ -86,9 +86,10 @@ Examples:
 Without a URL an origin is started on cores of its own. --cores auto gives the
 client one core of up to three, else half of them, and the origin the rest.
 Two files are results that `ringshot run -o json` saved; nothing is sent then.
-Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment;
-3 the second is slower than --fail-if-slower allows; 4 there is too little to
-judge that by";
+Speed is successes (2xx and 3xx) a second; of open loops the median time too.
+Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment, or saved
+results of different loads for --fail-if-slower; 3 the second is slower than
+that allows; 4 there is too little to judge that by, or it refuses more";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

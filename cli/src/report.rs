@@ -60,7 +60,19 @@ fn parse(text: &str) -> Result<RunDocument, String> {
         }
         None => return Err("is no result: it has no schema_version".to_owned()),
     }
+    if let Some(command) = maker(&value) {
+        return Err(format!(
+            "is what `ringshot {command} -o json` printed, and no result of a run: \
+             save one with `ringshot run URL -o json`"
+        ));
+    }
     serde_json::from_value(value).map_err(foreign)
+}
+
+/// The command that printed something else than a run's result.
+fn maker(value: &Value) -> Option<&'static str> {
+    let keys = [("contestants", "compare"), ("ceiling_per_second", "find-max")];
+    keys.into_iter().find(|(key, _)| value.get(key).is_some()).map(|(_, command)| command)
 }
 
 /// What machines are called: by the file, by its directory for a `result.json`; by the whole path where two are the same.
@@ -183,7 +195,11 @@ mod tests {
         check("[]", "no schema_version");
         check("{\"schema_version\": 7}", "has schema_version 7, and this version reads 1");
         check("{\"schema_version\": 1}", "is no result: missing field");
-        check(&sample::with_document(json::compare), "is no result: missing field");
+        check(&sample::with_document(json::compare), "is what `ringshot compare -o json` printed");
+        check(
+            "{\"schema_version\": 1, \"ceiling_per_second\": 9}",
+            "is what `ringshot find-max -o json` printed, and no result of a run",
+        );
         let broken = json::run(&sample::open_loop()).replace("\"hdr_v2\": \"", "\"hdr_v2\": \"!");
         check(&broken, "Base64");
     }

@@ -13,7 +13,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringshot::load::compare::Series;
+use ringshot::load::compare::{Judgement, Series};
 use ringshot::load::{Comparison, Mix, Plan, Report, Stop, statistics};
 use ringshot::sys::affinity;
 
@@ -209,22 +209,25 @@ fn conclude(args: &CompareArgs, document: &json::CompareDocument<'_>) -> Result<
         Format::Text => comparison::render(document),
     })?;
     warnings::print(&Warning::of_comparison(document.comparison));
-    match (args.fail_if_slower, document.comparison.slowdown()) {
-        (Some(most), Some(slower)) if slower > most => Err(Failure::threshold(format_args!(
-            "--fail-if-slower {}: {}",
-            percent(most),
-            document.comparison.summary
-        ))),
-        (Some(most), _) if document.comparison.pairs() < statistics::PAIRS_MIN => {
-            Err(Failure::invalid(format_args!(
-                "--fail-if-slower {} can't be judged: there are {} rounds or seconds to compare by, \
-                 and {} are needed",
-                percent(most),
-                document.comparison.pairs(),
-                statistics::PAIRS_MIN
-            )))
+    match args.fail_if_slower {
+        Some(most) => judge(document.comparison, most),
+        None => Ok(Exit::Ok),
+    }
+}
+
+fn judge(comparison: &Comparison, most: f64) -> Result<Exit, Failure> {
+    let gate = format!("--fail-if-slower {}", percent(most));
+    match comparison.judge(most) {
+        Judgement::Kept => Ok(Exit::Ok),
+        Judgement::Slower => {
+            Err(Failure::threshold(format_args!("{gate}: {}", comparison.summary)))
         }
-        _ => Ok(Exit::Ok),
+        Judgement::Unlike(reason) => {
+            Err(Failure::unusable(format_args!("{gate} can't be judged: {reason}")))
+        }
+        Judgement::Undecided(reason) => {
+            Err(Failure::invalid(format_args!("{gate} can't be judged: {reason}")))
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn compare(args: &CompareArgs, files: [&str; 2]) -> Result<Exit, Fail
 
 /// Too few seconds to tell anything by.
 fn short(comparison: &Comparison) -> Option<Warning> {
-    let seconds = comparison.ratios.iter().map(|ratio| ratio.pairs).min().unwrap_or_default();
+    let seconds = comparison.pairs;
     (seconds < PAIRS_MIN).then_some(Warning::ShortResults { seconds })
 }
 

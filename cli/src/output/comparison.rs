@@ -16,6 +16,7 @@ const ROWS: [Row; 13] = [
     ("requests a second", |one| rate(one.requests_per_second)),
     ("  min to max", |one| min_to_max(one.spread)),
     ("  middle half", |one| middle_half(one.spread)),
+    ("successes a second", |one| rate(one.successes_per_second)),
     ("bytes a second", |one| bytes(one.bytes_per_second)),
     ("CPU a request", |one| micros_of_cpu(one.cpu_us_per_request)),
     ("  user", |one| micros_of_cpu(one.cpu_user_us_per_request)),
@@ -25,8 +26,35 @@ const ROWS: [Row; 13] = [
     ("system calls a request", |one| format!("{:.3}", one.system_calls_per_request)),
     ("completions a turn", |one| format!("{:.1}", one.completions_per_turn)),
     ("busiest client core", |one| percent(one.busy)),
-    ("errors, all rounds", |one| count(one.errors_total)),
 ];
+
+/// How what is compared is called.
+struct Words {
+    /// Above the contestants' figures.
+    figures: &'static str,
+    /// The sum among them.
+    errors: &'static str,
+    ratios: &'static str,
+    /// Of what percentiles are taken.
+    samples: &'static str,
+    /// What one part is called.
+    part: &'static str,
+}
+
+const ROUNDS: Words = Words {
+    figures: "medians of the rounds",
+    errors: "errors, all rounds",
+    ratios: "median of the rounds' ratios",
+    samples: "all rounds",
+    part: "rounds",
+};
+const RUNS: Words = Words {
+    figures: "whole runs",
+    errors: "errors",
+    ratios: "by the runs' seconds",
+    samples: "whole runs",
+    part: "seconds",
+};
 
 /// Nothing for a contestant without a 2xx.
 fn latency(one: &Contestant, micros: f64) -> String {
@@ -34,8 +62,9 @@ fn latency(one: &Contestant, micros: f64) -> String {
 }
 
 /// The metrics of ratios: key, label, and the words for above and below 1.
-const METRICS: [(&str, &str, [&str; 2]); 4] = [
+const METRICS: [(&str, &str, [&str; 2]); 5] = [
     ("requests_per_second", "requests a second", ["more", "fewer"]),
+    ("successes_per_second", "successes a second", ["more", "fewer"]),
     ("cpu_us_per_request", "CPU a request", ["more", "less"]),
     ("p50", "latency p50", ["longer", "shorter"]),
     ("p99", "latency p99", ["longer", "shorter"]),
@@ -44,12 +73,13 @@ const METRICS: [(&str, &str, [&str; 2]); 4] = [
 /// The whole comparison.
 pub(crate) fn render(document: &CompareDocument<'_>) -> String {
     let comparison = document.comparison;
+    let words = if document.settings.is_some() { &ROUNDS } else { &RUNS };
     format!(
         "{}\n{}\n{}\n{}\n{}.\n",
         head(document),
-        table(&comparison.contestants),
-        ratios(&comparison.ratios),
-        differences(comparison),
+        table(&comparison.contestants, words),
+        ratios(comparison, words),
+        differences(comparison, words),
         // What is said of percentiles gets a line of its own.
         comparison.summary.replacen("; ", ";\n", 1)
     )
@@ -110,42 +140,66 @@ fn sides(contestants: &[Contestant]) -> (&'static str, String) {
     }
 }
 
-fn table(contestants: &[Contestant]) -> String {
+/// Whether it says what another line does not: successes are told where not all responses were, and spreads of several rounds.
+fn is_told(label: &str, contestants: &[Contestant]) -> bool {
+    match label {
+        "successes a second" => contestants.iter().any(|one| one.status.refusals() > 0),
+        "  min to max" | "  middle half" => contestants.iter().any(|one| one.rounds.len() > 1),
+        _ => true,
+    }
+}
+
+fn table(contestants: &[Contestant], words: &Words) -> String {
     let row = |label: &str, cells: Vec<String>| {
         let cells: String = cells.iter().map(|cell| format!("{cell:>26}")).collect();
         format!("{label:<26}{cells}\n")
     };
-    let head =
-        row("medians of the rounds", contestants.iter().map(|one| one.name.clone()).collect());
-    let rows = ROWS.iter().map(|(label, cell)| row(label, contestants.iter().map(cell).collect()));
-    std::iter::once(head).chain(rows).collect()
+    let head = row(words.figures, contestants.iter().map(|one| short(&one.name, 25)).collect());
+    let told = ROWS.iter().filter(|(label, _)| is_told(label, contestants));
+    let rows = told.map(|(label, cell)| row(label, contestants.iter().map(cell).collect()));
+    let errors = contestants.iter().map(|one| count(one.errors_total)).collect();
+    std::iter::once(head).chain(rows).chain([row(words.errors, errors)]).collect()
 }
 
-fn ratios(ratios: &[Ratio]) -> String {
-    let Some(first) = ratios.first() else {
-        return "no ratio: one side measured nothing, or too little\n".to_owned();
+fn ratios(comparison: &Comparison, words: &Words) -> String {
+    let Some(first) = comparison.ratios.first() else {
+        let why = match comparison.unlike {
+            Some(_) => "different loads were asked for",
+            None => "one side measured nothing, or too little",
+        };
+        return format!("no ratio: {why}\n");
     };
-    let label = format!("{} to {}", first.of, first.to);
-    let head =
-        format!("{label:<20}{:>8}{:>20}   median of the rounds' ratios\n", "ratio", "95% interval");
-    std::iter::once(head).chain(ratios.iter().map(ratio)).collect()
+    let label = format!("{} to {}", short(&first.of, 11), short(&first.to, 11));
+    let head = format!("{label:<20}{:>8}{:>20}   {}\n", "ratio", "95% interval", words.ratios);
+    let is_told = |it: &&Ratio| {
+        let (_, label, _) = known(it);
+        is_told(label, &comparison.contestants)
+    };
+    let told = comparison.ratios.iter().filter(is_told).map(|it| ratio(it, words));
+    std::iter::once(head).chain(told).collect()
 }
 
-fn ratio(ratio: &Ratio) -> String {
-    let known = METRICS.iter().find(|(key, ..)| *key == ratio.metric);
-    let (label, words) = known.map_or((&*ratio.metric, ["more", "less"]), |(_, l, w)| (*l, *w));
+fn ratio(ratio: &Ratio, words: &Words) -> String {
+    let (_, label, ends) = known(ratio);
     let interval = format!("{:.3} to {:.3}", ratio.low, ratio.high);
-    format!("{label:<20}{:>8.3}{interval:>20}   {}\n", ratio.median, verdict(ratio, words))
+    let verdict = verdict(ratio, ends, words.part);
+    format!("{label:<20}{:>8.3}{interval:>20}   {verdict}\n", ratio.median)
 }
 
-/// Percentiles of all rounds together, and how far they lie apart.
-fn differences(comparison: &Comparison) -> String {
+/// How a ratio's metric is called.
+fn known(ratio: &Ratio) -> (&str, &str, [&'static str; 2]) {
+    let known = METRICS.iter().find(|(key, ..)| *key == ratio.metric).copied();
+    known.unwrap_or((&*ratio.metric, &*ratio.metric, ["more", "less"]))
+}
+
+/// Percentiles of all samples of each side, and how far they lie apart.
+fn differences(comparison: &Comparison, words: &Words) -> String {
     if comparison.differences.is_empty() {
         return "latencies can't be compared: one side has no 2xx\n".to_owned();
     }
     let names: String =
-        comparison.contestants.iter().map(|one| format!("{:>12}", short(&one.name))).collect();
-    let head = format!("{:<20}{names}   95% interval of the difference\n", "all rounds");
+        comparison.contestants.iter().map(|one| format!("{:>12}", short(&one.name, 11))).collect();
+    let head = format!("{:<20}{names}   95% interval of the difference\n", words.samples);
     let line = |it: &Difference| {
         let interval = format!("{} to {}", signed(it.low_us), signed(it.high_us));
         let name = format!("latency {}", it.metric.replace('_', "."));
@@ -161,8 +215,8 @@ fn differences(comparison: &Comparison) -> String {
 }
 
 /// The end of a name that is too long for its column: of a file, what tells it from others.
-fn short(name: &str) -> String {
-    let skipped = name.chars().count().saturating_sub(11);
+fn short(name: &str, most: usize) -> String {
+    let skipped = name.chars().count().saturating_sub(most);
     name.chars().skip(skipped).collect()
 }
 
@@ -172,11 +226,11 @@ fn signed(latency_us: f64) -> String {
     format!("{sign}{}", microseconds(latency_us.abs()))
 }
 
-fn verdict(ratio: &Ratio, [above, below]: [&str; 2]) -> String {
+fn verdict(ratio: &Ratio, [above, below]: [&str; 2], part: &str) -> String {
     let change = (ratio.median - 1.0) * 100.0;
     let word = if change > 0.0 { above } else { below };
     match ratio {
-        Ratio { pairs, .. } if *pairs < PAIRS_MIN => "too few rounds to tell".to_owned(),
+        Ratio { pairs, .. } if *pairs < PAIRS_MIN => format!("too few {part} to tell"),
         Ratio { contains_one: true, .. } => "no difference shown".to_owned(),
         _ => format!("{:.1}% {word}", change.abs()),
     }
@@ -196,6 +250,9 @@ fn micros_of_cpu(micros: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ringshot::load::Slot;
+    use ringshot::load::compare::Series;
+
     use super::*;
     use crate::output::sample;
 
@@ -251,7 +308,7 @@ p50 19.2% longer; p90 16.0% longer; p99 15.6% longer; p99.9 15.4% longer.
     #[test]
     fn long_names_and_saved_results() {
         assert_eq!(
-            (short("epoll"), short("results/before.json")),
+            (short("epoll", 11), short("results/before.json", 11)),
             ("epoll".into(), "before.json".into())
         );
         let text = sample::with_document(|document| {
@@ -277,16 +334,51 @@ p50 19.2% longer; p90 16.0% longer; p99 15.6% longer; p99.9 15.4% longer.
     }
 
     #[test]
+    fn two_runs_are_no_rounds() {
+        let run = |rate: f64, refused: u64| {
+            let mut run = sample::report();
+            run.requests_per_second = rate;
+            run.status.success -= refused;
+            run.status.server_error = refused;
+            run.timeline = vec![Slot { seconds: 1.0, requests: 9, ..Slot::default() }; 8];
+            run.timeline.iter_mut().for_each(|slot| slot.buckets.record(1_000_000));
+            [run]
+        };
+        let saved = |refused: u64| {
+            let (of, to) = (run(400.0, 0), run(400.0, refused));
+            let comparison = Comparison::of_runs(
+                Series { name: "a-folder-of-results/before.json", reports: &of },
+                Series { name: "a-folder-of-results/after.json", reports: &to },
+                1,
+            );
+            sample::with_document(|document| {
+                let files = &["before.json", "after.json"];
+                let (settings, placement, comparison) = (None, None, &comparison);
+                let sources = files;
+                render(&CompareDocument { settings, placement, comparison, sources, ..*document })
+            })
+        };
+        let text = saved(0);
+        assert!(!text.contains("round") && !text.contains("middle half"), "{text}");
+        assert!(text.contains("\nwhole runs") && !text.contains("successes"), "{text}");
+        assert!(text.contains("\nbefore.json to /after.json"), "{text}");
+        let text = saved(1_000_000);
+        let row =
+            "successes a second                               400                       283\n";
+        assert!(text.contains(row), "{text}");
+    }
+
+    #[test]
     fn verdicts() {
         let mut it = sample::comparison().ratios.remove(0);
         let words = ["more", "fewer"];
-        assert_eq!(verdict(&it, words), "25.0% more");
+        assert_eq!(verdict(&it, words, "rounds"), "25.0% more");
         it.median = 0.75;
-        assert_eq!(verdict(&it, words), "25.0% fewer");
+        assert_eq!(verdict(&it, words, "rounds"), "25.0% fewer");
         it.contains_one = true;
-        assert_eq!(verdict(&it, words), "no difference shown");
+        assert_eq!(verdict(&it, words, "rounds"), "no difference shown");
         it.pairs = 4;
-        assert_eq!(verdict(&it, words), "too few rounds to tell");
+        assert_eq!(verdict(&it, words, "rounds"), "too few rounds to tell");
     }
 
     #[test]
@@ -295,6 +387,10 @@ p50 19.2% longer; p90 16.0% longer; p99 15.6% longer; p99.9 15.4% longer.
             head(&CompareDocument { interrupted: true, rounds_completed: 3, ..*document })
         });
         assert!(text.contains("; 3 of 7 rounds of 2 s a driver, interrupted"), "{text}");
-        assert!(ratios(&[]).starts_with("no ratio"));
+        let mut comparison = sample::comparison();
+        comparison.ratios.clear();
+        assert!(ratios(&comparison, &ROUNDS).starts_with("no ratio: one side measured nothing"));
+        comparison.unlike = Some("old was a closed loop".to_owned());
+        assert!(ratios(&comparison, &RUNS).starts_with("no ratio: different loads"));
     }
 }

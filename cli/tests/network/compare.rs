@@ -45,7 +45,9 @@ fn check_median(one: &Value) {
 fn check_ratios(ratios: &[Value]) {
     let metrics: Vec<_> =
         ratios.iter().map(|ratio| ratio["metric"].as_str().expect("one")).collect();
-    assert_eq!(metrics, ["requests_per_second", "cpu_us_per_request", "p50", "p99"]);
+    let expected =
+        ["requests_per_second", "successes_per_second", "cpu_us_per_request", "p50", "p99"];
+    assert_eq!(metrics, expected);
     for ratio in ratios {
         assert_eq!((&ratio["of"], &ratio["to"]), (&"io_uring".into(), &"epoll".into()));
         let [low, median, high] =
@@ -211,6 +213,46 @@ fn two_urls_of_known_delays_are_told_apart() {
     let ended = ringshot(&args);
     assert_eq!(ended.code(), Some(0), "{ended:#?}");
     assert!(ended.stdout.contains("faster than A (95%: "), "{ended:#?}");
+}
+
+#[test]
+fn a_side_that_refuses_at_once_is_not_faster() {
+    let server = Server::start(&[]);
+    let [answers, refuses] = ["delay/5", "status/500"].map(|path| format!("{}{path}", server.url));
+    let gate = ["-q", "--fail-if-slower", "5%"];
+    let ended = ringshot(&[&SHORT[..], &[&answers, &refuses], &gate].concat());
+    assert_eq!(ended.code(), Some(3), "{ended:#?}");
+    assert!(ended.stderr.contains("no response of B was a success"), "{ended:#?}");
+    assert!(!ended.stdout.contains("faster"), "{ended:#?}");
+    let ended = ringshot(&[&SHORT[..], &[&refuses, &answers], &gate].concat());
+    assert_eq!(ended.code(), Some(4), "{ended:#?}");
+}
+
+#[test]
+fn saved_loads_of_different_kinds_are_not_judged() {
+    let server = Server::start(&[]);
+    let folder = std::env::temp_dir().join(format!("ringshot-unlike-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let url = format!("{}delay/5", server.url);
+    let files = [&["-c", "2"][..], &["-c", "2", "-R", "50"]].map(|load| {
+        let ended = ringshot(&[&["run", &url, "-d", "1s", "-o", "json", "-q"], load].concat());
+        let file = folder.join(format!("{}.json", load.len()));
+        std::fs::write(&file, &ended.stdout).expect("a file");
+        file.display().to_string()
+    });
+    let shown = ringshot(&["compare", &files[0], &files[1]]);
+    assert_eq!(shown.code(), Some(0), "{shown:#?}");
+    assert!(shown.stdout.contains("no ratio: different loads were asked for"), "{shown:#?}");
+    let judged = ringshot(&["compare", &files[0], &files[1], "--fail-if-slower", "5%"]);
+    assert_eq!(judged.code(), Some(2), "{judged:#?}");
+    assert!(judged.stderr.contains("was a closed loop, and"), "{judged:#?}");
+    let compared = ringshot(&["compare", &files[0], &files[0], "-o", "json"]);
+    let file = folder.join("compared.json");
+    std::fs::write(&file, &compared.stdout).expect("a file");
+    let file = file.display().to_string();
+    let told = "is what `ringshot compare -o json` printed";
+    ringshot(&["compare", &file, &files[0]]).check_refused(&[told]);
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
 }
 
 #[test]

@@ -378,3 +378,11 @@ pub struct Histograms {
     #[serde(skip_serializing_if = "Histogram::is_empty")]
     pub client_lag: Histogram,
 }
+
+impl Report {
+    /// Successes (2xx and 3xx) a second: as `requests_per_second`, without the responses that refused what was asked.
+    #[must_use]
+    pub fn successes_per_second(&self) -> f64 {
+        self.requests_per_second * self.status.successes() as f64 / self.requests.max(1) as f64
+    }
+}

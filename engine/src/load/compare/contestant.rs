@@ -52,6 +52,8 @@ pub struct Contestant {
     pub seconds: f64,
     /// Median of requests a second.
     pub requests_per_second: f64,
+    /// Median of successes (2xx and 3xx) a second, by which speeds are judged.
+    pub successes_per_second: f64,
     /// Median of bytes received a second.
     pub bytes_per_second: f64,
     /// Median of the client's CPU time a request, in microseconds.
@@ -159,10 +161,11 @@ impl Contestant {
             spin_us: reports.first().map_or(Some(0.0), |report| report.spin_us),
             requests: median(|report| count(report.requests)),
             errors: median(|report| count(report.errors)),
-            requests_total: reports.iter().map(|report| report.requests).sum(),
-            errors_total: reports.iter().map(|report| report.errors).sum(),
+            requests_total: total(reports, |report| report.requests),
+            errors_total: total(reports, |report| report.errors),
             seconds: median(|report| report.seconds),
             requests_per_second: median(|report| report.requests_per_second),
+            successes_per_second: median(Report::successes_per_second),
             bytes_per_second: median(|report| report.bytes_per_second),
             cpu_us_per_request: median(|report| report.cpu_us_per_request),
             cpu_user_us_per_request: median(|report| report.cpu_user_us_per_request),
@@ -178,6 +181,21 @@ impl Contestant {
             spread: Spread::new(&series.figures(|report| report.requests_per_second)),
             rounds: reports.iter().map(Round::new).collect(),
         }
+    }
+}
+
+impl Contestant {
+    /// Whether requests were due at times of their own.
+    #[must_use]
+    pub fn is_open_loop(&self) -> bool {
+        !matches!(&*self.arrival, "" | "closed")
+    }
+
+    /// The share of its requests that ended in a success (2xx or 3xx), 0 to 1; those that the end cut off are not counted.
+    #[must_use]
+    pub fn success_share(&self) -> f64 {
+        let ended = self.requests_total.saturating_add(self.errors_total);
+        count(self.status.successes()) / count(ended.max(1))
     }
 }
 
@@ -229,6 +247,15 @@ impl<'a> Series<'a> {
         self.reports.iter().flat_map(whole).collect()
     }
 
+    /// Successes a second in each of those slots: 2xx are counted there, 3xx spread by the whole run's share of them.
+    pub(super) fn slot_successes(self) -> Vec<f64> {
+        let redirects = total(self.reports, |report| report.status.redirect);
+        let share = count(redirects) / count(total(self.reports, |it| it.requests).max(1));
+        let rate =
+            |slot: &Slot| (count(slot.buckets.len()) + share * count(slot.requests)) / slot.seconds;
+        self.slots().into_iter().map(rate).collect()
+    }
+
     /// The times of all rounds.
     pub(super) fn success(self) -> Histogram {
         let mut all = Histogram::new();
@@ -261,6 +288,10 @@ impl<'a> Series<'a> {
     }
 }
 
+fn total(reports: &[Report], of: fn(&Report) -> u64) -> u64 {
+    reports.iter().map(of).fold(0, u64::saturating_add)
+}
+
 fn busiest(report: &Report) -> f64 {
     report.cores.iter().map(|core| core.busy).fold(0.0, f64::max)
 }
@@ -272,18 +303,19 @@ fn count(requests: u64) -> f64 {
 
 fn status(reports: &[Report]) -> StatusCounts {
     reports.iter().fold(StatusCounts::default(), |sum, report| StatusCounts {
-        success: sum.success + report.status.success,
-        redirect: sum.redirect + report.status.redirect,
-        client_error: sum.client_error + report.status.client_error,
-        server_error: sum.server_error + report.status.server_error,
-        other: sum.other + report.status.other,
+        success: sum.success.saturating_add(report.status.success),
+        redirect: sum.redirect.saturating_add(report.status.redirect),
+        client_error: sum.client_error.saturating_add(report.status.client_error),
+        server_error: sum.server_error.saturating_add(report.status.server_error),
+        other: sum.other.saturating_add(report.status.other),
     })
 }
 
 fn outcomes(reports: &[Report]) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for (kind, count) in reports.iter().flat_map(|report| &report.outcomes) {
-        *sums.entry(kind.clone()).or_insert(0) += count;
+        let sum = sums.entry(kind.clone()).or_insert(0_u64);
+        *sum = sum.saturating_add(*count);
     }
     sums
 }

@@ -2,25 +2,32 @@
 
 mod contestant;
 mod difference;
+mod judge;
 
 use serde::Serialize;
 
 use super::report::{Report, Slot};
-use super::statistics::{self, PAIRS_MIN, Parts};
+use super::statistics::{self, Interval, PAIRS_MIN, Parts};
 use contestant::Figure;
 pub use contestant::{Contestant, MedianLatency, Round, Series, Spread};
 pub use difference::Difference;
 use difference::{Doubt, differences, slot_parts};
+pub use judge::Judgement;
+use judge::{summary, unlike};
 
 /// What the rounds of two contestants show. `rounds[i]` of both form a pair.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// The two contestants, in the order given.
     pub contestants: Vec<Contestant>,
-    /// The first contestant's figures over the second's; a metric that is zero throughout has none.
+    /// The first contestant's figures over the second's; a metric that is zero throughout has none, and none has where `unlike` says why.
     pub ratios: Vec<Ratio>,
     /// The first contestant's percentiles less the second's; none where a side has no samples.
     pub differences: Vec<Difference>,
+    /// Why the sides' rates can't be set against each other, in words: different loads were asked for. `None` (null in JSON) if they can.
+    pub unlike: Option<String>,
+    /// Rounds, or whole seconds of the shorter of two runs, that were compared. Fewer than [`PAIRS_MIN`] show no difference, however large one is.
+    pub pairs: usize,
     /// What is shown, in words.
     pub summary: String,
 }
@@ -28,7 +35,7 @@ pub struct Comparison {
 /// The median of one metric's paired ratios, with its 95 % bootstrap interval.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ratio {
-    /// The metric: `requests_per_second`, `cpu_us_per_request`, `p50` or `p99`.
+    /// The metric: `requests_per_second`, `successes_per_second`, `cpu_us_per_request`, `p50` or `p99`.
     pub metric: String,
     /// The contestant above the line.
     pub of: String,
@@ -49,12 +56,16 @@ pub struct Ratio {
 }
 
 /// The metrics whose ratios are taken.
-const METRICS: [(&str, Figure); 4] = [
+const METRICS: [(&str, Figure); 5] = [
     ("requests_per_second", |report| report.requests_per_second),
+    (SUCCESSES, Report::successes_per_second),
     ("cpu_us_per_request", |report| report.cpu_us_per_request),
     ("p50", |report| report.latency_us.p50),
     ("p99", |report| report.latency_us.p99),
 ];
+
+/// The metric by which speeds are judged: a server that refuses at once is not fast.
+const SUCCESSES: &str = "successes_per_second";
 
 impl Comparison {
     /// Compares `of` with `to`, round by round; the longer series' surplus enters no ratio and no interval.
@@ -65,7 +76,7 @@ impl Comparison {
         let parts = [of, to].map(|side| Parts::new(&side.rounds(pairs)));
         let ratios = METRICS.iter().filter_map(|metric| Ratio::new(metric, of, to, seed)).collect();
         let differences = differences(of, to, parts, &Doubt::of_rounds(pairs), seed);
-        Self::of_parts([of, to], ratios, differences)
+        Self::of_parts([of, to], ratios, differences, pairs)
     }
 
     /// Compares two runs that were made at different times, such as saved results. There are no pairs: the seconds of each run's time line take the place of rounds and
@@ -74,88 +85,28 @@ impl Comparison {
     #[must_use]
     pub fn of_runs(of: Series<'_>, to: Series<'_>, seed: u64) -> Self {
         let slots = [of, to].map(Series::slots);
-        let doubt = Doubt::of_slots(&slots);
+        let pairs = slots[0].len().min(slots[1].len());
         let parts = [0, 1].map(|side| slot_parts(&slots[side]));
-        let ratios = Ratio::of_slots(of, to, &slots, seed).into_iter().collect();
-        let differences = differences(of, to, parts, &doubt, seed);
-        Self::of_parts([of, to], ratios, differences)
+        let ratios = Ratio::of_slots([of, to], &slots, seed);
+        let differences = differences(of, to, parts, &Doubt::of_slots(pairs), seed);
+        Self::of_parts([of, to], ratios, differences, pairs)
     }
 
-    fn of_parts(sides: [Series<'_>; 2], ratios: Vec<Ratio>, differences: Vec<Difference>) -> Self {
-        let contestants = sides.map(Contestant::new).into();
-        let summary = summary(sides, &ratios, &differences);
-        Self { contestants, ratios, differences, summary }
+    fn of_parts(
+        sides: [Series<'_>; 2],
+        ratios: Vec<Ratio>,
+        differences: Vec<Difference>,
+        pairs: usize,
+    ) -> Self {
+        let contestants = sides.map(Contestant::new);
+        let unlike = unlike(&contestants);
+        let ratios = if unlike.is_some() { Vec::new() } else { ratios };
+        let contestants = contestants.into();
+        let mut comparison =
+            Self { contestants, ratios, differences, unlike, pairs, summary: String::new() };
+        comparison.summary = summary(&comparison);
+        comparison
     }
-
-    /// Rounds, or seconds of two runs, that went into the ratio of requests a second. Fewer than [`PAIRS_MIN`] show no difference, however large one is.
-    #[must_use]
-    pub fn pairs(&self) -> usize {
-        self.rate().map_or(0, |it| it.pairs)
-    }
-
-    fn rate(&self) -> Option<&Ratio> {
-        self.ratios.iter().find(|it| it.metric == "requests_per_second")
-    }
-
-    /// By what share of its speed the second contestant is shown to be slower than the first: requests a second, or in two open loops, whose rates are set, the median
-    /// response time. `None` if nothing is shown, or it is faster.
-    #[must_use]
-    pub fn slowdown(&self) -> Option<f64> {
-        let rate = self.rate();
-        let median = self.differences.iter().find(|it| it.metric == "p50");
-        let slower = match self.contestants.iter().all(|one| one.arrival != "closed") {
-            true => median.filter(|it| it.significant).map(|it| it.to_us / it.of_us - 1.0),
-            false => rate.filter(|it| it.significant).map(|it| 1.0 - 1.0 / it.median),
-        };
-        slower.filter(|share| *share > 0.0)
-    }
-}
-
-/// `B is 12.0% slower than A (95%: 9.0% to 15.0%); p50 and p99: no difference shown`.
-fn summary([of, to]: [Series<'_>; 2], ratios: &[Ratio], differences: &[Difference]) -> String {
-    let rate = ratios.iter().find(|it| it.metric == "requests_per_second");
-    let speed = match rate {
-        None => "no rates to compare".to_owned(),
-        Some(it) if !it.significant => {
-            format!(
-                "no difference in requests a second is shown between {} and {}",
-                of.name, to.name
-            )
-        }
-        Some(it) => {
-            let change = |ratio: f64| (1.0 / ratio - 1.0).abs() * 100.0;
-            let (one, other) = (change(it.low), change(it.high));
-            format!(
-                "{} is {:.1}% {} than {} (95%: {:.1}% to {:.1}%)",
-                to.name,
-                change(it.median),
-                if it.median > 1.0 { "slower" } else { "faster" },
-                of.name,
-                one.min(other),
-                one.max(other)
-            )
-        }
-    };
-    let shown = differences.iter().filter(|it| it.significant).map(|it| {
-        let word = if it.difference_us < 0.0 { "longer" } else { "shorter" };
-        let change = (it.to_us / it.of_us - 1.0).abs() * 100.0;
-        format!("; {} {change:.1}% {word}", percentile_name(&it.metric))
-    });
-    let same: Vec<String> = differences
-        .iter()
-        .filter(|it| !it.significant)
-        .map(|it| percentile_name(&it.metric))
-        .collect();
-    let rest = match same.is_empty() {
-        true => String::new(),
-        false => format!("; {}: no difference shown", same.join(", ")),
-    };
-    format!("{speed}{}{rest}", shown.collect::<String>())
-}
-
-/// `p99.9` for `p99_9`.
-fn percentile_name(metric: &str) -> String {
-    metric.replace('_', ".")
 }
 
 impl Ratio {
@@ -167,46 +118,45 @@ impl Ratio {
     ) -> Option<Self> {
         let ratios = statistics::paired_ratios(&of.figures(*figure), &to.figures(*figure));
         let interval = statistics::median_interval(&ratios, seed)?;
-        let contains_one = interval.contains(1.0);
-        Some(Self {
-            metric: (*metric).to_owned(),
-            of: of.name.to_owned(),
-            to: to.name.to_owned(),
-            median: statistics::median(&ratios)?,
-            low: interval.low,
-            high: interval.high,
-            pairs: ratios.len(),
-            contains_one,
-            significant: !contains_one && ratios.len() >= PAIRS_MIN,
-        })
+        let median = statistics::median(&ratios)?;
+        Some(Self::within([of, to], metric, median, interval, ratios.len()))
     }
 
-    /// Of requests a second, from the slots of two time lines.
-    fn of_slots(
-        of: Series<'_>,
-        to: Series<'_>,
-        slots: &[Vec<&Slot>; 2],
-        seed: u64,
-    ) -> Option<Self> {
-        let [mine, theirs] = [0, 1].map(|side| {
-            let rate = |slot: &&Slot| slot.requests as f64 / slot.seconds;
-            slots[side].iter().map(rate).collect::<Vec<f64>>()
-        });
-        let interval = statistics::mean_ratio_interval(&mine, &theirs, seed)?;
+    /// Of requests and of successes a second, from the slots of two time lines.
+    fn of_slots(sides: [Series<'_>; 2], slots: &[Vec<&Slot>; 2], seed: u64) -> Vec<Self> {
+        let answered = |slot: &&Slot| slot.requests as f64 / slot.seconds;
+        let requests = [0, 1].map(|side| slots[side].iter().map(answered).collect::<Vec<f64>>());
+        let metrics = [(&METRICS[0], requests), (&METRICS[1], sides.map(Series::slot_successes))];
+        let ratio = |((metric, figure), [of, to]): (&(&str, Figure), [Vec<f64>; 2])| {
+            let interval = statistics::mean_ratio_interval(&of, &to, seed)?;
+            let [mine, theirs] = sides.map(|side| side.median(*figure));
+            let pairs = of.len().min(to.len());
+            Some(Self::within(sides, metric, mine / theirs, interval, pairs))
+        };
+        metrics.into_iter().filter_map(ratio).collect()
+    }
+
+    /// With an interval that holds its median, also where it is of other parts than the whole runs.
+    fn within(
+        [of, to]: [Series<'_>; 2],
+        metric: &str,
+        median: f64,
+        interval: Interval,
+        pairs: usize,
+    ) -> Self {
+        let interval = Interval { low: interval.low.min(median), high: interval.high.max(median) };
         let contains_one = interval.contains(1.0);
-        let pairs = mine.len().min(theirs.len());
-        let rate = |report: &Report| report.requests_per_second;
-        Some(Self {
-            metric: "requests_per_second".to_owned(),
+        Self {
+            metric: metric.to_owned(),
             of: of.name.to_owned(),
             to: to.name.to_owned(),
-            median: of.median(rate) / to.median(rate),
+            median,
             low: interval.low,
             high: interval.high,
             pairs,
             contains_one,
             significant: !contains_one && pairs >= PAIRS_MIN,
-        })
+        }
     }
 }
 
@@ -292,8 +242,8 @@ mod tests {
     }
 
     /// A run of ten seconds, each with so many answers of so many microseconds, and one cut short.
-    fn run(per_second: u64, micros: u64) -> Report {
-        let mut report = report(per_second as f64, 0.0);
+    pub(super) fn run(per_second: u64, micros: u64) -> Report {
+        let mut report = Report { errors: 0, ..report(per_second as f64, 0.0) };
         let mut times = Histogram::new();
         for second in 0..11 {
             let mut buckets = Coarse::default();
@@ -307,11 +257,13 @@ mod tests {
             report.timeline.push(Slot { seconds: 1.0, requests, buckets, ..Slot::default() });
         }
         report.arrival = "closed".to_owned();
+        report.requests = times.len();
+        report.status = StatusCounts { success: times.len(), ..StatusCounts::default() };
         report.histograms.response_time.insert(SUCCESS.to_owned(), times);
         report
     }
 
-    fn compare_runs(of: Report, to: Report) -> Comparison {
+    pub(super) fn compare_runs(of: Report, to: Report) -> Comparison {
         let (of, to) = ([of], [to]);
         Comparison::of_runs(
             Series { name: "old", reports: &of },
@@ -351,6 +303,20 @@ mod tests {
         let expected = "no difference in requests a second is shown between old and new; \
                         p50, p90, p99, p99.9: no difference shown";
         assert_eq!(same.summary, expected);
+    }
+
+    #[test]
+    fn an_interval_holds_its_estimate_whatever_came_in_the_last_slot() {
+        let calm = run(100, 1_000);
+        let mut stalled = calm.clone();
+        let times = stalled.histograms.response_time.get_mut(SUCCESS).unwrap();
+        (0..50).for_each(|_| times.record(900_000_000));
+        let comparison = compare_runs(calm, stalled);
+        for it in &comparison.differences {
+            assert!(it.low_us <= it.difference_us && it.difference_us <= it.high_us, "{it:?}");
+        }
+        let p99 = difference(&comparison, "p99");
+        assert!(p99.difference_us < -800_000.0 && !p99.significant, "{p99:?}");
     }
 
     #[test]
