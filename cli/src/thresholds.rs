@@ -121,6 +121,11 @@ impl Condition {
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
+
+    /// Whether it is on the figure of this name.
+    pub(crate) fn is_of(&self, figure: &str) -> bool {
+        self.metric.name() == figure
+    }
 }
 
 impl FromStr for Condition {
@@ -237,17 +242,29 @@ const STATISTICS: [(&str, Statistic); 11] = [
 /// Figures that are no times.
 const FIGURES: [(&str, Unit, Figure); 11] = [
     ("rate", Unit::Rate, |it| it.requests_per_second),
-    ("offered_rate", Unit::Rate, |it| part(it.offered, 1) / it.seconds.max(f64::MIN_POSITIVE)),
+    ("offered_rate", Unit::Rate, |it| part(it.offered, 1) / sending_seconds(it)),
     ("requests", Unit::Count, |it| part(it.requests, 1)),
     ("errors", Unit::Count, |it| part(it.errors, 1)),
     ("shed", Unit::Count, |it| part(it.shed, 1)),
     ("late", Unit::Count, |it| part(it.late, 1)),
     ("cancelled", Unit::Count, |it| part(it.cancelled, 1)),
-    ("error_rate", Unit::Share, |it| part(it.errors, it.requests + it.errors)),
-    ("success_rate", Unit::Share, |it| part(it.status.success, it.requests + it.errors)),
+    ("error_rate", Unit::Share, |it| part(it.errors, it.requests.saturating_add(it.errors))),
+    ("success_rate", Unit::Share, |it| part(it.status.success, due(it))),
     ("shed_rate", Unit::Share, |it| part(it.shed, it.offered)),
     ("late_rate", Unit::Share, |it| part(it.late, it.offered)),
 ];
+
+/// All requests that were due, however they ended: also those that the end cut off, and those that were never sent.
+fn due(report: &Report) -> u64 {
+    let ends = [report.requests, report.errors, report.cancelled, report.shed];
+    ends.into_iter().fold(0, u64::saturating_add)
+}
+
+/// The seconds in which requests were due, without the drain after them; never zero.
+// FOR THE MERGER: `report.sending_seconds` where the report says it; `seconds` holds the drain too.
+pub(crate) fn sending_seconds(report: &Report) -> f64 {
+    report.seconds.max(f64::MIN_POSITIVE)
+}
 
 /// `some` of `all`; zero of nothing.
 #[allow(clippy::cast_precision_loss, reason = "exact below 2^53 requests")]
@@ -346,10 +363,23 @@ mod tests {
         check("requests >= 1M", 3_412_345.0, 1e6, true);
         check("errors > 35k", 35_000.0, 35_000.0, false);
         check("error_rate > 0.1%", 0.010_152_7, 0.001, true);
-        check("success_rate < 0.99", 0.989_847_2, 0.99, true);
+        check("success_rate < 0.99", 0.989_746_7, 0.99, true);
         check("shed > 0", 350.0, 0.0, true);
         check("shed_rate > 1 %", 0.000_1, 0.01, false);
         check("offered_rate < 351k", 350_000.0, 351_000.0, true);
+    }
+
+    #[test]
+    fn what_nobody_answered_is_no_success() {
+        let check = |cancelled, shed, expected: f64| {
+            let mut report = Report { requests: 50, cancelled, shed, ..Report::default() };
+            report.status.success = 50;
+            let outcome = Condition::from_str("success_rate > 99%").unwrap().demand(&report);
+            assert!((outcome.value.unwrap() - expected).abs() < 1e-9, "{outcome:?}");
+        };
+        check(0, 0, 1.0);
+        check(50, 0, 0.5);
+        check(25, 25, 0.5);
     }
 
     #[test]

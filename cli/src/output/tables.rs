@@ -10,6 +10,7 @@ use super::format::{
 };
 use super::json::RunDocument;
 
+use crate::thresholds::sending_seconds;
 /// Longest name of a request or core that is shown whole.
 const NAME_MAX: usize = 18;
 
@@ -93,7 +94,7 @@ fn censored(report: &Report) -> String {
 /// What was asked for beside what was done: never silently fewer.
 fn schedule(report: &Report) -> [Fact; 3] {
     let Report { offered, sent, shed, late, waited, .. } = *report;
-    let per_second = if report.seconds > 0.0 { sent as f64 / report.seconds } else { 0.0 };
+    let per_second = if sent > 0 { sent as f64 / sending_seconds(report) } else { 0.0 };
     let unsent = match offered.saturating_sub(sent).saturating_sub(shed) {
         0 => String::new(),
         failed => format!(", {} failed unsent", count(failed)),
