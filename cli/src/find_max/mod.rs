@@ -29,6 +29,8 @@ use search::{Bounds, End, Held, Search};
 
 /// The search begins at this share of what the closed loop reached.
 const START_SHARE: f64 = 0.25;
+/// The share of the requests that were due which must be answered with a success, where no objective says another.
+const SUCCESS_SHARE_MIN: f64 = 0.99;
 /// How much longer the runs that confirm are than the others.
 const CONFIRM_LENGTH: u32 = 2;
 
@@ -39,10 +41,11 @@ Examples:
       -c 512 --step-duration 10s -o json
 
 A rate is held if every objective holds, at least 99% of the requests that were due are
-answered in time, and none is given up unsent. If not, and the client was the limit, that
-says nothing of the server: the step is taken once more, and then bounds the search. The
-answer is an interval: the highest rate that was held, and the lowest that was not.
-Figures of --slo: those of `ringshot run --fail-if`.
+answered in time, none is given up unsent, and 99% are answered with a success (2xx or
+3xx), unless an objective names success_rate: a server that refuses holds nothing. If the
+client was the limit, or a confirmation fails, the step is taken once more before it
+bounds the search. The answer is an interval: the highest rate that was held, and the
+lowest that was not. Figures of --slo: those of `ringshot run --fail-if`.
 Exit codes: 0 found, or at least a rate that holds; 1 nothing succeeded;
 2 bad input or environment; 3 no rate holds the objectives;
 4 none was held before the client was the limit, or before Ctrl-C";
@@ -132,7 +135,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// What a closed loop reaches: nothing above it can be reached with these connections, and the server is warm then.
+    /// How many successes a second a closed loop reaches: nothing above it can be reached with these connections, and the server is warm then.
     fn ceiling(&self) -> Result<f64, Failure> {
         let stop = Stop::after(self.args.step_duration);
         let plan = Plan { stop, warm_up: self.args.warmup, ..self.plan.clone() };
@@ -142,8 +145,9 @@ impl Session<'_> {
             let example = example.unwrap_or_else(|| "no response was a 2xx".to_owned());
             return Err(Failure::nothing_succeeded(format_args!("nothing succeeded: {example}")));
         }
-        self.say(&report::ceiling_line(report.requests_per_second));
-        Ok(report.requests_per_second)
+        let successes = report.successes_per_second();
+        self.say(&report::ceiling_line(successes));
+        Ok(successes)
     }
 
     fn search(&mut self, ceiling: f64) -> Result<Search, Failure> {
@@ -157,12 +161,7 @@ impl Session<'_> {
         while !self.interrupts.seen()
             && let Some((stage, rate)) = search.next()
         {
-            let mut held = self.step(stage, rate)?;
-            // Another program may have disturbed the client: once is no proof.
-            if held == Some(Held::ClientLimited) {
-                held = self.step(stage, rate)?;
-            }
-            match held {
+            match self.step(stage, rate)? {
                 Some(held) => search.learn(rate, held),
                 None => break,
             }
@@ -202,12 +201,21 @@ impl Session<'_> {
 
 /// Whether the server held the rate of a step. A client that was late makes response times longer, never shorter: what holds in spite of it holds.
 fn held(report: &Report, objectives: &[Condition]) -> Held {
-    let kept = objectives.iter().all(|slo| slo.demand(report).passed) && report.shed == 0;
+    let kept = objectives.iter().all(|slo| slo.demand(report).passed)
+        && report.shed == 0
+        && succeeds(report, objectives);
     match report.verdict.limit {
         Limit::None | Limit::Client if kept && report.reached_its_rate() => Held::Yes,
         Limit::Client => Held::ClientLimited,
         _ => Held::No,
     }
+}
+
+/// Whether the server did what was asked nearly each time, or as often as an objective says, which is kept or not with the others.
+fn succeeds(report: &Report, objectives: &[Condition]) -> bool {
+    let least = report.offered as f64 * SUCCESS_SHARE_MIN;
+    objectives.iter().any(|slo| slo.is_of("success_rate"))
+        || report.status.successes() as f64 >= least
 }
 
 fn document<'a>(
@@ -257,6 +265,7 @@ mod tests {
             // A schedule that was kept.
             report.target_per_second = report.requests as f64 / report.seconds;
             report.offered = report.requests;
+            report.status.success = report.requests;
             report.verdict.limit = Limit::None;
             change(&mut report);
             assert_eq!(held(&report, &slo), expected, "{:?}", report.verdict);
@@ -273,6 +282,25 @@ mod tests {
         check(late, Held::ClientLimited);
         let short = |r: &mut Report| (r.verdict.limit, r.requests) = (Limit::Client, r.offered / 2);
         check(short, Held::ClientLimited);
+    }
+
+    #[test]
+    fn a_server_that_refuses_at_once_holds_nothing() {
+        let check = |slo: &str, refused: u64, redirected: u64, expected| {
+            let mut report = sample::report();
+            (report.requests, report.offered, report.target_per_second) = (1_000, 1_000, 100.0);
+            (report.status.server_error, report.status.redirect) = (refused, redirected);
+            report.status.success = 1_000 - refused - redirected;
+            report.verdict.limit = Limit::None;
+            assert_eq!(held(&report, &[slo.parse().unwrap()]), expected, "{slo}: {refused}");
+        };
+        check("p99 < 1ms", 10, 0, Held::Yes);
+        check("p99 < 1ms", 11, 0, Held::No);
+        check("p99 < 1ms", 0, 500, Held::Yes);
+        // No 5xx is an error, but success_rate counts each.
+        check("error_rate < 50%", 11, 0, Held::No);
+        check("success_rate > 90%", 50, 0, Held::Yes);
+        check("success_rate > 90%", 150, 0, Held::No);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use ringshot::load::{Limit, Report};
 use serde::Serialize;
 
+use super::SUCCESS_SHARE_MIN;
 use super::search::{End, Held, Stage};
 use crate::output::format::{counted, microseconds, percent, rate};
 use crate::thresholds::ThresholdOutcome;
@@ -18,7 +19,7 @@ pub(super) struct Document<'a> {
     pub(super) url: &'a str,
     pub(super) driver: String,
     pub(super) settings: Settings<'a>,
-    /// What a closed loop with the same connections reached.
+    /// Successes a second that a closed loop with the same connections reached.
     pub(super) ceiling_per_second: f64,
     pub(super) highest_held_per_second: Option<f64>,
     pub(super) lowest_not_held_per_second: Option<f64>,
@@ -52,6 +53,8 @@ pub(super) struct Step {
     pub(super) requests_per_second: f64,
     pub(super) offered: u64,
     pub(super) requests: u64,
+    /// Requests answered with a 2xx or 3xx.
+    pub(super) successes: u64,
     pub(super) errors: u64,
     pub(super) shed: u64,
     /// Requests that were due while all connections were busy.
@@ -79,6 +82,7 @@ impl Step {
             requests_per_second: report.requests_per_second,
             offered: report.offered,
             requests: report.requests,
+            successes: report.status.successes(),
             errors: report.errors,
             shed: report.shed,
             waited: report.waited,
@@ -131,8 +135,16 @@ fn reason(step: &Step) -> String {
         Step { shed, .. } if *shed > 0 => {
             format!("{} given up unsent", counted(*shed, "request"))
         }
+        Step { successes, requests, .. } if refuses(*successes, *requests) => {
+            let share = *successes as f64 / (*requests).max(1) as f64;
+            format!("{} of the answers were 2xx or 3xx", percent(share))
+        }
         _ => format!("{} a second answered", rate(step.requests_per_second)),
     }
+}
+
+fn refuses(successes: u64, requests: u64) -> bool {
+    (successes as f64) < requests as f64 * SUCCESS_SHARE_MIN
 }
 
 /// The answer, and the steps that led to it.
@@ -289,6 +301,8 @@ Confirmed by 3 longer runs
         let mut it = step(1.0, Held::No);
         it.objectives.clear();
         assert_eq!(reason(&it), "341,235 a second answered");
+        (it.requests, it.successes) = (400, 300);
+        assert_eq!(reason(&it), "75.0% of the answers were 2xx or 3xx");
         it.shed = 1;
         assert_eq!(reason(&it), "1 request given up unsent");
         it.held = Held::ClientLimited;

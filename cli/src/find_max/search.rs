@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! Grow ──not held──> Bisect ──narrow enough──> Confirm ──all held──> Done
-//!  │ held at the highest rate allowed ────────────^  │ not held: one precision lower, twice as far each time
-//!  └ not held at the first: ever lower                └───────────────────────────^
+//!  │ held at the highest rate allowed ────────────^  │ not held: one precision lower, twice as far each time,
+//!  └ not held at the first: ever lower              └─^ but past no rate that held before it is refuted itself
 //! ```
+//! A busy client fails steps too: a confirmation, a step that the client could not send, and one at the lowest rate are taken once more before they count.
 //! A rate that the client can't send says nothing of the server, and bounds the search all the same. Where it is the lower bound of the two, the answer that
 //! was confirmed below it is one for the client: the server may hold more.
 
@@ -71,8 +72,11 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 pub(super) struct Search {
     bounds: Bounds,
-    held: Option<f64>,
+    /// Rates that held and were not refuted, ascending.
+    held: Vec<f64>,
     not_held: Option<f64>,
+    /// Whether the step to come is the one before once more.
+    doubted: bool,
     /// The lowest rate that the client could not send.
     unsent: Option<f64>,
     /// The rate to be confirmed, and how often it held.
@@ -87,8 +91,9 @@ impl Search {
     pub(super) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            held: None,
+            held: Vec::new(),
             not_held: None,
+            doubted: false,
             unsent: None,
             confirming: None,
             step_down: 1.0,
@@ -110,7 +115,7 @@ impl Search {
             return Some((Stage::Confirm, rate));
         }
         let Bounds { start, max_rate, .. } = self.bounds;
-        Some(match (self.held, self.bound()) {
+        Some(match (self.held(), self.bound()) {
             (None, None) => (Stage::Grow, start.clamp(RATE_MIN, max_rate)),
             (Some(held), None) => (Stage::Grow, (held * GROWTH).min(max_rate)),
             (None, Some(bound)) => (Stage::Grow, (bound * SHRINKAGE).max(RATE_MIN)),
@@ -121,6 +126,10 @@ impl Search {
 
     /// What came of a step at `rate`.
     pub(super) fn learn(&mut self, rate: f64, held: Held) {
+        self.doubted = !self.doubted && self.may_be_noise(rate, held);
+        if self.doubted {
+            return;
+        }
         match held {
             Held::Yes => return self.rise(rate),
             Held::No => self.not_held = Some(rate),
@@ -129,6 +138,15 @@ impl Search {
         match self.confirming {
             Some(_) => self.refuted(rate),
             None => self.fall(rate),
+        }
+    }
+
+    /// Whether a step says so little of the server, or so much, that it is taken once more: another program may have disturbed the client.
+    fn may_be_noise(&self, rate: f64, held: Held) -> bool {
+        match held {
+            Held::Yes => false,
+            Held::ClientLimited => true,
+            Held::No => self.confirming.is_some() || rate <= RATE_MIN,
         }
     }
 
@@ -149,14 +167,14 @@ impl Search {
         if let Some((_, times)) = self.confirming {
             return self.confirmed(rate, times + 1);
         }
-        self.held = Some(rate);
+        self.hold(rate);
         if rate >= self.bounds.max_rate || self.is_narrow() {
             self.confirm(rate);
         }
     }
 
     fn fall(&mut self, rate: f64) {
-        match self.held {
+        match self.held() {
             Some(held) if self.is_narrow() => self.confirm(held),
             None if rate <= RATE_MIN => self.end = Some(self.end_at_bound(End::NothingHolds)),
             _ => {}
@@ -164,7 +182,7 @@ impl Search {
     }
 
     fn is_narrow(&self) -> bool {
-        let (Some(held), Some(bound)) = (self.held, self.bound()) else { return false };
+        let (Some(held), Some(bound)) = (self.held(), self.bound()) else { return false };
         (bound - held) <= bound * self.bounds.precision
     }
 
@@ -176,7 +194,7 @@ impl Search {
     }
 
     fn confirmed(&mut self, rate: f64, times: u32) {
-        self.held = Some(rate);
+        self.hold(rate);
         self.confirming = Some((rate, times));
         if times >= self.bounds.confirm {
             let at_the_server = if self.not_held.is_some() { End::Found } else { End::MaxRate };
@@ -184,15 +202,21 @@ impl Search {
         }
     }
 
+    fn hold(&mut self, rate: f64) {
+        self.held.retain(|held| *held < rate);
+        self.held.push(rate);
+    }
+
     /// Longer runs found what a short one missed.
     fn refuted(&mut self, rate: f64) {
-        self.held = None;
+        self.held.retain(|held| *held < rate);
         let lower = rate * (1.0 - self.bounds.precision * self.step_down).max(SHRINKAGE);
         self.step_down *= 2.0;
         if rate <= RATE_MIN {
             self.end = Some(self.end_at_bound(End::NothingHolds));
         } else {
-            self.confirming = Some((lower.max(RATE_MIN), 0));
+            let least = self.held().unwrap_or(RATE_MIN);
+            self.confirming = Some((lower.max(least), 0));
         }
     }
 
@@ -209,7 +233,7 @@ impl Search {
 
     /// The highest rate that held and was not refuted later.
     pub(super) fn held(&self) -> Option<f64> {
-        self.held
+        self.held.last().copied()
     }
 
     /// The lowest rate that did not hold.
@@ -315,9 +339,77 @@ mod tests {
     }
 
     #[test]
+    fn one_noisy_confirmation_refutes_nothing() {
+        let (search, stages) = run(BOUNDS, |stage, rate, step| match stage {
+            Stage::Confirm if step % 2 == 0 => Held::No,
+            _ => up_to(1_000.0)(stage, rate, step),
+        });
+        assert_eq!((search.end(), search.is_confirmed()), (End::Found, true), "{stages:?}");
+        let held = search.held().unwrap();
+        assert!((980.0..=1_000.0).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn what_held_is_confirmed_at_its_own_rate_before_anything_below_it() {
+        // Short runs hold up to 1000, long ones nothing above the first step.
+        let (search, _) = run(BOUNDS, |stage, rate, _| match stage {
+            Stage::Confirm if rate > BOUNDS.start => Held::No,
+            _ if rate <= 1_000.0 => Held::Yes,
+            _ => Held::No,
+        });
+        assert_eq!((search.end(), search.held()), (End::Found, Some(BOUNDS.start)));
+        assert!(search.not_held().unwrap() > BOUNDS.start);
+    }
+
+    #[test]
+    fn a_search_that_is_cut_short_keeps_what_was_not_refuted() {
+        let mut search = Search::new(BOUNDS);
+        let mut refuted = 0;
+        while refuted < 2 {
+            let (stage, rate) = search.next().unwrap();
+            let holds = stage != Stage::Confirm && rate <= 1_000.0;
+            refuted += usize::from(stage == Stage::Confirm);
+            search.learn(rate, if holds { Held::Yes } else { Held::No });
+        }
+        let (held, not_held) = (search.held().unwrap(), search.not_held().unwrap());
+        assert!(BOUNDS.start <= held && held < not_held, "{held} {not_held}");
+        assert_eq!(search.end(), End::Unfinished);
+    }
+
+    #[test]
+    fn a_server_that_holds_only_short_runs_holds_nothing() {
+        let (search, stages) = run(BOUNDS, |stage, rate, _| match stage {
+            Stage::Confirm => Held::No,
+            _ if rate <= 300.0 => Held::Yes,
+            _ => Held::No,
+        });
+        assert_eq!((search.end(), search.held()), (End::NothingHolds, None), "{stages:?}");
+        assert_eq!(search.not_held(), Some(RATE_MIN));
+    }
+
+    #[test]
+    fn what_says_too_little_is_taken_once_more() {
+        let steps = |held: [Held; 2]| {
+            let mut search = Search::new(BOUNDS);
+            let mut rates = Vec::new();
+            for held in held {
+                let (_, rate) = search.next().unwrap();
+                rates.push(rate);
+                search.learn(rate, held);
+            }
+            (rates, search.next().unwrap().1)
+        };
+        let twice = vec![100.0, 100.0];
+        assert_eq!(steps([Held::ClientLimited, Held::Yes]), (twice.clone(), 160.0));
+        assert_eq!(steps([Held::ClientLimited, Held::No]), (twice.clone(), 50.0));
+        assert_eq!(steps([Held::ClientLimited; 2]), (twice, 50.0));
+        assert_eq!(steps([Held::No; 2]), (vec![100.0, 50.0], 25.0));
+    }
+
+    #[test]
     fn a_server_that_never_makes_up_its_mind_ends_it_too() {
         let (search, stages) = run(BOUNDS, |stage, _, step| match stage {
-            Stage::Confirm if step % 3 == 0 => Held::No,
+            Stage::Confirm if step % 3 > 0 => Held::No,
             _ => Held::Yes,
         });
         assert!(stages.len() <= STEPS_MAX);

@@ -55,6 +55,21 @@ fn objectives_that_nothing_holds() {
 }
 
 #[test]
+fn a_server_that_refuses_half_holds_nothing() {
+    let server = Server::start(&[]);
+    let url = format!("{}fail/50", server.url);
+    let args = [&["find-max", &url, "--slo", "p99 < 1s", "-o", "json"], &SHORT[..]].concat();
+    let ended = ringshot(&args);
+    let value = ended.json();
+    check_schema("find-max.schema.json", &value);
+    // The latter where the machine is so busy that the client is the limit.
+    assert!(matches!(ended.code(), Some(3 | 4)), "{ended:#?}");
+    let held = value["steps"].as_array().expect("a list").iter().filter(|it| it["held"] == "yes");
+    // A step at one a second may be lucky.
+    assert!(held.clone().all(|it| it["offered"].as_u64() < Some(5)), "{value:#}");
+}
+
+#[test]
 fn a_dead_server_and_wrong_objectives() {
     let dead = dead_url();
     let args = [&["find-max", &dead, "--slo", "p99 < 1s"], &SHORT[..]].concat();
