@@ -46,7 +46,7 @@ fn joined(path: &str, key: &str) -> String {
 /// By the name, which ends in its unit; what is left is a count, a share, or words.
 fn unit(path: &str) -> &'static str {
     let key = path.rsplit('.').find(|part| part.parse::<u32>().is_err()).unwrap_or(path);
-    let is_time = key.ends_with("_us") || path.contains("_us.");
+    let is_time = key.ends_with("_us") || path.contains("_us.") || path.starts_with("classes.");
     match key {
         "samples" | "saturated" => "",
         counted if counted.ends_with("_samples") => "",
@@ -97,11 +97,15 @@ mod tests {
             "latency_us.samples,49990,",
             "resident_bytes_max,9876543,B",
             "cores.0.busy,0.998,",
+            "classes.2xx.samples,49987,",
             "verdict.valid,true,",
         ] {
             assert!(text.lines().any(|it| it == line), "{line}: {text}");
         }
-        assert!(text.lines().any(|it| it.starts_with("latency_us.p99,") && it.ends_with(",us")));
+        for time in ["latency_us.p99,", "classes.2xx.p99,", "classes.2xx.p99_9_interval.1,"] {
+            let line = text.lines().find(|line| line.starts_with(time)).unwrap_or_default();
+            assert!(line.ends_with(",us"), "{time}: {text}");
+        }
         assert!(!text.contains("hdr_v2") && !text.contains("buckets"));
     }
 

@@ -1,6 +1,8 @@
 //! What a run was to do, in words. Pure.
 
-use super::format::counted;
+use ringshot::load::Report;
+
+use super::format::{count, counted};
 use super::json::RunDocument;
 use super::tables::{due, is_open_loop};
 
@@ -16,6 +18,14 @@ pub(crate) fn asked_for(document: &RunDocument) -> String {
         false => String::new(),
     };
     format!("{}; {}{schedule}", heading(document), setting(document))
+}
+
+/// What a heading of latencies says of the censored requests among them, and from where to where a closed loop's count, in fewer words where there is less room.
+pub(super) fn with_censored(report: &Report) -> (String, &'static str) {
+    match report.censored {
+        0 => (String::new(), "from sent to the last byte"),
+        censored => (format!(" and {} censored", count(censored)), "from when sent"),
+    }
 }
 
 /// With what it was sent.

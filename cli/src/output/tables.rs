@@ -8,9 +8,10 @@ use ringshot::load::{CoreReport, Latency, Report, StatusCounts};
 use super::format::{
     bytes, count, counted, format_latency, length, microseconds, percent, rate, three_digits,
 };
+use super::headings::with_censored;
 use super::json::RunDocument;
-
 use crate::thresholds::sending_seconds;
+
 /// Longest name of a request or core that is shown whole.
 const NAME_MAX: usize = 18;
 
@@ -247,15 +248,16 @@ pub(crate) fn percentiles(report: &Report) -> Option<Table> {
         return None;
     }
     let successes = counted(report.status.success, "successful request");
+    let (censored, from) = with_censored(report);
     Some(match is_open_loop(report) {
         true => Table {
-            title: format!("Latency of {successes} (2xx)"),
+            title: format!("Latency of {successes} (2xx){censored}"),
             head: vec!["", "response", "service", "samples beyond", "95% interval"],
             rows: open_rows(report),
             note: "response, with its interval: from when due; service: from when sent".to_owned(),
         },
         false => Table {
-            title: format!("Latency of {successes} (2xx), from sent to the last byte"),
+            title: format!("Latency of {successes} (2xx){censored}, {from}"),
             head: vec!["", "latency", "samples beyond", "95% interval"],
             rows: closed_rows(report),
             note: String::new(),

@@ -1,4 +1,5 @@
-//! Several machines' reports as one: counts summed, histograms added, percentiles taken anew. Nothing is averaged that can be added.
+//! Several machines' reports as one: counts summed, histograms added, percentiles taken anew. Nothing is averaged that can be added. Counts that no number holds
+//! stay at the largest there is.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +101,7 @@ impl Report {
             (&mut self.status.server_error, part.status.server_error),
             (&mut self.status.other, part.status.other),
         ];
-        counts.into_iter().for_each(|(sum, count)| *sum += count);
+        counts.into_iter().for_each(|(sum, count)| *sum = sum.saturating_add(count));
         self.seconds = self.seconds.max(part.seconds);
         self.sending_seconds = self.sending_seconds.max(part.sending_seconds);
         self.target_per_second += part.target_per_second;
@@ -143,8 +144,8 @@ impl Report {
         match self.names.iter_mut().find(|mine| mine.name == name.name) {
             None => self.names.push(name.clone()),
             Some(mine) => {
-                mine.requests += name.requests;
-                mine.errors += name.errors;
+                mine.requests = mine.requests.saturating_add(name.requests);
+                mine.errors = mine.errors.saturating_add(name.errors);
                 mine.histogram.add(&name.histogram);
                 mine.latency_us = mine.histogram.latency();
             }
@@ -167,7 +168,7 @@ impl Report {
         let total = |of: &dyn Fn(&Self) -> f64| parts.iter().map(|(_, part)| of(part)).sum::<f64>();
         let cpu = |of: fn(&Self) -> f64| per(total(&|it| of(it) * it.requests as f64), requests);
         let completions =
-            |it: &Self| it.cores.iter().map(|core| core.completions).sum::<u64>() as f64;
+            |it: &Self| it.cores.iter().map(|core| core.completions as f64).sum::<f64>();
         let turns = total(&|it| per(completions(it), it.completions_per_turn));
         self.requests_per_second = per(requests, self.seconds);
         self.bytes_per_second = per(total(&|it| it.bytes_per_second * it.seconds), self.seconds);
@@ -186,9 +187,9 @@ impl Report {
 impl WarmUp {
     fn add(&mut self, part: &Self) {
         self.seconds = self.seconds.max(part.seconds);
-        self.requests += part.requests;
-        self.errors += part.errors;
-        self.shed += part.shed;
+        self.requests = self.requests.saturating_add(part.requests);
+        self.errors = self.errors.saturating_add(part.errors);
+        self.shed = self.shed.saturating_add(part.shed);
         self.p50_us = self.p50_us.max(part.p50_us);
         self.p99_us = self.p99_us.max(part.p99_us);
     }
@@ -196,7 +197,8 @@ impl WarmUp {
 
 fn add_map(sum: &mut BTreeMap<String, u64>, part: &BTreeMap<String, u64>) {
     for (key, count) in part {
-        *sum.entry(key.clone()).or_default() += count;
+        let sum = sum.entry(key.clone()).or_default();
+        *sum = sum.saturating_add(*count);
     }
 }
 
@@ -240,10 +242,10 @@ fn slot_seconds(slots: &[Slot]) -> f64 {
 
 impl Slot {
     fn add(&mut self, other: &Self) {
-        self.offered += other.offered;
-        self.requests += other.requests;
-        self.errors += other.errors;
-        self.bytes += other.bytes;
+        self.offered = self.offered.saturating_add(other.offered);
+        self.requests = self.requests.saturating_add(other.requests);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.bytes = self.bytes.saturating_add(other.bytes);
         for (bucket, count) in other.buckets.counts().iter().enumerate() {
             self.buckets.add(bucket, *count);
         }
@@ -257,14 +259,15 @@ impl Slot {
 
 fn sockets(parts: &[(String, Report)]) -> Option<SocketsReport> {
     let known: Vec<SocketsReport> = parts.iter().filter_map(|(_, part)| part.sockets).collect();
-    let samples = known.iter().map(|it| it.samples).sum::<u64>();
+    let total = |of: fn(&SocketsReport) -> u64| known.iter().map(of).fold(0, u64::saturating_add);
+    let samples = total(|it| it.samples);
     let mean = |of: fn(&SocketsReport) -> f64| {
         per(known.iter().map(|it| of(it) * it.samples as f64).sum(), samples as f64)
     };
     (!known.is_empty()).then(|| SocketsReport {
         samples,
-        segments_sent: known.iter().map(|it| it.segments_sent).sum(),
-        segments_retransmitted: known.iter().map(|it| it.segments_retransmitted).sum(),
+        segments_sent: total(|it| it.segments_sent),
+        segments_retransmitted: total(|it| it.segments_retransmitted),
         rtt_us: mean(|it| it.rtt_us),
         receive_queue_bytes: mean(|it| it.receive_queue_bytes),
         send_queue_bytes: mean(|it| it.send_queue_bytes),
@@ -458,6 +461,36 @@ mod tests {
         let one = of([part(3.0, 1.0), part(2.0, 0.9)]);
         assert_eq!((one.limit, one.valid), (Limit::Server, true), "{one:?}");
         assert!(one.summary.starts_with("On b: The server"), "{one:?}");
+    }
+
+    #[test]
+    fn counts_that_no_number_holds_do_not_wrap() {
+        let counted = |count: u64| {
+            let mut part = Report {
+                schema_version: SCHEMA_VERSION,
+                requests: count,
+                seconds: 1.0,
+                outcomes: [("2xx".to_owned(), count)].into(),
+                timeline: vec![Slot { seconds: 1.0, requests: count, ..Slot::default() }],
+                cores: vec![CoreReport { completions: count, ..CoreReport::default() }],
+                ..Report::default()
+            };
+            part.status.success = count;
+            part.warm_up.requests = count;
+            part.sockets = Some(SocketsReport { samples: count, ..SocketsReport::default() });
+            part
+        };
+        let merged = Report::merge(&parts([counted(u64::MAX), counted(7)])).unwrap();
+        let sums = [
+            merged.requests,
+            merged.outcomes["2xx"],
+            merged.timeline[0].requests,
+            merged.status.success,
+            merged.warm_up.requests,
+            merged.sockets.unwrap().samples,
+        ];
+        assert_eq!(sums, [u64::MAX; 6]);
+        assert!(merged.requests_per_second > 1.8e19, "{}", merged.requests_per_second);
     }
 
     #[test]

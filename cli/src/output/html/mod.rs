@@ -5,7 +5,7 @@ mod svg;
 #[cfg(test)]
 mod tests;
 
-use ringshot::load::{Limit, Verdict};
+use ringshot::load::{Limit, Report, Verdict};
 
 use super::endings::{self, Ending};
 use super::format::{count, microseconds, percent, rate};
@@ -47,7 +47,7 @@ fn sections(document: &RunDocument) -> String {
     let parts = [
         ("Over time", charts::timeline(report)),
         ("Latency by percentile", charts::percentiles(report)),
-        ("Latency distribution of successful requests (2xx)", charts::distribution(report)),
+        (distribution_heading(report), charts::distribution(report)),
         ("Percentiles", optional(tables::percentiles(report))),
         ("Errors", endings(&endings::endings(report))),
         ("By outcome", optional(tables::classes(report))),
@@ -58,6 +58,14 @@ fn sections(document: &RunDocument) -> String {
     ];
     let shown = parts.iter().filter(|(_, body)| !body.is_empty());
     shown.map(|(title, body)| format!("<section>\n<h2>{title}</h2>\n{body}</section>\n")).collect()
+}
+
+/// What is drawn below it.
+fn distribution_heading(report: &Report) -> &'static str {
+    match report.censored {
+        0 => "Latency distribution of successful requests (2xx)",
+        _ => "Latency distribution of successful (2xx) and censored requests",
+    }
 }
 
 /// Text that stays text between tags and in quoted attributes.

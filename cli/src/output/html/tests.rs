@@ -58,7 +58,7 @@ plot: Requests a second over time
 plot: Response time over time: median, 99th percentile and largest
 # Latency by percentile
 plot: Latency by percentile
-# Latency distribution of successful requests (2xx)
+# Latency distribution of successful (2xx) and censored requests
 plot: How many requests took how long
 # Percentiles
 table: |response|service|samples beyond|95% interval

@@ -57,7 +57,7 @@ Loop     0.031 system calls a request, 31.5 completions a turn
 Memory   9.88 MB resident
 Names    looked up in 120 us, before the run
 
-Latency of 49,987 successful requests (2xx)
+Latency of 49,987 successful requests (2xx) and 3 censored
            response   service  samples beyond        95% interval
 mean        ≥353 us   ≥251 us
 stdev       1.18 ms    175 us
@@ -156,6 +156,14 @@ fn what_could_move_a_terminal_is_replaced() {
     document.url = "http://h/\u{1b}[2J\r".to_owned();
     let text = render(&document);
     assert!(text.starts_with("GET http://h/\u{fffd}[2J\u{fffd}\n"), "{text}");
+}
+
+#[test]
+fn a_heading_names_all_that_is_drawn_below_it() {
+    let mut document = sample::document();
+    document.report.censored = 3;
+    let heading = "Latency of 3,412,345 successful requests (2xx) and 3 censored, from when sent\n";
+    assert!(render(&document).contains(heading), "{}", render(&document));
 }
 
 #[test]
