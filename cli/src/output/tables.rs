@@ -235,15 +235,21 @@ impl Percentile {
         match self.rests_on.map(|of| of(times)) {
             None => Some([String::new(), String::new()]),
             Some((0, _)) => None,
-            Some((samples, [low, high])) => {
-                Some([count(samples), format!("{} to {}", microseconds(low), microseconds(high))])
-            }
+            Some((samples, ends)) => Some([count(samples), interval(ends)]),
         }
     }
 }
 
 /// The headline's percentiles: response time, and service time beside it in an open loop. `None` if nothing succeeded.
 pub(crate) fn percentiles(report: &Report) -> Option<Table> {
+/// `1.22 ms to 1.24 ms`, or `≥ 1.22 ms` where there are too few samples for an upper end.
+fn interval([low, high]: [f64; 2]) -> String {
+    match high.is_finite() {
+        true => format!("{} to {}", microseconds(low), microseconds(high)),
+        false => format!("≥ {}", microseconds(low)),
+    }
+}
+
     if report.status.success == 0 {
         return None;
     }
@@ -442,6 +448,16 @@ mod tests {
         let rows = percentiles(&sample::open_loop().report).unwrap().rows;
         let marked: Vec<_> =
             rows.iter().filter(|row| row[1].starts_with('≥')).map(|row| &*row[0]).collect();
+    #[test]
+    fn an_interval_without_an_upper_end_says_so() {
+        let mut report = sample::document().report;
+        report.latency_us.p99_99_interval = [4_400.0, f64::INFINITY];
+        let rows = percentiles(&report).unwrap().rows;
+        let of = |label| rows.iter().find(|row| row[0] == label).unwrap().last().unwrap().clone();
+        assert_eq!(of("p99.99"), "≥ 4.40 ms");
+        assert_eq!(of("p99.9"), "1.22 ms to 1.24 ms");
+    }
+
         assert_eq!(marked, ["mean", "p99.99", "max"]);
     }
 

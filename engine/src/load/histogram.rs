@@ -9,6 +9,7 @@ use hdrhistogram::serialization::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::binomial::Binomial;
 use super::report::Latency;
 
 /// The longest time that is told apart: longer ones are recorded as this and counted as saturated.
@@ -16,8 +17,6 @@ pub const LATENCY_MAX: Duration = Duration::from_secs(60);
 const LATENCY_MAX_NANOS: u64 = 60_000_000_000;
 /// Decimal digits that a recorded value keeps (HdrHistogram).
 const DIGITS: u8 = 3;
-/// The 97.5th percentile of the normal distribution: two-sided 95 %.
-const NORMAL_95: f64 = 1.959_964;
 
 /// Times in nanoseconds, each kept to three digits from 1 us to [`LATENCY_MAX`]. Takes about 220 KiB from the first one on, whatever is recorded.
 ///
@@ -106,14 +105,19 @@ impl Histogram {
         micros(self.as_hdr().value_at_quantile(quantile))
     }
 
-    /// A 95 % interval of the quantile in microseconds, that supposes nothing of the distribution: order statistics by the binomial's normal approximation
-    /// (Hahn & Meeker, Statistical Intervals, 5.2). Both ends zero when empty.
+    /// A 95 % interval of the quantile (between 0 and 1) in microseconds, that supposes nothing of the distribution: the order statistics beyond which the
+    /// quantile lies in 2.5 % of cases at most, each, by the binomial distribution (Hahn & Meeker, Statistical Intervals, 5.2). Where there are too few samples
+    /// for an end, the lower is zero and the upper infinite: 3,688 are needed for an upper end at 0.999. Both zero when empty.
     #[must_use]
     pub fn interval_us(&self, quantile: f64) -> [f64; 2] {
-        let samples = self.len() as f64;
-        let spread = NORMAL_95 * (samples * quantile * (1.0 - quantile)).sqrt();
-        let at = |rank: f64| self.quantile_us((rank / samples.max(1.0)).clamp(0.0, 1.0));
-        [at(samples * quantile - spread), at(samples * quantile + spread + 1.0)]
+        if self.is_empty() {
+            return [0.0; 2];
+        }
+        let below = Binomial { trials: self.len(), share: quantile };
+        // Half a rank less is rounded up to it, however the quotient is rounded.
+        let at = |rank: u64| self.quantile_us((rank as f64 - 0.5) / self.len() as f64);
+        let low = below.low().map_or(0.0, |count| at(count + 1));
+        [low, below.high().map_or(f64::INFINITY, at)]
     }
 
     /// The figures that reports show.
@@ -336,6 +340,7 @@ impl<'de> Deserialize<'de> for Coarse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::sim::Random;
 
     #[test]
     fn percentiles_keep_three_digits_from_a_microsecond_to_a_minute() {
@@ -376,6 +381,43 @@ mod tests {
         };
         assert!(width(100_000) < width(1_000));
         assert_eq!(Histogram::new().interval_us(0.5), [0.0, 0.0]);
+    }
+
+    /// Counted over runs of samples from an exponential distribution, whose quantiles are known.
+    #[test]
+    fn intervals_hold_the_quantile_in_95_of_100_runs() {
+        let mut random = Random::new(1);
+        let mut exponential = || {
+            let even = (random.number() >> 11) as f64 / (1_u64 << 53) as f64;
+            (-(1.0 - even).ln() * 1e6) as u64
+        };
+        let runs = 400;
+        let mut check = |samples: u64, quantile: f64| {
+            let truth = -(1.0 - quantile).ln() * 1e3;
+            let covered = (0..runs).filter(|_| {
+                let mut histogram = Histogram::new();
+                (0..samples).for_each(|_| histogram.record(exponential()));
+                let [low, high] = histogram.interval_us(quantile);
+                low <= truth && truth <= high
+            });
+            let share = covered.count() as f64 / f64::from(runs);
+            assert!(share >= 0.93, "{samples} samples, {quantile}: {share}");
+        };
+        for samples in [500, 1_000, 2_157, 10_000] {
+            check(samples, 0.999);
+        }
+        check(30, 0.5);
+        check(300, 0.99);
+    }
+
+    #[test]
+    fn what_has_too_few_samples_beyond_it_has_no_upper_end() {
+        let mut histogram = Histogram::new();
+        (0..3_687).for_each(|micros| histogram.record(micros * 1_000));
+        let [low, high] = histogram.interval_us(0.999);
+        assert!((low - 3_678.0).abs() < 4.0 && high == f64::INFINITY, "{low} {high}");
+        histogram.record(9_000_000);
+        assert!((histogram.interval_us(0.999)[1] - 9_000.0).abs() < 9.0);
     }
 
     #[test]

@@ -27,8 +27,10 @@
 //! | `control` | stopping a run, and watching it, from another thread |
 //! | `compare` | rounds of reports set against each other |
 //! | `statistics` | medians and bootstrap intervals |
+//! | `binomial` | ranks of percentiles, tests of shares |
 //! | `report` | what a run found: plain data |
 
+mod binomial;
 mod budget;
 pub mod compare;
 mod compile;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::histogram::{Coarse, Histogram};
 use super::verdict::Verdict;
@@ -178,17 +178,23 @@ pub struct Latency {
     pub samples: u64,
     /// Samples above the histogram's 60 s: counted here and recorded as 60 s, so that percentiles which read 60 s mean "60 s or more".
     pub saturated: u64,
-    /// 95 % interval of `p50`, low and high; it supposes nothing of the distribution.
+    /// 95 % interval of `p50`, low and high; it supposes nothing of the distribution. Where there are too few samples for an upper end, that is infinite: null in
+    /// JSON, here and in the others.
+    #[serde(deserialize_with = "interval")]
     pub p50_interval: [f64; 2],
     /// 95 % interval of `p99`.
     pub p99_interval: [f64; 2],
     /// 95 % interval of `p99_9`.
+    #[serde(deserialize_with = "interval")]
     pub p99_9_interval: [f64; 2],
     /// 95 % interval of `p99_99`.
+    #[serde(deserialize_with = "interval")]
     pub p99_99_interval: [f64; 2],
     /// 95 % interval of `p99_999`.
+    #[serde(deserialize_with = "interval")]
     pub p99_999_interval: [f64; 2],
     /// Samples beyond the 99.9th percentile: what it rests on.
+    #[serde(deserialize_with = "interval")]
     pub p99_9_samples: u64,
     /// Samples beyond the 99.99th percentile.
     pub p99_99_samples: u64,
@@ -198,6 +204,12 @@ pub struct Latency {
 
 /// Completed requests by status class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// JSON has no infinity: an end that is not there is null.
+fn interval<'de, D: Deserializer<'de>>(from: D) -> Result<[f64; 2], D::Error> {
+    let ends = <[Option<f64>; 2]>::deserialize(from)?;
+    Ok(ends.map(|end| end.unwrap_or(f64::INFINITY)))
+}
+
 #[serde(default)]
 pub struct StatusCounts {
     /// 200 to 299.
