@@ -87,6 +87,9 @@ fn run_text() -> String {
     report.outcomes.insert("reset".to_owned(), 1);
     report.error_causes.insert("reset ECONNRESET".to_owned(), 1);
     report.error_examples.insert("reset".to_owned(), "connection reset".to_owned());
+    report.error_cause_examples =
+        [("reset ECONNRESET".to_owned(), "connection reset".to_owned())].into();
+    report.latency_us.p99_99_interval = [4_400.0, f64::INFINITY];
     report.sockets = Some(SocketsReport::default());
     report.names = vec![NameReport {
         name: "home".to_owned(),
@@ -143,6 +146,15 @@ fn run_fits_its_schema() {
     for key in ["limit", "valid", "evidence"] {
         assert!(value["verdict"].get(key).is_some(), "{key}");
     }
+}
+
+#[test]
+fn an_upper_end_that_is_not_there_is_null_and_read_back() {
+    let value = check("run.schema.json", &run_text());
+    assert_eq!(value["latency_us"]["p99_99_interval"], serde_json::json!([4_400.0, null]));
+    let read: RunDocument = serde_json::from_str(&run_text()).unwrap();
+    assert_eq!(read.report.latency_us.p99_99_interval, [4_400.0, f64::INFINITY]);
+    assert!(read.report.latency_us.p99_9_interval[1].is_finite());
 }
 
 #[test]

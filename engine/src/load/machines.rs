@@ -118,9 +118,8 @@ impl Report {
     fn add_maps(&mut self, part: &Self) {
         add_map(&mut self.outcomes, &part.outcomes);
         add_map(&mut self.error_causes, &part.error_causes);
-        for (kind, example) in &part.error_examples {
-            self.error_examples.entry(kind.clone()).or_insert_with(|| example.clone());
-        }
+        add_examples(&mut self.error_examples, &part.error_examples);
+        add_examples(&mut self.error_cause_examples, &part.error_cause_examples);
     }
 
     fn add_samples(&mut self, part: &Self) {
@@ -199,6 +198,13 @@ fn add_map(sum: &mut BTreeMap<String, u64>, part: &BTreeMap<String, u64>) {
     for (key, count) in part {
         let sum = sum.entry(key.clone()).or_default();
         *sum = sum.saturating_add(*count);
+    }
+}
+
+/// The first machine's example stands.
+fn add_examples(sum: &mut BTreeMap<String, String>, part: &BTreeMap<String, String>) {
+    for (key, example) in part {
+        sum.entry(key.clone()).or_insert_with(|| example.clone());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Times and outcomes of one core. Each request is recorded once; nothing is sampled, dropped or invented.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use super::histogram::{Coarse, Histogram};
@@ -81,6 +82,36 @@ struct Tally {
     example: String,
 }
 
+/// Failures by kind, or by cause.
+#[derive(Debug, Clone, Default)]
+struct Tallies(BTreeMap<String, Tally>);
+
+impl Tallies {
+    fn count(&mut self, key: String, example: impl FnOnce() -> String) {
+        match self.0.get_mut(&key) {
+            Some(tally) => tally.count += 1,
+            None => {
+                self.0.insert(key, Tally { count: 1, example: example() });
+            }
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (key, theirs) in &other.0 {
+            let tally = self.0.entry(key.clone());
+            tally.and_modify(|mine| mine.count += theirs.count).or_insert_with(|| theirs.clone());
+        }
+    }
+
+    fn counts(&self) -> impl Iterator<Item = (String, u64)> {
+        self.0.iter().map(|(key, tally)| (key.clone(), tally.count))
+    }
+
+    fn examples(&self) -> BTreeMap<String, String> {
+        self.0.iter().map(|(key, tally)| (key.clone(), tally.example.clone())).collect()
+    }
+}
+
 /// One name's share.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NameTally {
@@ -108,8 +139,8 @@ pub struct Recorder {
     censored_response: Histogram,
     censored_service: Histogram,
     status: [u64; 5],
-    failures: BTreeMap<String, Tally>,
-    causes: BTreeMap<String, u64>,
+    failures: Tallies,
+    causes: Tallies,
     names: Vec<NameTally>,
     coarse: Coarse,
 }
@@ -136,8 +167,8 @@ impl Recorder {
             censored_response: Histogram::new(),
             censored_service: Histogram::new(),
             status: [0; 5],
-            failures: BTreeMap::new(),
-            causes: BTreeMap::new(),
+            failures: Tallies::default(),
+            causes: Tallies::default(),
             names,
             coarse: Coarse::default(),
         }
@@ -183,22 +214,22 @@ impl Recorder {
         self.connect.record(nanos);
     }
 
-    /// Counts a failure of a request, and keeps how the first of its kind reads. `sample` holds the times of one that was sent.
+    /// Counts a failure of a request, and keeps how the first of its kind and of its cause read. `sample` holds the times of one that was sent.
     pub fn record_failure(&mut self, failure: &Failure, name: u32, sample: Option<&Sample>) {
         if *failure == Failure::Cancelled {
             if let Some(sample) = sample {
                 self.censored_response.record(sample.response());
                 self.censored_service.record(sample.service());
             }
-            self.tally(failure.kind().into_owned(), || failure.to_string());
+            self.failures.count(failure.kind().into_owned(), || failure.to_string());
             return;
         }
         let cause = match failure.errno() {
             Some(errno) => format!("{} {}", failure.kind(), errno.name()),
             None => failure.kind().into_owned(),
         };
-        *self.causes.entry(cause).or_default() += 1;
-        self.record_error(failure.kind().into_owned(), || failure.to_string(), name, sample);
+        let kind = failure.kind().into_owned();
+        self.record_error([kind, cause], || failure.to_string(), name, sample);
     }
 
     /// Records the age of requests that were due and never sent: nobody saw their end.
@@ -214,32 +245,24 @@ impl Recorder {
         sample: &Sample,
     ) {
         let kind = format!("unexpected_{what}");
-        *self.causes.entry(kind.clone()).or_default() += 1;
-        self.record_error(kind, example, sample.name, Some(sample));
+        self.record_error([kind.clone(), kind], example, sample.name, Some(sample));
     }
 
     fn record_error(
         &mut self,
-        kind: String,
+        [kind, cause]: [String; 2],
         example: impl FnOnce() -> String,
         name: u32,
         sample: Option<&Sample>,
     ) {
-        self.tally(kind, example);
+        let example = LazyCell::new(example);
+        self.failures.count(kind, || example.clone());
+        self.causes.count(cause, || example.clone());
         if let Some(sample) = sample {
             self.record_times(ERROR, sample);
         }
         if let Some(name) = self.names.get_mut(name as usize) {
             name.errors += 1;
-        }
-    }
-
-    fn tally(&mut self, kind: String, example: impl FnOnce() -> String) {
-        match self.failures.get_mut(&kind) {
-            Some(tally) => tally.count += 1,
-            None => {
-                self.failures.insert(kind, Tally { count: 1, example: example() });
-            }
         }
     }
 
@@ -256,13 +279,8 @@ impl Recorder {
         for (mine, theirs) in self.status.iter_mut().zip(other.status) {
             *mine += theirs;
         }
-        for (kind, theirs) in &other.failures {
-            let tally = self.failures.entry(kind.clone());
-            tally.and_modify(|mine| mine.count += theirs.count).or_insert_with(|| theirs.clone());
-        }
-        for (cause, count) in &other.causes {
-            *self.causes.entry(cause.clone()).or_default() += count;
-        }
+        self.failures.add(&other.failures);
+        self.causes.add(&other.causes);
         for (mine, theirs) in self.names.iter_mut().zip(&other.names) {
             mine.requests += theirs.requests;
             mine.errors += theirs.errors;
@@ -281,13 +299,13 @@ impl Recorder {
     /// Failures recorded, cancelled requests apart.
     #[must_use]
     pub fn errors(&self) -> u64 {
-        self.failures.values().map(|tally| tally.count).sum::<u64>() - self.cancelled()
+        self.failures.counts().map(|(_, count)| count).sum::<u64>() - self.cancelled()
     }
 
     /// Requests that were cancelled.
     #[must_use]
     pub fn cancelled(&self) -> u64 {
-        self.failures.get(Failure::CANCELLED).map_or(0, |tally| tally.count)
+        self.failures.0.get(Failure::CANCELLED).map_or(0, |tally| tally.count)
     }
 
     /// Requests whose end nobody saw, recorded at their age: those that were cancelled, and those that were never sent.
@@ -308,21 +326,26 @@ impl Recorder {
     pub fn outcomes(&self) -> BTreeMap<String, u64> {
         let classes = CLASSES.into_iter().zip(self.status);
         let responses = classes.filter(|(_, count)| *count > 0);
-        let failures = self.failures.iter().map(|(kind, tally)| (kind.clone(), tally.count));
-        responses.map(|(class, count)| (class.to_owned(), count)).chain(failures).collect()
+        let responses = responses.map(|(class, count)| (class.to_owned(), count));
+        responses.chain(self.failures.counts()).collect()
     }
 
     /// The first example of each kind of failure.
     #[must_use]
     pub fn examples(&self) -> BTreeMap<String, String> {
-        let tallies = self.failures.iter();
-        tallies.map(|(kind, tally)| (kind.clone(), tally.example.clone())).collect()
+        self.failures.examples()
     }
 
     /// Errors by kind and error number.
     #[must_use]
-    pub fn causes(&self) -> &BTreeMap<String, u64> {
-        &self.causes
+    pub fn causes(&self) -> BTreeMap<String, u64> {
+        self.causes.counts().collect()
+    }
+
+    /// The first example of each cause.
+    #[must_use]
+    pub fn cause_examples(&self) -> BTreeMap<String, String> {
+        self.causes.examples()
     }
 
     /// By name, if several are told apart.
@@ -405,6 +428,25 @@ mod tests {
         let histograms = recorder.into_histograms();
         assert_eq!(histograms.schedule_lag.quantile_us(1.0).round() as u64, 1_000);
         assert_eq!(histograms.client_lag.quantile_us(1.0).round() as u64, 200);
+    }
+
+    #[test]
+    fn each_cause_keeps_its_first_example() {
+        let mut recorder = Recorder::new(Stamps::Sent, 1);
+        for errno in [libc::ECONNREFUSED, libc::EADDRNOTAVAIL, libc::EADDRNOTAVAIL] {
+            recorder.record_failure(&Failure::Connect(Errno(errno)), 0, None);
+        }
+        recorder.record_unexpected("status", || "503, not 200".to_owned(), &sample([0, 0, 1, 1]));
+        let mut sum = Recorder::new(Stamps::Sent, 1);
+        sum.merge(&recorder);
+        sum.merge(&recorder);
+        assert_eq!(sum.causes()["connect EADDRNOTAVAIL"], 4);
+        let examples = sum.cause_examples();
+        assert!(examples["connect EADDRNOTAVAIL"].contains("ip_local_port_range"), "{examples:?}");
+        assert!(examples["connect ECONNREFUSED"].contains("nothing listens"), "{examples:?}");
+        assert_eq!(examples["unexpected_status"], "503, not 200");
+        assert_eq!(sum.examples()["connect"], examples["connect ECONNREFUSED"]);
+        assert_eq!((examples.len(), sum.errors()), (3, 8));
     }
 
     #[test]

@@ -93,6 +93,8 @@ pub struct Report {
     pub error_examples: BTreeMap<String, String>,
     /// Errors by kind and system error number, such as `connect ECONNREFUSED`. Only those that occurred.
     pub error_causes: BTreeMap<String, u64>,
+    /// The first example of each of `error_causes`, in words, with its remedy where that is known.
+    pub error_cause_examples: BTreeMap<String, String>,
     /// Connections opened, those of reconnects included.
     pub connections_opened: u64,
     /// Dials that failed before the clock started; those after it ended a request each, in `errors`.

@@ -159,13 +159,11 @@ fn table(table: &Table) -> String {
 }
 
 fn endings(endings: &[Ending]) -> String {
-    let row = |it: &Ending| {
-        vec![it.kind.clone(), count(it.requests), it.causes.join(", "), it.example.clone()]
-    };
+    let row = |it: &Ending| vec![it.cause.clone(), count(it.requests), it.example.clone()];
     if endings.is_empty() {
         return String::new();
     }
-    let head = vec!["ended by", "requests", "of these", "first example"];
+    let head = vec!["ended by", "requests", "first example"];
     let rows = endings.iter().map(row).collect();
     let shown = table(&Table { head, rows, ..Table::default() });
     shown.replacen("<table>", "<table class=\"words\">", 1)

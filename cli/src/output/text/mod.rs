@@ -75,13 +75,9 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 }
 
 fn ending(ending: &Ending) -> String {
-    let Ending { kind, requests, example, causes } = ending;
-    let causes = match causes.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", causes.join(", ")),
-    };
+    let Ending { cause, requests, example } = ending;
     let first = if example.is_empty() { String::new() } else { format!(", first: {example}") };
-    labelled("Ended by", &format!("{kind} {}{causes}{first}", count(*requests)))
+    labelled("Ended by", &format!("{cause} {}{first}", count(*requests)))
 }
 
 /// Below the percentiles, so only where there are any.

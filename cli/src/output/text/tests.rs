@@ -119,20 +119,40 @@ fn a_schedule_names_the_pacing_that_was_asked_for() {
 }
 
 #[test]
-fn errors_show_their_causes_and_their_first_example() {
+fn each_cause_of_errors_shows_its_first_example() {
     let mut report = sample::document().report;
     report.outcomes.insert("connect".to_owned(), 64);
     report.outcomes.insert("cancelled".to_owned(), 1);
     report.error_causes.insert("connect ECONNREFUSED".to_owned(), 60);
     report.error_causes.insert("connect EADDRNOTAVAIL".to_owned(), 4);
     report.error_causes.insert("connect_timeout".to_owned(), 4);
-    let example = "connect: ECONNREFUSED (Connection refused): nothing listens there";
-    report.error_examples.insert("connect".to_owned(), example.to_owned());
-    let expected = "\
-Ended by connect 64 (EADDRNOTAVAIL 4, ECONNREFUSED 60), first: connect:
-         ECONNREFUSED (Connection refused): nothing listens there
+    let refused = "connect: ECONNREFUSED (Connection refused): nothing listens there";
+    report.error_examples.insert("connect".to_owned(), refused.to_owned());
+    let shown = |report: &Report| endings::endings(report).iter().map(ending).collect::<String>();
+    let saved_earlier = "\
+Ended by connect EADDRNOTAVAIL 4
+Ended by connect ECONNREFUSED 60
 ";
-    assert_eq!(endings::endings(&report).iter().map(ending).collect::<String>(), expected);
+    assert_eq!(shown(&report), saved_earlier);
+    let examples = [
+        ("connect ECONNREFUSED", refused),
+        ("connect EADDRNOTAVAIL", "connect: EADDRNOTAVAIL: no local port is free"),
+    ];
+    report.error_cause_examples =
+        examples.map(|(cause, example)| (cause.to_owned(), example.to_owned())).into();
+    let expected = "\
+Ended by connect EADDRNOTAVAIL 4, first: connect: EADDRNOTAVAIL: no local port
+         is free
+Ended by connect ECONNREFUSED 60, first: connect: ECONNREFUSED (Connection
+         refused): nothing listens there
+";
+    assert_eq!(shown(&report), expected);
+    // Of one cause the kind's example is its own.
+    report.error_cause_examples.clear();
+    report.error_causes.remove("connect EADDRNOTAVAIL");
+    assert!(shown(&report).contains("ECONNREFUSED 60, first: connect: ECONNREFUSED"));
+    report.error_causes.clear();
+    assert!(shown(&report).starts_with("Ended by connect 64, first: connect: ECONNREFUSED"));
 }
 
 #[test]
