@@ -28,6 +28,8 @@ pub(crate) enum Warning {
     NotPinned { cores: Vec<usize> },
     /// The client could not keep up, in the verdict's words.
     ClientLimit { summary: String },
+    /// Requests failed at limits of this machine, in the verdict's words.
+    OwnLimit { summary: String },
     /// The client had no time left, in a comparison of servers.
     ClientFull { name: String, busy: f64 },
     /// The end of the run was not like its start, in the engine's words.
@@ -63,15 +65,14 @@ impl Warning {
     pub(crate) fn of_report(report: &Report) -> Vec<Self> {
         let unpinned: Vec<usize> =
             report.cores.iter().filter(|core| !core.pinned).map(|core| core.core).collect();
-        let verdict = &report.verdict;
         let saturated = report.latency_us.saturated;
+        let no_ports = ports_exhausted(report.error_causes.keys());
         let candidates = [
             (!unpinned.is_empty()).then_some(Self::NotPinned { cores: unpinned }),
-            (verdict.limit == Limit::Client)
-                .then(|| Self::ClientLimit { summary: verdict.summary.clone() }),
+            client_limit(report, no_ports),
             Drift::of(report).map(|drift| Self::NotSteady { drift: drift.to_string() }),
             no_success(report.requests, report.status).then_some(Self::NoSuccess),
-            ports_exhausted(report.error_examples.values()).then_some(Self::PortsExhausted),
+            no_ports.then_some(Self::PortsExhausted),
             (saturated > 0).then_some(Self::Saturated { samples: saturated }),
             (report.censored > 0).then(|| Self::Censored {
                 requests: report.censored,
@@ -138,6 +139,7 @@ impl fmt::Display for Warning {
             Self::ClientLimit { summary } => {
                 write!(f, "{summary} Add idle cores with --cores")
             }
+            Self::OwnLimit { summary } => f.write_str(summary),
             Self::ClientFull { name, busy } => write!(
                 f,
                 "on {name} the client's busiest core was {} busy: the server may be faster than \
@@ -289,9 +291,19 @@ fn unsuccessful(one: &Contestant) -> Option<f64> {
     (one.requests_total > 0 && share >= UNSUCCESSFUL_MIN).then_some(share)
 }
 
-/// The engine names the error number in its examples.
-fn ports_exhausted<'a>(mut examples: impl Iterator<Item = &'a String>) -> bool {
-    examples.any(|text| text.contains("EADDRNOTAVAIL"))
+/// More cores are no remedy for limits of the machine, of which the lack of ports has a warning of its own.
+fn client_limit(report: &Report, no_ports: bool) -> Option<Warning> {
+    let summary = report.verdict.summary.clone();
+    match (report.verdict.limit, report.hits_own_limits()) {
+        (Limit::Client, false) => Some(Warning::ClientLimit { summary }),
+        (Limit::Client, true) if !no_ports => Some(Warning::OwnLimit { summary }),
+        _ => None,
+    }
+}
+
+/// The engine names the error number in its causes and in its examples.
+fn ports_exhausted<'a>(mut words: impl Iterator<Item = &'a String>) -> bool {
+    words.any(|text| text.contains("EADDRNOTAVAIL"))
 }
 
 #[cfg(test)]
@@ -335,8 +347,31 @@ mod tests {
         );
         check(|r| r.latency_us.saturated = 2, &Warning::Saturated { samples: 2 });
         check(|r| r.status = StatusCounts::default(), &Warning::NoSuccess);
-        let ports = "connect: EADDRNOTAVAIL (Cannot assign requested address)";
-        assert!(ports_exhausted([ports.to_owned()].iter()));
+        // Most failed at something else, whose example is the kind's.
+        check(
+            |r| {
+                r.error_causes = causes(["connect EADDRNOTAVAIL", "connect ECONNREFUSED"]);
+                r.error_examples.insert("connect".to_owned(), "connect: ECONNREFUSED".to_owned());
+            },
+            &Warning::PortsExhausted,
+        );
+        let of_ports = |r: &mut Report| {
+            r.requests = 400;
+            r.error_causes = causes(["connect EADDRNOTAVAIL", "reset"]);
+            r.verdict.limit = Limit::Client;
+        };
+        check(of_ports, &Warning::PortsExhausted);
+        let of_files = |r: &mut Report| {
+            r.requests = 400;
+            r.error_causes = causes(["connect EMFILE", "reset"]);
+            r.verdict.limit = Limit::Client;
+            r.verdict.summary = "Too many files.".to_owned();
+        };
+        check(of_files, &Warning::OwnLimit { summary: "Too many files.".to_owned() });
+    }
+
+    fn causes(of: [&str; 2]) -> std::collections::BTreeMap<String, u64> {
+        of.map(|cause| (cause.to_owned(), 661)).into()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ringshot::load::{CoreReport, Latency, Report, StatusCounts};
+use ringshot::load::{CoreReport, Latency, Report, SocketsReport, StatusCounts};
 
 use super::format::{
     bytes, count, counted, format_latency, length, microseconds, percent, rate, three_digits,
@@ -53,17 +53,7 @@ pub(crate) fn facts(document: &RunDocument) -> Vec<Fact> {
         facts.push(("Loop", turns(report)));
     }
     facts.push(("Memory", format!("{} resident", bytes(report.resident_bytes_max as f64))));
-    facts.extend(report.sockets.map(|sockets| {
-        let again = counted(sockets.segments_retransmitted, "segment");
-        let round_trip = microseconds(sockets.rtt_us);
-        (
-            "Network",
-            format!(
-                "{again} of {} sent again, round trip {round_trip}",
-                count(sockets.segments_sent)
-            ),
-        )
-    }));
+    facts.extend(report.sockets.map(|sockets| ("Network", network(&sockets))));
     if document.resolve_us > 0.0 {
         let time = microseconds(document.resolve_us);
         facts.push(("Names", format!("looked up in {time}, before the run")));
@@ -71,6 +61,18 @@ pub(crate) fn facts(document: &RunDocument) -> Vec<Fact> {
     facts.extend((report.warm_up.seconds > 0.0).then(|| ("Warm-up", warm_up(report))));
     facts.retain(|(_, text)| !text.is_empty());
     facts
+}
+
+fn network(sockets: &SocketsReport) -> String {
+    let again = counted(sockets.segments_retransmitted, "segment");
+    let unordered = match sockets.segments_out_of_order {
+        0 => String::new(),
+        some => {
+            format!(", {} of {} came out of order", count(some), count(sockets.segments_received))
+        }
+    };
+    let (sent, round_trip) = (count(sockets.segments_sent), microseconds(sockets.rtt_us));
+    format!("{again} of {sent} sent again{unordered}, round trip {round_trip}")
 }
 
 fn requests(report: &Report) -> String {
@@ -240,8 +242,6 @@ impl Percentile {
     }
 }
 
-/// The headline's percentiles: response time, and service time beside it in an open loop. `None` if nothing succeeded.
-pub(crate) fn percentiles(report: &Report) -> Option<Table> {
 /// `1.22 ms to 1.24 ms`, or `≥ 1.22 ms` where there are too few samples for an upper end.
 fn interval([low, high]: [f64; 2]) -> String {
     match high.is_finite() {
@@ -250,6 +250,8 @@ fn interval([low, high]: [f64; 2]) -> String {
     }
 }
 
+/// The headline's percentiles: response time, and service time beside it in an open loop. `None` if nothing succeeded.
+pub(crate) fn percentiles(report: &Report) -> Option<Table> {
     if report.status.success == 0 {
         return None;
     }
@@ -379,7 +381,10 @@ fn imbalance(cores: &[CoreReport]) -> Option<String> {
     let (most, fewest) = (requests().max()?, requests().min()?);
     match (cores.len(), fewest) {
         (1, _) => None,
-        (_, 0) => Some("one core completed nothing".to_owned()),
+        (_, 0) => {
+            let idle = requests().filter(|count| *count == 0).count() as u64;
+            Some(format!("{} completed nothing", counted(idle, "core")))
+        }
         _ => Some(format!("most to fewest requests: {:.2}", most as f64 / fewest as f64)),
     }
 }
@@ -444,11 +449,6 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_above_a_censored_request_is_a_lower_bound() {
-        let rows = percentiles(&sample::open_loop().report).unwrap().rows;
-        let marked: Vec<_> =
-            rows.iter().filter(|row| row[1].starts_with('≥')).map(|row| &*row[0]).collect();
-    #[test]
     fn an_interval_without_an_upper_end_says_so() {
         let mut report = sample::document().report;
         report.latency_us.p99_99_interval = [4_400.0, f64::INFINITY];
@@ -458,6 +458,11 @@ mod tests {
         assert_eq!(of("p99.9"), "1.22 ms to 1.24 ms");
     }
 
+    #[test]
+    fn what_lies_above_a_censored_request_is_a_lower_bound() {
+        let rows = percentiles(&sample::open_loop().report).unwrap().rows;
+        let marked: Vec<_> =
+            rows.iter().filter(|row| row[1].starts_with('≥')).map(|row| &*row[0]).collect();
         assert_eq!(marked, ["mean", "p99.99", "max"]);
     }
 
@@ -490,7 +495,8 @@ mod tests {
         let core = |requests| CoreReport { requests, ..CoreReport::default() };
         assert_eq!(imbalance(&[core(7)]), None);
         assert_eq!(imbalance(&[core(150), core(100)]).unwrap(), "most to fewest requests: 1.50");
-        assert!(imbalance(&[core(1), core(0)]).unwrap().contains("nothing"));
+        assert_eq!(imbalance(&[core(1), core(0)]).unwrap(), "1 core completed nothing");
+        assert_eq!(imbalance(&[core(0), core(1), core(0)]).unwrap(), "2 cores completed nothing");
     }
 
     #[test]

@@ -270,11 +270,15 @@ fn sockets(parts: &[(String, Report)]) -> Option<SocketsReport> {
     let mean = |of: fn(&SocketsReport) -> f64| {
         per(known.iter().map(|it| of(it) * it.samples as f64).sum(), samples as f64)
     };
+    let total = |of: fn(&SocketsReport) -> u64| known.iter().map(of).sum();
     (!known.is_empty()).then(|| SocketsReport {
         samples,
         segments_sent: total(|it| it.segments_sent),
         segments_retransmitted: total(|it| it.segments_retransmitted),
+        segments_received: total(|it| it.segments_received),
+        segments_out_of_order: total(|it| it.segments_out_of_order),
         rtt_us: mean(|it| it.rtt_us),
+        min_rtt_us: mean(|it| it.min_rtt_us),
         receive_queue_bytes: mean(|it| it.receive_queue_bytes),
         send_queue_bytes: mean(|it| it.send_queue_bytes),
         server_queue_bytes: known

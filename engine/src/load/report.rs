@@ -185,6 +185,7 @@ pub struct Latency {
     #[serde(deserialize_with = "interval")]
     pub p50_interval: [f64; 2],
     /// 95 % interval of `p99`.
+    #[serde(deserialize_with = "interval")]
     pub p99_interval: [f64; 2],
     /// 95 % interval of `p99_9`.
     #[serde(deserialize_with = "interval")]
@@ -196,7 +197,6 @@ pub struct Latency {
     #[serde(deserialize_with = "interval")]
     pub p99_999_interval: [f64; 2],
     /// Samples beyond the 99.9th percentile: what it rests on.
-    #[serde(deserialize_with = "interval")]
     pub p99_9_samples: u64,
     /// Samples beyond the 99.99th percentile.
     pub p99_99_samples: u64,
@@ -204,14 +204,14 @@ pub struct Latency {
     pub p99_999_samples: u64,
 }
 
-/// Completed requests by status class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 /// JSON has no infinity: an end that is not there is null.
 fn interval<'de, D: Deserializer<'de>>(from: D) -> Result<[f64; 2], D::Error> {
     let ends = <[Option<f64>; 2]>::deserialize(from)?;
     Ok(ends.map(|end| end.unwrap_or(f64::INFINITY)))
 }
 
+/// Completed requests by status class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StatusCounts {
     /// 200 to 299.
@@ -310,12 +310,18 @@ pub struct Slot {
 pub struct SocketsReport {
     /// Connections looked at, over all samples.
     pub samples: u64,
-    /// Segments sent in the measured time, by the connections that lived through it.
+    /// Segments sent in the measured time, by the connections that were looked at, up to the last look.
     pub segments_sent: u64,
     /// Segments sent again among them.
     pub segments_retransmitted: u64,
+    /// Segments with data received in the measured time by the same connections (Linux 4.6; else zero).
+    pub segments_received: u64,
+    /// Segments among them that came before one that was sent earlier: most often because that one was lost (Linux 5.4; else zero).
+    pub segments_out_of_order: u64,
     /// Median smoothed round trip in microseconds.
     pub rtt_us: f64,
+    /// The least round trip of a connection in microseconds, as the median over the connections (Linux 4.6; else zero).
+    pub min_rtt_us: f64,
     /// Bytes received and not yet read by us, on average over the samples.
     pub receive_queue_bytes: f64,
     /// Bytes sent and not yet acknowledged by the server, on average over the samples.

@@ -118,8 +118,18 @@ impl Sockets {
         if let Some((_, last)) = self.seen.get_mut(&socket.cookie) {
             *last = info;
         } else if self.seen.len() < SOCKETS_MAX {
-            self.seen.insert(socket.cookie, (info, info));
+            // What was not there at the first look has been made since: all that it did counts.
+            let first = if self.looks == 0 { info } else { Info::default() };
+            self.seen.insert(socket.cookie, (first, info));
         }
+    }
+
+    /// Of each connection that has one.
+    fn least_round_trips(&self) -> Coarse {
+        let mut least = Coarse::default();
+        let last = self.seen.values().map(|(_, last)| u64::from(last.rtt_min_us));
+        last.filter(|micros| *micros > 0).for_each(|micros| least.record(micros * 1_000));
+        least
     }
 
     /// What all looks showed; `None` if they showed no connection.
@@ -133,7 +143,10 @@ impl Sockets {
             samples: ours.sockets,
             segments_sent: sum(|info| info.segments_sent),
             segments_retransmitted: sum(|info| info.segments_retransmitted),
+            segments_received: sum(|info| info.segments_received),
+            segments_out_of_order: sum(|info| info.segments_out_of_order),
             rtt_us: self.round_trips.quantile_us(0.5),
+            min_rtt_us: self.least_round_trips().quantile_us(0.5),
             receive_queue_bytes: ours.mean(ours.receive_bytes),
             send_queue_bytes: ours.mean(ours.send_bytes),
             server_queue_bytes: (theirs.sockets > 0).then(|| theirs.mean(theirs.receive_bytes)),
@@ -186,7 +199,14 @@ mod tests {
             peer: address,
             receive_queue_bytes: 10,
             send_queue_bytes: 4,
-            info: Some(Info { rtt_us: 100, segments_sent: sent, segments_retransmitted: again }),
+            info: Some(Info {
+                rtt_us: 100,
+                rtt_min_us: 50,
+                segments_sent: sent,
+                segments_retransmitted: again,
+                segments_received: 2 * sent,
+                segments_out_of_order: 3 * again,
+            }),
         }
     }
 
@@ -202,6 +222,13 @@ mod tests {
         assert_eq!((report.samples, report.receive_queue_bytes), (4, 10.0));
         assert_eq!((report.send_queue_bytes, report.server_queue_bytes), (4.0, None));
         assert!((95.0..105.0).contains(&report.rtt_us), "{report:?}");
+        assert!((47.0..53.0).contains(&report.min_rtt_us), "{report:?}");
+        assert_eq!((report.segments_received, report.segments_out_of_order), (200, 6));
+        // Connections that a later look finds were made since.
+        sockets.looks = 1;
+        sockets.see(&socket(4, 30, 1));
+        let report = sockets.report().unwrap();
+        assert_eq!((report.segments_sent, report.segments_retransmitted), (130, 3));
     }
 
     #[test]

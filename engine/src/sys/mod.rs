@@ -74,6 +74,12 @@ impl Errno {
             }
             libc::EMFILE => ": this process has too many files open; raise `ulimit -n`",
             libc::ENFILE => ": this system has too many files open; raise fs.file-max",
+            libc::ENOBUFS | libc::ENOMEM => {
+                ": this system has no memory left for sockets; see net.ipv4.tcp_mem"
+            }
+            libc::EACCES | libc::EPERM => {
+                ": a firewall or security module of this machine forbids it"
+            }
             libc::ECONNREFUSED => ": nothing listens there, or its backlog is full",
             _ => "",
         }

@@ -1,0 +1,352 @@
+//! Verdicts over reports made up for them.
+
+use super::super::histogram::Histogram;
+use super::super::report::{CoreReport, Latency, Slot, SocketsReport, StatusCounts};
+use super::*;
+
+/// A closed loop of 10 s that leaves its core half idle.
+fn closed_loop() -> Report {
+    Report {
+        seconds: 10.0,
+        requests: 1_000,
+        offered: 1_000,
+        sent: 1_000,
+        status: StatusCounts { success: 1_000, ..StatusCounts::default() },
+        requests_per_second: 100.0,
+        cores: vec![
+            CoreReport { core: 2, busy: 0.3, ..CoreReport::default() },
+            CoreReport { core: 3, busy: 0.5, ..CoreReport::default() },
+        ],
+        ..Report::default()
+    }
+}
+
+/// An open loop that reaches its rate.
+fn open_loop() -> Report {
+    let arrival = "constant".to_owned();
+    Report { target_per_second: 100.0, arrival, ..closed_loop() }
+}
+
+fn lossy() -> Option<SocketsReport> {
+    let (segments_sent, segments_retransmitted) = (10_000, 200);
+    Some(SocketsReport { segments_sent, segments_retransmitted, ..SocketsReport::default() })
+}
+
+fn lag(p99: f64) -> Latency {
+    Latency { p99, p99_interval: [p99, p99], ..Latency::default() }
+}
+
+#[track_caller]
+fn check(report: Report, change: fn(&mut Report), limit: Limit) {
+    let mut report = report;
+    change(&mut report);
+    let verdict = Verdict::of(&report);
+    assert_eq!(verdict.limit, limit, "{verdict:#?}");
+    assert_eq!(verdict.valid, matches!(limit, Limit::Server | Limit::None));
+}
+
+#[test]
+fn closed_loops() {
+    let check = |change, limit| check(closed_loop(), change, limit);
+    check(|_| (), Limit::Server);
+    check(|r| r.cores[1].busy = 0.97, Limit::Client);
+    check(|r| r.cores[1].run_delay = 0.48, Limit::Client);
+    check(|r| r.cores[1].run_delay = 0.3, Limit::Server);
+    // Little to do, and kept from it for most of the time.
+    check(|r| (r.cores[1].busy, r.cores[1].run_delay) = (0.15, 0.75), Limit::Client);
+    check(|r| r.sockets = lossy(), Limit::Network);
+    check(|r| r.seconds = 0.05, Limit::Unknown);
+    check(|r| r.requests = 0, Limit::Unknown);
+    check(|r| r.think_share = 0.98, Limit::None);
+    check(|r| r.think_share = 0.2, Limit::Server);
+    check(|r| (r.think_share, r.cores[0].busy) = (0.98, 1.0), Limit::Client);
+}
+
+#[test]
+fn a_poisson_process_may_draw_fewer_than_its_mean() {
+    let drawn = |requests, offered| {
+        let arrival = "poisson".to_owned();
+        Report { arrival, requests, offered, ..open_loop() }
+    };
+    check(drawn(930, 930), |_| (), Limit::None);
+    check(drawn(930, 950), |_| (), Limit::Server);
+    check(drawn(890, 890), |_| (), Limit::Server);
+    check(drawn(930, 930), |r| r.arrival = "constant".to_owned(), Limit::Server);
+}
+
+#[test]
+fn open_loops() {
+    let check = |change, limit| check(open_loop(), change, limit);
+    check(|_| (), Limit::None);
+    // Spinning for exact times keeps a core busy, and is no limit.
+    check(|r| r.cores[0].busy = 1.0, Limit::None);
+    let late = |r: &mut Report| r.client_lag_us = lag(1_500.0);
+    check(late, Limit::Client);
+    let mut reached = open_loop();
+    late(&mut reached);
+    assert!(reached.reached_its_rate() && !closed_loop().reached_its_rate());
+    reached.requests = 900;
+    assert!(!reached.reached_its_rate());
+    let one_disturbed = |r: &mut Report| {
+        let mut times = Histogram::new();
+        (0..49).for_each(|_| times.record(40_000));
+        times.record(9_000_000);
+        r.client_lag_us = times.latency();
+        assert!(r.client_lag_us.p99 > 1_000.0);
+    };
+    check(one_disturbed, Limit::None);
+    check(|r| r.sockets = lossy(), Limit::None);
+    check(|r| r.requests = 900, Limit::Server);
+    check(|r| (r.requests, r.cores[0].busy) = (900, 0.96), Limit::Client);
+    check(|r| (r.requests, r.client_lag_us) = (900, lag(5_000.0)), Limit::Client);
+    check(|r| (r.requests, r.sockets) = (900, lossy()), Limit::Network);
+    check(|r| r.seconds = 0.0, Limit::Unknown);
+    let mut short = Report { requests: 900, sent: 900, ..open_loop() };
+    assert!(!Verdict::of(&short).summary.contains("more connections"));
+    short.waited = 800;
+    assert!(Verdict::of(&short).summary.contains("more connections"));
+}
+
+#[test]
+fn a_server_that_leaves_all_connections_busy_is_the_limit_however_late_the_few_are() {
+    // Eight times too slow: most was given up, and of the few that were sent some were late.
+    let overloaded = |r: &mut Report| {
+        (r.sent, r.requests, r.waited, r.shed) = (160, 120, 120, 840);
+        r.client_lag_us = lag(8_000.0);
+    };
+    check(open_loop(), overloaded, Limit::Server);
+    let mut report = open_loop();
+    overloaded(&mut report);
+    assert!(Verdict::of(&report).summary.contains("more connections"));
+    report.cores[0].busy = 0.99;
+    check(report, |_| (), Limit::Client);
+}
+
+#[test]
+fn a_rate_that_failures_alone_miss_was_sent() {
+    let failing = |r: &mut Report| {
+        (r.requests, r.errors) = (950, 50);
+        r.client_lag_us = lag(2_600.0);
+    };
+    check(open_loop(), failing, Limit::Server);
+    let mut report = open_loop();
+    failing(&mut report);
+    let verdict = Verdict::of(&report);
+    assert!(verdict.summary.contains("some of the requests failed"), "{verdict:#?}");
+    assert!(verdict.evidence.iter().any(|line| line.contains("5.0% of the requests failed")));
+    // Who is late with half of all requests is late.
+    report.client_lag_us.p50_interval = [2_000.0, 2_100.0];
+    check(report.clone(), |_| (), Limit::Client);
+    // And too slow all the same.
+    failing(&mut report);
+    check(report, |r| (r.requests, r.client_lag_us) = (850, lag(10.0)), Limit::Server);
+}
+
+#[test]
+fn failures_at_our_own_limits_are_the_clients() {
+    let of = |cause: &str, errors: u64| {
+        let error_causes = [(cause.to_owned(), errors), ("reset ECONNRESET".to_owned(), 1)].into();
+        Report { errors: errors + 1, error_causes, ..closed_loop() }
+    };
+    for cause in ["EADDRNOTAVAIL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EACCES", "EPERM"] {
+        let report = of(&format!("connect {cause}"), 1_600);
+        check(report.clone(), |_| (), Limit::Client);
+        let summary = Verdict::of(&report).summary;
+        assert!(summary.contains("61.5% of the requests"), "{summary}");
+        assert!(summary.contains(&format!("with {cause}: ")), "{summary}");
+    }
+    check(of("connect EMFILE", 5), |_| (), Limit::Server);
+    check(of("connect ECONNREFUSED", 300), |_| (), Limit::Server);
+    check(of("connect EADDRNOTAVAIL", 300), |r| r.requests = 0, Limit::Client);
+}
+
+#[test]
+fn nothing_is_said_of_a_server_that_mostly_fails() {
+    check(closed_loop(), |r| r.errors = 900, Limit::Server);
+    check(closed_loop(), |r| r.errors = 1_001, Limit::Unknown);
+    check(open_loop(), |r| (r.errors, r.offered) = (9_000, 10_000), Limit::Unknown);
+    let refusing = |success, redirect, server_error| {
+        let status = StatusCounts { success, redirect, server_error, ..StatusCounts::default() };
+        Report { status, ..closed_loop() }
+    };
+    check(refusing(0, 0, 1_000), |_| (), Limit::Unknown);
+    check(refusing(0, 1_000, 0), |_| (), Limit::Server);
+    let told = |success, server_error| {
+        let Verdict { limit, summary, evidence, .. } =
+            Verdict::of(&refusing(success, 0, server_error));
+        let evidence = evidence.iter().any(|line| line.starts_with("responses: "));
+        (limit, summary.contains("most responses were no success"), evidence)
+    };
+    assert_eq!(told(300, 700), (Limit::Server, true, true));
+    assert_eq!(told(900, 100), (Limit::Server, false, true));
+    assert_eq!(told(995, 5), (Limit::Server, false, false));
+}
+
+/// Of a server on another machine, 25 ms away, with its answers there and then.
+fn far() -> SocketsReport {
+    SocketsReport {
+        segments_sent: 2_000,
+        segments_received: 2_000,
+        rtt_us: 51_400.0,
+        min_rtt_us: 50_100.0,
+        ..SocketsReport::default()
+    }
+}
+
+#[test]
+fn a_network_is_told_by_its_length() {
+    let of = |report: Report| {
+        let mut report = Report { sockets: Some(far()), ..report };
+        report.service_time_us.p50 = 51_200.0;
+        report
+    };
+    check(of(closed_loop()), |_| (), Limit::Network);
+    check(of(closed_loop()), |r| r.service_time_us.p50 = 200_000.0, Limit::Server);
+    check(of(closed_loop()), |r| r.think_share = 0.9, Limit::None);
+    check(of(closed_loop()), |r| r.cores[0].busy = 0.99, Limit::Client);
+    check(of(open_loop()), |_| (), Limit::None);
+    check(of(open_loop()), |r| (r.requests, r.waited) = (400, 400), Limit::Network);
+    // Near, and the request is over in no time.
+    let near = |r: &mut Report| {
+        r.service_time_us.p50 = 300.0;
+        r.sockets = Some(SocketsReport { min_rtt_us: 200.0, ..far() });
+    };
+    check(of(closed_loop()), near, Limit::Server);
+    // On this machine.
+    let local = |r: &mut Report| {
+        r.sockets = Some(SocketsReport { server_queue_bytes: Some(0.0), ..far() });
+    };
+    check(of(closed_loop()), local, Limit::Server);
+    let nothing_measured = |r: &mut Report| r.service_time_us.p50 = 0.0;
+    check(of(closed_loop()), nothing_measured, Limit::Server);
+}
+
+#[test]
+fn a_network_is_told_by_its_losses() {
+    let check = |change: fn(&mut SocketsReport), limit| {
+        let mut sockets = SocketsReport { min_rtt_us: 100.0, ..far() };
+        change(&mut sockets);
+        check(Report { sockets: Some(sockets), ..closed_loop() }, |_| (), limit);
+    };
+    check(|_| (), Limit::Server);
+    // Of few segments more must be lost to prove it.
+    check(|s| (s.segments_sent, s.segments_retransmitted) = (181, 10), Limit::Network);
+    check(|s| (s.segments_sent, s.segments_retransmitted) = (181, 4), Limit::Server);
+    check(|s| s.segments_retransmitted = 25, Limit::Server);
+    check(|s| s.segments_retransmitted = 40, Limit::Network);
+    check(|s| s.segments_out_of_order = 300, Limit::Network);
+    check(|s| s.segments_out_of_order = 100, Limit::Server);
+    let local = |s: &mut SocketsReport| {
+        (s.segments_retransmitted, s.segments_out_of_order) = (500, 500);
+        s.server_queue_bytes = Some(0.0);
+    };
+    check(local, Limit::Server);
+    let mut brief = Report { sockets: lossy(), ..closed_loop() };
+    brief.connections_opened = 500;
+    self::check(brief, |_| (), Limit::Server);
+}
+
+#[test]
+fn bodies_that_are_long_on_their_way_may_be_the_networks() {
+    let summary = |server_queue_bytes| {
+        let sockets = SocketsReport { min_rtt_us: 100.0, server_queue_bytes, ..far() };
+        let mut report = Report { sockets: Some(sockets), ..closed_loop() };
+        (report.first_byte_us.p50, report.service_time_us.p50) = (40_000.0, 550_000.0);
+        let Verdict { limit, summary, evidence, .. } = Verdict::of(&report);
+        assert_eq!(limit, Limit::Server);
+        assert!(evidence.iter().any(|line| line.starts_with("bodies: 92.7%")), "{evidence:#?}");
+        summary
+    };
+    assert!(summary(None).contains("or the network"));
+    assert!(!summary(Some(0.0)).contains("network"));
+}
+
+#[test]
+fn the_last_answers_may_take_their_time_but_a_backlog_is_none() {
+    let slow = |r: &mut Report| (r.seconds, r.service_time_us.p50) = (10.5, 5e5);
+    check(open_loop(), slow, Limit::None);
+    // 100 a second came in, 90 went out: at the end 1.1 s behind, in the middle half of it.
+    let behind = |r: &mut Report| (r.seconds, r.response_time_us.p50) = (11.1, 0.55e6);
+    let just_behind = |r: &mut Report| {
+        (r.seconds, r.response_time_us.p50, r.service_time_us.p50) = (10.3, 0.25e6, 100.0);
+    };
+    check(open_loop(), just_behind, Limit::Server);
+    check(open_loop(), behind, Limit::Server);
+    let straggler = |r: &mut Report| {
+        r.seconds = 12.0;
+        r.timeline = slots(&[100.0; 11]);
+    };
+    check(open_loop(), straggler, Limit::None);
+    // 160 a second answered of 200: the backlog is worked off when nothing is due any more.
+    let overloaded = |r: &mut Report| {
+        (r.offered, r.requests, r.target_per_second) = (1_001, 1_000, 200.0);
+        (r.seconds, r.service_time_us.p50, r.waited) = (6.3, 50_000.0, 990);
+        r.timeline = due_slots(&[
+            [202, 152],
+            [199, 160],
+            [201, 159],
+            [199, 159],
+            [199, 154],
+            [0, 161],
+            [0, 55],
+        ]);
+    };
+    check(open_loop(), overloaded, Limit::Server);
+}
+
+/// Slots of a second with what was due and what was answered.
+fn due_slots(slots: &[[u64; 2]]) -> Vec<Slot> {
+    let slot = |[offered, requests]: &[u64; 2]| Slot {
+        seconds: 1.0,
+        offered: *offered,
+        requests: *requests,
+        ..Slot::default()
+    };
+    slots.iter().map(slot).collect()
+}
+
+fn slots(requests: &[f64]) -> Vec<Slot> {
+    let slot = |requests: &f64| Slot {
+        seconds: 1.0,
+        offered: 100,
+        requests: *requests as u64,
+        p50: 1e5 / requests,
+        ..Slot::default()
+    };
+    requests.iter().map(slot).collect()
+}
+
+#[test]
+fn drift_is_told_from_noise_and_from_a_rate_that_was_to_change() {
+    let drift = |rates: &[f64]| Drift::of(&Report { timeline: slots(rates), ..closed_loop() });
+    assert_eq!(drift(&[]), None);
+    assert_eq!(drift(&[100.0, 10.0]), None);
+    assert_eq!(drift(&[100.0, 96.0, 103.0, 99.0, 100.0, 101.0, 97.0, 95.0, 9.0]), None);
+    let slower = [100.0, 100.0, 90.0, 90.0, 90.0, 90.0, 80.0, 80.0, 1.0];
+    let found = drift(&slower).unwrap();
+    assert_eq!((found.per_second, found.p50_us), ([100.0, 80.0], [1_000.0, 1_250.0]));
+    let report = Report { timeline: slots(&slower), ..closed_loop() };
+    let lines = Verdict::of(&report).evidence;
+    assert!(lines.iter().any(|line| line.contains("100 to 80 a second")), "{lines:#?}");
+    let mut ramp = Report { timeline: slots(&slower), ..open_loop() };
+    ramp.timeline.iter_mut().for_each(|slot| slot.offered = slot.requests);
+    assert_eq!(Drift::of(&ramp), None);
+}
+
+#[test]
+fn the_evidence_names_figures() {
+    let mut report = open_loop();
+    report.sockets = lossy();
+    report.cores[1].queue_overflows = 4;
+    (report.waited, report.shed) = (250, 10);
+    let lines = Verdict::of(&report).evidence;
+    for part in [
+        "100.0 a second asked for, 100.0 answered",
+        "25.0% waited for a connection, 0.0% late, 1.0% shed",
+        "cores: 3 had the least time to spare, busy for 50.0% of the time; 0 of 2 had none",
+        "overflowed it 4 times",
+        "2.0% of 10000 segments sent again",
+    ] {
+        assert!(lines.iter().any(|line| line.contains(part)), "{part}: {lines:#?}");
+    }
+}
