@@ -260,10 +260,11 @@ fn due(report: &Report) -> u64 {
     ends.into_iter().fold(0, u64::saturating_add)
 }
 
-/// The seconds in which requests were due, without the drain after them; never zero.
-// FOR THE MERGER: `report.sending_seconds` where the report says it; `seconds` holds the drain too.
+/// The seconds in which requests were due, without the drain after them; never zero. Results that were saved before this was told have the drain in it.
 pub(crate) fn sending_seconds(report: &Report) -> f64 {
-    report.seconds.max(f64::MIN_POSITIVE)
+    let told = report.sending_seconds > 0.0;
+    let seconds = if told { report.sending_seconds } else { report.seconds };
+    seconds.max(f64::MIN_POSITIVE)
 }
 
 /// `some` of `all`; zero of nothing.
@@ -380,6 +381,19 @@ mod tests {
         check(0, 0, 1.0);
         check(50, 0, 0.5);
         check(25, 25, 0.5);
+    }
+
+    #[test]
+    fn what_the_run_waited_for_at_its_end_is_no_time_of_sending() {
+        let check = |sending_seconds, expected: f64| {
+            let mut report = Report { offered: 20, seconds: 2.8, ..Report::default() };
+            report.sending_seconds = sending_seconds;
+            let outcome = Condition::from_str("offered_rate < 9").unwrap().forbid(&report);
+            assert!((outcome.value.unwrap() - expected).abs() < 0.01, "{outcome:?}");
+        };
+        check(2.0, 10.0);
+        // As it was saved once.
+        check(0.0, 7.14);
     }
 
     #[test]

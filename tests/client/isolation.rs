@@ -127,7 +127,7 @@ fn a_server_that_never_runs_dry_keeps_nobody_waiting() {
                 client.fetch(get(&other)).await.unwrap();
                 ctx.sleep(millis(5)).await;
             }
-            (flooded.await.unwrap_err(), began.elapsed())
+            (flooded.await.unwrap().unwrap_err(), began.elapsed())
         };
         let (error, waited) = block_on(engine.run_on(0, work)).unwrap();
         assert!(error.is_timeout(), "{error}");

@@ -160,6 +160,7 @@ fn draw_shard(random: &mut Random, troubled: bool) -> ShardConfig {
     ShardConfig {
         targets: vec![peers[..random.between(1, 2) as usize].to_vec()],
         sources: Vec::new(),
+        sources_taken: 0,
         lanes: random.between(1, 40) as u32,
         templates: vec![Copies::new(&request, sent, copies)],
         pipeline,

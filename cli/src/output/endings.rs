@@ -2,8 +2,6 @@
 
 use ringshot::load::Report;
 
-use super::format::count;
-
 /// What one cause of failures did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ending {
