@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ringshot::client::blocking::block_on;
 use ringshot::client::{
-    Client, ClientBuilder, Cores, Done, Engine, Kind, Phase, Sent, Solo, TimeoutKind,
+    Client, ClientBuilder, Cores, Done, Engine, Error, Kind, Phase, Sent, Solo, TimeoutKind,
 };
 use ringshot::driver::{DriverChoice, DriverKind, Epoll, Limits};
 use ringshot::origin::{Config, Origin};
@@ -159,11 +159,67 @@ fn the_end_of_the_engine_is_the_end_of_its_batches() {
         let collected = collects.join().unwrap();
         assert!(collected.iter().all(|result| !is_ok(result)));
         let late = bench.client.batch(vec![bench.url("/"); 3]);
-        assert!(rest(late.completed()).is_empty(), "nothing is pulled");
+        assert_eq!(shutdowns(rest(late.completed()).into_iter().map(|done| done.result)), 3);
         let late = bench.client.batch(vec![bench.url("/"); 3]);
         let summary = block_on(late.for_each(|_, _| {}));
-        assert_eq!((summary.ok, summary.failed()), (0, 0));
+        assert_eq!((summary.ok, summary.errors["shutdown"], summary.cut_short), (0, 3, false));
         bench.stopped.store(true, Ordering::SeqCst);
+    });
+}
+
+/// How many results are the engine's end; none is anything else.
+fn shutdowns<R: std::fmt::Debug>(results: impl Iterator<Item = Result<R, Error>>) -> usize {
+    let name = |result: Result<R, Error>| result.unwrap_err().kind().name();
+    results.map(name).inspect(|name| assert_eq!(*name, "shutdown")).count()
+}
+
+/// As many results as inputs where their end is in sight, and one more than were pulled where it is not.
+#[test]
+fn every_input_ends_though_its_engine_did() {
+    on_each(|bench| {
+        bench.engine.shutdown().unwrap();
+        let url = bench.url("/");
+        let urls = |count: usize| vec![url.clone(); count];
+        let batch = |count| bench.client.batch(urls(count));
+        for inputs in [0, 3, 1000] {
+            assert_eq!(shutdowns(block_on(batch(inputs).collect()).into_iter()), inputs);
+            let window = batch(inputs).window(count(1)).collect();
+            assert_eq!(shutdowns(block_on(window).into_iter()), inputs);
+            let barrier = batch(inputs).barrier(count(7)).completed();
+            assert_eq!(shutdowns(rest(barrier).into_iter().map(|done| done.result)), inputs);
+            let mut ordered = batch(inputs).ordered(count(2));
+            for index in 0..inputs {
+                assert_eq!(block_on(ordered.next()).unwrap().index, index as u64);
+            }
+            assert!(block_on(ordered.next()).is_none());
+            let add = |sum: &mut usize, _: Done| *sum += 1;
+            assert_eq!(
+                block_on(batch(inputs).fold_per_core(|| 0, add, |one, two| one + two)),
+                inputs
+            );
+        }
+        let endless = || bench.client.batch(std::iter::repeat(url.clone()));
+        assert_eq!(shutdowns(block_on(endless().collect()).into_iter()), 1);
+        let summary = block_on(endless().for_each(|_, _| {}));
+        assert_eq!((summary.errors["shutdown"], summary.cut_short), (1, true));
+        let panics = bench.client.batch((0..9).map(|_| -> String { panic!("of its own") }));
+        let collect = || block_on(panics.collect());
+        assert!(catch_unwind(AssertUnwindSafe(collect)).is_err());
+        bench.stopped.store(true, Ordering::SeqCst);
+    });
+}
+
+/// What is shut down midway tells of every input.
+#[test]
+fn inputs_that_were_not_pulled_are_told_too() {
+    on_each(|bench| {
+        let url = bench.url("/delay/2");
+        for round in 0..10 {
+            let all = cut_short(bench, round * 1500, |client| {
+                block_on(client.batch(vec![url.clone(); 300]).window(count(8)).collect())
+            });
+            assert_eq!(all.len(), 300);
+        }
     });
 }
 
@@ -213,7 +269,7 @@ fn what_was_cancelled_tells_how_far_it_had_come() {
         assert!(two[0].may_have_been_processed() && two[1].got_bytes() > 0);
         // Two have the connections, whichever came first, and the third waits for one.
         let three = errors(&["/hang", "/hang", "/hang"]);
-        let waits = |error: &&ringshot::Error| error.phase() == Phase::Acquire;
+        let waits = |error: &&Error| error.phase() == Phase::Acquire;
         let waiting: Vec<_> = three.iter().filter(waits).collect();
         assert_eq!(waiting.len(), 1, "{three:?}");
         assert!(waiting[0].sent() == Sent::None && !waiting[0].may_have_been_processed());
@@ -291,6 +347,7 @@ fn a_core_that_vanishes_calls_for_each_input() {
     }
     drop(solo);
     let summary = summary.join().unwrap();
-    assert_eq!((pulled.load(Ordering::SeqCst), called.load(Ordering::SeqCst)), (20, 20));
-    assert_eq!((summary.ok, summary.errors["shutdown"]), (0, 20), "{summary}");
+    // One more stands for all that the core had not heard of.
+    assert_eq!((pulled.load(Ordering::SeqCst), called.load(Ordering::SeqCst)), (21, 20));
+    assert_eq!((summary.ok, summary.errors["shutdown"]), (0, 21), "{summary}");
 }

@@ -20,6 +20,9 @@ use crate::client::Client;
 use crate::client::blocking::block_on;
 use crate::clock::Instant;
 
+/// Blocks of inputs that fail at once after a shutdown, before the executor's other tasks have their turn.
+const BLOCKS_MAX: usize = 64;
+
 /// The consumer's hold on a batch. Dropping it abandons the batch.
 pub(super) struct Handle<T: Send + 'static> {
     shared: Arc<Shared<T>>,
@@ -80,6 +83,7 @@ impl<T: Send + 'static> Handle<T> {
 
     fn poll_more(&mut self, cx: &mut Context<'_>, credits: usize) -> Poll<()> {
         self.start(cx);
+        self.shared.fail_rest(cx);
         if !ready!(self.shared.poll_take(cx, &mut self.taken, credits)) {
             self.raise();
         }
@@ -107,21 +111,31 @@ impl<T: Send + 'static> Handle<T> {
         }
     }
 
-    /// Waits until every core is done with the batch, and gives those results that no core could consume.
-    pub(super) async fn closed(&mut self) -> Vec<Done<T>> {
+    /// Waits until every core is done with the batch. `consume` gets those results that no core could consume.
+    pub(super) async fn closed(&mut self, mut consume: impl FnMut(Done<T>)) {
         poll_fn(|cx| {
             self.start(cx);
+            let mut blocks = 0;
+            while self.shared.fail_rest(cx) {
+                self.shared.take_left().into_iter().for_each(&mut consume);
+                blocks += 1;
+                if blocks == BLOCKS_MAX {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
             self.shared.poll_closed(cx)
         })
         .await;
         self.raise();
-        std::mem::take(&mut self.shared.lock().results).into()
+        self.shared.take_left().into_iter().for_each(consume);
     }
 
     pub(super) fn summary(&self) -> Summary {
         let state = self.shared.lock();
         let ended = state.ended.unwrap_or_else(Instant::now);
-        state.tally.summary(ended - state.started)
+        let summary = state.tally.summary(ended - state.started);
+        Summary { cut_short: state.cut_short, ..summary }
     }
 }
 
@@ -189,7 +203,7 @@ impl<T: Send + 'static> Completed<T> {
     pub async fn drain(mut self, longest: Duration) -> Summary {
         self.handle.shared.stop(longest);
         while self.next().await.is_some() {}
-        self.handle.closed().await;
+        self.handle.closed(drop).await;
         self.handle.summary()
     }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use http::Method;
 
 use super::Done;
-use super::input::{Input, Pull};
+use super::input::{self, Input, Pull, Pulled};
 use super::progress::{Standing, Step};
-use super::state::{End, Job, PULL_BLOCK, Pulled, Shared, drop_quietly};
+use super::state::{End, Job, PULL_BLOCK, Shared, drop_quietly};
 use super::summary::{Outcome, Tally};
 use crate::client::core_ctx::CoreCtx;
 use crate::client::engine::Note;
@@ -192,15 +192,7 @@ impl<T: Send + 'static> Part<T> {
 
     fn pull(&self, mut source: Box<dyn Pull<T>>, credits: usize, cx: &mut Context<'_>) {
         let mut inputs = self.inputs.take();
-        let mut pulled = Pulled::More;
-        while inputs.len() < credits && matches!(pulled, Pulled::More) {
-            match catch_unwind(AssertUnwindSafe(|| source.poll_pull(cx))) {
-                Ok(Poll::Ready(Some(input))) => inputs.push(input),
-                Ok(Poll::Ready(None)) => pulled = Pulled::Ended,
-                Ok(Poll::Pending) => pulled = Pulled::Dry,
-                Err(payload) => pulled = Pulled::Panicked(payload),
-            }
-        }
+        let pulled = input::pull(&mut *source, &mut inputs, credits, cx);
         self.dry.set(matches!(pulled, Pulled::Dry));
         let unused = credits - inputs.len();
         self.shared().put_back(self.lane.core, source, (&mut inputs, unused), pulled);

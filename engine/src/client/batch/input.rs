@@ -1,6 +1,8 @@
 //! What goes into a batch: anything that is a request, alone or with a tag, from an iterator or a stream. Pulled one at a time, never collected.
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -135,6 +137,37 @@ pub(super) type Input<T> = (T, Result<Request, Error>);
 /// Where inputs are pulled from. Polled by one core at a time.
 pub(super) trait Pull<T>: Send {
     fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Input<T>>>;
+
+    /// How many are still to come at most, where that is known.
+    fn most(&self) -> Option<usize>;
+}
+
+/// Pulls until there are `most` inputs, or none is to be had. A panic of the caller's is caught.
+pub(super) fn pull<T>(
+    source: &mut dyn Pull<T>,
+    inputs: &mut Vec<Input<T>>,
+    most: usize,
+    cx: &mut Context<'_>,
+) -> Pulled {
+    while inputs.len() < most {
+        match catch_unwind(AssertUnwindSafe(|| source.poll_pull(cx))) {
+            Ok(Poll::Ready(Some(input))) => inputs.push(input),
+            Ok(Poll::Ready(None)) => return Pulled::Ended,
+            Ok(Poll::Pending) => return Pulled::Dry,
+            Err(payload) => return Pulled::Panicked(payload),
+        }
+    }
+    Pulled::More
+}
+
+/// How a pull ended.
+pub(super) enum Pulled {
+    /// With a full block.
+    More,
+    /// The stream has nothing yet, and will wake who polled it.
+    Dry,
+    Ended,
+    Panicked(Box<dyn Any + Send>),
 }
 
 /// Where a batch's inputs come from.
@@ -167,6 +200,10 @@ where
     ) -> Poll<Option<Input<<I::Item as BatchItem>::Tag>>> {
         Poll::Ready(self.0.next().map(BatchItem::into_parts))
     }
+
+    fn most(&self) -> Option<usize> {
+        self.0.size_hint().1
+    }
 }
 
 struct Streamed<S>(Pin<Box<S>>);
@@ -180,6 +217,10 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Input<<S::Item as BatchItem>::Tag>>> {
         self.0.as_mut().poll_next(cx).map(|item| item.map(BatchItem::into_parts))
+    }
+
+    fn most(&self) -> Option<usize> {
+        self.0.size_hint().1
     }
 }
 

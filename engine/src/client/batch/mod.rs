@@ -113,6 +113,9 @@ impl Client {
     /// Inputs are pulled as there is room for them, on the cores: `next` must not block. Redirects are followed, up to
     /// [`REDIRECTS_DEFAULT`](super::REDIRECTS_DEFAULT) unless the request or the client says otherwise.
     ///
+    /// Where the engine is shut down, before or meanwhile, every input ends all the same: as [`Kind::Shutdown`](super::Kind::Shutdown), pulled by whoever consumes. Of
+    /// inputs whose number is not known ([`Iterator::size_hint`]), or is above a million, one more is pulled and stands for all: [`Summary::cut_short`].
+    ///
     /// ```
     /// use ringshot::client::{Engine, blocking::block_on};
     /// # use ringshot::origin::{Config, Origin};
@@ -240,8 +243,8 @@ impl<T: Send + 'static> Batch<T> {
         let parts: Parts<Results> = Parts::default();
         let keep = |results: &mut Results, done: Done<T>| results.push((done.index, done.result));
         let mut handle = self.start(|| Some(parts.fold(Results::new, keep)));
-        let left = handle.closed().await;
-        let mut all: Results = left.into_iter().map(|done| (done.index, done.result)).collect();
+        let mut all = Results::new();
+        handle.closed(|done| keep(&mut all, done)).await;
         parts.take().into_iter().for_each(|part| all.extend(part));
         all.sort_unstable_by_key(|(index, _)| *index);
         all.into_iter().map(|(_, result)| result).collect()
@@ -294,7 +297,7 @@ impl<T: Send + 'static> Batch<T> {
             let make = move || -> Consume<T> { Box::new(move |ctx, done| f(ctx, done)) };
             Some(Box::new(make))
         });
-        handle.closed().await;
+        handle.closed(drop).await;
         handle.summary()
     }
 
@@ -331,15 +334,14 @@ impl<T: Send + 'static> Batch<T> {
     {
         let parts = Parts::default();
         let mut handle = self.start(|| Some(parts.fold(init.clone(), f.clone())));
-        let left = handle.closed().await;
+        let mut rest = None;
+        let consume = |done| {
+            let rest = rest.get_or_insert_with(&init);
+            let _ = catch_unwind(AssertUnwindSafe(|| f(rest, done)));
+        };
+        handle.closed(consume).await;
         let mut parts = parts.take();
-        if !left.is_empty() {
-            let mut rest = init();
-            for done in left {
-                let _ = catch_unwind(AssertUnwindSafe(|| f(&mut rest, done)));
-            }
-            parts.push(rest);
-        }
+        parts.extend(rest);
         parts.into_iter().reduce(merge).unwrap_or_else(init)
     }
 

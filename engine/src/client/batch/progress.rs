@@ -6,9 +6,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Done;
-use super::input::Pull;
+use super::input::{self, Pull, Pulled};
 use super::state::{End, Job, PULL_BLOCK, Shared, State, Supply, drop_quietly, note, wake};
 use super::summary::{Outcome, Tally};
+
+/// The most inputs that get an error each, after the engine was shut down before they were pulled.
+const REST_MAX: usize = 1 << 20;
 
 /// What a core's driver has to do.
 pub(super) enum Step<T> {
@@ -174,6 +177,56 @@ impl<T: Send + 'static> Shared<T> {
         let consumer = state.consumer.take();
         drop(state);
         wake(consumer);
+    }
+
+    /// After a shutdown: what is still to come of the inputs fails here, at the consumer's, as many at a time as there are credits for. Where their end is not in
+    /// sight, one more stands for all. `true` if there may be more.
+    pub(super) fn fail_rest(&self, cx: &mut Context<'_>) -> bool {
+        let mut state = self.lock();
+        let due = state.end == Some(End::Shutdown) && state.results.is_empty();
+        if !due || !matches!(state.supply, Supply::Here(_)) {
+            return false;
+        }
+        let most = state.credits.take(PULL_BLOCK);
+        let Supply::Here(mut source) = std::mem::replace(&mut state.supply, Supply::Away) else {
+            return false;
+        };
+        drop(state);
+        let in_sight = source.most().is_some_and(|most| most <= REST_MAX);
+        let wanted = if in_sight { most } else { most.min(1) };
+        let mut inputs = Vec::new();
+        let pulled = input::pull(&mut *source, &mut inputs, wanted, cx);
+        let goes_on = matches!(pulled, Pulled::More) && (in_sight || most == 0);
+        let mut state = self.lock();
+        state.credits.untake(most - inputs.len());
+        state.cut_short |= !goes_on && !matches!(pulled, Pulled::Ended);
+        if let Pulled::Panicked(payload) = pulled {
+            state.thrown.get_or_insert(payload);
+        }
+        for (tag, request) in inputs {
+            let done = Job { index: state.pulled, tag, request }.failed(End::Shutdown);
+            state.tally.record(Outcome::of(&done.result));
+            state.results.push_back(done);
+            state.pulled += 1;
+            state.finished += 1;
+        }
+        let garbage = match goes_on && !state.stopped {
+            true => (state.supply = Supply::Here(source), None).1,
+            false => (state.supply = Supply::Gone, Some(source)).1,
+        };
+        let everybody = state.tell_over();
+        drop(state);
+        wake(everybody);
+        drop_quietly(garbage);
+        goes_on && most > 0
+    }
+
+    /// The results that no core could consume: they count as consumed.
+    pub(super) fn take_left(&self) -> VecDeque<Done<T>> {
+        let mut state = self.lock();
+        let left = std::mem::take(&mut state.results);
+        left.iter().for_each(|_| state.credits.give_back());
+        left
     }
 
     /// Moves the results that wait into the consumer's empty hands, against so many credits for each time that there are any. `false` when there are no more.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Done;
 use super::credits::Credits;
-use super::input::{Input, Pull};
+use super::input::{Input, Pull, Pulled};
 use super::summary::Tally;
 use crate::client::engine::Note;
 use crate::client::request::Request;
@@ -70,16 +70,6 @@ impl<T> Job<T> {
     }
 }
 
-/// How a pull ended.
-pub(super) enum Pulled {
-    /// With a full block.
-    More,
-    /// The stream has nothing yet, and will wake who polled it.
-    Dry,
-    Ended,
-    Panicked(Box<dyn Any + Send>),
-}
-
 pub(super) enum Supply<T> {
     Here(Box<dyn Pull<T>>),
     /// A core pulls.
@@ -111,6 +101,8 @@ pub(super) struct State<T> {
     pub(super) paused: bool,
     /// Nothing more is to be pulled.
     pub(super) stopped: bool,
+    /// It was shut down before its inputs had come to their end.
+    pub(super) cut_short: bool,
     /// Ends to come, which a core's timer brings.
     pub(super) alarms: Vec<(Duration, End)>,
     pub(super) consumer: Option<Waker>,
@@ -211,6 +203,7 @@ impl<T: Send + 'static> Shared<T> {
             end: None,
             paused: false,
             stopped: false,
+            cut_short: false,
             alarms: Vec::new(),
             consumer: None,
             tally: Tally::default(),
@@ -247,7 +240,11 @@ impl<T: Send + 'static> Shared<T> {
             false => VecDeque::new(),
         };
         self.abandoned.fetch_or(abandoned, Ordering::AcqRel);
-        let source = state.take_supply();
+        let source = match why {
+            // The consumer sees to what is still to come: `fail_rest`.
+            End::Shutdown => None,
+            _ => state.take_supply(),
+        };
         let mut everybody = state.tell_over();
         everybody.extend(state.everybody());
         drop(state);
@@ -313,6 +310,9 @@ impl<T: Send + 'static> Shared<T> {
             if goes_on { (Supply::Here(source), None) } else { (Supply::Gone, Some(source)) };
         state.supply = supply;
         wakers.extend(state.tell_over());
+        if state.end.is_some() {
+            wakers.extend(state.consumer.take());
+        }
         drop(state);
         wake(wakers);
         drop_quietly(source);

@@ -39,6 +39,8 @@ pub struct Summary {
     pub bytes: u64,
     /// From the start of the batch to its end.
     pub elapsed: Duration,
+    /// Whether the engine was shut down before the inputs had come to their end: of those that were not pulled nothing more is known.
+    pub cut_short: bool,
     /// How long the responses took, each from its submission to the end of its body.
     pub latency: Latency,
 }
@@ -60,7 +62,8 @@ impl fmt::Display for Summary {
         f.write_str(if self.errors.is_empty() { "" } else { ")" })?;
         let Latency { p50, p99, max, .. } = self.latency;
         write!(f, ", {} bytes in {:.3?}: p50 {p50:.1?}", self.bytes, self.elapsed)?;
-        write!(f, ", p99 {p99:.1?}, max {max:.1?}")
+        write!(f, ", p99 {p99:.1?}, max {max:.1?}")?;
+        f.write_str(if self.cut_short { "; cut short by the engine's end" } else { "" })
     }
 }
 
