@@ -50,11 +50,17 @@ fn run(mut urls: Vec<String>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+/// What went wrong, in one line.
+fn failed(error: Box<dyn Error>) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+fn main() -> ExitCode {
     let urls: Vec<String> = std::env::args().skip(1).collect();
     if urls.iter().any(|url| url.starts_with('-')) {
         eprintln!("{USAGE}");
-        return Ok(ExitCode::from(2));
+        return ExitCode::from(2);
     }
-    run(urls).map(|()| ExitCode::SUCCESS)
+    run(urls).map_or_else(failed, |()| ExitCode::SUCCESS)
 }

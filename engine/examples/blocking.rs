@@ -1,9 +1,10 @@
 //! No runtime at all: ten threads share a client, and each call waits for its outcome.
 //!
 //! `cargo run --release --example blocking [URL]`; without a URL it starts an origin of its own.
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use ringshot::client::blocking::Client;
@@ -14,7 +15,7 @@ const THREADS: usize = 10;
 /// Requests of each thread.
 const REQUESTS: usize = 500;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<(), Box<dyn Error>> {
     let origin = Origin::start(&Config::on_loopback())?;
     let url = std::env::args().nth(1).unwrap_or_else(|| origin.url("/bytes/1000"));
     let client = Client::new()?;
@@ -41,4 +42,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("an error in one line: {error}");
     }
     Ok(())
+}
+
+/// What goes wrong is told in one line.
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,11 +1,12 @@
 //! A crawler: follows links from page to page, bounded everywhere: pages, depth, requests in flight, connections to a host, bytes of a page, time.
 //!
 //! `cargo run --release --example crawler [URL]`; without a URL it starts a site of its own, with dead links, redirects and a page that never comes.
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
 use std::collections::{HashSet, VecDeque};
 use std::error::Error;
 use std::num::NonZeroUsize;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use ringshot::client::{Client, CoreCtx, Engine, Target, Timeouts, blocking::block_on};
@@ -107,7 +108,7 @@ async fn crawl(ctx: CoreCtx, client: Client, start: Target) -> Report {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<(), Box<dyn Error>> {
     let start: Target = match std::env::args().nth(1) {
         Some(url) => url.parse()?,
         None => site::start()?.parse()?,
@@ -131,6 +132,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         observed.conns_per_host, observed.conns
     );
     Ok(())
+}
+
+/// What goes wrong is told in one line.
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// A site to crawl: a tree of pages, some of which are elsewhere, gone, or never come.

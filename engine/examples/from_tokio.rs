@@ -1,19 +1,36 @@
 //! A gateway: an axum service on tokio that calls an upstream through Ringshot, whose cores own the connections.
 //!
 //! `cargo run --release --example from_tokio [UPSTREAM]`; without an upstream it starts an origin of its own. It serves a few requests to itself, prints what
-//! came, and ends; with `UPSTREAM` it goes on until Ctrl-C.
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+//! came, and ends; with `UPSTREAM`, a URL whose path goes before that of each request, it goes on until Ctrl-C.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
 use std::error::Error;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
 use axum::extract::State;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, HeaderName, Request, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::any;
-use ringshot::client::{Client, Engine, Target};
+use futures_core::Stream;
+use ringshot::client::{self, BoxError, Client, Engine, RequestBody, Target};
 use ringshot::origin::{Config, Origin};
+
+/// Fields of one connection, not of the message (RFC 9110 7.6.1).
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::TRAILER,
+    header::UPGRADE,
+];
+/// Fields of a request that the client writes itself: for the upstream's host, the body's length, and its own way of waiting.
+const OURS: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::EXPECT];
 
 /// What every handler needs: cheap to clone.
 #[derive(Clone)]
@@ -22,34 +39,114 @@ struct Gateway {
     upstream: Target,
 }
 
-/// Hands a request on, and the response back as it comes: the body is not held here.
-async fn forward(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
-    let (parts, _) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let answer = async {
-        let target = gateway.upstream.join(path)?;
-        let response = gateway.client.request(parts.method.clone(), target).send().await?;
-        Ok::<_, Box<dyn Error + Send + Sync>>(response)
+/// The same resource at the upstream: below its path, at its own origin, whatever the request says. `None` for a path that would lead out of there.
+fn upstream_url(upstream: &Target, uri: &Uri) -> Option<String> {
+    let leads_up = |segment: &str| {
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        segment == "." || segment == ".."
     };
-    match answer.await {
-        Ok(response) => {
-            let status = response.status();
-            let kind = response.headers().get("content-type").cloned();
-            let mut answer = Response::new(Body::from_stream(response.into_body()));
-            *answer.status_mut() = status;
-            kind.map(|kind| answer.headers_mut().insert("content-type", kind));
-            answer
-        }
-        Err(error) => {
-            let mut answer = Response::new(Body::from(format!("{error}\n")));
-            *answer.status_mut() = StatusCode::BAD_GATEWAY;
-            answer
-        }
+    if uri.path().split('/').any(leads_up) {
+        return None;
+    }
+    let base = upstream.path_and_query().split('?').next().unwrap_or_default();
+    let asked = uri.path_and_query().map_or("/", |asked| asked.as_str());
+    let (base, asked) = (base.trim_end_matches('/'), asked.strip_prefix('/').unwrap_or(asked));
+    Some(format!("http://{}{base}/{asked}", upstream.authority()))
+}
+
+/// What is meant for the other end of the message, not of the connection.
+fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|names| names.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    named.iter().chain(&HOP_BY_HOP).for_each(|name| drop(headers.remove(name)));
+    headers
+}
+
+/// A request's body as it comes.
+struct Pieces(BodyDataStream);
+
+impl Stream for Pieces {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let piece = Pin::new(&mut self.0).poll_next(cx);
+        piece.map(|piece| piece.map(|piece| piece.map_err(BoxError::from)))
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+/// The body of a request, which is not held here.
+fn body_of(body: Body) -> RequestBody {
+    match body.size_hint().exact() {
+        Some(0) => RequestBody::none(),
+        Some(length) => RequestBody::stream_of(Pieces(body.into_data_stream()), length),
+        None => RequestBody::stream(Pieces(body.into_data_stream())),
+    }
+}
+
+fn plain(status: StatusCode, text: String) -> Response {
+    let mut answer = Response::new(Body::from(text));
+    *answer.status_mut() = status;
+    answer
+}
+
+/// Hands a request on, and the response back as it comes: neither body is held here, and redirects are the caller's to follow.
+async fn forward(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
+    let (parts, body) = request.into_parts();
+    let Some(url) = upstream_url(&gateway.upstream, &parts.uri) else {
+        return plain(StatusCode::BAD_REQUEST, "the path leads out of the upstream\n".to_owned());
+    };
+    let mut headers = end_to_end(parts.headers);
+    OURS.iter().for_each(|name| drop(headers.remove(name)));
+    let answer = async {
+        let mut request = client::Request::new(parts.method, url)?.body(body_of(body));
+        request.headers_mut().extend(headers);
+        gateway.client.send(request).await
+    };
+    match answer.await {
+        Ok(response) => {
+            let (head, body) = response.into_http().into_parts();
+            let mut answer = Response::new(Body::from_stream(body));
+            *answer.status_mut() = head.status;
+            *answer.headers_mut() = end_to_end(head.headers);
+            answer
+        }
+        Err(error) => plain(StatusCode::BAD_GATEWAY, format!("{error}\n")),
+    }
+}
+
+/// The same client asks the gateway: twenty at a time, through axum and on to the origin.
+async fn show(client: &Client, gateway: &str) -> Result<(), Box<dyn Error>> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let (client, url) = (client.clone(), format!("{gateway}/bytes/{}", 100 * number));
+        tasks.spawn(async move { (number, client.get(&url).fetch().await) });
+    }
+    while let Some(done) = tasks.join_next().await {
+        let (number, outcome) = done?;
+        match outcome {
+            Ok(response) => {
+                println!("{number}: {}, {} bytes", response.status(), response.bytes().len());
+            }
+            Err(error) => println!("{number}: {error}"),
+        }
+    }
+    let echo = client.post(format!("{gateway}/echo")).body("there and back").fetch().await?;
+    println!("a body: {}", echo.text());
+    let redirect = client.get(format!("{gateway}/redirect/1")).redirects(0).fetch().await?;
+    println!("a redirect: {} to {:?}", redirect.status(), redirect.headers().get("location"));
+    let foreign = client.get(format!("{gateway}//127.0.0.1:1/bytes/5")).fetch().await?;
+    println!("what looks like another host: {} of the upstream's", foreign.status());
+    let error = client.get(format!("{gateway}/abort")).fetch().await?;
+    println!("an upstream that fails: {} {}", error.status(), error.text().trim_end());
+    Ok(())
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let origin = Origin::start(&Config::on_loopback())?;
     let named = std::env::args().nth(1);
     let upstream: Target = named.clone().unwrap_or_else(|| origin.url("/")).parse()?;
@@ -66,24 +163,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         server.await??;
         return Ok(());
     }
-
-    // The same client asks the gateway: twenty at a time, through axum and on to the origin.
-    let mut tasks = tokio::task::JoinSet::new();
-    for number in 0..20 {
-        let (client, url) = (client.clone(), format!("http://{address}/bytes/{}", 100 * number));
-        tasks.spawn(async move { (number, client.get(&url).fetch().await) });
-    }
-    while let Some(done) = tasks.join_next().await {
-        let (number, outcome) = done?;
-        match outcome {
-            Ok(response) => {
-                println!("{number}: {}, {} bytes", response.status(), response.bytes().len());
-            }
-            Err(error) => println!("{number}: {error}"),
-        }
-    }
-    let error = client.get(format!("http://{address}/abort")).fetch().await?;
-    println!("an upstream that fails: {} {}", error.status(), error.text().trim_end());
+    show(&client, &format!("http://{address}")).await?;
     for core in engine.stats() {
         let counters = core.counters;
         println!(
@@ -92,4 +172,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     Ok(())
+}
+
+/// What goes wrong is told in one line.
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }

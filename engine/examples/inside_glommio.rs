@@ -2,10 +2,11 @@
 //!
 //! `cargo run --release --example inside_glommio [URL]`; without a URL it starts an origin of its own.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
 use std::cell::Cell;
 use std::error::Error;
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -67,10 +68,21 @@ async fn application(target: Target) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<(), Box<dyn Error>> {
     let origin = Origin::start(&Config::on_loopback())?;
     let url = std::env::args().nth(1).unwrap_or_else(|| origin.url("/bytes/100"));
     let target: Target = url.parse()?;
     let executor = LocalExecutorBuilder::new(Placement::Fixed(0)).io_memory(0).make()?;
     executor.run(application(target))
+}
+
+/// What goes wrong is told in one line.
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -72,15 +72,21 @@ fn run(count: u64, url: Option<String>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+/// What went wrong, in one line.
+fn failed(error: Box<dyn Error>) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let count = args.next().map_or(Ok(COUNT_DEFAULT), |text| text.parse());
     let (url, more) = (args.next(), args.next());
     match count {
-        Ok(count) if more.is_none() => run(count, url).map(|()| ExitCode::SUCCESS),
+        Ok(count) if more.is_none() => run(count, url).map_or_else(failed, |()| ExitCode::SUCCESS),
         _ => {
             eprintln!("{USAGE}");
-            Ok(ExitCode::from(2))
+            ExitCode::from(2)
         }
     }
 }

@@ -35,6 +35,7 @@ fn produce(sender: &queue::Sender<(u64, String)>, url: &str, count: u64) -> Dura
 
 fn run(count: u64, url: Option<String>) -> Result<(), Box<dyn Error>> {
     let origin = Origin::start(&Config::on_loopback())?;
+    let own = url.is_none();
     let url = url.unwrap_or_else(|| origin.url("/delay/2"));
     let client = Engine::builder().build()?.client().build()?;
 
@@ -73,19 +74,27 @@ fn run(count: u64, url: Option<String>) -> Result<(), Box<dyn Error>> {
     );
     println!("all was sent after {sent:.2?}, and all was done after {joined:.2?}");
     println!("never more than {QUEUE} queued and {WINDOW} in flight or waiting to be consumed");
-    println!("most in progress, as the origin saw it: {}", origin.counters().most_in_progress);
+    if own {
+        println!("most in progress, as the origin saw it: {}", origin.counters().most_in_progress);
+    }
     Ok(())
 }
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+/// What went wrong, in one line.
+fn failed(error: Box<dyn Error>) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let count = args.next().map_or(Ok(COUNT_DEFAULT), |text| text.parse());
     let (url, more) = (args.next(), args.next());
     match count {
-        Ok(count) if more.is_none() => run(count, url).map(|()| ExitCode::SUCCESS),
+        Ok(count) if more.is_none() => run(count, url).map_or_else(failed, |()| ExitCode::SUCCESS),
         _ => {
             eprintln!("{USAGE}");
-            Ok(ExitCode::from(2))
+            ExitCode::from(2)
         }
     }
 }

@@ -73,15 +73,23 @@ fn run(total: Duration, url: Option<String>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+/// What went wrong, in one line.
+fn failed(error: Box<dyn Error>) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let seconds = args.next().map_or(Ok(10.0), |text| text.parse::<f64>());
     let (url, more) = (args.next(), args.next());
     match seconds.map(Duration::try_from_secs_f64) {
-        Ok(Ok(total)) if more.is_none() => run(total, url).map(|()| ExitCode::SUCCESS),
+        Ok(Ok(total)) if more.is_none() => {
+            run(total, url).map_or_else(failed, |()| ExitCode::SUCCESS)
+        }
         _ => {
             eprintln!("{USAGE}");
-            Ok(ExitCode::from(2))
+            ExitCode::from(2)
         }
     }
 }
