@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::Method;
-use ringshot::client::{ClientBuilder, Error, Kind, Phase, Request, RequestBody};
+use ringshot::client::{ClientBuilder, Error, Kind, Phase, Request, RequestBody, Sent};
 use ringshot_tests::peer::Peer;
 use ringshot_tests::watch::wait_until;
 
@@ -203,6 +203,44 @@ fn check_broken(body: impl Fn() -> RequestBody + Sync, words: &str) {
         access.wait_empty();
         assert!(wait_until(LONG, || peer.open() == 0));
         assert!(!whole.load(Ordering::SeqCst), "{error}");
+    });
+}
+
+/// Only a regular file says how long it is.
+#[test]
+fn what_is_no_file_is_refused_before_anything_is_sent() {
+    check(plain, |access| {
+        let peer = Peer::start(|mut peer| peer.read_to_end());
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let pipe = File::from(std::os::fd::OwnedFd::from(reader));
+        for (file, what) in [
+            (pipe, "a pipe or a device"),
+            (File::open(std::env::temp_dir()).unwrap(), "a directory"),
+            (File::open("/dev/null").unwrap(), "a pipe or a device"),
+        ] {
+            let error = access.fetch(put(&peer.url(), RequestBody::file(file))).unwrap_err();
+            assert!(matches!(error.kind(), Kind::RequestBody(_)), "{error}");
+            assert_eq!((error.phase(), error.sent()), (Phase::Build, Sent::None), "{error}");
+            assert!(error.to_string().contains(&format!("{what} is no regular file")), "{error}");
+        }
+        assert_eq!(peer.accepted(), 0);
+    });
+}
+
+/// A file that is made as it is read has no length before.
+#[test]
+fn a_file_of_unknown_length_is_read_to_its_end() {
+    check(plain, |access| {
+        let origin = origin();
+        let file = || File::open("/proc/self/limits").unwrap();
+        let expected = std::fs::read("/proc/self/limits").unwrap();
+        let request = put(&origin.url("/echo"), RequestBody::file(file()));
+        let response = access.fetch(request).unwrap();
+        assert!(!expected.is_empty());
+        assert_eq!(&response.bytes()[..], &expected[..]);
+        let empty = Scratch::new(b"");
+        let request = put(&origin.url("/echo"), RequestBody::file(empty.open()));
+        assert_eq!(access.fetch(request).unwrap().bytes().len(), 0);
     });
 }
 

@@ -34,7 +34,7 @@ pub(crate) enum Upload {
 pub(crate) struct FileUpload {
     file: Arc<File>,
     at: u64,
-    /// Its end when the head was made: what is appended later was not announced.
+    /// Its end when the head was made: what is appended later was not announced. Beyond all files where it is not known.
     end: u64,
     reading: Option<Reading>,
 }
@@ -61,9 +61,9 @@ pub(crate) fn open(source: Source) -> io::Result<(BodyLength, Outgoing, Upload)>
             (length, Outgoing::Whole { bytes, sent: 0 }, Upload::Over)
         }
         Source::File(file) => {
-            let end = file.metadata()?.len();
-            let length = BodyLength::Known(end);
-            let file = FileUpload { file, at: 0, end, reading: None };
+            let end = length_of(&file)?;
+            let length = end.map_or(BodyLength::Chunked, BodyLength::Known);
+            let file = FileUpload { file, at: 0, end: end.unwrap_or(u64::MAX), reading: None };
             (length, pieces(length), Upload::File(Box::new(file)))
         }
         Source::Stream { pieces: made, length } => {
@@ -71,6 +71,18 @@ pub(crate) fn open(source: Source) -> io::Result<(BodyLength, Outgoing, Upload)>
             (length, pieces(length), Upload::Stream(made))
         }
     })
+}
+
+/// Bytes of a file. A regular one without any may be made as it is read, as those in `/proc` are (proc(5)): its length is not known then.
+fn length_of(file: &File) -> io::Result<Option<u64>> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() { "a directory" } else { "a pipe or a device" };
+        let problem = format!("{what} is no regular file; send what is in it as a stream");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    let length = metadata.len();
+    Ok(if length == 0 && file.read_at(&mut [0], 0)? > 0 { None } else { Some(length) })
 }
 
 fn pieces(length: BodyLength) -> Outgoing {
