@@ -1,5 +1,7 @@
 //! Fields of requests: those that can't be, and those that nobody should see.
 
+use std::sync::{Arc, Mutex};
+
 use ringshot::client::{Cores, Engine, Error, Fault, Request};
 use ringshot_tests::peer::Peer;
 
@@ -29,6 +31,67 @@ fn a_user_and_a_password_become_a_field_that_nobody_sees() {
     assert!(field.is_sensitive() && request.method() == http::Method::PUT);
     let error = client.head("http://h/").basic_auth("a:b", "secret").build().unwrap_err();
     assert_eq!(error.to_string(), "HEAD http://h/: build: a user's name may hold no colon");
+}
+
+/// What a URL says of its user is `Basic`, unless the request says something else; a redirect elsewhere leaves it behind.
+#[test]
+fn userinfo_is_sent_and_shown_nowhere() {
+    check(
+        |builder| builder.header("authorization", "of the client"),
+        |access| {
+            let seen = Arc::<Mutex<String>>::default();
+            let last = Arc::clone(&seen);
+            let peer = Peer::start(move |mut peer| {
+                while let Some(request) = peer.request() {
+                    *last.lock().unwrap() = String::from_utf8_lossy(&request).into_owned();
+                    peer.send(OK);
+                }
+            });
+            let url = format!("http://Aladdin:open%20sesame@{}/", peer.address());
+            let check = |request: Request, expected: &str| {
+                let response = access.fetch(request).unwrap();
+                assert!(!format!("{response:?}").contains("Aladdin"));
+                let seen = seen.lock().unwrap().clone();
+                let lines: Vec<_> =
+                    seen.lines().filter_map(|line| line.strip_prefix("authorization: ")).collect();
+                assert_eq!(lines, [expected], "{seen}");
+            };
+            let basic = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==";
+            check(get(&url), basic);
+            check(get(&url).header("authorization", "own").unwrap(), "own");
+            check(get(&peer.url()), "of the client");
+            let built = http::Request::get(&url).body("").unwrap();
+            check(Request::try_from(built).unwrap(), basic);
+        },
+    );
+}
+
+#[test]
+fn a_client_shows_no_secrets() {
+    let engine = Engine::builder().cores(Cores::Count(1)).build().unwrap();
+    let builder = engine.client().header("authorization", "secret").header("x-shown", "plain");
+    let client = builder.clone().build().unwrap();
+    let mut fields = http::HeaderMap::new();
+    fields.insert("cookie", "secret".parse().unwrap());
+    let request = client.get("http://h/").headers(fields.clone());
+    let plain = http::Request::get("http://u:secret@h/").header("cookie", "secret").body("");
+    for shown in [
+        format!("{builder:?}"),
+        format!("{client:?}"),
+        format!("{request:?}"),
+        format!("{:?}", Request::try_from(plain.unwrap()).unwrap()),
+    ] {
+        assert!(!shown.contains("secret"), "{shown}");
+        assert!(shown.contains("Sensitive"), "{shown}");
+    }
+    let check = |builder: ringshot::client::ClientBuilder, expected: &str| {
+        let error = builder.build().map(drop).unwrap_err();
+        assert_eq!(error.to_string(), format!("build: {expected}"));
+    };
+    let value = "the value of the default header x-key holds bytes that no value may have";
+    check(engine.client().header("X-Key", "a\nb"), value);
+    let name = "the name of a default header holds bytes that no name may have";
+    check(engine.client().header("a b", "1").header("X-Key", "a\nb"), name);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use http::header::{HeaderName, HeaderValue, USER_AGENT};
 
 use super::engine::Engine;
 use super::settings::Settings;
-use super::{Client, Retry};
+use super::{Client, Retry, redirect};
 use crate::error::{Error, Kind, Phase};
 use crate::mesh::placement::Homes;
 use crate::proto::h1;
@@ -118,7 +118,8 @@ impl ClientBuilder {
         }
     }
 
-    /// Limits requests at a time: a fair semaphore, whose permits are held until the body was read or dropped.
+    /// Limits requests at a time: a fair semaphore, whose permits are held, over redirects, until the body was read or dropped. Who waits for another attempt by a [`Retry`]
+    /// policy gives its permit back meanwhile, and comes before those that had none.
     pub fn max_in_flight(mut self, max: u32) -> Self {
         self.pool.max_in_flight = Some(max);
         self
@@ -154,7 +155,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how old a connection may get; each lives up to a tenth shorter, at random. What is in flight is finished first.
+    /// Sets how old a connection may get, more than nothing; each lives up to a tenth shorter, at random. What is in flight is finished first, and the request that a
+    /// connection was made for is served, however short its life.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.pool.max_lifetime = lifetime.into();
         self
@@ -203,12 +205,24 @@ impl ClientBuilder {
         N: TryInto<HeaderName>,
         V: TryInto<HeaderValue>,
     {
-        match (name.try_into(), value.try_into()) {
-            (Ok(name), Ok(value)) => {
+        let Ok(name) = name.try_into() else {
+            return self.blame("the name of a default header holds bytes that no name may have");
+        };
+        match value.try_into() {
+            Ok(mut value) => {
+                redirect::hide(&name, &mut value);
                 self.headers.insert(name, value);
+                self
             }
-            _ => self.problem = Some("a default header is invalid".to_owned()),
+            Err(_) => self.blame(&format!(
+                "the value of the default header {name} holds bytes that no value may have"
+            )),
         }
+    }
+
+    /// The first thing that is wrong is told by `build`.
+    fn blame(mut self, problem: &str) -> Self {
+        self.problem.get_or_insert_with(|| problem.to_owned());
         self
     }
 
@@ -257,7 +271,7 @@ impl ClientBuilder {
     /// Builds the client.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a limit of zero, a default header that is none, and more connections than file descriptors.
+    /// [`Kind::Config`] for a limit or a lifetime of zero, a default header that is none, and more connections than file descriptors.
     pub fn build(mut self) -> Result<Client, Error> {
         let problem = self.problem.take().or_else(|| self.fault());
         if let Some(problem) = problem {
@@ -299,6 +313,9 @@ impl ClientBuilder {
         ];
         if let Some((name, _)) = limits.into_iter().find(|(_, limit)| *limit == 0) {
             return Some(format!("{name} must be at least 1"));
+        }
+        if pool.max_lifetime == Some(Duration::ZERO) {
+            return Some("max_lifetime must be more than nothing".to_owned());
         }
         let (wanted, room) = (self.explicit_conns.unwrap_or(1), connections_allowed());
         if wanted > room {

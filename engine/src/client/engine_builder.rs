@@ -23,6 +23,9 @@ const CONNS_PER_CORE_DEFAULT: u32 = 8192;
 /// assert_eq!(Engine::builder().cores(Cores::Count(1)).build()?.cores(), 1);
 /// let unknown = Engine::builder().cores(Cores::List(vec![9999])).build();
 /// assert!(matches!(unknown, Err(EngineError::NoSuchCore(9999))));
+/// # let core = ringshot::sys::affinity::cores()[0];
+/// let twice = Engine::builder().cores(Cores::List(vec![core, core])).build();
+/// assert!(matches!(twice, Err(EngineError::CoreTwice(_))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,7 +35,7 @@ pub enum Cores {
     Auto,
     /// So many, the last ones that this process may use.
     Count(usize),
-    /// These, by their numbers on this machine.
+    /// These, by their numbers on this machine, each once.
     List(Vec<usize>),
 }
 
@@ -45,10 +48,12 @@ impl Cores {
             Self::Count(count) => *count,
             Self::List(list) => {
                 let unknown = list.iter().find(|core| !cores.contains(core));
-                return match unknown {
-                    Some(core) => Err(EngineError::NoSuchCore(*core)),
-                    None if list.is_empty() => Err(EngineError::NoCores),
-                    None => Ok(list.clone()),
+                let twice = (1..list.len()).find(|at| list[..*at].contains(&list[*at]));
+                return match (unknown, twice) {
+                    (Some(core), _) => Err(EngineError::NoSuchCore(*core)),
+                    (None, Some(at)) => Err(EngineError::CoreTwice(list[at])),
+                    (None, None) if list.is_empty() => Err(EngineError::NoCores),
+                    (None, None) => Ok(list.clone()),
                 };
             }
         };
@@ -76,6 +81,9 @@ pub enum EngineError {
     /// A core that this process may not use.
     #[error("core {0} does not exist here, or this process may not use it")]
     NoSuchCore(usize),
+    /// A core that was named more than once: two shards would share it.
+    #[error("core {0} was named twice")]
+    CoreTwice(usize),
     /// None, or more than there are.
     #[error("{asked} cores were asked for, and 1 to {most} are there")]
     CoreCount {

@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 use http::HeaderMap;
 use http::header::HeaderName;
 
+use super::redirect;
+
 /// Fields, in an allocation of their own once there are any.
 #[derive(Clone, Default)]
 pub(crate) struct Fields(Option<Box<HeaderMap>>);
@@ -21,6 +23,15 @@ impl Fields {
     /// The map, to change it.
     pub(crate) fn to_mut(&mut self) -> &mut HeaderMap {
         self.0.get_or_insert_default()
+    }
+
+    /// Adds `fields`, instead of those that have the same names.
+    pub(crate) fn extend(&mut self, mut fields: HeaderMap) {
+        fields.iter_mut().for_each(|(name, value)| redirect::hide(name, value));
+        match &mut self.0 {
+            Some(map) => map.extend(fields),
+            None => *self = fields.into(),
+        }
     }
 
     /// Takes out those with these names.

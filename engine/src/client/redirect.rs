@@ -1,7 +1,7 @@
 //! Where a redirect leads, and what of the request goes along (RFC 9110 15.4, RFC 9700 4.12 for what does not). Sends nothing.
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, LOCATION};
-use http::header::{CONTENT_ENCODING, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::request::{Request, Source};
@@ -12,6 +12,11 @@ const OF_THE_BODY: [HeaderName; 4] =
     [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, TRANSFER_ENCODING];
 /// Fields that are meant for one origin alone.
 pub(super) const SECRETS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
+
+/// Has `Debug` not show a secret.
+pub(super) fn hide(name: &HeaderName, value: &mut HeaderValue) {
+    value.set_sensitive(value.is_sensitive() || SECRETS.contains(name));
+}
 
 /// Whether a status asks to look elsewhere.
 pub(crate) fn is_redirect(status: StatusCode) -> bool {
@@ -118,6 +123,12 @@ mod tests {
         check(Method::GET, 302, "//b/z", "GET http://b/z Bytes(4)");
         check(Method::GET, 302, "http://b:81", "GET http://b:81/ Bytes(4)");
         check(Method::GET, 302, "/a b", "GET http://a/a%20b Bytes(4)");
+        check(
+            Method::GET,
+            302,
+            "javascript:alert(1)",
+            "the redirect leads nowhere: the scheme of \"javascript:...\" is not supported; only http is",
+        );
         check(
             Method::GET,
             302,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 
 use super::fields::Fields;
@@ -69,7 +69,10 @@ impl RequestBody {
         Self::default()
     }
 
-    /// The bytes of a file, from its start to the end that it has when it is sent. Read by helper threads, never on the core.
+    /// The bytes of a regular file, from its start to the end that it has when it is sent. Read by helper threads, never on the core.
+    ///
+    /// One whose length is not known before it is read, as of those in `/proc`, is sent with the chunked coding. What is no regular file (a directory, a pipe, a device) fails with
+    /// [`Kind::RequestBody`] before anything is sent: read it yourself, and send a [`RequestBody::stream`].
     #[must_use]
     pub fn file(file: File) -> Self {
         Self(Source::File(Arc::new(file)))
@@ -186,9 +189,9 @@ impl Request {
     #[inline(always)] // See `Parcel::of`.
     pub(crate) fn to(method: Method, target: Target) -> Self {
         Self {
+            headers: target.authorization(),
             method,
             target,
-            headers: Fields::default(),
             body: RequestBody::none(),
             timeout: None,
             idempotent: false,
@@ -215,9 +218,14 @@ impl Request {
                 "the value of the header {name} holds bytes that no value may have"
             ))
         })?;
-        // Not shown by `Debug`.
-        value.set_sensitive(value.is_sensitive() || redirect::SECRETS.contains(&name));
-        self.headers.to_mut().append(name, value);
+        redirect::hide(&name, &mut value);
+        let headers = self.headers.to_mut();
+        if name == AUTHORIZATION {
+            // Never two of them, and not the URL's own beside the caller's.
+            headers.insert(name, value);
+        } else {
+            headers.append(name, value);
+        }
         Ok(self)
     }
 
@@ -347,7 +355,7 @@ impl<B: Into<RequestBody>> TryFrom<http::Request<B>> for Request {
     fn try_from(request: http::Request<B>) -> Result<Self, Error> {
         let (parts, body) = request.into_parts();
         let mut request = Self::new(parts.method, parts.uri)?.body(body);
-        request.headers = parts.headers.into();
+        request.headers.extend(parts.headers);
         Ok(request)
     }
 }

@@ -146,7 +146,7 @@ impl<C> RequestBuilder<C> {
     /// Adds fields.
     pub fn headers(self, headers: HeaderMap) -> Self {
         self.with(|mut request| {
-            request.headers.to_mut().extend(headers);
+            request.headers.extend(headers);
             Ok(request)
         })
     }

@@ -4,12 +4,18 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HeaderValue};
+
+use super::fields::Fields;
 use super::replicas;
 use crate::proto::h1::HeadStart;
-use crate::proto::url::{Url, UrlError};
+use crate::proto::url::{Url, UrlError, userinfo};
 use crate::shard::pool::origin::Origin;
 
 /// A checked URL: an origin and a request target. Cloning it costs one reference count.
+///
+/// A user's name and a password in front of the host (RFC 3986 3.2.1) become `Authorization: Basic` of each request that has no `Authorization` of its own, and are shown nowhere.
 ///
 /// Whatever takes a URL takes `&str`, `String`, [`http::Uri`], [`Url`] or a `Target`; made once, it saves the parsing of every request. Pass it by reference where several threads ask for
 /// the same one often: each of them uses a copy of its own then, and none waits for the others' counting.
@@ -31,6 +37,8 @@ pub struct Target(Arc<Inner>);
 struct Inner {
     origin: Arc<Origin>,
     start: HeadStart,
+    /// What the URL's userinfo says to the server.
+    authorization: Option<Box<HeaderValue>>,
 }
 
 impl Target {
@@ -41,7 +49,17 @@ impl Target {
     /// Another one that is equal, and shares nothing with this one.
     pub(super) fn replicate(&self) -> Self {
         let origin = Arc::new(Origin::clone(&self.0.origin));
-        Self(Arc::new(Inner { origin, start: self.0.start.clone() }))
+        let (start, authorization) = (self.0.start.clone(), self.0.authorization.clone());
+        Self(Arc::new(Inner { origin, start, authorization }))
+    }
+
+    /// The fields that a request to it begins with: what its userinfo says, if it has any.
+    #[inline]
+    pub(super) fn authorization(&self) -> Fields {
+        match &self.0.authorization {
+            None => Fields::default(),
+            Some(value) => HeaderMap::from_iter([(AUTHORIZATION, (**value).clone())]).into(),
+        }
     }
 
     /// Where it lies; clones lie where the original does.
@@ -110,9 +128,26 @@ impl fmt::Debug for Target {
 
 impl From<Url> for Target {
     fn from(url: Url) -> Self {
-        let origin = Arc::new(Origin::of(&url));
-        Self(Arc::new(Inner { origin, start: HeadStart::of(&url.target, &url.authority) }))
+        Self::of(&url, None)
     }
+}
+
+impl Target {
+    fn of(url: &Url, authorization: Option<Box<HeaderValue>>) -> Self {
+        let origin = Arc::new(Origin::of(url));
+        let start = HeadStart::of(&url.target, &url.authority);
+        Self(Arc::new(Inner { origin, start, authorization }))
+    }
+}
+
+/// `Basic` of a URL's userinfo, whose percent-encoding is undone (RFC 7617 2). A value of base64 is always one.
+fn basic_of(text: &str) -> Option<Box<HeaderValue>> {
+    let (name, password) = userinfo(text)?;
+    let pair = [&*name, b":", &*password].concat();
+    let pair = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+    let mut value = HeaderValue::try_from(format!("Basic {pair}")).ok()?;
+    value.set_sensitive(true);
+    Some(Box::new(value))
 }
 
 impl From<&Target> for Target {
@@ -126,7 +161,7 @@ impl FromStr for Target {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        Url::parse(text).map(Self::from)
+        Url::parse(text).map(|url| Self::of(&url, basic_of(text)))
     }
 }
 
@@ -179,5 +214,24 @@ mod tests {
         let target: Target = "http://user:pass@h/p?token=1".parse().unwrap();
         assert_eq!(target.redacted(), "http://h/p?...");
         assert_eq!(target.to_string(), "http://h/p?token=1");
+        assert!(!format!("{:?}", target.authorization()).contains("Basic"));
+    }
+
+    #[test]
+    fn userinfo_is_basic_authorization() {
+        let check = |url: &str, expected: Option<&str>| {
+            let target: Target = url.parse().unwrap();
+            let fields = target.authorization();
+            let value = fields.get(AUTHORIZATION).map(|value| value.to_str().unwrap());
+            assert_eq!(value, expected, "{url}");
+            assert_eq!(target.replicate(), target);
+        };
+        check("http://h/@u", None);
+        check("http://@h/", None);
+        check("http://user:open%20sesame@h/", Some("Basic dXNlcjpvcGVuIHNlc2FtZQ=="));
+        check("http://user@h", Some("Basic dXNlcjo="));
+        check("http://us%zz:@h", Some("Basic dXMleno6"));
+        let target: Target = "http://u:p@h/a".parse().unwrap();
+        assert_eq!(target.join("/b").unwrap().authorization().len(), 0);
     }
 }

@@ -13,7 +13,16 @@ pub enum Scheme {
     Http,
 }
 
-/// The parts of one URL, each checked. Userinfo and fragment are left out: neither goes to a server.
+/// The parts of one URL, each checked. Userinfo and fragment are left out: neither goes to a server as it is.
+///
+/// ```
+/// use ringshot::client::Url;
+///
+/// let url: Url = "http://user@Example.test:8080/a?b#c".parse()?;
+/// assert_eq!((url.host.as_str(), url.port, url.target.as_str()), ("example.test", 8080, "/a?b"));
+/// assert_eq!(url.join("../d")?.target, "/d");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
     /// The scheme.
@@ -30,6 +39,15 @@ pub struct Url {
 }
 
 /// Why a text is not a URL that this engine can fetch. Holds neither userinfo nor a query: errors are logged.
+///
+/// ```
+/// use ringshot::client::{Url, UrlError};
+///
+/// let error = "http://user:secret@h:99999/?token=secret".parse::<Url>().unwrap_err();
+/// assert!(matches!(error, UrlError::Port(_)));
+/// assert_eq!(error.to_string(), r#"the port of "http://h:99999/?..." is not a number from 1 to 65535"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// There is no `scheme://`.
@@ -110,8 +128,13 @@ impl Url {
     /// A [`UrlError`] if that is no URL to fetch.
     pub fn join(&self, reference: &str) -> Result<Url, UrlError> {
         let reference = reference.split('#').next().unwrap_or_default();
-        if has_scheme(reference) {
-            return Url::parse(reference);
+        if let Some(scheme) = scheme_of(reference) {
+            return match scheme.to_ascii_lowercase().as_str() {
+                "http" => Url::parse(reference),
+                "https" => Err(UrlError::Https(redacted(reference))),
+                // What follows may be anything: a script, a picture.
+                _ => Err(UrlError::Scheme(format!("{scheme}:..."))),
+            };
         }
         if reference.starts_with("//") {
             return Url::parse(&format!("http:{reference}"));
@@ -146,12 +169,13 @@ pub(crate) fn put_percent_encoded(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
-/// Whether a reference begins with a scheme (RFC 3986 3.1).
-fn has_scheme(reference: &str) -> bool {
-    let Some((scheme, _)) = reference.split_once(':') else { return false };
+/// The scheme that a reference begins with, if it does (RFC 3986 3.1).
+fn scheme_of(reference: &str) -> Option<&str> {
+    let (scheme, _) = reference.split_once(':')?;
     let mut letters = scheme.bytes();
-    letters.next().is_some_and(|first| first.is_ascii_alphabetic())
-        && letters.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    let is_one = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && letters.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    is_one.then_some(scheme)
 }
 
 /// A path without `.` and `..` (RFC 3986 5.2.4).
@@ -195,6 +219,28 @@ impl std::str::FromStr for Url {
 pub fn has_userinfo(text: &str) -> bool {
     let rest = text.split_once("://").map(|(_, rest)| rest).or(text.strip_prefix("//"));
     rest.is_some_and(|rest| split_authority(rest).0.contains('@'))
+}
+
+/// A URL's name and password, with their percent-encoding undone where it is one; `None` if there are none (RFC 3986 3.2.1).
+pub(crate) fn userinfo(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (userinfo, _) = split_authority(text.split_once("://")?.1).0.rsplit_once('@')?;
+    let (name, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+    (!userinfo.is_empty()).then(|| (percent_decoded(name), percent_decoded(password)))
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let [first, after @ ..] = rest {
+        let encoded = match after {
+            [high, low, ..] if *first == b'%' => {
+                char::from(*high).to_digit(16).zip(char::from(*low).to_digit(16))
+            }
+            _ => None,
+        };
+        bytes.push(encoded.map_or(*first, |(high, low)| (high * 16 + low) as u8));
+        rest = if encoded.is_some() { &after[2..] } else { after };
+    }
+    bytes
 }
 
 /// The authority, and what follows it.
@@ -413,7 +459,8 @@ mod tests {
         assert_eq!(base.join("//g:81").unwrap().authority, "g:81");
         assert_eq!(base.join("http://x/?y#z").unwrap().target, "/?y");
         assert!(matches!(base.join("https://x/"), Err(UrlError::Https(_))));
-        assert!(base.join("mailto:x").is_err());
+        let problem = base.join("data:text/html,secret").unwrap_err().to_string();
+        assert_eq!(problem, "the scheme of \"data:...\" is not supported; only http is");
         let problem = base.join("g h?secret").unwrap_err().to_string();
         assert!(problem.contains("at 6 of the path of \"http://a/b/c/g h?...\""), "{problem}");
     }
