@@ -12,6 +12,18 @@ use crate::sys::affinity::Pinned;
 const LOOKS_MAX: u32 = 1000;
 
 /// How a core stands. What it holds and what it counted are of the same moment, the end of its last turn; the rest may be a little younger.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// block_on(client.get(origin.url("/")).fetch())?;
+/// let placed: u64 = engine.stats().iter().map(|core| core.placed_total).sum();
+/// assert_eq!(placed, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CoreStats {

@@ -15,6 +15,20 @@ pub const INTERIM_RESPONSES_MAX: u8 = 32;
 /// the final head together (a server cannot grow past them with `100 Continue`).
 ///
 /// They never apply to a body.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// use ringshot::client::{Kind, ProtocolLimits};
+///
+/// let limits = ProtocolLimits { head_bytes_max: 20, ..ProtocolLimits::default() };
+/// let client = engine.client().protocol_limits(limits).build()?;
+/// let error = block_on(client.get(origin.url("/")).fetch()).unwrap_err();
+/// assert!(matches!(error.kind(), Kind::Limit(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of all the heads of one response: 64 KiB unless told.

@@ -37,6 +37,16 @@ pub struct RequestHead<'a> {
 }
 
 /// Why a request cannot be sent as it is. The caller's mistake, found before any byte is written.
+///
+/// ```
+/// use ringshot::client::{Engine, Kind, blocking::block_on};
+///
+/// let client = Engine::builder().build()?.client().build()?;
+/// let twice = client.get("http://127.0.0.1:1/").header("host", "a").header("host", "b");
+/// let error = block_on(twice.send()).unwrap_err();
+/// assert!(matches!(error.kind(), Kind::Request(_)), "{error}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {

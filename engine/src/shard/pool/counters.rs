@@ -1,6 +1,22 @@
 //! What a core's pool counted, and what it holds. Plain figures.
 
 /// What a core's pool counted.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// # let client = engine.client().build()?;
+/// use ringshot::client::PoolCounters;
+///
+/// for _ in 0..3 {
+///     block_on(client.get(origin.url("/")).fetch())?;
+/// }
+/// let sum = |of: fn(&PoolCounters) -> u64| engine.stats().iter().map(|core| of(&core.counters)).sum::<u64>();
+/// assert!(sum(|counters| counters.responses) <= 3); // as of each core's last turn
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolCounters {
     /// Requests submitted.
@@ -30,6 +46,16 @@ pub struct PoolCounters {
 }
 
 /// What a core holds at this moment.
+///
+/// ```
+/// # use ringshot::client::Engine;
+/// # let engine = Engine::builder().build()?;
+/// use ringshot::client::Holding;
+///
+/// // Nothing was asked for yet.
+/// assert!(engine.stats().iter().all(|core| core.holding == Holding::default()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Holding {
     /// Requests from submission to the end of the body.

@@ -14,6 +14,20 @@ use pin_project_lite::pin_project;
 use crate::error::message_of_panic;
 
 /// What a panic threw, with its message.
+///
+/// ```
+/// use ringshot::client::{Engine, TaskError, blocking::block_on};
+///
+/// let engine = Engine::builder().build()?;
+/// let ended = block_on(engine.run_on(0, async |ctx| {
+///     ctx.spawn(async { if true { panic!("at {}", 7) } }).await
+/// }))?;
+/// match ended {
+///     Err(TaskError::Panicked(panicked)) => assert_eq!(panicked.message(), "at 7"),
+///     other => unreachable!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Panicked(Box<Thrown>);
 
 struct Thrown {
@@ -78,6 +92,17 @@ impl fmt::Debug for Panicked {
 }
 
 /// Why there is no output of a task.
+///
+/// ```
+/// use ringshot::client::{Engine, blocking::block_on};
+///
+/// let engine = Engine::builder().build()?;
+/// let ended = block_on(engine.run_on(0, async |ctx| {
+///     ctx.spawn(async { if true { panic!("of its own") } }).await
+/// }))?;
+/// assert_eq!(ended.unwrap_err().to_string(), "the task panicked: of its own");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// It panicked; a bug in the task.
@@ -214,6 +239,22 @@ pub(super) trait Awaited<T> {
 
 /// A running task. Awaiting it gives its output; dropping it cancels the task, whose future is then dropped on its core by the next [`Tasks::run`](super::Tasks::run).
 /// `Send` if the output is.
+///
+/// ```
+/// use ringshot::client::{Engine, Task, blocking::block_on};
+///
+/// let engine = Engine::builder().build()?;
+/// let sum = block_on(engine.run_on(0, async |ctx| {
+///     let tasks: Vec<Task<u64>> = (1..=4).map(|n| ctx.spawn(async move { n * n })).collect();
+///     let mut sum = 0;
+///     for task in tasks {
+///         sum += task.await.expect("it does not panic");
+///     }
+///     sum
+/// }))?;
+/// assert_eq!(sum, 30);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a task is cancelled when its handle is dropped: await it or call `detach`"]
 pub struct Task<T> {
     /// None for one that never ran, or that has been let go.
