@@ -112,6 +112,31 @@ fn what_is_too_long_is_not_held() {
     );
 }
 
+/// A length that is announced and too long need not be waited for.
+#[test]
+fn what_is_announced_as_too_long_fails_at_once() {
+    check(
+        |builder| builder.max_body_bytes(1_000),
+        |access| {
+            let peer = Peer::start(|mut peer| {
+                peer.request();
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\nonly this");
+                peer.stall();
+            });
+            let error = access.get(&peer.url()).unwrap_err();
+            assert!(matches!(error.kind(), Kind::Limit(_)), "{error}");
+            let url = peer.url();
+            let (piece, error) = on_client!(access, client => {
+                let mut response = client.send(get(&url)).await.unwrap();
+                let piece = response.chunk().await.unwrap().unwrap();
+                (piece, response.into_body().bytes_limited(991).await.unwrap_err())
+            });
+            assert_eq!(piece, "only this");
+            assert!(matches!(error.kind(), Kind::Limit(_)), "{error}");
+        },
+    );
+}
+
 /// Thrown away to the end, however long, the connection is as good as new.
 #[test]
 fn what_is_discarded_leaves_the_connection() {

@@ -123,8 +123,8 @@ fn an_end_after_100_is_told() {
             peer.request();
         });
         let error = access.fetch(expecting(&peer.url())).unwrap_err();
-        assert!(matches!(error.kind(), Kind::Truncated { .. }), "{error}");
+        assert!(matches!(error.kind(), Kind::InterimOnly { interims: 1 }), "{error}");
         let error = access.get(&peer.url()).unwrap_err();
-        assert!(matches!(error.kind(), Kind::Truncated { .. }), "{error}");
+        assert!(matches!(error.kind(), Kind::InterimOnly { interims: 1 }), "{error}");
     });
 }

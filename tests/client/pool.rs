@@ -245,6 +245,24 @@ fn old_age_waits_for_the_response() {
     );
 }
 
+/// A connection serves what it was made for, even if its life is over by then.
+#[test]
+fn the_shortest_life_is_long_enough_for_one() {
+    check(
+        |builder| builder.max_lifetime(Duration::from_nanos(1)),
+        |access| {
+            let peer = friendly();
+            for n in 1..=3 {
+                assert!(!access.get(&peer.url()).unwrap().connection().reused);
+                assert_eq!(peer.accepted(), n);
+            }
+            let built = access.engine.client().max_lifetime(Duration::ZERO).build();
+            let error = built.map(drop).unwrap_err().to_string();
+            assert!(error.contains("max_lifetime must be more than nothing"), "{error}");
+        },
+    );
+}
+
 /// Two heads, one of which is too long to be remembered, in turn on the same connections.
 #[test]
 fn heads_that_take_turns_are_told_apart() {

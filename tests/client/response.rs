@@ -69,6 +69,33 @@ fn timings_tell_each_phase() {
     });
 }
 
+/// Its first byte is not its head's last, nor an interim one's.
+#[test]
+fn the_first_byte_is_the_first() {
+    check(plain, |access| {
+        let peer = Peer::start(|mut peer| {
+            peer.request();
+            peer.send("HTTP/1.1 103 Early Hints\r\n\r\n");
+            std::thread::sleep(millis(100));
+            peer.send_slowly(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 4, millis(40));
+        });
+        let all = access.get(&peer.url()).unwrap().timings();
+        assert!(all.first_byte.unwrap() >= all.sent.unwrap() + millis(90), "{all:?}");
+        assert!(all.done.unwrap() >= all.first_byte.unwrap() + millis(300), "{all:?}");
+    });
+}
+
+#[test]
+fn trailers_that_can_t_be_are_shown_as_they_came() {
+    let said = r#"at byte 3: \"bad \""#.replace('\\', "");
+    check(plain, |access| {
+        let peer =
+            saying("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nbad name: 1\r\n\r\n");
+        let error = access.get(&peer.url()).unwrap_err();
+        assert!(error.to_string().contains(&said), "{error}");
+    });
+}
+
 #[test]
 fn a_response_tells_its_connection() {
     check(plain, |access| {
@@ -142,7 +169,8 @@ fn check_refused(response: &'static str, kind: &str, words: &str) {
 #[test]
 fn what_is_no_response_is_refused() {
     check_refused("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "framing", "101");
-    check_refused("HTTP/1.1 100 Continue\r\n\r\n", "truncated", "before the end");
+    let interim = "after 1 interim response and no final one";
+    check_refused("HTTP/1.1 100 Continue\r\n\r\n", "interim_only", interim);
     check_refused("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", "truncated", "3 of 5");
     check_refused("HTTP/1.1 200 OK\r\nX: y", "truncated", "before the end");
     check_refused("HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n", "framing", "ontent-");

@@ -103,6 +103,71 @@ fn errors_that_may_pass_are_tried_again() {
     });
 }
 
+/// A peer that cuts its first responses short, within the body, and how often it was asked.
+fn cutting(cuts: u64, cut: &'static str) -> (Peer, Arc<AtomicU64>) {
+    let asked = Arc::<AtomicU64>::default();
+    let count = Arc::clone(&asked);
+    let peer = Peer::start(move |mut peer| {
+        while peer.request().is_some() {
+            if count.fetch_add(1, Ordering::SeqCst) < cuts {
+                peer.send(cut);
+                return;
+            }
+            peer.send(OK);
+        }
+    });
+    (peer, asked)
+}
+
+/// Where the library reads the body, what breaks in it is tried again by the same rules.
+#[test]
+fn a_body_that_breaks_is_tried_again() {
+    let any = || {
+        Retry::budget(1.0).attempts(3).backoff(millis(0)..millis(5)).on(|it| it.error().is_some())
+    };
+    let cuts = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ];
+    for limit in [None, Some(1)] {
+        let limited = |builder: ClientBuilder| match limit {
+            Some(limit) => builder.max_in_flight(limit),
+            None => builder,
+        };
+        check(
+            |builder| limited(builder.retry(any())),
+            |access| {
+                for cut in cuts {
+                    let (peer, asked) = cutting(2, cut);
+                    let response = access.get(&peer.url()).unwrap();
+                    assert_eq!((response.text().as_ref(), response.attempts()), ("ok", 3));
+                    assert_eq!(asked.load(Ordering::SeqCst), 3);
+                    let (peer, _) = cutting(1, cut);
+                    let batch = access.client.batch([peer.url()]).collect();
+                    let all = ringshot::client::blocking::block_on(batch);
+                    assert_eq!(all[0].as_ref().unwrap().attempts(), 2);
+                    // As often as it may be, and no further.
+                    let (peer, asked) = cutting(9, cut);
+                    let error = access.get(&peer.url()).unwrap_err();
+                    assert_eq!((error.kind().name(), error.attempt()), ("truncated", 3));
+                    assert_eq!(asked.load(Ordering::SeqCst), 3);
+                    let (peer, asked) = cutting(1, cut);
+                    assert!(access.fetch(post(&peer.url(), "x")).is_err());
+                    assert_eq!(asked.load(Ordering::SeqCst), 1);
+                    // Whoever reads the pieces has had some.
+                    let (peer, asked) = cutting(1, cut);
+                    let url = peer.url();
+                    let read = on_client!(access, client => {
+                        client.send(get(&url)).await.unwrap().bytes().await
+                    });
+                    assert!(read.is_err() && asked.load(Ordering::SeqCst) == 1);
+                }
+                access.wait_for(0, |core| core.holding.in_flight.into());
+            },
+        );
+    }
+}
+
 /// Ten are free; from then on each request pays for a share of one.
 #[test]
 fn a_budget_bounds_all() {

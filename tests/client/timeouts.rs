@@ -1,10 +1,12 @@
 //! Every timeout as itself, in its phase, in time, and not for the wrong reason: http-client.md A6.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::Method;
 use ringshot::client::{
-    ClientBuilder, Error, Kind, Phase, Request, RequestBody, Sent, TimeoutKind, Timeouts,
+    ClientBuilder, Error, Kind, Phase, Request, RequestBody, Sent, SocketOptions, TimeoutKind,
+    Timeouts,
 };
 use ringshot::resolve::{Lookup, Resolve, Resolver};
 use ringshot_tests::peer::Peer;
@@ -173,6 +175,52 @@ fn send() {
     });
 }
 
+/// Without a byte that it takes: a server that takes them one by one is not one that takes none, whatever the kernels hold.
+#[test]
+fn send_counts_what_the_server_takes() {
+    let patient = |all: &mut Timeouts| {
+        (all.send, all.head) = (Some(millis(400)), Some(LONG));
+    };
+    for send_buffer_bytes in [Some(32 << 10), None] {
+        let socket = SocketOptions { send_buffer_bytes, ..SocketOptions::default() };
+        check(
+            |builder| with(patient)(builder.socket_options(socket)),
+            |access| {
+                let peer = Peer::start(|mut peer| {
+                    peer.read_slowly(2 << 20, 16 << 10, millis(15));
+                    peer.send(OK);
+                });
+                let body = vec![b'x'; 2 << 20];
+                let request = Request::new(Method::POST, peer.url()).unwrap().body(body);
+                let begun = Instant::now();
+                assert_eq!(access.fetch(request).unwrap().status(), 200);
+                assert!(begun.elapsed() > millis(1_500), "{:?}", begun.elapsed());
+            },
+        );
+    }
+}
+
+/// A server that stops taking a body is given up within its time, and not before.
+#[test]
+fn send_begins_anew_with_what_the_server_takes() {
+    check(with(|all| all.send = Some(millis(300))), |access| {
+        let taken = Arc::new(Mutex::new(Instant::now()));
+        let last = Arc::clone(&taken);
+        let peer = Peer::start(move |mut peer| {
+            peer.read_slowly(1 << 20, 64 << 10, millis(30));
+            *last.lock().unwrap() = Instant::now();
+            peer.stall();
+        });
+        let body = vec![b'x'; 32 << 20];
+        let request = Request::new(Method::POST, peer.url()).unwrap().body(body);
+        let error = access.fetch(request).unwrap_err();
+        let waited = taken.lock().unwrap().elapsed();
+        assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::Send)), "{error}");
+        // What was read last may have been acknowledged before.
+        assert!(waited > millis(150) && waited < millis(900), "{waited:?}");
+    });
+}
+
 #[test]
 fn read_idle() {
     check(with(|all| all.read_idle = Some(SHORT)), |access| {
@@ -219,6 +267,36 @@ fn a_slow_reader_is_not_an_idle_server() {
             bytes
         });
         assert_eq!(bytes, 3_000_000);
+    });
+}
+
+/// A body that is slow while nobody reads it is nobody's fault, and one that does not come when somebody does is the server's.
+#[test]
+fn an_idle_server_that_nobody_waits_for_is_not_idle() {
+    check(with(|all| all.read_idle = Some(SHORT)), |access| {
+        let peer = Peer::start(|mut peer| {
+            peer.head();
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\nhello");
+            std::thread::sleep(SHORT * 5);
+            peer.send("world");
+            peer.stall();
+        });
+        let url = peer.url();
+        let (waited, error) = on_client!(access, client => {
+            let mut response = client.send(get(&url)).await.unwrap();
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "hello");
+            pause(SHORT * 6).await;
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "world");
+            pause(SHORT * 2).await;
+            let begun = Instant::now();
+            (begun, response.chunk().await.unwrap_err())
+        });
+        let waited = waited.elapsed();
+        assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::ReadIdle)), "{error}");
+        assert_eq!((error.phase(), error.sent()), (Phase::Body, Sent::All));
+        assert!(error.got_bytes() > 10 && error.peer() == Some(peer.address()), "{error}");
+        assert!(waited >= SHORT && waited < SHORT + millis(600), "{waited:?}");
+        access.wait_empty();
     });
 }
 

@@ -2,13 +2,11 @@
 
 use std::time::Instant;
 
-use ringshot::client::{ClientBuilder, Phase, Retry, Sent, TimeoutKind, Timeouts, TotalFrom};
-use ringshot_tests::peer::Peer;
-
-use crate::access::{LONG, check, get, millis, origin};
+use crate::access::{check, get, millis, origin};
 use crate::timeouts::{
     SHORT, assert_timeout, check_behind, check_full, check_hang, check_silent, with,
 };
+use ringshot::client::{ClientBuilder, Phase, Retry, Sent, TimeoutKind, Timeouts, TotalFrom};
 
 #[test]
 fn total_of_a_server_that_hangs() {
@@ -40,35 +38,6 @@ fn total_from_the_permit() {
             let begun = Instant::now();
             started.into_iter().for_each(|request| drop(request.outcome().unwrap()));
             assert!(begun.elapsed() > SHORT * 4);
-        },
-    );
-}
-
-/// A redirect or another attempt waits for a permit again: within what is left of the total.
-#[test]
-fn total_from_the_permit_while_waiting_again() {
-    let total = with(|all| (all.total, all.total_from) = (Some(SHORT), TotalFrom::Acquire));
-    check(
-        |builder| total(builder.max_in_flight(1)),
-        |access| {
-            let origin = origin();
-            let taker = origin.url("/hang");
-            let to = taker.clone();
-            // Whoever is redirected finds the permit taken by the one that came behind it.
-            let peer = Peer::start(move |mut peer| {
-                peer.head();
-                std::thread::sleep(millis(30));
-                peer.send(format!(
-                    "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
-                ));
-                peer.stall();
-            });
-            let first = access.start(get(&peer.url()).redirects(1));
-            access.wait_for(1, |core| core.holding.active.into());
-            let second = access.start(get(&taker).timeout(LONG));
-            let error = first.outcome().unwrap_err();
-            assert_timeout(&error, TimeoutKind::Total, Phase::Queue, Sent::All);
-            second.cancel();
         },
     );
 }

@@ -48,13 +48,15 @@ pub struct Body {
     trailers: Option<Box<HeaderMap>>,
     stamps: Option<Stamps>,
     max_body_bytes: u64,
+    /// Bytes that were announced and not read yet.
+    left: Option<u64>,
     method: Method,
     target: Target,
     connection: ConnInfo,
     attempts: u8,
     submitted: Instant,
     /// One whose pieces come from its core is a handle too: without any the cores stop.
-    _client: Option<Client>,
+    client: Option<Client>,
 }
 
 #[derive(Debug)]
@@ -68,9 +70,7 @@ enum Source {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Source::Call(call) = &self.source {
-            call.cancel();
-        }
+        self.give_up();
     }
 }
 
@@ -104,12 +104,13 @@ impl Body {
             trailers: None,
             stamps: None,
             max_body_bytes: origin.max_body_bytes,
+            left: meta.left,
             method: origin.method,
             target: meta.target.take().unwrap_or(origin.target),
             connection: meta.connection,
             attempts: meta.attempts,
             submitted: meta.stamps.submitted,
-            _client: client,
+            client,
         }
     }
 
@@ -130,13 +131,17 @@ impl Body {
             Source::Over => return Poll::Ready(Ok(None)),
             Source::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.source = Source::Over;
+                (self.source, self.left) = (Source::Over, None);
                 return Poll::Ready(Ok(Some(bytes).filter(|bytes| !bytes.is_empty())));
             }
             Source::Call(call) => call,
         };
-        Poll::Ready(match std::task::ready!(call.poll_piece(cx)) {
-            Ok(Ok(piece)) => Ok(Some(piece)),
+        let client = self.client.as_ref();
+        Poll::Ready(match std::task::ready!(call.poll_piece(cx, || now_of(client))) {
+            Ok(Ok(piece)) => {
+                self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+                Ok(Some(piece))
+            }
             Ok(Err(ended)) => {
                 self.source = Source::Over;
                 self.trailers = ended.trailers;
@@ -204,7 +209,7 @@ impl Body {
         call.discard();
         let mut bytes = 0;
         loop {
-            match poll_fn(|cx| call.poll_piece(cx)).await {
+            match poll_fn(|cx| call.poll_piece(cx, || now_of(self.client.as_ref()))).await {
                 Ok(Ok(piece)) => bytes += piece.len() as u64,
                 Ok(Err(ended)) => {
                     self.source = Source::Over;
@@ -246,6 +251,13 @@ impl Body {
         self.stamps.as_ref().map(Timings::of)
     }
 
+    /// Nobody wants the rest.
+    fn give_up(&mut self) {
+        if let Source::Call(call) = std::mem::replace(&mut self.source, Source::Over) {
+            call.cancel();
+        }
+    }
+
     fn too_long(&self, max_bytes: u64) -> Error {
         let ConnInfo { peer, reused, .. } = self.connection;
         self.named(Error::body_too_long(max_bytes, peer, reused))
@@ -269,12 +281,22 @@ impl Body {
         max: u64,
         gathered: &mut Option<Gathered>,
     ) -> Poll<Result<Bytes, Error>> {
+        if gathered.is_none() && self.left.is_some_and(|left| left > max) {
+            // It was announced: none of it need be received.
+            self.give_up();
+            return Poll::Ready(Err(self.too_long(max)));
+        }
         while let Some(chunk) = std::task::ready!(self.poll_chunk(cx))? {
             let gathered = gathered.get_or_insert_with(|| Gathered::new(max));
             gathered.push(chunk).map_err(|TooLong| self.too_long(max))?;
         }
         Poll::Ready(Ok(gathered.take().map(Gathered::finish).unwrap_or_default()))
     }
+}
+
+/// The time of a client's engine; zero where that stands still between two turns.
+fn now_of(client: Option<&Client>) -> Instant {
+    client.and_then(|client| client.engine().now()).unwrap_or_default()
 }
 
 impl Stream for Body {

@@ -8,8 +8,9 @@
 //!     dropped   ── flag, and a wake ─────────────>   └ dropped
 //! ```
 
+mod deliver;
+
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -17,11 +18,10 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::local::LocalClient;
-use super::local_body::LocalBody;
 use super::parcel::Parcel;
-use super::response::{Meta, Response, Sourced, Whole};
+use super::response::{Meta, Whole};
 use super::settings::Settings;
+use crate::clock::Instant;
 use crate::error::{Error, Kind, Phase, Progress, Sent};
 use crate::mesh::wakes::{WakeList, Wakes};
 use crate::shard::pool::exchange::Stamps;
@@ -31,6 +31,15 @@ const COPIED_BYTES_MAX: usize = 128;
 
 /// Bytes of a body that wait between the core and whoever reads, from which the core stops receiving.
 const BETWEEN_BYTES_MAX: usize = 64 << 10;
+
+/// How much of a response the core reads before it replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The head; the body follows as it is read.
+    Pieces,
+    /// All of it.
+    Whole,
+}
 
 /// What came back.
 pub(crate) enum Reply {
@@ -59,6 +68,8 @@ struct State {
     told: Told,
     /// The handle's.
     reader: Option<Waker>,
+    /// Since when the handle waits for a piece: zero where its time stands still between two turns.
+    waits_since: Option<Instant>,
     /// That of the thread where the handle was polled.
     list: Option<&'static WakeList>,
     /// The core's task.
@@ -90,6 +101,7 @@ pub(crate) struct Call {
     state: Mutex<State>,
     cancelled: AtomicBool,
     discards: AtomicBool,
+    reads: Reads,
 }
 
 impl std::fmt::Debug for Call {
@@ -99,7 +111,7 @@ impl std::fmt::Debug for Call {
 }
 
 impl Call {
-    pub(crate) fn new(settings: Arc<Settings>, parcel: Box<Parcel>) -> Arc<Self> {
+    pub(crate) fn new(settings: Arc<Settings>, parcel: Box<Parcel>, reads: Reads) -> Arc<Self> {
         let state = State {
             parcel: Some(parcel.with_blank()),
             reply: None,
@@ -110,6 +122,7 @@ impl Call {
             ended: None,
             told: Told::Nothing,
             reader: None,
+            waits_since: None,
             list: None,
             server: None,
         };
@@ -118,6 +131,7 @@ impl Call {
             state: Mutex::new(state),
             cancelled: AtomicBool::new(false),
             discards: AtomicBool::new(false),
+            reads,
         })
     }
 
@@ -195,7 +209,11 @@ impl Call {
     }
 
     /// For the handle: the next piece of the body, or its end.
-    pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Result<Result<Bytes, Ended>, Error>> {
+    pub(crate) fn poll_piece(
+        &self,
+        cx: &Context<'_>,
+        now: impl FnOnce() -> Instant,
+    ) -> Poll<Result<Result<Bytes, Ended>, Error>> {
         self.polled(|mut state| {
             if let Some(piece) = state.pieces.pop_front() {
                 state.bytes -= piece.len();
@@ -213,6 +231,7 @@ impl Call {
                 }
                 None => {
                     note(&mut state.reader, cx);
+                    state.waits_since.get_or_insert_with(now);
                     Poll::Pending
                 }
             }
@@ -251,6 +270,7 @@ impl Call {
     fn tell(&self, wakes: Option<&Wakes>, act: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         act(&mut state);
+        state.waits_since = None;
         let (reader, list) = (state.reader.take(), state.list);
         // It serves others next.
         let server = if state.told == Told::All { state.server.take() } else { None };
@@ -292,103 +312,6 @@ impl Call {
             Told::Head => self.end(Err(Error::new(kind, Phase::Body)), wakes),
             Told::All => {}
         }
-    }
-
-    /// For the core: sends the request and tells all of what comes back.
-    pub(super) async fn work(&self, client: &LocalClient, parcel: Box<Parcel>) {
-        let wakes = client.ctx().wakes();
-        match client.send_parcel(parcel).await {
-            Err(error) => self.reply(Reply::Failed(error), Some(wakes)),
-            Ok(response) => {
-                if let Some(response) = self.deliver_whole(response, wakes) {
-                    // Apart: a response that comes in pieces needs more room than the others' tasks have.
-                    Box::pin(self.deliver(response, wakes)).await;
-                }
-            }
-        }
-    }
-
-    /// Whether a response holds its permit until it was read: with a limit on requests in flight, what nobody has read yet is one.
-    fn holds(&self) -> bool {
-        self.settings.pool.permits.is_some()
-    }
-
-    /// Delivers a response of which all is there, or gives it back.
-    fn deliver_whole(
-        &self,
-        mut response: Response<LocalBody>,
-        wakes: &Wakes,
-    ) -> Option<Response<LocalBody>> {
-        let Response { meta, body } = &mut response;
-        let whole = if self.holds() { None } else { body.take_whole(&mut meta.stamps) };
-        let Some(mut whole) = whole else { return Some(response) };
-        let (meta, parcel) = (response.meta, response.body.into_parcel());
-        let mut own = None;
-        self.tell(Some(wakes), |state| {
-            if let Some(place) = state.copied.get_mut(..whole.bytes.len()) {
-                place.copy_from_slice(&whole.bytes);
-                state.copied_bytes = place.len() as u8;
-                own = Some(std::mem::take(&mut whole.bytes));
-            }
-            state.told = Told::All;
-            state.reply = Some(Reply::Whole { meta, whole, parcel });
-        });
-        drop(own);
-        None
-    }
-
-    async fn deliver(&self, response: Response<LocalBody>, wakes: &Wakes) {
-        let Response { mut meta, mut body } = response;
-        meta.target = body.target().cloned();
-        let holds = self.holds();
-        if holds {
-            body.keep();
-        }
-        self.reply(Reply::Head(meta), Some(wakes));
-        loop {
-            poll_fn(|cx| self.poll_room(cx)).await;
-            if self.discards.load(Ordering::Acquire) {
-                let discarded = body.discard().await;
-                let ended = discarded.map(|discarded| Ended { discarded, ..Ended::default() });
-                self.end(ended, Some(wakes));
-                break;
-            }
-            match self.next_piece(&mut body).await {
-                None => {}
-                Some(Ok(Some(piece))) => self.push(piece, wakes),
-                Some(Ok(None)) => {
-                    let (trailers, stamps) = body.take_end();
-                    self.end(Ok(Ended { trailers, stamps, discarded: 0 }), Some(wakes));
-                    break;
-                }
-                Some(Err(error)) => return self.end(Err(error), Some(wakes)),
-            }
-        }
-        if holds {
-            // `body` has the permit, until the handle has read all of it.
-            poll_fn(|cx| self.poll_taken(cx)).await;
-        }
-    }
-
-    /// For the core: the handle has come to the end.
-    fn poll_taken(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        if state.ended.is_none() {
-            return Poll::Ready(());
-        }
-        note(&mut state.server, cx);
-        Poll::Pending
-    }
-
-    /// The next piece, or `None` once the reader wants none.
-    async fn next_piece(&self, body: &mut LocalBody) -> Option<Result<Option<Bytes>, Error>> {
-        poll_fn(|cx| {
-            if self.discards.load(Ordering::Acquire) {
-                return Poll::Ready(None);
-            }
-            body.poll_chunk(cx).map(Some)
-        })
-        .await
     }
 }
 

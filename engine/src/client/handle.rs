@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::body::{Body, Origin};
-use super::call::{Call, Reply};
+use super::call::{Call, Reads, Reply};
 use super::engine::{Engine, Note, Observed};
 use super::parcel::Parcel;
 use super::request::Request;
@@ -106,7 +106,17 @@ impl Client {
         self.send_parcel(request.into()).await
     }
 
-    async fn send_parcel(&self, mut parcel: Box<Parcel>) -> Result<Response, Error> {
+    async fn send_parcel(&self, parcel: Box<Parcel>) -> Result<Response, Error> {
+        self.call(parcel, Reads::Pieces).await
+    }
+
+    async fn fetch_parcel(&self, parcel: Box<Parcel>) -> Result<Fetched, Error> {
+        // What may be tried again when its body breaks is read where it can be.
+        let reads = if self.0.settings.retry.repeats() { Reads::Whole } else { Reads::Pieces };
+        self.call(parcel, reads).await?.fetch().await
+    }
+
+    async fn call(&self, mut parcel: Box<Parcel>, reads: Reads) -> Result<Response, Error> {
         let submitted = self.0.engine.now().unwrap_or_default();
         parcel.submitted = submitted;
         let request = &mut parcel.request;
@@ -117,7 +127,7 @@ impl Client {
             max_body_bytes: *request.max_body_bytes.get_or_insert(default),
         };
         let host = request.target.origin().number();
-        let call = Call::new(Arc::clone(&self.0.settings), parcel);
+        let call = Call::new(Arc::clone(&self.0.settings), parcel, reads);
         let mut placed = self.place(host, call).await.map_err(|()| {
             let error = Error::new(Kind::Shutdown, Phase::Queue);
             error.with_request(&origin.method, origin.target.redacted())
@@ -144,7 +154,7 @@ impl Client {
     /// # Errors
     /// As [`Client::send`], and [`Kind::Limit`] for a body that is longer.
     pub async fn fetch(&self, request: Request) -> Result<Fetched, Error> {
-        self.send(request).await?.fetch().await
+        self.fetch_parcel(request.into()).await
     }
 
     /// What ended with its core, or with a panic there, could not say what it was about.
@@ -189,15 +199,21 @@ impl Client {
     }
 }
 
-impl RequestBuilder<&Client> {
+impl<'a> RequestBuilder<&'a Client> {
+    /// The request, which follows redirects unless something else was set.
+    fn into_redirected(self) -> Result<(&'a Client, Box<Parcel>), Error> {
+        let (client, mut parcel) = self.into_parts()?;
+        let default = client.0.settings.redirects.unwrap_or(REDIRECTS_DEFAULT);
+        parcel.request.redirects.get_or_insert(default);
+        Ok((client, parcel))
+    }
+
     /// Sends it, and follows up to [`REDIRECTS_DEFAULT`] redirects unless something else was set.
     ///
     /// # Errors
     /// As [`Client::send`], and what was wrong with the request.
     pub async fn send(self) -> Result<Response, Error> {
-        let (client, mut parcel) = self.into_parts()?;
-        let default = client.0.settings.redirects.unwrap_or(REDIRECTS_DEFAULT);
-        parcel.request.redirects.get_or_insert(default);
+        let (client, parcel) = self.into_redirected()?;
         client.send_parcel(parcel).await
     }
 
@@ -206,7 +222,8 @@ impl RequestBuilder<&Client> {
     /// # Errors
     /// As [`Client::fetch`], and what was wrong with the request.
     pub async fn fetch(self) -> Result<Fetched, Error> {
-        self.send().await?.fetch().await
+        let (client, parcel) = self.into_redirected()?;
+        client.fetch_parcel(parcel).await
     }
 }
 

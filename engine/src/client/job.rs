@@ -11,7 +11,7 @@ use super::local::LocalClient;
 use super::local_body::LocalBody;
 use super::parcel::Parcel;
 use super::request::Source;
-use super::response::{Meta, Response};
+use super::response::{Fetched, Meta, Response};
 use super::upload::{self, Upload};
 use super::{Attempt, redirect};
 use crate::clock::Instant;
@@ -21,7 +21,7 @@ use crate::shard::TotalFrom;
 use crate::shard::pool::desk::Submission;
 use crate::shard::pool::exchange::{Failed, Trace};
 use crate::shard::pool::head::Head;
-use crate::shard::pool::in_flight::{self, InFlight};
+use crate::shard::pool::in_flight::{self, InFlight, Permit};
 use crate::shard::pool::outgoing::Outgoing;
 
 /// A request that is on its way: what has to be known to try it again.
@@ -31,6 +31,12 @@ pub(super) struct Job<'a> {
     trace: Option<Rc<Trace>>,
     /// The hold on what is still to come of the last attempt's response.
     in_flight: Option<InFlight>,
+    /// The permit, between two exchanges.
+    permit: Option<Permit>,
+    /// It gave its permit back while it waits to be sent again.
+    returns: bool,
+    /// The body of the last attempt, to be sent again; `None` for one that can't be.
+    body: Option<Source>,
 }
 
 impl<'a> Job<'a> {
@@ -40,7 +46,7 @@ impl<'a> Job<'a> {
         parcel: Box<Parcel>,
         trace: Option<Rc<Trace>>,
     ) -> Self {
-        Self { client, parcel, trace, in_flight: None }
+        Self { client, parcel, trace, in_flight: None, permit: None, returns: false, body: None }
     }
 
     /// Sends it, as often as it takes.
@@ -52,63 +58,93 @@ impl<'a> Job<'a> {
         Ok(Response { meta, body: LocalBody::new(self.in_flight.take(), self.parcel) })
     }
 
+    /// Sends it and reads all of the body, as often as it takes: what breaks in the body is another attempt's reason too.
+    pub(super) async fn fetch(mut self, max: u64) -> Result<(Fetched, Box<Parcel>), Error> {
+        loop {
+            let meta = self.send().await?;
+            if self.client.member.settings.retry.repeats() {
+                // Whatever becomes of the body, others wait until the last attempt is over.
+                self.permit = self.in_flight.as_ref().and_then(InFlight::take_permit);
+            }
+            let response =
+                Response { meta, body: LocalBody::new(self.in_flight.take(), self.parcel) };
+            let (error, parcel) = match response.fetch(max).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(failed) => failed,
+            };
+            self.parcel = parcel;
+            self.try_again(error).await?;
+        }
+    }
+
+    /// Waits until the request may be sent again after this error, if it may.
+    async fn try_again(&mut self, error: Error) -> Result<(), Error> {
+        let harmless = || self.may_repeat() || !error.may_have_been_processed();
+        let repeats = || self.body.is_some() && harmless();
+        let Some(wait) = self.wait_of(repeats, &Attempt::Failed(&error), None) else {
+            return Err(error);
+        };
+        self.leave(error.sent());
+        self.again(wait).await;
+        Ok(())
+    }
+
     /// The head of the last response.
     async fn send(&mut self) -> Result<Box<Meta>, Error> {
         loop {
             self.parcel.attempts = self.parcel.attempts.saturating_add(1);
             self.trace.iter().for_each(|trace| trace.attempts.set(self.parcel.attempts));
-            let body = self.parcel.request.body.0.try_clone();
+            self.body = self.parcel.request.body.0.try_clone();
             match self.attempt().await {
                 Ok(meta) => {
                     let status = meta.head.status;
                     // 417: the server does not do what was expected (RFC 9110 15.5.18).
                     if status.as_u16() == 417 && self.parcel.request.expects_continue {
-                        let Some(body) = body else { return Ok(meta) };
+                        if self.body.is_none() {
+                            return Ok(meta);
+                        }
                         self.parcel.request.expects_continue = false;
-                        self.parcel.request.body.0 = body;
                         self.leave(Sent::All);
+                        self.again(Duration::ZERO).await;
                         continue;
                     }
                     if redirect::is_redirect(status) && self.follows() {
-                        if !self.follow(body, &meta)? {
+                        if !self.follow(&meta)? {
                             return Ok(meta);
                         }
                         self.leave(Sent::All);
                         continue;
                     }
-                    let repeats = || self.may_repeat() && body.is_some();
+                    let repeats = || self.may_repeat() && self.body.is_some();
                     let attempt = Attempt::Response(status);
                     let Some(wait) = self.wait_of(repeats, &attempt, Some(&meta.head)) else {
                         return Ok(meta);
                     };
                     drop(meta);
                     self.leave(Sent::All);
-                    self.again(body, wait).await;
+                    self.again(wait).await;
                 }
-                Err(error) => {
-                    if self.is_stale(&error, body.as_ref()) {
-                        self.leave(error.sent());
-                        self.parcel.fresh = true;
-                        self.again(body, Duration::ZERO).await;
-                        continue;
-                    }
-                    let harmless = || self.may_repeat() || !error.may_have_been_processed();
-                    let repeats = || body.is_some() && harmless();
-                    let attempt = Attempt::Failed(&error);
-                    let Some(wait) = self.wait_of(repeats, &attempt, None) else {
-                        return Err(error);
-                    };
+                Err(error) if self.is_stale(&error) => {
                     self.leave(error.sent());
-                    self.again(body, wait).await;
+                    self.parcel.fresh = true;
+                    self.again(Duration::ZERO).await;
                 }
+                Err(error) => self.try_again(error).await?,
             }
         }
     }
 
-    /// Another attempt or another request follows one of which so much was sent. Its permit and its connection are others' meanwhile.
+    /// Another attempt or another request follows one of which so much was sent. Its connection is others' meanwhile; its permit is not.
     fn leave(&mut self, sent: Sent) {
-        self.in_flight = None;
+        self.end_exchange();
         self.note_sent(sent);
+    }
+
+    /// Nothing of the last attempt is of use any more but its permit.
+    fn end_exchange(&mut self) {
+        if let Some(in_flight) = self.in_flight.take() {
+            self.permit = in_flight.take_permit().or(self.permit.take());
+        }
     }
 
     /// Another attempt or another request follows one of which so much was sent.
@@ -149,7 +185,7 @@ impl<'a> Job<'a> {
     }
 
     /// A body that was partly made when a reused connection died: the pool could not repeat it, but whoever can make it again may.
-    fn is_stale(&self, error: &Error, body: Option<&Source>) -> bool {
+    fn is_stale(&self, error: &Error) -> bool {
         let harmless = self.may_repeat() || !error.may_have_been_processed();
         let stale = error.is_reused() && error.got_bytes() == 0;
         let retries = self.client.member.settings.pool.config.retry_stale;
@@ -158,12 +194,14 @@ impl<'a> Job<'a> {
             && harmless
             && !self.parcel.fresh
             && matches!(error.kind(), Kind::Closed | Kind::Io(_))
-            && matches!(body, Some(Source::File(_)))
+            && matches!(self.body, Some(Source::File(_)))
     }
 
-    async fn again(&mut self, body: Option<Source>, wait: Duration) {
-        self.parcel.request.body.0 = body.unwrap_or_default();
+    /// Waits for the next attempt. Who waits holds nothing, and comes back to the front of the queue.
+    async fn again(&mut self, wait: Duration) {
+        self.parcel.request.body.0 = self.body.take().unwrap_or_default();
         if !wait.is_zero() {
+            self.returns |= self.permit.take().is_some();
             self.client.ctx.sleep(wait).await;
         }
     }
@@ -178,7 +216,7 @@ impl<'a> Job<'a> {
     }
 
     /// Turns the request into the one that a redirect asks for; `false` if it asks for none.
-    fn follow(&mut self, body: Option<Source>, meta: &Meta) -> Result<bool, Error> {
+    fn follow(&mut self, meta: &Meta) -> Result<bool, Error> {
         let max = self.redirects_max();
         let (method, url) =
             (self.parcel.request.method.clone(), self.parcel.request.target.redacted());
@@ -188,7 +226,8 @@ impl<'a> Job<'a> {
         let outcome = if self.parcel.redirects >= max {
             Err(RedirectKind::TooMany { max })
         } else {
-            redirect::follow(&mut self.parcel.request, body, meta.head.status, meta.head.headers())
+            let (request, body) = (&mut self.parcel.request, self.body.take());
+            redirect::follow(request, body, meta.head.status, meta.head.headers())
         };
         if let Ok(true) = outcome {
             let strays = *self.parcel.request.target.origin() != origin;
@@ -239,7 +278,7 @@ impl<'a> Job<'a> {
                 failed
             }
         };
-        self.in_flight = None;
+        self.end_exchange();
         Err(self.error(error_of(&failed)))
     }
 
@@ -284,6 +323,8 @@ impl<'a> Job<'a> {
             total: request.timeout,
             submitted: self.parcel.submitted,
             admitted: self.parcel.admitted,
+            permit: self.permit.take(),
+            returns: self.returns,
             trace: self.trace.clone(),
         };
         let start = request.target.start();

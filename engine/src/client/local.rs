@@ -68,20 +68,16 @@ impl LocalClient {
         &self,
         parcel: Box<Parcel>,
     ) -> impl Future<Output = Result<Response<LocalBody>, Error>> {
-        self.send_traced(parcel, None)
+        self.begin(parcel, None).run()
     }
 
-    fn send_traced(
-        &self,
-        mut parcel: Box<Parcel>,
-        trace: Option<Rc<Trace>>,
-    ) -> impl Future<Output = Result<Response<LocalBody>, Error>> {
+    fn begin(&self, mut parcel: Box<Parcel>, trace: Option<Rc<Trace>>) -> Job<'_> {
         if parcel.submitted == Instant::default() {
             parcel.submitted = self.now();
         }
         let settings = &self.member.settings;
         settings.retry.deposit();
-        Job::new(self, parcel, trace).run()
+        Job::new(self, parcel, trace)
     }
 
     /// Sends a request and reads all of its body, at most as many bytes as the request or the client allows.
@@ -89,8 +85,17 @@ impl LocalClient {
     /// # Errors
     /// As [`LocalClient::send`], and [`Kind::Limit`](super::Kind::Limit) for a body that is longer.
     pub async fn fetch(&self, request: Request) -> Result<Fetched, Error> {
-        let max = self.max_body_bytes(&request);
-        self.send(request).await?.fetch(max).await
+        self.fetch_parcel(request.into(), None).await.map(|(fetched, _)| fetched)
+    }
+
+    /// [`LocalClient::fetch`], with the request, to be freed where it was made.
+    pub(super) async fn fetch_parcel(
+        &self,
+        parcel: Box<Parcel>,
+        trace: Option<Rc<Trace>>,
+    ) -> Result<(Fetched, Box<Parcel>), Error> {
+        let max = self.max_body_bytes(&parcel.request);
+        self.begin(parcel, trace).fetch(max).await
     }
 
     /// [`LocalClient::fetch`], which tells how far it came even if it is dropped.
@@ -99,8 +104,7 @@ impl LocalClient {
         request: Request,
         trace: Rc<Trace>,
     ) -> Result<Fetched, Error> {
-        let max = self.max_body_bytes(&request);
-        self.send_traced(request.into(), Some(trace)).await?.fetch(max).await
+        self.fetch_parcel(request.into(), Some(trace)).await.map(|(fetched, _)| fetched)
     }
 
     fn max_body_bytes(&self, request: &Request) -> u64 {

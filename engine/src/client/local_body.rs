@@ -10,10 +10,9 @@ use super::Target;
 use super::gathered::{Gathered, TooLong};
 use super::job::error_of;
 use super::parcel::Parcel;
-use super::request::Request;
 use super::response::{Fetched, Response, Sourced, Timings, Whole};
 use crate::clock::Instant;
-use crate::error::Error;
+use crate::error::{Error, Kind, TimeoutKind};
 use crate::shard::pool::exchange::{Failed, Stamps};
 use crate::shard::pool::in_flight::InFlight;
 
@@ -59,6 +58,17 @@ impl LocalBody {
         self.keeps = true;
     }
 
+    /// Who reads it is ahead of who wants it, and sees to it that nobody waits in vain: see [`LocalBody::time_out`].
+    pub(super) fn read_ahead(&self) {
+        self.in_flight.iter().for_each(InFlight::read_ahead);
+    }
+
+    /// Gives it up: whoever wants it has waited for `read_idle`.
+    pub(super) fn time_out(&mut self) -> Error {
+        let standing = self.in_flight.as_ref().map(InFlight::standing).unwrap_or_default();
+        self.fail(&Failed { kind: Kind::Timeout(TimeoutKind::ReadIdle), standing })
+    }
+
     /// What is still to be read from.
     #[inline]
     fn live(&self) -> Option<&InFlight> {
@@ -96,7 +106,7 @@ impl LocalBody {
     /// All of the body, at most as many bytes as the request or the client allows.
     ///
     /// # Errors
-    /// As [`LocalBody::chunk`], and [`Kind::Limit`](crate::error::Kind::Limit) for a body that is longer.
+    /// As [`LocalBody::chunk`], and [`Kind::Limit`] for a body that is longer.
     pub fn bytes(self) -> impl Future<Output = Result<Bytes, Error>> {
         let max = self.max_body_bytes();
         self.bytes_limited(max)
@@ -192,6 +202,11 @@ impl LocalBody {
             let fits = whole.len() as u64 <= max;
             return Poll::Ready(if fits { Ok(whole) } else { Err(self.too_long(max)) });
         }
+        if gathered.is_none() && self.live().and_then(InFlight::left).is_some_and(|left| left > max)
+        {
+            // It was announced: none of it need be received.
+            return Poll::Ready(Err(self.too_long(max)));
+        }
         while let Some(chunk) = std::task::ready!(self.poll_chunk(cx))? {
             if let Err(TooLong) = gathered.get_or_insert_with(|| Gathered::new(max)).push(chunk) {
                 return Poll::Ready(Err(self.too_long(max)));
@@ -270,12 +285,20 @@ impl Response<LocalBody> {
         self.body.chunk().await
     }
 
-    pub(crate) async fn fetch(mut self, max: u64) -> Result<Fetched, Error> {
-        let bytes = self.body.read_all(max).await?;
+    /// The response with all of its body, and the request, which is there after a failure too.
+    pub(super) async fn fetch(
+        mut self,
+        max: u64,
+    ) -> Result<(Fetched, Box<Parcel>), (Error, Box<Parcel>)> {
+        let bytes = match self.body.read_all(max).await {
+            Ok(bytes) => bytes,
+            Err(error) => return Err((error, self.body.parcel)),
+        };
         self.body.finish();
-        let Parcel { request: Request { target, .. }, trailers, stamps, .. } = *self.body.parcel;
-        self.meta.stamps = stamps.unwrap_or(self.meta.stamps);
-        self.meta.target = Some(target);
-        Ok(Response { meta: self.meta, body: Whole { bytes, trailers } })
+        let mut parcel = self.body.parcel;
+        let trailers = parcel.trailers.take();
+        self.meta.stamps = parcel.stamps.unwrap_or(self.meta.stamps);
+        self.meta.target = Some(parcel.request.target.clone());
+        Ok((Response { meta: self.meta, body: Whole { bytes, trailers } }, parcel))
     }
 }

@@ -84,6 +84,7 @@ impl Parcel {
             stamps: *arrival.stamps,
             connection: ConnInfo::of(arrival.carrier, core),
             target: None,
+            left: arrival.left,
             attempts: self.attempts,
             redirects: self.redirects,
         };

@@ -37,7 +37,7 @@ pub struct Timings {
     pub connected: Option<Duration>,
     /// All of the request was handed to the kernel.
     pub sent: Option<Duration>,
-    /// The head of the response was there.
+    /// The first byte of the response came; of the final one, where interim ones went before it.
     pub first_byte: Option<Duration>,
     /// The response was complete.
     pub done: Option<Duration>,
@@ -101,6 +101,8 @@ pub(crate) struct Meta {
     pub(crate) connection: ConnInfo,
     /// Where it came from, if its body does not know.
     pub(crate) target: Option<Target>,
+    /// Body bytes that were announced, where all of it is still to come.
+    pub(crate) left: Option<u64>,
     pub(crate) attempts: u8,
     pub(crate) redirects: u32,
 }

@@ -66,6 +66,12 @@ type Judge = dyn Fn(&Attempt<'_>) -> bool + Send + Sync;
 
 /// A policy of retries. It never sends a request again that may have been processed, unless it is idempotent (RFC 9110 9.2.2), and no body that is a stream.
 ///
+/// It judges what becomes of the head, and where the library reads the body too (`fetch` of each client, `blocking::Client`, batches) what becomes of the body: there a
+/// response that was cut short is an error like any other. Who has [`send`](super::Client::send) give him a body in pieces has had some of them: that is tried again by
+/// nobody.
+///
+/// With [`max_in_flight`](super::ClientBuilder::max_in_flight) whoever waits for another attempt gives its permit back, and comes before those that had none.
+///
 /// Apart from it, a request that died on a reused connection goes once to a fresh one: see
 /// [`ClientBuilder::retry_stale`](super::ClientBuilder::retry_stale).
 ///
@@ -143,6 +149,11 @@ impl Retry {
     pub fn on(mut self, judge: impl Fn(&Attempt<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.judge = Some(Arc::new(judge));
         self
+    }
+
+    /// Whether it may ever want a second attempt.
+    pub(crate) fn repeats(&self) -> bool {
+        self.attempts > 1
     }
 
     /// A request begins: it pays for a share of a retry.

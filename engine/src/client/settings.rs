@@ -23,7 +23,8 @@ pub(crate) struct Settings {
     /// The same, encoded, for requests that have no others.
     pub(crate) plain: Option<h1::PlainFields>,
     pub(crate) retry: Retry,
-    /// Redirects followed; `None`: none by `send`, and [`REDIRECTS_DEFAULT`](super::REDIRECTS_DEFAULT) by the calls of a request builder.
+    /// Redirects followed; `None`: none by `send` and `fetch` of a request, and [`REDIRECTS_DEFAULT`](super::REDIRECTS_DEFAULT) by batches and the calls of a request
+    /// builder.
     pub(crate) redirects: Option<u32>,
     pub(crate) max_body_bytes: u64,
     pub(crate) resolver: Resolver,

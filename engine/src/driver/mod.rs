@@ -109,6 +109,12 @@ pub trait Driver {
     /// `EMFILE` when descriptors run out, what `io_uring_register(2)` reports; `Unsupported` from a simulation.
     fn alarm(&mut self) -> io::Result<Alarm>;
 
+    /// Bytes that the peer has acknowledged since the slot's socket was connected; `None` where that can't be asked. It grows while a send waits for room, of which
+    /// the driver learns late.
+    fn acknowledged(&mut self, _slot: Slot) -> Option<u64> {
+        None
+    }
+
     /// The bytes of a lent buffer.
     fn bytes(&self, lent: &Lent) -> &[u8];
 

@@ -53,6 +53,11 @@ pub enum Kind {
         /// Bytes that came, of the body or, without one, of the head.
         got: u64,
     },
+    /// Interim responses came, and then the connection's end instead of a final one (RFC 9110 15.2).
+    InterimOnly {
+        /// How many interim responses came.
+        interims: u8,
+    },
     /// The response broke a limit of ours.
     Limit(LimitKind),
     /// The server closed the connection before a byte of the response.
@@ -264,7 +269,7 @@ impl Kind {
             h1::Error::Framing(_) | h1::Error::Chunked(_) => Self::Framing(error),
             h1::Error::Limit(limit) => Self::Limit(LimitKind::Protocol(limit)),
             h1::Error::ClosedIdle | h1::Error::EmptyReply => Self::Closed,
-            h1::Error::InterimOnly { .. } => Self::Truncated { expected: None, got: 0 },
+            h1::Error::InterimOnly { interims } => Self::InterimOnly { interims },
             h1::Error::TruncatedHead { got } => Self::Truncated { expected: None, got },
             h1::Error::TruncatedBody { expected, got } => {
                 Self::Truncated { expected: Some(expected), got }
@@ -297,6 +302,7 @@ impl Kind {
             Self::Parse(_) => "parse",
             Self::Framing(_) => "framing",
             Self::Truncated { .. } => "truncated",
+            Self::InterimOnly { .. } => "interim_only",
             Self::Limit(_) => "limit",
             Self::Closed => "closed",
             Self::Io(_) => "io",

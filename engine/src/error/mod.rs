@@ -206,7 +206,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         let passing = match &self.0.kind {
             Kind::Resolve(_) | Kind::Connect(_) | Kind::Closed | Kind::Io(_) => true,
-            Kind::Truncated { .. } | Kind::PoolFull { .. } => true,
+            Kind::Truncated { .. } | Kind::InterimOnly { .. } | Kind::PoolFull { .. } => true,
             Kind::Timeout(kind) => !matches!(kind, TimeoutKind::Total | TimeoutKind::Deadline),
             _ => false,
         };
@@ -228,7 +228,7 @@ impl Error {
             Kind::Parse(_) | Kind::Framing(_) | Kind::Truncated { .. } | Kind::Limit(_) => {
                 Fault::Server
             }
-            Kind::Redirect(_) => Fault::Server,
+            Kind::InterimOnly { .. } | Kind::Redirect(_) => Fault::Server,
             _ => Fault::Network,
         }
     }

@@ -48,6 +48,13 @@ impl fmt::Display for Kind {
             Self::Truncated { expected: None, got } => {
                 write!(f, "the server closed the connection after {got} bytes, before the end")
             }
+            Self::InterimOnly { interims } => {
+                let responses = if *interims == 1 { "response" } else { "responses" };
+                write!(
+                    f,
+                    "the server closed the connection after {interims} interim {responses} and no final one"
+                )
+            }
             Self::Limit(LimitKind::Protocol(limit)) => write!(f, "{limit}"),
             Self::Limit(LimitKind::Body { max_bytes }) => {
                 write!(

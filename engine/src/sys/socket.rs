@@ -65,6 +65,24 @@ pub fn bind_source(socket: &OwnedFd, source: IpAddr) -> io::Result<()> {
 }
 
 /// What a client may ask of its sockets; the default asks nothing and costs no call.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// use std::time::Duration;
+/// use ringshot::client::SocketOptions;
+///
+/// let options = SocketOptions {
+///     user_timeout: Some(Duration::from_secs(10)),
+///     recv_buffer_bytes: Some(256 << 10),
+///     ..SocketOptions::default()
+/// };
+/// let client = engine.client().socket_options(options).build()?;
+/// assert_eq!(block_on(client.get(origin.url("/")).fetch())?.status(), 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
     /// How long sent bytes may go unacknowledged before the connection is given up, in whole milliseconds (tcp(7), `TCP_USER_TIMEOUT`).
@@ -78,6 +96,22 @@ pub struct Options {
 }
 
 /// When and how often an idle connection is probed (tcp(7)).
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// use std::time::Duration;
+/// use ringshot::client::{Keepalive, SocketOptions};
+///
+/// let (idle, interval) = (Duration::from_secs(60), Duration::from_secs(10));
+/// let keepalive = Some(Keepalive { idle, interval, probes: 3 });
+/// let options = SocketOptions { keepalive, ..SocketOptions::default() };
+/// let client = engine.client().socket_options(options).build()?;
+/// assert_eq!(block_on(client.get(origin.url("/")).fetch())?.status(), 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
     /// Idle time before the first probe, in whole seconds, 1 to 32767 (`TCP_KEEPIDLE`).
@@ -218,6 +252,23 @@ pub fn shut_down(socket: &impl AsFd) -> io::Result<()> {
     socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both)
 }
 
+/// Bytes that the peer has acknowledged since the connection began (tcp(7), `TCP_INFO`; `tcpi_bytes_acked`, Linux 4.1).
+#[must_use]
+pub fn acknowledged(socket: &impl AsFd) -> Option<u64> {
+    /// Up to `tcpi_bytes_acked` in `linux/tcp.h`, and where that is.
+    const INFO_BYTES: usize = 128;
+    const ACKED_AT: usize = 120;
+    let mut info = [0_u8; INFO_BYTES];
+    let mut length = INFO_BYTES as libc::socklen_t;
+    let raw = socket.as_fd().as_raw_fd();
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    // SAFETY: the pointers are to bytes of ours and to their number, which the call writes within that number and does not keep.
+    let status =
+        unsafe { libc::getsockopt(raw, level, name, info.as_mut_ptr().cast(), &raw mut length) };
+    let acked = info.get(ACKED_AT..length as usize)?.try_into().ok()?;
+    (status == 0).then(|| u64::from_ne_bytes(acked))
+}
+
 /// Makes closing the socket send a reset and keep no state (`SO_LINGER` with zero, socket(7)): for a connection that is given up.
 ///
 /// # Errors
@@ -267,6 +318,22 @@ mod tests {
         let options = Options { keepalive: Some(never), ..Options::default() };
         let refused = for_peer_with(peer, Blocking::No, &options).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn what_the_peer_acknowledged_is_counted() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut far = listener.accept().unwrap().0;
+        let before = acknowledged(&near).unwrap();
+        near.write_all(&[0; 1000]).unwrap();
+        far.read_exact(&mut [0; 1000]).unwrap();
+        while acknowledged(&near).unwrap() < before + 1000 {
+            std::thread::yield_now();
+        }
+        assert_eq!(acknowledged(&near), Some(before + 1000));
+        assert_eq!(acknowledged(&std::fs::File::open("/dev/null").unwrap()), None);
     }
 
     #[test]

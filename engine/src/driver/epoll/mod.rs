@@ -319,6 +319,11 @@ impl Driver for Epoll {
         self.epoll.as_fd().try_clone_to_owned().map(Alarm::Readable)
     }
 
+    fn acknowledged(&mut self, slot: Slot) -> Option<u64> {
+        self.counters.system_calls += 1;
+        socket::acknowledged(&Self::live(&mut self.entries, slot)?.socket)
+    }
+
     #[inline]
     fn bytes(&self, lent: &Lent) -> &[u8] {
         let start = lent.start as usize;

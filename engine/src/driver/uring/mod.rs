@@ -32,7 +32,7 @@ use super::{
 };
 use crate::clock::Instant;
 use crate::sys::eventfd::EventFd;
-use crate::sys::socket::Blocking;
+use crate::sys::socket::{self, Blocking};
 use buf_ring::BufRing;
 use in_flight::{Entry, InFlight};
 use outbox::Outboxes;
@@ -331,6 +331,11 @@ impl Driver for Uring {
 
     fn alarm(&mut self) -> io::Result<Alarm> {
         self.alarm_counter().map(Alarm::Counter)
+    }
+
+    fn acknowledged(&mut self, slot: Slot) -> Option<u64> {
+        self.counters.system_calls += 1;
+        socket::acknowledged(self.in_flight.live(slot)?.socket.as_ref()?)
     }
 
     #[inline]

@@ -63,7 +63,7 @@ impl ParseKind {
 pub struct ParseError {
     /// The rule broken.
     pub kind: ParseKind,
-    /// Where the offending byte is, counted from the start of the head.
+    /// Where the offending byte is, counted from the start of the head or the trailers.
     pub offset: u32,
     /// The last bytes up to the offending one.
     pub seen: Snippet,
@@ -78,6 +78,12 @@ pub struct Snippet {
 
 impl Snippet {
     const BYTES_MAX: usize = 24;
+
+    /// Without what does not belong to the `bytes` that came last.
+    pub(super) fn within(self, bytes: usize) -> Snippet {
+        let shown = usize::from(self.length);
+        Snippet::last_of(&self.bytes[shown.saturating_sub(bytes)..shown])
+    }
 
     /// The last bytes of `seen`.
     #[must_use]

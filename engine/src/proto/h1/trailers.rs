@@ -7,7 +7,7 @@ use memchr::memchr_iter;
 use super::chunked::ChunkError;
 use super::error::Error;
 use super::limits::{Limit, Limits};
-use super::response::{Status, parse_head};
+use super::response::{ParseError, Status, parse_head};
 use super::summary::HeadSummary;
 
 /// What stands before the section in the buffer that collects it.
@@ -53,10 +53,14 @@ impl Limits {
     }
 }
 
-/// A head's limit broken by a trailer section is the trailers' limit.
+/// A head's limit broken by a trailer section is the trailers' limit; and of what the server did not send nothing is said.
 fn as_trailers(error: Error) -> Error {
     match error {
         Error::Limit(_) => Error::Limit(Limit::Trailers),
+        Error::Parse(ParseError { kind, offset, seen }) => {
+            let offset = offset.saturating_sub(TRAILER_PROLOGUE.len() as u32);
+            Error::Parse(ParseError { kind, offset, seen: seen.within(offset as usize + 1) })
+        }
         other => other,
     }
 }

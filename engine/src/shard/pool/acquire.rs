@@ -19,7 +19,7 @@ impl<D: Driver> Pool<D> {
         self.desk.exchanges.borrow_mut().find_mut(id).map(act)
     }
 
-    /// Begins with a request: a permit first.
+    /// Begins with a request: a permit first, unless one was handed on to it.
     pub(super) fn start(&mut self, id: Id) {
         self.counters.requests += 1;
         self.holding.in_flight += 1;
@@ -53,9 +53,9 @@ impl<D: Driver> Pool<D> {
             self.abort(id, Kind::Timeout(TimeoutKind::Total));
             return;
         }
-        let free = member.queue.is_empty();
+        let free = !if exchange.returns { !member.returned.is_empty() } else { member.has_queue() };
         let admitted = match &mut member.lease {
-            Some(lease) => free && lease.try_take(),
+            Some(lease) => exchange.has_permit || free && lease.try_take(),
             None => true,
         };
         let queue_timeout = timeouts.queue;
@@ -66,9 +66,10 @@ impl<D: Driver> Pool<D> {
             drop(exchanges);
             self.go_out_or_wait(id, assigned);
         } else {
+            let returns = exchange.returns;
             drop(exchanges);
-            let member = &mut self.members[client as usize];
-            self.waiting.push_back(&mut member.queue, id.index);
+            let queue = self.members[client as usize].queue_of(returns);
+            self.waiting.push_back(queue, id.index);
             self.holding.queued += 1;
             self.watch_exchange(id);
         }
@@ -283,7 +284,9 @@ impl<D: Driver> Pool<D> {
         self.retire_active(index);
         let connection = &self.connections[index as usize];
         let place = connection.host;
-        let spent = connection.retires <= self.now || connection.left == Some(0);
+        // A fresh one serves the request that it was made for, however short its life.
+        let old = connection.retires <= self.now && connection.may_be_stale();
+        let spent = old || connection.left == Some(0);
         if spent || self.desk.is_closed() || self.yields(index) {
             self.counters.reaped += 1;
             self.close_connection(index);
@@ -339,10 +342,11 @@ impl<D: Driver> Pool<D> {
         loop {
             let member = &mut self.members[client as usize];
             let Some(lease) = &mut member.lease else { return };
-            if member.queue.is_empty() || !lease.try_take() {
+            if member.queue.is_empty() && member.returned.is_empty() || !lease.try_take() {
                 return;
             }
-            let first = self.waiting.pop_front(&mut member.queue);
+            let first = self.waiting.pop_front(&mut member.returned);
+            let first = first.or_else(|| self.waiting.pop_front(&mut member.queue));
             self.holding.queued -= 1;
             let id = first.and_then(|first| self.desk.exchanges.borrow().id_of(first));
             match id {

@@ -37,7 +37,9 @@ pub(super) enum Ask {
     Over,
     /// The same of one that held a permit.
     OverWithPermit,
-    /// Bytes of its body were read: receive on.
+    /// A permit that no exchange holds any more is free.
+    Permit,
+    /// Bytes of its body were read, or somebody waits for more of it: receive on.
     Read,
     /// Throw the rest of its body away, and tell the end.
     Discard,
@@ -64,6 +66,11 @@ impl Asked {
     pub(super) fn over(exchange: &Exchange) -> Self {
         let ask = if exchange.has_permit { Ask::OverWithPermit } else { Ask::Over };
         Self { ask, first: exchange.client, second: exchange.host }
+    }
+
+    /// Of a permit of this client.
+    pub(super) fn permit(client: u32) -> Self {
+        Self { ask: Ask::Permit, first: client, second: 0 }
     }
 
     #[inline]

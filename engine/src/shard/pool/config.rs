@@ -16,6 +16,18 @@ use crate::sys::socket;
 const HTTP10_MAX: usize = 4096;
 
 /// How an idle connection is picked.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// use ringshot::client::Reuse;
+///
+/// let client = engine.client().reuse(Reuse::Fifo).build()?;
+/// assert_eq!(block_on(client.get(origin.url("/")).fetch())?.status(), 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reuse {
     /// The one used last: its window and caches are warm, and those in surplus age out.
@@ -26,17 +38,37 @@ pub enum Reuse {
 }
 
 /// From when the total timeout counts.
+///
+/// ```
+/// # use ringshot::client::{Engine, blocking::block_on};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let engine = Engine::builder().build()?;
+/// use std::time::Duration;
+/// use ringshot::client::{Timeouts, TotalFrom};
+///
+/// let timeouts = Timeouts {
+///     total: Some(Duration::from_millis(500)),
+///     total_from: TotalFrom::Acquire,
+///     ..Timeouts::default()
+/// };
+/// let client = engine.client().max_in_flight(1).timeouts(timeouts).build()?;
+/// // One after the other, and each has all of its time.
+/// let urls = vec![origin.url("/delay/100"); 8];
+/// assert!(block_on(client.batch(urls).collect()).iter().all(Result::is_ok));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TotalFrom {
     /// From the submission: waiting for a permit counts.
     #[default]
     Submit,
-    /// From the permit on: time in the queue of `max_in_flight` does not count.
+    /// From the first permit on: time in the queue of `max_in_flight` does not count, but where the request gave its permit back to wait for another attempt.
     Acquire,
 }
 
 /// How long each phase of a request may take. `None` is no limit. Each that passes is an error of its own
-/// ([`TimeoutKind`](crate::error::TimeoutKind)); none fires early, nor more than 2 ms late on a core that keeps up.
+/// ([`TimeoutKind`](crate::error::TimeoutKind)); none fires early, nor more than 2 ms late on a core that keeps up, but for `send`, which may be late by a sixteenth of itself.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,13 +97,13 @@ pub struct Timeouts {
     /// Connecting to one address, after the first. Where the limits on connections leave none for a second attempt beside the first, that has as long from the
     /// moment at which the second would have begun. Default: 2 s.
     pub connect_attempt: Option<Duration>,
-    /// Sending, without any progress. Default: 30 s.
+    /// Sending, without any progress: nothing that the kernel took, and nothing that the server acknowledged. Default: 30 s.
     pub send: Option<Duration>,
     /// Waiting for `100 Continue` before the body is sent all the same (RFC 9110 10.1.1). Default: 1 s.
     pub expect: Duration,
     /// From the end of sending to the response head. Default: 30 s.
     pub head: Option<Duration>,
-    /// Between two pieces of the body, while somebody reads it. Default: 30 s.
+    /// Between two pieces of the body, while somebody waits for the next. Default: 30 s.
     pub read_idle: Option<Duration>,
     /// The whole request, to the end of its body. Default: none.
     pub total: Option<Duration>,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::asked::{Ask, Asked, Command, Lookup};
 use super::config::Shared;
 use super::exchange::{Exchange, Trace};
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, Permit};
 use super::origin::Origin;
 use super::outgoing::Outgoing;
 use super::slab::{Id, Renew, Slab};
@@ -108,6 +108,10 @@ pub(crate) struct Submission<'a> {
     pub(crate) submitted: Instant,
     /// When it first held a permit, if it has before.
     pub(crate) admitted: Option<Instant>,
+    /// The one that it still holds.
+    pub(crate) permit: Option<Permit>,
+    /// It gave its permit back for a while: it comes before those that had none.
+    pub(crate) returns: bool,
     /// Learns where the request stood, if it is dropped midway.
     pub(crate) trace: Option<Rc<Trace>>,
 }
@@ -259,6 +263,8 @@ impl Desk {
         exchange.needs_fresh = submission.needs_fresh;
         exchange.stamps.submitted = submission.submitted;
         exchange.admitted = submission.admitted;
+        exchange.has_permit = submission.permit.map(Permit::hand_on).is_some();
+        exchange.returns = submission.returns;
         drop(exchanges);
         self.ask(Ask::Start, id);
         Ok(in_flight)

@@ -154,10 +154,11 @@ impl<D: Driver> Pool<D> {
 
     /// Takes an exchange out of the queue or from among the waiters; a dial that nobody waits for any more ends.
     fn leave_lists(&mut self, id: Id) {
-        let known = self.with(id, |exchange| (exchange.stage, exchange.client, exchange.host));
-        let Some((stage, client, place)) = known else { return };
+        let known = self.with(id, |it| (it.stage, it.client, it.host, it.returns));
+        let Some((stage, client, place, returns)) = known else { return };
         if stage == Stage::Queued {
-            let left = self.waiting.remove(&mut self.members[client as usize].queue, id.index);
+            let queue = self.members[client as usize].queue_of(returns);
+            let left = self.waiting.remove(queue, id.index);
             self.holding.queued -= u32::from(left);
         }
         if stage == Stage::Acquiring && self.waiting.is_linked(id.index) {

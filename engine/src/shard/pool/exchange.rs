@@ -25,6 +25,7 @@ use super::head::Head;
 use super::inbox::Inbox;
 use super::origin::Origin;
 use super::outgoing::Outgoing;
+use super::send::Taking;
 use super::slab::Renew;
 use crate::clock::Instant;
 use crate::error::{Kind, Phase, Progress, Sent, TimeoutKind};
@@ -131,6 +132,8 @@ pub(super) struct Exchange {
     /// Only a fresh connection will do: it died on a reused one.
     pub(super) needs_fresh: bool,
     pub(super) has_permit: bool,
+    /// It held one before, and comes back for it: before those that did not.
+    pub(super) returns: bool,
     /// The pool counts it as in flight.
     pub(super) is_counted: bool,
     /// Counted against `max_waiters`.
@@ -147,6 +150,7 @@ pub(super) struct Exchange {
     /// When the request first held a permit: before the redirect or retry that this one is.
     pub(super) admitted: Option<Instant>,
     pub(super) phase_deadline: Option<Instant>,
+    pub(super) taking: Taking,
     pub(super) total_deadline: Option<Instant>,
     pub(super) stamps: Stamps,
     /// Stays from one request to the next, where they are the same task's: making one costs a reference that other threads could count too.
@@ -156,6 +160,10 @@ pub(super) struct Exchange {
     pub(super) head: Option<Arc<Head>>,
     pub(super) inbox: Inbox,
     pub(super) reader: Reader,
+    /// Who reads does so ahead of who wants the bytes: the clock of an idle server is not for the pool to watch.
+    pub(super) reads_ahead: bool,
+    /// Body bytes that were announced and not read yet.
+    pub(super) left: Option<u64>,
     pub(super) got_bytes: u64,
     pub(super) discarded: u64,
     pub(super) trailers: Option<Box<HeaderMap>>,
@@ -181,6 +189,7 @@ impl Renew for Exchange {
             idempotent,
             needs_fresh,
             has_permit,
+            returns,
             is_counted,
             counts_as_waiter,
             connection,
@@ -191,6 +200,7 @@ impl Renew for Exchange {
             total,
             admitted,
             phase_deadline,
+            taking,
             total_deadline,
             stamps,
             waker,
@@ -198,6 +208,8 @@ impl Renew for Exchange {
             head,
             inbox,
             reader,
+            reads_ahead,
+            left,
             got_bytes,
             discarded,
             trailers,
@@ -209,7 +221,8 @@ impl Renew for Exchange {
         (*stage, *sent, *reader) = Default::default();
         (*client, *host, *sends, *got_bytes, *discarded) = Default::default();
         (*expects, *sends_body, *idempotent, *needs_fresh) = Default::default();
-        (*has_permit, *is_counted, *counts_as_waiter, *awaits) = Default::default();
+        (*has_permit, *returns, *is_counted, *counts_as_waiter) = Default::default();
+        (*awaits, *reads_ahead, *left, *taking) = Default::default();
         (*connection, *dialing, *carrier, *progress, *before) = Default::default();
         (*total, *admitted, *phase_deadline, *total_deadline) = Default::default();
         *stamps = Stamps::default();
@@ -276,7 +289,7 @@ impl Exchange {
         self.wake_maker();
     }
 
-    fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         let progress = Progress {
             peer: self.carrier.peer,
             reused: self.carrier.reused,
@@ -347,7 +360,7 @@ impl Exchange {
         self.got_bytes = 0;
         self.inbox.clear();
         self.discarded = 0;
-        self.trailers = None;
+        (self.left, self.trailers) = (None, None);
         self.stamps.first_byte = Instant::default();
     }
 

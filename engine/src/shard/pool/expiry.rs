@@ -103,6 +103,9 @@ impl<D: Driver> Pool<D> {
                     self.go_on_sending(connection, id);
                 }
             }
+            Some((Stage::Sending, true, TimeoutKind::Send)) if !self.has_stalled(id) => {
+                self.watch_exchange(id);
+            }
             Some((stage, true, kind)) if stage != Stage::Ended => {
                 self.abort(id, Kind::Timeout(kind));
             }

@@ -64,6 +64,8 @@ pub(super) struct Member {
     pub(super) lease: Option<Lease>,
     /// Requests that wait for a permit, the oldest first.
     pub(super) queue: List,
+    /// Those among them that have held one and gave it back between two attempts: they come before all others.
+    pub(super) returned: List,
     /// Idle connections of all its hosts, the one idle longest first.
     pub(super) idle: List,
     /// Hosts that wait for a unit of a budget, in turn.
@@ -85,6 +87,7 @@ impl Member {
             places: HashMap::default(),
             lease,
             queue: List::default(),
+            returned: List::default(),
             idle: List::default(),
             blocked: Vec::new(),
             exchanges: 0,
@@ -92,6 +95,17 @@ impl Member {
             returning: 0,
             seen: 0,
         }
+    }
+
+    /// Those that `returns` says wait for a permit, as it says.
+    pub(super) fn queue_of(&mut self, returns: bool) -> &mut List {
+        if returns { &mut self.returned } else { &mut self.queue }
+    }
+
+    /// Whether a request waits for a permit.
+    #[inline]
+    pub(super) fn has_queue(&self) -> bool {
+        !self.queue.is_empty() || !self.returned.is_empty()
     }
 
     /// Whether no request and no connection is left of it: a connection keeps its host.

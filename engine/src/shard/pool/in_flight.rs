@@ -24,6 +24,8 @@ use crate::shard::tasks::is_in_task;
 pub(crate) struct Arrival<'a> {
     pub(crate) stamps: &'a Stamps,
     pub(crate) carrier: &'a Carrier,
+    /// Body bytes that were announced and not read yet.
+    pub(crate) left: Option<u64>,
     /// Whether a stale connection cost it an attempt.
     pub(crate) was_retried: bool,
 }
@@ -40,6 +42,29 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         if !self.give_back() {
             self.desk.ask(Ask::Drop, self.id);
+        }
+    }
+}
+
+/// A permit between two exchanges of one request. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    desk: Rc<Desk>,
+    /// Whose it is; nobody's once it was handed on.
+    client: Option<u32>,
+}
+
+impl Permit {
+    /// Another exchange has it from now on.
+    pub(super) fn hand_on(mut self) {
+        self.client = None;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(client) = self.client {
+            self.desk.note(Asked::permit(client));
         }
     }
 }
@@ -79,6 +104,29 @@ impl InFlight {
         self.desk.exchanges.borrow_mut().find_mut(self.id).map(read)
     }
 
+    /// Takes the permit that it holds, if it holds one, for what follows it.
+    pub(crate) fn take_permit(&self) -> Option<Permit> {
+        self.with(|exchange| {
+            std::mem::take(&mut exchange.has_permit)
+                .then(|| Permit { desk: Rc::clone(&self.desk), client: Some(exchange.client) })
+        })?
+    }
+
+    /// Who reads does so ahead of who wants the bytes.
+    pub(crate) fn read_ahead(&self) {
+        self.with(|exchange| exchange.reads_ahead = true);
+    }
+
+    /// How far it has come.
+    pub(crate) fn standing(&self) -> Standing {
+        self.with(|exchange| exchange.standing()).unwrap_or_default()
+    }
+
+    /// Body bytes that were announced and not read yet.
+    pub(crate) fn left(&self) -> Option<u64> {
+        self.with(|exchange| exchange.left)?
+    }
+
     /// When the present turn of its core began.
     pub(crate) fn now(&self) -> Instant {
         self.desk.now()
@@ -105,6 +153,7 @@ impl InFlight {
         let mut read = false;
         let polled = self.with(|exchange| {
             if let Some(chunk) = exchange.inbox.pop() {
+                exchange.left = exchange.left.map(|left| left.saturating_sub(chunk.len() as u64));
                 read = exchange.stage == Stage::Reading && exchange.inbox.bytes() == 0;
                 return Poll::Ready(Ok(Some(chunk)));
             }
@@ -114,6 +163,8 @@ impl InFlight {
             if exchange.stage == Stage::Ended {
                 return Poll::Ready(Ok(None));
             }
+            // From here on it is the server that is waited for.
+            read = exchange.phase_deadline.is_none() && !exchange.reads_ahead;
             exchange.await_news(cx);
             Poll::Pending
         });
@@ -139,6 +190,7 @@ impl InFlight {
         let mut asked = false;
         let polled = self.with(|exchange| {
             asked = exchange.reader == Reader::Reads;
+            exchange.reads_ahead = false;
             exchange.reader = Reader::Discards;
             exchange.discarded += exchange.inbox.bytes() as u64;
             exchange.inbox.clear();
@@ -161,8 +213,8 @@ impl InFlight {
     #[inline]
     pub(crate) fn look<R>(&self, look: impl FnOnce(Arrival<'_>) -> R) -> Option<R> {
         self.with(|exchange| {
-            let Exchange { stamps, carrier, needs_fresh, .. } = exchange;
-            look(Arrival { stamps, carrier, was_retried: *needs_fresh })
+            let Exchange { stamps, carrier, left, needs_fresh, .. } = exchange;
+            look(Arrival { stamps, carrier, left: *left, was_retried: *needs_fresh })
         })
     }
 

@@ -205,6 +205,7 @@ impl<D: Driver> Pool<D> {
             Ask::Drop => self.drop_exchange(asked.id()),
             Ask::Over => self.count_out(asked.client(), asked.host(), false),
             Ask::OverWithPermit => self.count_out(asked.client(), asked.host(), true),
+            Ask::Permit => self.give_permit(asked.client()),
             Ask::Read => self.read_on(asked.id()),
             Ask::Discard => self.discard_rest(asked.id()),
             Ask::Send => self.send_on(asked.id()),

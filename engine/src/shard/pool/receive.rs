@@ -6,13 +6,14 @@ use std::sync::Arc;
 use super::Pool;
 use super::connection::{Connection, State};
 use super::exchange::{Exchange, Reader as BodyReader, Stage};
+use super::expiry::watch_deadlines;
 use super::head::{Head, map_of};
 use super::slab::Id;
 use crate::clock::Instant;
 use crate::driver::uring::SMALL_BUFFER_BYTES;
 use crate::driver::{Armed, Driver, End, Lent, Op, Window};
 use crate::error::Kind;
-use crate::proto::h1::{self, Eof, Event};
+use crate::proto::h1::{self, Eof, Event, Framing};
 use crate::shard::connection::{Bodies, Receiving};
 use crate::shard::exchange::LARGE_BODY_BYTES;
 
@@ -100,7 +101,7 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// Between two pieces: the idle timeout begins anew, and the next receive fits what is expected.
+    /// Between two pieces: the idle timeout begins anew, where somebody waits, and the next receive fits what is expected.
     fn after_piece(&mut self, index: u32) {
         let connection = &self.connections[index as usize];
         if connection.state == State::Draining && connection.drain_bytes == 0 {
@@ -109,14 +110,16 @@ impl<D: Driver> Pool<D> {
             return;
         }
         if let State::Busy(id) = self.connections[index as usize].state {
-            let known =
-                self.with(id, |exchange| (exchange.stage == Stage::Reading, exchange.client));
-            if let Some((true, client)) = known {
-                let read_idle = self.members[client as usize].shared.config.timeouts.read_idle;
-                let deadline = read_idle.map(|idle| self.now + idle);
-                self.with(id, |exchange| exchange.phase_deadline = deadline);
-                self.watch_exchange(id);
-            }
+            let client = self.connections[index as usize].client;
+            let read_idle = self.members[client as usize].shared.config.timeouts.read_idle;
+            let deadline = read_idle.map(|idle| self.now + idle);
+            self.with(id, |exchange| {
+                if exchange.stage == Stage::Reading {
+                    let waits = exchange.awaits && !exchange.reads_ahead;
+                    exchange.phase_deadline = deadline.filter(|_| waits);
+                    watch_deadlines(&self.desk, id, exchange);
+                }
+            });
         }
         self.receive_next(index);
     }
@@ -289,6 +292,7 @@ impl Reader<'_> {
             return Outcome::Done(whole.end);
         }
         let mut outcome = Outcome::Open;
+        self.note_first_byte(input);
         loop {
             let (consumed, event) = match self.connection.machine.poll(input, self.memo) {
                 Ok(told) => told,
@@ -296,12 +300,21 @@ impl Reader<'_> {
             };
             match event {
                 Event::NeedMore => return outcome,
-                Event::Interim(head) if head.status() == 100 => outcome = Outcome::Continue,
-                Event::Interim(_) => {}
+                Event::Interim(head) => {
+                    if head.status() == 100 {
+                        outcome = Outcome::Continue;
+                    }
+                    self.forget_first_byte();
+                    self.note_first_byte(&input[consumed..]);
+                }
                 Event::Head(head) => {
                     let framing = head.framing;
                     let known = remembered(self.last_head, &head);
-                    take_head(self.exchange.as_deref_mut(), known, self.now);
+                    take_head(self.exchange.as_deref_mut(), known);
+                    if let (Some(exchange), Framing::Length(bytes)) = (&mut self.exchange, framing)
+                    {
+                        exchange.left = Some(bytes);
+                    }
                     self.connection.handle_head(framing);
                     note_head(self.connection, self.last_head);
                 }
@@ -323,6 +336,23 @@ impl Reader<'_> {
         }
     }
 
+    /// The first byte of a response came, if this is it.
+    fn note_first_byte(&mut self, input: &[u8]) {
+        if let Some(exchange) = self.exchange.as_deref_mut()
+            && exchange.stamps.first_byte == Instant::default()
+            && !input.is_empty()
+        {
+            exchange.stamps.first_byte = self.now;
+        }
+    }
+
+    /// It was an interim response's: the final one's is still to come.
+    fn forget_first_byte(&mut self) {
+        if let Some(exchange) = self.exchange.as_deref_mut() {
+            exchange.stamps.first_byte = Instant::default();
+        }
+    }
+
     /// A response whose head is the last one again, whole in this input.
     #[inline]
     fn take_whole(&mut self, whole: h1::Whole, input: &[u8]) {
@@ -331,9 +361,10 @@ impl Reader<'_> {
         if self.last_head.as_ref().is_none_or(|known| *known.bytes != *bytes) {
             *self.last_head = Some(Arc::new(Head::of_bytes(bytes, whole.status)));
         }
-        take_head(self.exchange.as_deref_mut(), self.last_head.clone(), self.now);
+        take_head(self.exchange.as_deref_mut(), self.last_head.clone());
         note_head(self.connection, self.last_head);
         if let Some(exchange) = self.exchange.as_deref_mut() {
+            exchange.stamps.first_byte = self.now;
             exchange.take_piece(&input[whole.head_bytes..whole.consumed]);
         }
     }
@@ -357,9 +388,8 @@ fn note_head(connection: &mut Connection, head: &Option<Arc<Head>>) {
 }
 
 #[inline]
-fn take_head(exchange: Option<&mut Exchange>, head: Option<Arc<Head>>, now: Instant) {
+fn take_head(exchange: Option<&mut Exchange>, head: Option<Arc<Head>>) {
     if let Some(exchange) = exchange {
-        exchange.stamps.first_byte = now;
         exchange.stage = Stage::Reading;
         exchange.head = head;
         exchange.wake();

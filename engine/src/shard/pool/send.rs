@@ -1,13 +1,16 @@
 //! Requests out: the head at once, with a small body in the same send; larger bodies piece by piece, each told when the kernel has it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::Pool;
-use super::connection::State;
+use super::connection::{Connection, State};
 use super::exchange::{Exchange, Stage};
 use super::expiry::watch_deadlines as watch;
 use super::outgoing::Outgoing;
 use super::slab::Id;
+use crate::clock::Instant;
 use crate::driver::{Confirm, Driver, Op, Payload};
 use crate::error::{Kind, Sent};
 use crate::shard::QUIET_BYTES_MAX;
@@ -16,6 +19,20 @@ use crate::sys::Errno;
 
 /// The most of a body that goes out in one send.
 const PIECE_BYTES_MAX: usize = 128 << 10;
+
+/// How long a piece is on its way before the kernel is first asked whether the server takes any of it: most are gone by then.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+/// How often it is asked again within the timeout, which is late by no more than its share.
+const LOOKS: u32 = 16;
+
+/// How the server takes what is being sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Taking {
+    /// Since when it has taken nothing, as far as is known.
+    stalled: Instant,
+    /// Bytes that it had acknowledged when that was looked at last.
+    acknowledged: Option<u64>,
+}
 
 /// What is left of a request when its first send is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +72,8 @@ impl<D: Driver> Pool<D> {
         } else if exchange.expects {
             (Stage::Expecting, Some(now + timeouts.expect))
         } else {
-            (Stage::Sending, timeouts.send.map(|send| now + send))
+            // Set with the first piece.
+            (Stage::Sending, None)
         };
         let confirm = Confirm::OnFailure;
         self.submit(slot, Op::SendBytes { bytes: Payload::Buffer(buffer), confirm });
@@ -74,14 +92,11 @@ impl<D: Driver> Pool<D> {
 
     /// More of a body may go out: the server said `100 Continue`, or has had its time to.
     pub(super) fn go_on_sending(&mut self, index: u32, id: Id) {
-        let now = self.now;
-        let client = self.connections[index as usize].client;
-        let send = self.members[client as usize].shared.config.timeouts.send;
         let expecting = self.with(id, |exchange| {
             let expecting = exchange.stage == Stage::Expecting;
             if expecting {
                 exchange.stage = Stage::Sending;
-                exchange.phase_deadline = send.map(|send| now + send);
+                exchange.phase_deadline = None;
                 exchange.sends_body = true;
                 exchange.wake_maker();
             }
@@ -118,7 +133,8 @@ impl<D: Driver> Pool<D> {
         if piece.is_some() {
             exchange.sends += 1;
             if sending {
-                exchange.phase_deadline = timeouts.send.map(|send| now + send);
+                exchange.taking = Taking { stalled: now, acknowledged: None };
+                exchange.phase_deadline = timeouts.send.map(|send| now + send.min(FIRST_LOOK));
             }
         } else if exchange.body.is_sent() {
             exchange.sends_body = false;
@@ -141,6 +157,28 @@ impl<D: Driver> Pool<D> {
             self.submit(slot, Op::SendBytes { bytes, confirm: Confirm::Always });
         }
         self.watch_exchange(id);
+    }
+
+    /// Whether the server has had its time to take any of what is being sent. The kernel tells of a piece only once it has room for all of it, and of room only
+    /// once there is much: what the server acknowledges is progress too.
+    pub(super) fn has_stalled(&mut self, id: Id) -> bool {
+        let (now, index) = (self.now, self.carrier_of(id));
+        let Some(index) = index else { return true };
+        let Connection { slot, client, .. } = self.connections[index as usize];
+        let acknowledged = self.driver.acknowledged(slot);
+        let Some(send) = self.members[client as usize].shared.config.timeouts.send else {
+            return false;
+        };
+        let stalled = self.with(id, |exchange| {
+            if exchange.taking.acknowledged != acknowledged {
+                exchange.taking = Taking { stalled: now, acknowledged };
+            }
+            let end = exchange.taking.stalled + send;
+            let look = if acknowledged.is_some() { now + send / LOOKS } else { end };
+            exchange.phase_deadline = Some(look.min(end));
+            end <= now
+        });
+        stalled != Some(false)
     }
 
     pub(super) fn handle_sent(&mut self, index: u32) {

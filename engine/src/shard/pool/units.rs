@@ -159,7 +159,7 @@ impl<D: Driver> Pool<D> {
                 self.share_spare(client);
             }
             let member = &self.members[client as usize];
-            if !member.queue.is_empty() {
+            if member.has_queue() {
                 self.grant_permits(client);
             }
             if !self.members[client as usize].blocked.is_empty() {
