@@ -146,6 +146,29 @@ fn what_loses_a_race_is_cancelled() {
     );
 }
 
+/// A body that is still to come is work of its core: others go elsewhere.
+#[test]
+fn bodies_in_progress_spread_over_the_cores() {
+    check_on(
+        2,
+        |builder| builder,
+        |access| {
+            let origin = origin();
+            let open = |_| block_on(access.client.send(get(&origin.url("/stream/1000/10/100"))));
+            let bodies: Vec<_> = (0..40).map(open).collect();
+            let placed: Vec<_> = access.engine.stats().iter().map(|core| core.placed).collect();
+            assert_eq!(placed.iter().sum::<u32>(), 40, "{placed:?}");
+            let spread = placed.iter().max().unwrap() - placed.iter().min().unwrap();
+            assert!(placed.len() == 1 || spread <= 10, "{placed:?}");
+            bodies.into_iter().for_each(|body| drop(body.unwrap()));
+            access.wait_for(0, |core| core.placed.into());
+            let response = block_on(access.client.send(get(&origin.url("/chunked/9")))).unwrap();
+            assert_eq!(block_on(response.into_body().discard()).unwrap(), 9);
+            assert_eq!(access.total(|core| core.placed.into()), 0);
+        },
+    );
+}
+
 // --- The end ---
 
 #[track_caller]

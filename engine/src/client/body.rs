@@ -2,17 +2,16 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
 use http::{HeaderMap, Method};
 
-use super::call::Call;
+use super::Target;
 use super::gathered::{Gathered, TooLong};
+use super::handle::Placed;
 use super::response::{ConnInfo, Fetched, Meta, Response, Sourced, Timings, Whole};
-use super::{Client, Target};
 use crate::clock::Instant;
 use crate::error::Error;
 use crate::shard::pool::exchange::Stamps;
@@ -55,22 +54,23 @@ pub struct Body {
     connection: ConnInfo,
     attempts: u8,
     submitted: Instant,
-    /// One whose pieces come from its core is a handle too: without any the cores stop.
-    client: Option<Client>,
 }
 
 #[derive(Debug)]
 enum Source {
     /// All of it came with the head.
     Whole(Bytes),
-    /// It comes in pieces.
-    Call(Arc<Call>),
+    /// It comes in pieces. Dropped midway, it is cancelled.
+    Call(Placed),
     Over,
 }
 
-impl Drop for Body {
-    fn drop(&mut self) {
-        self.give_up();
+impl Source {
+    /// All of it was taken, or no more will come.
+    fn end(&mut self) {
+        if let Self::Call(placed) = std::mem::replace(self, Self::Over) {
+            placed.end();
+        }
     }
 }
 
@@ -84,21 +84,16 @@ pub(crate) struct Origin {
 
 impl Body {
     pub(crate) fn whole(whole: Whole, meta: &mut Meta, origin: Origin) -> Self {
-        let mut body = Self::new(Source::Whole(whole.bytes), None, meta, origin);
+        let mut body = Self::new(Source::Whole(whole.bytes), meta, origin);
         (body.trailers, body.stamps) = (whole.trailers, Some(meta.stamps));
         body
     }
 
-    pub(crate) fn of_call(
-        call: Arc<Call>,
-        client: Client,
-        meta: &mut Meta,
-        origin: Origin,
-    ) -> Self {
-        Self::new(Source::Call(call), Some(client), meta, origin)
+    pub(super) fn of_call(placed: Placed, meta: &mut Meta, origin: Origin) -> Self {
+        Self::new(Source::Call(placed), meta, origin)
     }
 
-    fn new(source: Source, client: Option<Client>, meta: &mut Meta, origin: Origin) -> Self {
+    fn new(source: Source, meta: &mut Meta, origin: Origin) -> Self {
         Self {
             source,
             trailers: None,
@@ -110,7 +105,6 @@ impl Body {
             connection: meta.connection,
             attempts: meta.attempts,
             submitted: meta.stamps.submitted,
-            client,
         }
     }
 
@@ -127,29 +121,28 @@ impl Body {
     /// # Errors
     /// As [`Body::chunk`].
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
-        let call = match &mut self.source {
+        let placed = match &mut self.source {
             Source::Over => return Poll::Ready(Ok(None)),
             Source::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 (self.source, self.left) = (Source::Over, None);
                 return Poll::Ready(Ok(Some(bytes).filter(|bytes| !bytes.is_empty())));
             }
-            Source::Call(call) => call,
+            Source::Call(placed) => &*placed,
         };
-        let client = self.client.as_ref();
-        Poll::Ready(match std::task::ready!(call.poll_piece(cx, || now_of(client))) {
+        Poll::Ready(match std::task::ready!(placed.call.poll_piece(cx, || placed.now())) {
             Ok(Ok(piece)) => {
                 self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
                 Ok(Some(piece))
             }
             Ok(Err(ended)) => {
-                self.source = Source::Over;
+                self.source.end();
                 self.trailers = ended.trailers;
                 self.stamps = ended.stamps;
                 Ok(None)
             }
             Err(error) => {
-                self.source = Source::Over;
+                self.source.end();
                 Err(error)
             }
         })
@@ -201,26 +194,22 @@ impl Body {
     /// # Errors
     /// As [`Body::chunk`].
     pub async fn discard(mut self) -> Result<u64, Error> {
-        let call = match &self.source {
+        let placed = match &self.source {
             Source::Over => return Ok(0),
             Source::Whole(bytes) => return Ok(bytes.len() as u64),
-            Source::Call(call) => Arc::clone(call),
+            Source::Call(placed) => placed,
         };
-        call.discard();
+        placed.call.discard();
         let mut bytes = 0;
-        loop {
-            match poll_fn(|cx| call.poll_piece(cx, || now_of(self.client.as_ref()))).await {
+        let ended = loop {
+            match poll_fn(|cx| placed.call.poll_piece(cx, || placed.now())).await {
                 Ok(Ok(piece)) => bytes += piece.len() as u64,
-                Ok(Err(ended)) => {
-                    self.source = Source::Over;
-                    return Ok(bytes + ended.discarded);
-                }
-                Err(error) => {
-                    self.source = Source::Over;
-                    return Err(error);
-                }
+                Ok(Err(ended)) => break Ok(bytes + ended.discarded),
+                Err(error) => break Err(error),
             }
-        }
+        };
+        self.source.end();
+        ended
     }
 
     /// The fields behind a chunked body, once it has been read to its end. Names that a trailer may not have are left out (RFC 9110 6.5.1).
@@ -251,13 +240,6 @@ impl Body {
         self.stamps.as_ref().map(Timings::of)
     }
 
-    /// Nobody wants the rest.
-    fn give_up(&mut self) {
-        if let Source::Call(call) = std::mem::replace(&mut self.source, Source::Over) {
-            call.cancel();
-        }
-    }
-
     fn too_long(&self, max_bytes: u64) -> Error {
         let ConnInfo { peer, reused, .. } = self.connection;
         self.named(Error::body_too_long(max_bytes, peer, reused))
@@ -283,7 +265,7 @@ impl Body {
     ) -> Poll<Result<Bytes, Error>> {
         if gathered.is_none() && self.left.is_some_and(|left| left > max) {
             // It was announced: none of it need be received.
-            self.give_up();
+            self.source = Source::Over;
             return Poll::Ready(Err(self.too_long(max)));
         }
         while let Some(chunk) = std::task::ready!(self.poll_chunk(cx))? {
@@ -292,11 +274,6 @@ impl Body {
         }
         Poll::Ready(Ok(gathered.take().map(Gathered::finish).unwrap_or_default()))
     }
-}
-
-/// The time of a client's engine; zero where that stands still between two turns.
-fn now_of(client: Option<&Client>) -> Instant {
-    client.and_then(|client| client.engine().now()).unwrap_or_default()
 }
 
 impl Stream for Body {

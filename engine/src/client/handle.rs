@@ -1,8 +1,9 @@
 //! The client on any thread: places requests on cores, and awaits what comes back.
 
+use std::borrow::Borrow;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::body::{Body, Origin};
 use super::call::{Call, Reads, Reply};
@@ -56,22 +57,46 @@ impl Drop for Inner {
     }
 }
 
-/// A request placed on a core, until it is over there or given up here.
-struct Placed<'a> {
-    client: &'a Client,
+/// A request placed on a core, until it is over there or given up here. By reference while its reply is awaited; one whose body comes in pieces is a handle too:
+/// without any the cores stop.
+#[derive(Debug)]
+pub(super) struct Placed<C: Borrow<Client> = Client> {
+    client: C,
     core: u32,
-    call: Arc<Call>,
-    /// Whether its reply was taken.
+    pub(super) call: Arc<Call>,
+    /// Whether all that comes back was taken.
     over: bool,
 }
 
-impl Drop for Placed<'_> {
+impl<C: Borrow<Client>> Placed<C> {
+    fn new(client: C, core: u32, call: Arc<Call>) -> Self {
+        let placed = Self { client, core, call, over: false };
+        placed.load().fetch_add(1, Ordering::Relaxed);
+        placed
+    }
+
+    /// The requests of its core that are not over.
+    fn load(&self) -> &AtomicU32 {
+        &self.client.borrow().0.engine.mesh().seats[self.core as usize].load.placed
+    }
+
+    /// The time of its engine; zero where that stands still between two turns.
+    pub(super) fn now(&self) -> Instant {
+        self.client.borrow().engine().now().unwrap_or_default()
+    }
+
+    /// All that comes back was taken.
+    pub(super) fn end(mut self) {
+        self.over = true;
+    }
+}
+
+impl<C: Borrow<Client>> Drop for Placed<C> {
     fn drop(&mut self) {
         if !self.over {
             self.call.cancel();
         }
-        let seat = &self.client.0.engine.mesh().seats[self.core as usize];
-        seat.load.placed.fetch_sub(1, Ordering::Relaxed);
+        self.load().fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -128,22 +153,26 @@ impl Client {
         };
         let host = request.target.origin().number();
         let call = Call::new(Arc::clone(&self.0.settings), parcel, reads);
-        let mut placed = self.place(host, call).await.map_err(|()| {
+        let placed = self.place(host, call).await.map_err(|()| {
             let error = Error::new(Kind::Shutdown, Phase::Queue);
             error.with_request(&origin.method, origin.target.redacted())
         })?;
         let reply = poll_fn(|cx| placed.call.poll_reply(cx)).await;
-        placed.over = true;
         match reply {
-            Reply::Failed(error) => Err(self.named(error, &origin, submitted)),
+            Reply::Failed(error) => {
+                placed.end();
+                Err(self.named(error, &origin, submitted))
+            }
             Reply::Whole { mut meta, whole, parcel } => {
+                placed.end();
                 meta.target = Some(parcel.into_target());
                 let body = Body::whole(whole, &mut meta, origin);
                 Ok(Response { meta, body })
             }
             Reply::Head(mut meta) => {
-                let call = Arc::clone(&placed.call);
-                let body = Body::of_call(call, self.clone(), &mut meta, origin);
+                let reads = Placed::new(self.clone(), placed.core, Arc::clone(&placed.call));
+                placed.end();
+                let body = Body::of_call(reads, &mut meta, origin);
                 Ok(Response { meta, body })
             }
         }
@@ -167,16 +196,15 @@ impl Client {
     }
 
     /// Brings a call to the core that is to serve it; waits where all mailboxes are full.
-    async fn place(&self, host: u64, call: Arc<Call>) -> Result<Placed<'_>, ()> {
+    async fn place(&self, host: u64, call: Arc<Call>) -> Result<Placed<&Self>, ()> {
         let engine = &self.0.engine;
         let (core, spilled) = self.0.homes.place(host, |core| engine.load(core));
         let load = &engine.mesh().seats[core as usize].load;
-        load.placed.fetch_add(1, Ordering::Relaxed);
         load.placed_total.fetch_add(1, Ordering::Relaxed);
         if spilled {
             load.spilled.fetch_add(1, Ordering::Relaxed);
         }
-        let placed = Placed { client: self, core, call: Arc::clone(&call), over: false };
+        let placed = Placed::new(self, core, Arc::clone(&call));
         if engine.mesh().is_stopped() {
             return Err(());
         }
