@@ -127,6 +127,28 @@ impl RequestBuilder<&LocalClient> {
         parcel.request.redirects.get_or_insert(default);
         client.send_parcel(parcel).await
     }
+
+    /// Sends it, follows redirects likewise, and reads all of the body.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// let client = engine.client().build()?;
+    /// let url = origin.url("/bytes/10");
+    /// let fetched = block_on(engine.run_on(0, async move |ctx| ctx.client(&client).get(&url).fetch().await))??;
+    /// assert_eq!(fetched.bytes().len(), 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LocalClient::fetch`], and what was wrong with the request.
+    pub async fn fetch(self) -> Result<Fetched, Error> {
+        let response = self.send().await?;
+        let max = response.body.max_body_bytes();
+        response.fetch(max).await
+    }
 }
 
 impl<'a> IntoFuture for RequestBuilder<&'a LocalClient> {

@@ -249,7 +249,8 @@ impl LocalBody {
             .with_attempt(*attempts, now - *submitted)
     }
 
-    fn max_body_bytes(&self) -> u64 {
+    /// How much of it may be held.
+    pub(super) fn max_body_bytes(&self) -> u64 {
         self.parcel.request.max_body_bytes.unwrap_or(u64::MAX)
     }
 }
