@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ringshot::client::blocking::block_on;
-use ringshot::client::{ClientBuilder, Cores, Engine, Reuse, Solo};
+use ringshot::client::{ClientBuilder, CoreCtx, Cores, Engine, Reuse, Solo};
 use ringshot::driver::{DriverChoice, Epoll, Limits};
 use ringshot_tests::peer::{Conversation, Peer};
 use ringshot_tests::watch::wait_until;
@@ -287,6 +287,36 @@ fn heads_that_take_turns_are_told_apart() {
             assert_eq!(response.headers()["x-long"].len(), 5000);
         }
     });
+}
+
+/// A task computes while an idle connection ends: its next request, which may not be sent twice, gets a fresh one.
+#[test]
+fn an_end_while_a_task_computes_is_seen_before_its_next_request() {
+    for driver in drivers() {
+        let engine = narrow(driver, 4);
+        let client = engine.client().build().unwrap();
+        let peer = Arc::new(Peer::start(|mut peer| {
+            peer.request();
+            peer.send(OK);
+        }));
+        let (url, ends) = (peer.url(), Arc::clone(&peer));
+        let computes = move || {
+            std::thread::sleep(millis(5));
+            assert!(wait_until(LONG, || ends.open() == 0));
+        };
+        let work = async move |ctx: CoreCtx| {
+            let client = ctx.client(&client);
+            for _ in 0..5 {
+                client.get(&url).fetch().await?;
+                computes();
+                client.post(&url).body("once").fetch().await?;
+                computes();
+            }
+            Ok::<_, ringshot::Error>(())
+        };
+        block_on(engine.run_on(0, work)).unwrap().unwrap();
+        assert_eq!(peer.accepted(), 10, "{driver:?}");
+    }
 }
 
 /// An engine of one core with room for `conns` connections, on a driver.

@@ -87,7 +87,7 @@ impl<D: Driver, M> Shift<D, M> {
         max_block: Duration,
         clock: &mut impl FnMut() -> Instant,
     ) -> io::Result<bool> {
-        self.core.work(&mut self.post, clock);
+        self.core.work(&mut self.post, clock)?;
         // Before the wait: a core that sleeps is seen as it is. And before the wake-ups: whoever has its response finds it counted.
         self.publish();
         // They begin while this submits and waits.

@@ -14,6 +14,9 @@ use crate::driver::Driver;
 
 /// Most polls of tasks in one turn: what comes for sockets must not wait for ever.
 const POLLS_PER_TURN: usize = 256;
+/// How old the news of sockets may be that a turn's wishes are met by: a task that keeps the core for longer must not be given a connection that has ended
+/// meanwhile.
+const NEWS_AGE_MAX: Duration = Duration::from_millis(1);
 /// Buckets that turns are counted in by their length: powers of two of microseconds.
 pub const TURN_BUCKETS: usize = 24;
 
@@ -47,8 +50,10 @@ pub(crate) struct Core<D: Driver> {
     tasks: Tasks,
     pool: Pool<D>,
     bell: Arc<Doorbell>,
-    /// When the last wait ended.
+    /// When the last wait ended, or the core was resumed.
     now: Instant,
+    /// When completions were last reaped.
+    reaped: Instant,
     /// Whether the last turn had completions: what they led to may not have been handed to the kernel.
     stirred: bool,
     kept: Kept,
@@ -66,7 +71,8 @@ impl<D: Driver> Core<D> {
         now: Instant,
     ) -> io::Result<Self> {
         pool.driver_mut().watch(bell.wakes()?)?;
-        Ok(Self { tasks, pool, bell, now, stirred: false, kept: Kept::default() })
+        let kept = Kept::default();
+        Ok(Self { tasks, pool, bell, now, reaped: now, stirred: false, kept })
     }
 
     pub(crate) fn pool(&self) -> &Pool<D> {
@@ -104,15 +110,33 @@ impl<D: Driver> Core<D> {
     }
 
     /// The first half of a turn: tasks, then their wishes.
+    ///
+    /// # Errors
+    /// Only when the driver is lost.
     #[inline]
-    pub(crate) fn work(&mut self, inbox: &mut impl Inbox, clock: &mut impl FnMut() -> Instant) {
+    pub(crate) fn work(
+        &mut self,
+        inbox: &mut impl Inbox,
+        clock: &mut impl FnMut() -> Instant,
+    ) -> io::Result<()> {
         inbox.drain();
         self.tasks.run(POLLS_PER_TURN);
         // They may have kept the core: what they asked for is dated by now.
         let worked_until = clock();
-        self.pool.act(worked_until);
+        if worked_until - self.reaped > NEWS_AGE_MAX {
+            self.pool.wait(Duration::ZERO)?;
+            self.reap(worked_until);
+        }
+        self.pool.act(self.now, worked_until);
         let length = worked_until - self.now;
         self.kept = Kept { length, bucket: bucket_of(length) };
+        Ok(())
+    }
+
+    #[inline]
+    fn reap(&mut self, now: Instant) {
+        self.reaped = now;
+        self.stirred = self.pool.reap(now) > 0;
     }
 
     /// The second half: one wait of at most `max_block`, then what came. `clock` is read after the wait.
@@ -134,7 +158,7 @@ impl<D: Driver> Core<D> {
         self.bell.awake();
         waited?;
         self.now = clock();
-        self.stirred = self.pool.reap(self.now) > 0;
+        self.reap(self.now);
         Ok(())
     }
 

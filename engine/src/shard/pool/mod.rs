@@ -186,10 +186,10 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// Acts on what futures asked for, until `now`. Call it after they ran and before [`Pool::wait`].
+    /// Acts on what futures asked for in the turn that `began` then, until `now`. Call it after they ran and before [`Pool::wait`].
     #[inline]
-    pub(crate) fn act(&mut self, now: Instant) {
-        self.began = self.now;
+    pub(crate) fn act(&mut self, began: Instant, now: Instant) {
+        self.began = began;
         self.set_now(now);
         let mut asked = std::mem::take(&mut self.asked);
         std::mem::swap(&mut asked, &mut *self.desk.asked.borrow_mut());
