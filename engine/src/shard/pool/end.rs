@@ -238,6 +238,7 @@ impl<D: Driver> Pool<D> {
 
     /// Closes a connection. Its exchange must have been told before or be told after.
     pub(super) fn close_connection(&mut self, index: u32) {
+        let resets = self.may_be_unread(index);
         match self.connections[index as usize].state {
             State::Free | State::Closing => return,
             State::Idle => self.leave_idle(index),
@@ -253,7 +254,20 @@ impl<D: Driver> Pool<D> {
         }
         self.holding.closing += 1;
         let slot = connection.slot;
+        if resets {
+            self.submit(slot, Op::ResetOnClose);
+        }
         self.submit(slot, Op::Close);
+    }
+
+    /// Whether a server that does not read may keep some of a body from it: an end would wait behind that, and the connection stay open there. What goes out in one
+    /// send with the head is small enough to be there.
+    fn may_be_unread(&self, index: u32) -> bool {
+        let State::Busy(id) = self.connections[index as usize].state else { return false };
+        let unread = |exchange: &mut Exchange| {
+            exchange.sends > 1 && (exchange.stage != Stage::Ended || !exchange.body.is_out())
+        };
+        self.with(id, unread) == Some(true)
     }
 
     /// The socket is closed: its units come back, and with them somebody's turn.
