@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use glommio::timer::{Timer, sleep};
 use glommio::{LocalExecutorBuilder, Placement, spawn_local};
 use ringshot::client::blocking::block_on;
-use ringshot::client::{Cores, Engine, EngineBuilder};
+use ringshot::client::{Cores, Engine, EngineBuilder, Holding};
 use ringshot::driver::DriverChoice;
 use ringshot::host::Host;
 use ringshot::load::{Control, KeepAlive, Plan, Request, Stop, Template, run};
@@ -313,6 +313,30 @@ fn an_engine_ends_with_its_executor() {
     let error = block_on(client.get(&url).send()).unwrap_err();
     assert!(error.to_string().contains("shut"), "{error}");
     engine.shutdown().unwrap();
+}
+
+/// What goes with the executor is nobody's any more: neither a request nor a connection is counted from then on.
+#[test]
+fn what_is_in_flight_ends_with_its_executor() {
+    let (_origin, url) = origin();
+    each_driver(|driver| {
+        let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(0).make().unwrap();
+        let (engine, client, waiting) = executor.run(async {
+            let (engine, _ctx) = Engine::builder().driver(driver).attach().unwrap();
+            let client = engine.client().max_in_flight(4).build().unwrap();
+            let (hangs, hang) = (client.clone(), format!("{url}/hang"));
+            let waiting = thread::spawn(move || block_on(hangs.get(&hang).send()).map(drop));
+            while engine.stats()[0].holding.active == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            (engine, client, waiting)
+        });
+        drop(executor);
+        assert!(waiting.join().unwrap().is_err());
+        let stats = engine.stats().remove(0);
+        assert_eq!((stats.holding, stats.placed, stats.tasks), (Holding::default(), 0, 0));
+        assert_eq!(client.limits_observed().conns_now, 0, "{driver:?}");
+    });
 }
 
 #[test]

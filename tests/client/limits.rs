@@ -2,11 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ringshot::client::{Attempt, ClientBuilder, Retry, Timeouts, TotalFrom};
+use ringshot::client::blocking::block_on;
+use ringshot::client::{
+    Attempt, ClientBuilder, CoreCtx, Request, Retry, Task, Timeouts, TotalFrom,
+};
 use ringshot::resolve::{Override, Resolver};
 use ringshot_tests::peer::Peer;
 
@@ -31,6 +35,10 @@ struct Census {
 
 impl Census {
     fn start() -> Self {
+        Self::of(answer_slowly)
+    }
+
+    fn of(serve: fn(&TcpStream)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, most) = (listener.local_addr().unwrap(), Arc::<AtomicUsize>::default());
         let seen = Arc::clone(&most);
@@ -41,7 +49,7 @@ impl Census {
                 streams.push(Arc::clone(&stream));
                 streams.retain(|stream| is_established(stream));
                 seen.fetch_max(streams.len(), Ordering::SeqCst);
-                std::thread::spawn(move || answer_slowly(&stream));
+                std::thread::spawn(move || serve(&stream));
             }
         });
         Self { address, most }
@@ -189,6 +197,129 @@ fn a_host_that_hangs_delays_no_other() {
         assert!(begun.elapsed() < millis(800), "{:?}", begun.elapsed());
         stuck.into_iter().for_each(Started::cancel);
     });
+}
+
+/// A request that is given up with its body underway is off the server at once, though that reads nothing.
+#[test]
+fn an_upload_that_is_given_up_leaves_no_connection() {
+    check(
+        |builder| builder.max_conns(1),
+        |access| {
+            let census = Census::of(|_| ());
+            let url = format!("http://{}/", census.address);
+            for bytes in [100_000, 4 << 20, 4 << 20] {
+                let request = Request::new(http::Method::POST, url.as_str()).unwrap();
+                let request = request.body(vec![b'x'; bytes]).timeout(millis(60));
+                assert!(access.fetch(request).unwrap_err().is_timeout());
+            }
+            assert_eq!(census.most.load(Ordering::SeqCst), 1);
+        },
+    );
+}
+
+/// How many requests each core's tasks get through, all of which wait for connections all the time. The others begin when the first has them all.
+fn shares(access: &Access, url: &str, tasks: usize) -> Vec<usize> {
+    let over = Arc::<AtomicBool>::default();
+    let begin = |core: usize| {
+        let (client, url, over) = (access.client.clone(), url.to_owned(), Arc::clone(&over));
+        let work = async move |ctx: CoreCtx| {
+            let ask = |_| {
+                let (client, url, over) = (ctx.client(&client), url.clone(), Arc::clone(&over));
+                ctx.spawn(async move {
+                    let mut done = 0;
+                    while !over.load(Ordering::SeqCst) {
+                        client.get(&url).fetch().await.unwrap();
+                        done += 1;
+                    }
+                    done
+                })
+            };
+            let asking: Vec<Task<usize>> = (0..tasks).map(ask).collect();
+            let mut done = 0;
+            for task in asking {
+                done += task.await.unwrap();
+            }
+            done
+        };
+        let running = access.engine.run_on(core, work);
+        std::thread::spawn(move || block_on(running).unwrap())
+    };
+    let mut running = vec![begin(0)];
+    std::thread::sleep(millis(100));
+    running.extend((1..access.engine.cores()).map(begin));
+    std::thread::sleep(millis(900));
+    over.store(true, Ordering::SeqCst);
+    running.into_iter().map(|core| core.join().unwrap()).collect()
+}
+
+fn check_shares(configure: impl Fn(ClientBuilder) -> ClientBuilder + Sync) {
+    check_on(
+        2,
+        |builder| configure(builder).timeout(millis(5_000)),
+        |access| {
+            // The tasks run on the cores, whichever way this is.
+            let origin = origin();
+            let done = shares(access, &origin.url("/delay/5"), 12);
+            let (least, most) = (done.iter().min().unwrap(), done.iter().max().unwrap());
+            assert!(least * 4 > *most, "{done:?}: {:?}", access.engine.stats());
+            // A unit that goes on costs a connection: few do.
+            let connected = access.total(|core| core.counters.connected);
+            assert!(connected < 40, "{connected} for {done:?}");
+        },
+    );
+}
+
+/// Whoever has the connections, or the permits, and waiters of its own lets the other cores have their share.
+#[test]
+fn no_core_keeps_what_another_waits_for() {
+    check_shares(|builder| builder.max_conns_per_host(4));
+    check_shares(|builder| builder.max_conns(3));
+    check_shares(|builder| builder.max_conns_per_host(1));
+    check_shares(|builder| builder.max_conns(1));
+    check_shares(|builder| builder.max_in_flight(4));
+}
+
+#[test]
+fn a_batch_waits_no_longer_on_two_cores_than_on_one() {
+    check_on(
+        2,
+        |builder| builder.max_conns_per_host(10).timeout(millis(1_500)),
+        |access| {
+            let origin = origin();
+            let urls = vec![origin.url("/delay/5"); 1_500];
+            let batch = access.client.batch(urls).window(NonZeroUsize::new(100).unwrap());
+            let failed: Vec<_> =
+                block_on(batch.collect()).into_iter().filter_map(Result::err).collect();
+            assert!(failed.is_empty(), "{} failed: {}", failed.len(), failed[0]);
+        },
+    );
+}
+
+/// All connections are a busy host's, whose own requests wait: one to another host gets its turn.
+#[test]
+fn a_busy_host_leaves_another_its_turn() {
+    for max_conns in [2, 4] {
+        check(
+            |builder| builder.max_conns(max_conns).timeout(millis(5_000)),
+            |access| {
+                let (busy, quiet) = (origin(), origin());
+                let over = AtomicBool::new(false);
+                std::thread::scope(|scope| {
+                    for _ in 0..12 {
+                        scope.spawn(|| {
+                            while !over.load(Ordering::SeqCst) {
+                                access.get(&busy.url("/delay/5")).unwrap();
+                            }
+                        });
+                    }
+                    access.wait_for(max_conns.into(), |core| core.holding.active.into());
+                    let outcomes: Vec<_> = (0..3).map(|_| access.get(&quiet.url("/"))).collect();
+                    over.store(true, Ordering::SeqCst);
+                    outcomes.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+                });
+            },
+        );
+    }
 }
 
 fn check_in_flight(cores: usize, limit: u32) {

@@ -13,6 +13,7 @@ use super::{OnStall, Seat, mailbox};
 use crate::clock::Instant;
 use crate::driver::{Alarm, Driver};
 use crate::host::Turn;
+use crate::shard::Holding;
 use crate::shard::core::{Core, Inbox};
 use crate::shard::doorbell::Doorbell;
 
@@ -126,10 +127,14 @@ impl<D: Driver, M> Shift<D, M> {
 
     #[inline]
     fn publish(&self) {
+        self.publish_with(self.core.pool().holding(), self.core.tasks().live());
+    }
+
+    #[inline]
+    fn publish_with(&self, holding: Holding, live: usize) {
         let seat = &self.post.seats[self.post.index as usize];
-        let pool = self.core.pool();
-        let tasks = (self.core.tasks().stalls(), self.core.tasks().live());
-        let stall = seat.gauges.publish(pool.holding(), pool.counters(), tasks, self.core.kept());
+        let (counters, stalls) = (self.core.pool().counters(), self.core.tasks().stalls());
+        let stall = seat.gauges.publish(holding, counters, (stalls, live), self.core.kept());
         if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
             // The core is others' too: what the closure panics with ends here.
             let told = catch_unwind(AssertUnwindSafe(|| (tell.0)(seat.core, stall)));
@@ -145,6 +150,9 @@ impl<D: Driver, M> Drop for Shift<D, M> {
         if self.closing.is_none() {
             self.core.pool_mut().close();
         }
+        // What is left goes with the core.
+        self.core.pool_mut().abandon();
+        self.publish_with(Holding::default(), 0);
         self.post.seats.iter().for_each(|seat| seat.bell.ring());
     }
 }

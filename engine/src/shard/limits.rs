@@ -2,14 +2,55 @@
 //!
 //! A unit is a connection or a permit. Connections are taken one by one, since a dial costs far more than an atomic operation. Permits are taken in blocks,
 //! since they are taken for every request: a core keeps what it has leased until another core starves.
+//!
+//! A core that starves is rung when a unit comes back, and whoever is fastest takes it. A core that has waiters of its own gives a unit up all the same to one
+//! that starves and has two or more fewer; and in turn to one that has none, where there are fewer units than cores. Then no two cores differ by more than one
+//! unit, and none gives what another would have to give back:
+//!
+//! ```text
+//!            found nothing             another gives one up     it is free
+//!  Nothing ─────────────────> Starving ───────────────> Promised ───────────> Granted
+//!     ^                           │ one came back           │ not wanted         │ taken, or
+//!     └───────────────────────────┴─────────────────────────┴────────────────────┘ not wanted
+//! ```
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::doorbell::Doorbell;
+use crate::clock::Instant;
 
 /// Most permits that a core leases at once.
 const BLOCK_MAX: u32 = 8;
+
+/// How often a unit goes on in turn to a core that has none, for a budget of one unit; with more units more often. Each time costs a reconnect.
+const TURN: Duration = Duration::from_millis(50);
+
+/// What a core wants of a budget, see the module.
+const NOTHING: u8 = 0;
+const STARVING: u8 = 1;
+const PROMISED: u8 = 2;
+const GRANTED: u8 = 3;
+
+/// One core's part of a budget.
+#[derive(Debug, Default)]
+struct Seat {
+    /// Units that it has or was promised, without those that it has promised to others.
+    held: AtomicU32,
+    claim: AtomicU8,
+}
+
+impl Seat {
+    fn claims(&self) -> u8 {
+        self.claim.load(Ordering::SeqCst)
+    }
+
+    /// One step of the claim, if it stands there.
+    fn step(&self, from: u8, to: u8) -> bool {
+        self.claim.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
 
 /// A limit shared by all cores.
 #[derive(Debug)]
@@ -18,9 +59,12 @@ pub(crate) struct Budget {
     taken: AtomicU32,
     /// The most that were taken at once.
     most: AtomicU32,
-    /// Cores that found nothing, a bit each (modulo 64).
-    starving: AtomicU64,
-    /// How often any budget of the same client came to starve a core.
+    /// Cores that are [`STARVING`].
+    starving: AtomicU32,
+    /// When a unit last went on in turn, in nanoseconds of the clock.
+    turned: AtomicU64,
+    seats: Box<[Seat]>,
+    /// How often any budget of the same client came to starve a core, or granted one a unit.
     news: Arc<AtomicU64>,
     bells: Arc<[Arc<Doorbell>]>,
 }
@@ -33,13 +77,23 @@ impl Budget {
             news,
             taken: AtomicU32::new(0),
             most: AtomicU32::new(0),
-            starving: AtomicU64::new(0),
+            starving: AtomicU32::new(0),
+            turned: AtomicU64::new(0),
+            seats: bells.iter().map(|_| Seat::default()).collect(),
             bells,
         }
     }
 
-    /// Takes up to `wanted` units and returns how many it got.
-    pub(crate) fn take(&self, wanted: u32) -> u32 {
+    fn seat(&self, core: u32) -> &Seat {
+        &self.seats[core as usize]
+    }
+
+    /// Takes up to `wanted` units, at least one, for `core` and returns how many it got. One that was granted to it comes first.
+    pub(crate) fn take(&self, core: u32, wanted: u32) -> u32 {
+        let seat = self.seat(core);
+        if seat.claims() == GRANTED && seat.step(GRANTED, NOTHING) {
+            return 1;
+        }
         let room = |taken: u32| {
             let got = wanted.min(self.limit.saturating_sub(taken));
             (got > 0).then_some(taken + got)
@@ -48,6 +102,7 @@ impl Budget {
             Ok(before) => {
                 let got = wanted.min(self.limit - before);
                 self.most.fetch_max(before + got, Ordering::Relaxed);
+                seat.held.fetch_add(got, Ordering::SeqCst);
                 got
             }
             Err(_) => 0,
@@ -56,49 +111,150 @@ impl Budget {
 
     /// Takes one unit, or notes that `core` starves, so that it is rung when one comes back and others give up what they can spare.
     pub(crate) fn take_or_starve(&self, core: u32) -> bool {
-        if self.take(1) == 1 {
+        if self.take(core, 1) == 1 {
             return true;
         }
-        let bit = bit_of(core);
-        let news = self.starving.fetch_or(bit, Ordering::SeqCst) & bit == 0;
+        let news = self.seat(core).step(NOTHING, STARVING);
+        if news {
+            self.starving.fetch_add(1, Ordering::SeqCst);
+        }
         // Between the two looks a unit may have come back without a ring.
-        if self.take(1) == 1 {
+        if self.take(core, 1) == 1 {
+            self.renounce(core);
             return true;
         }
         if news {
             self.news.fetch_add(1, Ordering::SeqCst);
-            self.ring(!bit);
+            let others = (0_u32..).zip(self.bells.iter()).filter(|(other, _)| *other != core);
+            others.for_each(|(_, bell)| bell.ring());
         }
         false
     }
 
-    /// Gives units back, and rings the cores that starve.
-    pub(crate) fn give(&self, units: u32) {
-        if units == 0 {
-            return;
-        }
-        let before = self.taken.fetch_sub(units, Ordering::SeqCst);
-        debug_assert!(before >= units, "more units came back than were taken");
-        if self.starving.load(Ordering::SeqCst) != 0 {
-            let starving = self.starving.swap(0, Ordering::SeqCst);
-            self.ring(starving);
+    /// Gives units of `core` back, and rings the cores that starve.
+    pub(crate) fn give(&self, core: u32, units: u32) {
+        if units > 0 {
+            self.seat(core).held.fetch_sub(units, Ordering::SeqCst);
+            self.free(units);
         }
     }
 
-    /// Whether `core` found nothing, and is rung when a unit comes back.
-    pub(crate) fn starves(&self, core: u32) -> bool {
-        self.starving.load(Ordering::SeqCst) & bit_of(core) != 0
+    /// Gives a unit of `core` to the core that it was promised to, or that has too few by now, or else back.
+    pub(crate) fn pass_on(&self, core: u32, heir: Option<Heir>, now: Instant) {
+        match heir.or_else(|| self.promise(core, now)) {
+            Some(heir) => self.grant(heir),
+            None => self.give(core, 1),
+        }
+    }
+
+    fn free(&self, units: u32) {
+        let before = self.taken.fetch_sub(units, Ordering::SeqCst);
+        debug_assert!(before >= units, "more units came back than were taken");
+        if self.starving.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        for (seat, bell) in self.seats.iter().zip(self.bells.iter()) {
+            if seat.step(STARVING, NOTHING) {
+                self.starving.fetch_sub(1, Ordering::SeqCst);
+                bell.ring();
+            }
+        }
+    }
+
+    /// Promises a unit of `core`, which has to free it then, to the core that starves most, if that should have it.
+    pub(crate) fn promise(&self, core: u32, now: Instant) -> Option<Heir> {
+        if !self.others_starve(core) {
+            return None;
+        }
+        let cores = self.seats.len() as u32;
+        let held = |core: &u32| self.seat(*core).held.load(Ordering::SeqCst);
+        // From the next one on: of those that have as few, another is first each time.
+        let others = (1..cores).map(|next| (core + next) % cores);
+        let heir = others.filter(|other| self.starves(*other)).min_by_key(held)?;
+        let due = match (held(&core), held(&heir)) {
+            (1, 0) => self.turns(now),
+            (ours, theirs) => ours >= theirs + 2,
+        };
+        if !due || !self.seat(heir).step(STARVING, PROMISED) {
+            return None;
+        }
+        self.starving.fetch_sub(1, Ordering::SeqCst);
+        self.seat(heir).held.fetch_add(1, Ordering::SeqCst);
+        self.seat(core).held.fetch_sub(1, Ordering::SeqCst);
+        Some(Heir(heir))
+    }
+
+    /// Whether it is time for a unit to go on in turn; it does then.
+    fn turns(&self, now: Instant) -> bool {
+        let last = self.turned.load(Ordering::SeqCst);
+        let (next, now) = (Instant::from_nanos(last) + TURN / self.limit.max(1), now.as_nanos());
+        let due = now >= next.as_nanos();
+        due && self.turned.compare_exchange(last, now, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// The unit that was promised is free.
+    fn grant(&self, Heir(heir): Heir) {
+        if self.seat(heir).step(PROMISED, GRANTED) {
+            self.news.fetch_add(1, Ordering::SeqCst);
+            self.bells[heir as usize].ring();
+        } else {
+            self.free(1);
+        }
+    }
+
+    /// `core` wants no unit any more: what was granted to it is others'.
+    pub(crate) fn renounce(&self, core: u32) {
+        let seat = self.seat(core);
+        if seat.claims() == NOTHING {
+            return;
+        }
+        match seat.claim.swap(NOTHING, Ordering::SeqCst) {
+            STARVING => drop(self.starving.fetch_sub(1, Ordering::SeqCst)),
+            // Whoever promised it finds no claim.
+            PROMISED => drop(seat.held.fetch_sub(1, Ordering::SeqCst)),
+            GRANTED => self.give(core, 1),
+            _ => {}
+        }
+    }
+
+    /// [`Budget::renounce`] if a unit was granted. Who wants one after all looks again.
+    pub(crate) fn decline(&self, core: u32) {
+        if self.is_granted(core) {
+            self.renounce(core);
+            self.bells[core as usize].ring();
+        }
+    }
+
+    /// Whether a unit is kept for `core`.
+    pub(crate) fn is_granted(&self, core: u32) -> bool {
+        self.seat(core).claims() == GRANTED
+    }
+
+    /// Whether `core` found nothing and was promised nothing.
+    fn starves(&self, core: u32) -> bool {
+        self.seat(core).claims() == STARVING
+    }
+
+    /// Whether `core` found nothing, and is rung when it can look again.
+    pub(crate) fn waits(&self, core: u32) -> bool {
+        matches!(self.seat(core).claims(), STARVING | PROMISED)
     }
 
     /// Whether a core other than `core` found nothing.
     #[inline]
     pub(crate) fn others_starve(&self, core: u32) -> bool {
-        self.starving.load(Ordering::Relaxed) & !bit_of(core) != 0
+        let starving = self.starving.load(Ordering::Relaxed);
+        starving > 1 || (starving == 1 && !self.starves(core))
     }
 
     /// Whether a unit is there to be taken.
     pub(crate) fn has_room(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) < self.limit
+        self.room() > 0
+    }
+
+    /// Units that are there to be taken.
+    pub(crate) fn room(&self) -> u32 {
+        self.limit.saturating_sub(self.taken())
     }
 
     /// Units taken now.
@@ -110,19 +266,11 @@ impl Budget {
     pub(crate) fn most(&self) -> u32 {
         self.most.load(Ordering::Relaxed)
     }
-
-    fn ring(&self, mask: u64) {
-        for (core, bell) in self.bells.iter().enumerate() {
-            if mask & bit_of(core as u32) != 0 {
-                bell.ring();
-            }
-        }
-    }
 }
 
-fn bit_of(core: u32) -> u64 {
-    1 << (core % 64)
-}
+/// The core that a unit was promised to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heir(u32);
 
 /// One core's share of a budget: the semaphore of its requests. Fairness is the business of whoever queues.
 #[derive(Debug)]
@@ -153,18 +301,35 @@ impl Lease {
     }
 
     fn extend(&mut self) -> bool {
-        self.held += match self.budget.take(self.block) {
+        self.held += match self.budget.take(self.core, self.block) {
             0 => u32::from(self.budget.take_or_starve(self.core)),
             got => got,
         };
         self.used < self.held
     }
 
-    /// Gives a permit back.
+    /// Gives a permit back that nobody waits for on this core.
     #[inline]
     pub(crate) fn give(&mut self) {
         debug_assert!(self.used > 0, "a permit that was not taken");
         self.used -= 1;
+        self.share();
+    }
+
+    /// Gives a permit back that is for whoever waits on this core, unless another should have it.
+    #[inline]
+    pub(crate) fn give_in_turn(&mut self, now: Instant) {
+        debug_assert!(self.used > 0, "a permit that was not taken");
+        self.used -= 1;
+        if let Some(heir) = self.budget.promise(self.core, now) {
+            self.held -= 1;
+            self.budget.grant(heir);
+        }
+    }
+
+    /// Nobody waits on this core.
+    pub(crate) fn renounce(&mut self) {
+        self.budget.renounce(self.core);
         self.share();
     }
 
@@ -179,7 +344,7 @@ impl Lease {
     fn give_up(&mut self) {
         let spare = self.held - self.used;
         self.held = self.used;
-        self.budget.give(spare);
+        self.budget.give(self.core, spare);
     }
 
     /// Permits in use on this core.
@@ -191,7 +356,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.budget.give(self.held);
+        self.budget.renounce(self.core);
+        self.budget.give(self.core, self.held);
     }
 }
 
@@ -207,12 +373,90 @@ mod tests {
     #[test]
     fn a_budget_is_never_exceeded() {
         let budget = budget(10, 2);
-        assert_eq!((budget.take(7), budget.take(7), budget.take(1)), (7, 3, 0));
+        assert_eq!((budget.take(1, 7), budget.take(1, 7), budget.take(1, 1)), (7, 3, 0));
         assert!(!budget.has_room() && !budget.take_or_starve(0));
         assert!(budget.others_starve(1) && !budget.others_starve(0));
-        budget.give(2);
+        budget.give(1, 2);
         assert!(!budget.others_starve(1) && budget.take_or_starve(0));
         assert_eq!((budget.taken(), budget.most()), (9, 10));
+    }
+
+    /// What each core has, with so many units, once all that wait give up in turn what they must. `false`: nobody gave.
+    fn even(limit: u32, cores: u32, held: &mut [u32], now: u64) -> bool {
+        let budget = budget(limit, cores as usize);
+        (0..cores).for_each(|core| {
+            let held = held[core as usize];
+            assert_eq!(if held > 0 { budget.take(core, held) } else { 0 }, held);
+        });
+        let mut gave = false;
+        while (0..cores).any(|core| {
+            (0..cores).for_each(|core| assert!(!budget.take_or_starve(core)));
+            let Some(heir) = budget.promise(core, Instant::from_nanos(now)) else { return false };
+            budget.pass_on(core, Some(heir), Instant::from_nanos(now));
+            assert!(budget.is_granted(heir.0) && budget.take_or_starve(heir.0));
+            true
+        }) {
+            gave = true;
+        }
+        assert_eq!(budget.taken(), limit);
+        held.iter_mut().zip(&budget.seats).for_each(|(held, seat)| {
+            *held = seat.held.load(Ordering::SeqCst);
+        });
+        gave
+    }
+
+    #[test]
+    fn cores_that_all_wait_come_to_equal_shares() {
+        let turn = TURN.as_nanos() as u64;
+        for (mut held, expected) in [
+            (vec![4, 0], vec![2, 2]),
+            (vec![3, 0], vec![2, 1]),
+            (vec![7, 1, 1], vec![3, 3, 3]),
+            (vec![0, 0, 0, 6], vec![1, 2, 1, 2]),
+            (vec![2, 1], vec![2, 1]),
+            (vec![1, 1, 1], vec![1, 1, 1]),
+        ] {
+            let (limit, cores) = (held.iter().sum(), held.len() as u32);
+            let mut sorted = expected.clone();
+            sorted.sort_unstable();
+            even(limit, cores, &mut held, turn);
+            held.sort_unstable();
+            assert_eq!(held, sorted);
+            assert!(!even(limit, cores, &mut held, turn), "an even share is nobody's to give");
+        }
+    }
+
+    #[test]
+    fn fewer_units_than_cores_go_on_in_turn() {
+        let (mut held, turn) = (vec![1, 0], TURN.as_nanos() as u64);
+        assert!(!even(1, 2, &mut held, turn - 1));
+        assert!(even(1, 2, &mut held, turn));
+        assert_eq!(held, [0, 1]);
+    }
+
+    #[test]
+    fn a_promise_that_nobody_wants_is_no_loss() {
+        let (budget, late) = (budget(2, 2), Instant::from_nanos(u64::MAX / 2));
+        let promised = || {
+            assert_eq!(budget.take(0, 2), 2);
+            assert!(!budget.take_or_starve(1));
+            budget.promise(0, late).unwrap()
+        };
+        // Before it is free, and after.
+        let heir = promised();
+        budget.renounce(1);
+        budget.pass_on(0, Some(heir), late);
+        assert_eq!((budget.taken(), budget.take(1, 2)), (1, 1));
+        budget.give(1, 1);
+        budget.give(0, 1);
+        let heir = promised();
+        budget.pass_on(0, Some(heir), late);
+        assert_eq!((budget.room(), budget.is_granted(1)), (0, true));
+        budget.decline(1);
+        assert_eq!((budget.room(), budget.is_granted(1)), (1, false));
+        budget.give(0, 1);
+        assert!(budget.seats.iter().all(|seat| seat.held.load(Ordering::SeqCst) == 0));
+        assert_eq!((budget.taken(), budget.starving.load(Ordering::SeqCst)), (0, 0));
     }
 
     #[test]
@@ -240,7 +484,7 @@ mod tests {
                     if lease.try_take() {
                         assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
                         inside.fetch_sub(1, Ordering::SeqCst);
-                        lease.give();
+                        lease.give_in_turn(Instant::now());
                     }
                     lease.share();
                 }

@@ -153,16 +153,30 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// Gives idle connections to those who wait, and dials for the others.
+    /// Gives idle connections to those who wait, and dials for the others, unless units are scarce and it is not their turn.
     pub(super) fn serve(&mut self, place: u32) {
+        if self.comes_later(place) {
+            self.serve_idle(place);
+            self.block_if_waiting(place);
+        } else {
+            self.serve_in_turn(place);
+        }
+    }
+
+    /// [`Pool::serve`] for a host whose turn it is.
+    pub(super) fn serve_in_turn(&mut self, place: u32) {
+        self.serve_idle(place);
+        self.dial_more(place);
+    }
+
+    fn serve_idle(&mut self, place: u32) {
         while self.hosts.find(place).is_some_and(|host| !host.waiters.is_empty()) {
-            let Some(index) = self.pick_idle(place) else { break };
+            let Some(index) = self.pick_idle(place) else { return };
             if !self.serve_with(index, place) {
                 self.go_idle(index);
-                break;
+                return;
             }
         }
-        self.dial_more(place);
     }
 
     /// Gives a connection that is free to the first who waits for one; `false` if nobody does.
@@ -287,7 +301,7 @@ impl<D: Driver> Pool<D> {
         // A fresh one serves the request that it was made for, however short its life.
         let old = connection.retires <= self.now && connection.may_be_stale();
         let spent = old || connection.left == Some(0);
-        if spent || self.desk.is_closed() || self.yields(index) {
+        if spent || self.desk.is_closed() || self.yields(index) || self.cedes(index) {
             self.counters.reaped += 1;
             self.close_connection(index);
         } else if !self.serve_with(index, place) {
@@ -332,8 +346,10 @@ impl<D: Driver> Pool<D> {
 
     /// Gives a permit back, and with it the next request its turn.
     pub(super) fn give_permit(&mut self, client: u32) {
-        if let Some(lease) = &mut self.member(client).lease {
-            lease.give();
+        let now = self.now;
+        let member = self.member(client);
+        if let Some(lease) = &mut member.lease {
+            if member.queue.is_empty() { lease.give() } else { lease.give_in_turn(now) }
         }
         self.grant_permits(client);
     }

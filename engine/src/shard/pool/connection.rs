@@ -22,6 +22,7 @@ use crate::driver::{Slot, Window};
 use crate::proto::h1::{Framing, Limits, Machine};
 use crate::shard::connection::{Bodies, Receiving, Sending};
 use crate::shard::exchange::LARGE_BODY_BYTES;
+use crate::shard::limits::Heir;
 
 /// Where a connection is in its life, and with whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +46,20 @@ pub(super) enum Charge {
     Unit,
 }
 
+/// The cores that its units are promised to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Heirs {
+    pub(super) of_host: Option<Heir>,
+    pub(super) of_client: Option<Heir>,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) slot: Slot,
     pub(super) state: State,
     pub(super) charge: Charge,
+    pub(super) heirs: Heirs,
     pub(super) receiving: Receiving,
     pub(super) sending: Sending,
     pub(super) bodies: Bodies,
@@ -92,6 +101,7 @@ impl Connection {
             slot: Slot::first(index),
             state: State::Free,
             charge: Charge::None,
+            heirs: Heirs::default(),
             receiving: Receiving::Nothing,
             sending: Sending::Free,
             bodies: Bodies::Small,

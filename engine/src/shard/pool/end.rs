@@ -275,6 +275,7 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         debug_assert_eq!(connection.state, State::Closing);
         let (client, place, charge) = (connection.client, connection.host, connection.charge);
+        let heirs = connection.heirs;
         let limits = self.members[client as usize].shared.config.limits;
         connection.renew(&limits);
         self.free.push(index);
@@ -284,7 +285,7 @@ impl<D: Driver> Pool<D> {
         }
         if charge == Charge::Unit {
             self.member(client).returning -= 1;
-            self.discharge(place);
+            self.pass_on(place, heirs);
         }
         if self.members.iter().all(|member| member.blocked.is_empty()) {
             self.serve(place);

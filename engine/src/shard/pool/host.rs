@@ -162,12 +162,18 @@ impl Hosts {
     }
 
     /// Forgets a host that nothing is left of, so that a crawler's hosts don't add up. Gives the client whose it was.
-    pub(super) fn forget_unused(&mut self, place: u32, members: &mut [Member]) -> Option<u32> {
+    pub(super) fn forget_unused(
+        &mut self,
+        place: u32,
+        members: &mut [Member],
+        core: u32,
+    ) -> Option<u32> {
         self.find(place).filter(|host| host.is_unused() && !host.is_blocked)?;
         let host = self.hosts[place as usize].take()?;
         self.free.push(place);
         let member = members.get_mut(host.client as usize)?;
         member.places.remove(&host.origin);
+        host.budget.renounce(core);
         member.shared.forget(&host.origin, host.budget);
         Some(host.client)
     }

@@ -170,18 +170,20 @@ impl<D: Driver> Pool<D> {
 
     /// Gives a client's place back, once it is leaving and nothing is left of it.
     fn vacate(&mut self, client: u32) {
+        let core = self.core;
         let member = self.member(client);
         if member.presence == Presence::Leaving && member.is_unused() {
             member.presence = Presence::Left;
             // With its permits, which other cores may want.
             member.lease = None;
+            member.shared.connections.renounce(core);
             self.desk.want_lookup(Lookup::Left { client });
         }
     }
 
     /// Forgets a host that nothing is left of.
     fn forget_unused(&mut self, place: u32) {
-        if let Some(client) = self.hosts.forget_unused(place, &mut self.members) {
+        if let Some(client) = self.hosts.forget_unused(place, &mut self.members, self.core) {
             self.vacate(client);
         }
     }

@@ -1,10 +1,13 @@
-//! Units of the limits, and slots of the core: who gives one up, and whose turn it is at the next. No host waits for ever. Opens nothing itself.
+//! Units of the limits, and slots of the core: who gives one up, and whose turn it is at the next. No host waits for ever, and no core. Opens nothing itself.
 
 use super::Pool;
-use super::connection::Charge;
+use super::connection::{Charge, Heirs, State};
 use super::host::Member;
 use crate::clock::Instant;
 use crate::driver::Driver;
+
+/// Hosts that a connection which comes free is compared with: those whose turn is next.
+const NEXT_HOSTS_MAX: usize = 16;
 
 impl<D: Driver> Pool<D> {
     /// Whether a host that has no connection, because others have them all, has waited longer than those who would get this one: no host waits for ever.
@@ -14,45 +17,59 @@ impl<D: Driver> Pool<D> {
         if !connection.may_be_stale() {
             return false;
         }
-        let blocked = match self.has_slot() {
-            true => self.blocked_by_units(connection.client),
-            false => self.blocked_by_slots(connection.client),
-        };
-        let Some(blocked) = blocked.filter(|blocked| *blocked != connection.host) else {
-            return false;
-        };
-        match (self.waits_since(blocked), self.waits_since(connection.host)) {
-            (Some(theirs), Some(ours)) => theirs < ours,
-            (theirs, _) => theirs.is_some(),
+        let (own, client) = (connection.host, connection.client);
+        if self.has_slot() {
+            let member = &self.members[client as usize];
+            let scarce = !member.blocked.is_empty() && !member.shared.connections.has_room();
+            return scarce && self.has_waited_longer(member, own);
         }
-    }
-
-    /// The host of a client whose turn it is at the client's next unit, where all are taken.
-    fn blocked_by_units(&self, client: u32) -> Option<u32> {
-        let member = &self.members[client as usize];
-        if member.blocked.is_empty() || member.shared.connections.has_room() {
-            return None;
-        }
-        self.first_blocked(member)
-    }
-
-    /// The host of any client that has waited longest for a slot; the slot's present client would have the unit that comes back with it.
-    fn blocked_by_slots(&self, client: u32) -> Option<u32> {
+        // The slot's present client would have the unit that comes back with it.
         let has_unit = |number: usize, member: &Member| {
             number == client as usize || member.shared.connections.has_room()
         };
-        let members = self.members.iter().enumerate();
-        let waiting = members.filter(|(number, member)| has_unit(*number, member));
-        let blocked = waiting.filter_map(|(_, member)| self.first_blocked(member));
-        let since = |place| self.waits_since(place).map(|since| (since, place));
-        blocked.filter_map(since).min().map(|(_, place)| place)
+        let mut members = self.members.iter().enumerate();
+        members
+            .any(|(number, member)| has_unit(number, member) && self.has_waited_longer(member, own))
     }
 
-    /// The first of a client's hosts whose own limit leaves it room: no other could use a unit.
-    fn first_blocked(&self, member: &Member) -> Option<u32> {
-        let has_room =
-            |place: &u32| self.hosts.find(*place).is_some_and(|host| host.budget.has_room());
-        member.blocked.iter().copied().find(has_room)
+    /// Whether one of a client's hosts whose turn is next has waited longer than `own`.
+    fn has_waited_longer(&self, member: &Member, own: u32) -> bool {
+        let ours = self.waits_since(own).unwrap_or(Instant::NEVER);
+        let mut next = self.blocked_but(member, own).take(NEXT_HOSTS_MAX);
+        next.any(|place| self.waits_since(place).is_some_and(|theirs| theirs < ours))
+    }
+
+    /// A client's hosts that wait for a unit and whose own limit leaves them room, in turn, without `own`: no other could use a unit.
+    fn blocked_but(&self, member: &Member, own: u32) -> impl Iterator<Item = u32> {
+        let others = member.blocked.iter().copied().filter(move |place| *place != own);
+        others.filter(|place| self.hosts.find(*place).is_some_and(|host| host.budget.has_room()))
+    }
+
+    /// Whether the units that are left are for hosts that wait already: whoever comes later has its turn with them, in [`Pool::unblock`].
+    pub(super) fn comes_later(&self, place: u32) -> bool {
+        let Some(host) = self.hosts.find(place) else { return false };
+        let member = &self.members[host.client as usize];
+        let blocked = member.blocked.len();
+        blocked > 0
+            && member.shared.connections.room() as usize <= blocked
+            && self.blocked_but(member, place).next().is_some()
+    }
+
+    /// Whether a connection that comes free is closed for another core, which has fewer: its units are promised then.
+    pub(super) fn cedes(&mut self, index: u32) -> bool {
+        let connection = &mut self.connections[index as usize];
+        let Some(host) = self.hosts.find(connection.host) else { return false };
+        let total = &self.members[connection.client as usize].shared.connections;
+        let starves = host.budget.others_starve(self.core) || total.others_starve(self.core);
+        // Whoever got the unit uses it once.
+        if !starves || !connection.may_be_stale() {
+            return false;
+        }
+        connection.heirs = Heirs {
+            of_host: host.budget.promise(self.core, self.now),
+            of_client: total.promise(self.core, self.now),
+        };
+        connection.heirs != Heirs::default()
     }
 
     /// [`Pool::must_yield`], and if so what is yielded does not come back to its host before the others had their turn.
@@ -95,10 +112,11 @@ impl<D: Driver> Pool<D> {
         }
         let spare = member.idle.first().filter(|_| !enough);
         let total = &member.shared.connections;
-        if has_slot && (total.take(1) == 1 || (spare.is_none() && total.take_or_starve(core))) {
+        if has_slot && (total.take(core, 1) == 1 || (spare.is_none() && total.take_or_starve(core)))
+        {
             return Charge::Unit;
         }
-        host.budget.give(1);
+        host.budget.give(core, 1);
         // An idle connection to another host, or where slots are short of another client, makes room once it is closed.
         self.close_spare(if has_slot { spare } else { self.spare_slot() });
         self.block(place);
@@ -138,10 +156,28 @@ impl<D: Driver> Pool<D> {
 
     /// Gives a unit of both budgets back.
     pub(super) fn discharge(&mut self, place: u32) {
+        self.pass_on(place, Heirs::default());
+    }
+
+    /// Gives a unit of both budgets to whom it was promised, or back.
+    pub(super) fn pass_on(&mut self, place: u32, heirs: Heirs) {
         if let Some(host) = self.hosts.find(place) {
             // Taken in the opposite order: whoever gets the host's unit finds the client's given back.
-            self.members[host.client as usize].shared.connections.give(1);
-            host.budget.give(1);
+            let total = &self.members[host.client as usize].shared.connections;
+            total.pass_on(self.core, heirs.of_client, self.now);
+            host.budget.pass_on(self.core, heirs.of_host, self.now);
+        }
+    }
+
+    /// Gives back the units of connections that were not seen to close: their driver goes, and they with it.
+    pub(crate) fn abandon(&mut self) {
+        for index in 0..self.connections.len() {
+            let connection = &mut self.connections[index];
+            let charge = std::mem::replace(&mut connection.charge, Charge::None);
+            let (place, heirs) = (connection.host, connection.heirs);
+            if connection.state != State::Free && charge == Charge::Unit {
+                self.pass_on(place, heirs);
+            }
         }
     }
 
@@ -154,7 +190,8 @@ impl<D: Driver> Pool<D> {
         for client in (self.first_member..members).chain(0..self.first_member) {
             let member = &mut self.members[client as usize];
             let news = member.shared.news();
-            if news != member.seen {
+            let is_new = news != member.seen;
+            if is_new {
                 member.seen = news;
                 self.share_spare(client);
             }
@@ -162,24 +199,38 @@ impl<D: Driver> Pool<D> {
             if member.has_queue() {
                 self.grant_permits(client);
             }
-            if !self.members[client as usize].blocked.is_empty() {
-                self.unblock(client);
+            let member = &self.members[client as usize];
+            // What was granted is taken or given back.
+            if !member.blocked.is_empty() {
+                if is_new || self.may_unblock(client) {
+                    self.unblock(client);
+                }
+            } else if is_new {
+                member.shared.connections.renounce(self.core);
             }
         }
+    }
+
+    /// Whether a host may find a unit, or make room for one.
+    fn may_unblock(&mut self, client: u32) -> bool {
+        let core = self.core;
+        let member = self.member(client);
+        let total = &member.shared.connections;
+        if total.has_room() || total.is_granted(core) || !member.idle.is_empty() {
+            return true;
+        }
+        // The unit that we were rung for went to somebody faster, and with it the note that we starve.
+        if total.waits(core) || !total.take_or_starve(core) {
+            return false;
+        }
+        total.give(core, 1);
+        true
     }
 
     /// Tries those again that wait for a unit, in their turn.
     fn unblock(&mut self, client: u32) {
         let core = self.core;
-        let member = self.member(client);
-        let total = &member.shared.connections;
-        if !total.has_room() && member.idle.is_empty() {
-            // The unit that we were rung for went to somebody faster, and with it the note that we starve.
-            if total.starves(core) || !total.take_or_starve(core) {
-                return;
-            }
-            total.give(1);
-        }
+        let was_granted = self.member(client).shared.connections.is_granted(core);
         let mut blocked = std::mem::take(&mut self.unblocking);
         std::mem::swap(&mut blocked, &mut self.member(client).blocked);
         let mut served = 0;
@@ -188,7 +239,7 @@ impl<D: Driver> Pool<D> {
             let Some(host) = self.hosts.find_mut(place) else { continue };
             host.is_blocked = false;
             let dials = host.dials.len();
-            self.serve(place);
+            self.serve_in_turn(place);
             let got = self.hosts.find(place).is_some_and(|host| host.dials.len() > dials);
             if got && self.member(client).blocked.last() == Some(&place) {
                 // It wants more: behind those that got nothing.
@@ -196,18 +247,25 @@ impl<D: Driver> Pool<D> {
                 blocked[served] = place;
                 served += 1;
             }
+            if let Some(host) = self.hosts.find(place).filter(|host| !host.is_blocked) {
+                host.budget.renounce(core);
+            }
             self.forget_unused(place);
         }
         self.member(client).blocked.extend_from_slice(&blocked[..served]);
         blocked.clear();
         self.unblocking = blocked;
+        if was_granted {
+            // Nobody needed it.
+            self.member(client).shared.connections.decline(core);
+        }
     }
 
     /// Closes an idle connection, or gives up permits, where another core starves.
     fn share_spare(&mut self, client: u32) {
         let member = &mut self.members[client as usize];
         if let Some(lease) = &mut member.lease {
-            lease.share();
+            if member.queue.is_empty() { lease.renounce() } else { lease.share() }
         }
         let mut spare = Vec::new();
         if member.shared.connections.others_starve(self.core) {
