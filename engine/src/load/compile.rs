@@ -8,12 +8,11 @@ use memchr::memmem;
 use super::feed::Feed;
 use super::fill::{Filled, Piece, Value};
 use super::mix::Content;
-use super::template::{Request, Template};
+use super::places::{OPEN, Part, Parts};
+use super::template::{Coding, Request, Template};
 use crate::proto::h1::{BodyLength, RequestError};
+use crate::proto::url::percent_decoded;
 
-/// Begins a place; twice in a row it stands for itself.
-const OPEN: &[u8] = b"{{";
-const CLOSE: &[u8] = b"}}";
 /// The name by which a mix's only feed is known besides its own.
 const ONLY_FEED: &str = "csv";
 
@@ -123,6 +122,7 @@ impl FillError {
     /// The part of the request that is to blame, if it is one.
     #[must_use]
     pub fn place(&self) -> Option<Place> {
+        let header = |name: &str| Some(Place::Header(name.to_owned()));
         match self {
             Self::Unclosed { place }
             | Self::Unknown { place, .. }
@@ -130,16 +130,18 @@ impl FillError {
             | Self::Feed { place, .. }
             | Self::Column { place, .. }
             | Self::Value { place, .. } => Some(place.clone()),
-            Self::FixedField(name) => Some(Place::Header(name.clone())),
+            Self::FixedField(name) => header(name),
             Self::NoRows(_) => None,
             Self::Request(error) => match error {
                 RequestError::TargetByte { .. } | RequestError::TargetForm(_) => Some(Place::Path),
                 RequestError::FieldName(name) | RequestError::FieldValue { name, .. } => {
-                    Some(Place::Header(name.clone()))
+                    header(name)
                 }
-                RequestError::DuplicateHost => Some(Place::Header("Host".to_owned())),
-                RequestError::ContentLength => Some(Place::Header("Content-Length".to_owned())),
-                _ => None,
+                RequestError::Authority(_) | RequestError::DuplicateHost => header("Host"),
+                RequestError::ContentLength => header("Content-Length"),
+                RequestError::TransferEncoding => header("Transfer-Encoding"),
+                RequestError::TeChunked => header("TE"),
+                RequestError::BodyNotAllowed(_) => Some(Place::Body),
             },
         }
     }
@@ -158,56 +160,82 @@ impl Content {
     /// # Errors
     /// As [`Filled::compile`].
     pub fn compile(request: &Request<'_>, feeds: &[Arc<Feed>]) -> Result<Self, FillError> {
+        Self::compile_as(request, feeds, Coding::Plain)
+    }
+
+    /// The same with a body that goes out in chunks, as [`Template::encode_chunked`] has it.
+    ///
+    /// # Errors
+    /// As [`Filled::compile`].
+    pub fn compile_chunked(request: &Request<'_>, feeds: &[Arc<Feed>]) -> Result<Self, FillError> {
+        Self::compile_as(request, feeds, Coding::Chunked)
+    }
+
+    fn compile_as(
+        request: &Request<'_>,
+        feeds: &[Arc<Feed>],
+        coding: Coding,
+    ) -> Result<Self, FillError> {
         let has_place = |bytes: &[u8]| memmem::find(bytes, OPEN).is_some();
         let places = has_place(request.url.target.as_bytes())
             || has_place(request.body)
             || request.headers.iter().any(|(_, value)| has_place(value));
         if places {
-            Filled::compile(request, feeds).map(|filled| Self::Filled(Arc::new(filled)))
+            let filled = Filled::compile_as(request, feeds, coding)?;
+            Ok(Self::Filled(Arc::new(filled)))
         } else {
-            Ok(Self::Fixed(Template::encode(request)?))
+            Ok(Self::Fixed(Template::encode_as(request, coding)?))
         }
     }
 }
 
 impl Filled {
     /// Compiles a request whose path, header values and body may have places like `{{seq}}`. `feeds` are those of the mix that it will be part of.
+    /// What stands in the places of the path may be percent-encoded, as [`encode_places`](super::encode_places) does it.
     ///
     /// # Errors
     /// [`FillError`] says what is wrong, and where.
     pub fn compile(request: &Request<'_>, feeds: &[Arc<Feed>]) -> Result<Self, FillError> {
+        Self::compile_as(request, feeds, Coding::Plain)
+    }
+
+    fn compile_as(
+        request: &Request<'_>,
+        feeds: &[Arc<Feed>],
+        coding: Coding,
+    ) -> Result<Self, FillError> {
         let mut compiler = Compiler { feeds, used: Vec::new() };
         compiler.check_fields(request)?;
         let body = compiler.pieces(request.body, &Place::Body)?;
-        let varies = body.iter().any(|piece| !matches!(piece, Piece::Literal(_)));
-        let body_bytes = body.iter().map(literal_bytes).sum::<usize>();
-        let length = match body_bytes as u64 {
-            // The real one is written when the body is there.
-            _ if varies => BodyLength::Known(u64::MAX),
-            0 => BodyLength::None,
-            bytes => BodyLength::Known(bytes),
+        let fixed = match &body[..] {
+            [] => Some(&b""[..]),
+            [Piece::Literal(bytes)] => Some(&bytes[..]),
+            _ => None,
         };
+        // The real length of a body that varies is written when it is there.
+        let length = coding.length(fixed.map_or(u64::MAX, |bytes| bytes.len() as u64));
         // Its places stand in it as they are written: none of their bytes is one that a head may not have.
-        let (bytes, sent) = request.encode_head(length)?;
-        let bytes = if varies { without_length(&bytes) } else { &bytes };
-        let mut head = compiler.head(bytes)?;
-        let body = if varies {
-            Some(body.into())
-        } else {
-            head.extend(body);
-            None
+        let (mut bytes, sent) = request.encode_head(length)?;
+        if fixed.is_none() && length != BodyLength::Chunked {
+            bytes.truncate(length_field(&bytes));
+        }
+        let mut head = compiler.head(&bytes)?;
+        let body = match fixed {
+            Some(fixed) => {
+                let mut coded = Vec::new();
+                coding.put(fixed, &mut coded);
+                head.push(Piece::Literal(coded.into()));
+                None
+            }
+            None => Some(body.into()),
         };
-        Ok(Self { head: merged(head).into(), body, feeds: compiler.used.into(), sent })
+        Ok(Self { head: merged(head).into(), body, coding, feeds: compiler.used.into(), sent })
     }
 }
 
-/// A head up to `Content-Length`, which is its last field.
-fn without_length(head: &[u8]) -> &[u8] {
-    &head[..memmem::rfind(head, b"Content-Length: ").unwrap_or(head.len())]
-}
-
-fn literal_bytes(piece: &Piece) -> usize {
-    if let Piece::Literal(bytes) = piece { bytes.len() } else { 0 }
+/// Where `Content-Length` begins, which is the last field of a head.
+fn length_field(head: &[u8]) -> usize {
+    memmem::rfind(head, b"Content-Length: ").unwrap_or(head.len())
 }
 
 /// The same with neighbouring literals as one.
@@ -255,28 +283,21 @@ impl Compiler<'_> {
         Ok(pieces)
     }
 
-    fn pieces(&mut self, mut rest: &[u8], place: &Place) -> Result<Vec<Piece>, FillError> {
-        let mut pieces = Vec::new();
-        while let Some(open) = memmem::find(rest, OPEN) {
-            let (before, after) = (&rest[..open], &rest[open + OPEN.len()..]);
-            if let Some(after) = after.strip_prefix(OPEN) {
-                pieces.push(Piece::Literal(rest[..open + OPEN.len()].into()));
-                rest = after;
-                continue;
+    /// The pieces of a text, no two literals side by side.
+    fn pieces(&mut self, bytes: &[u8], place: &Place) -> Result<Vec<Piece>, FillError> {
+        let piece = |part| match part {
+            Part::Text(text) => Ok(Piece::Literal(text.into())),
+            Part::Braces => Ok(Piece::Literal(OPEN.into())),
+            Part::Unclosed(_) => Err(FillError::Unclosed { place: place.clone() }),
+            Part::Place(text) if *place == Place::Path => {
+                let text = percent_decoded(text);
+                self.value(&String::from_utf8_lossy(&text), place).map(Piece::Encoded)
             }
-            let unclosed = || FillError::Unclosed { place: place.clone() };
-            let close = memmem::find(after, CLOSE).ok_or_else(unclosed)?;
-            pieces.push(Piece::Literal(before.into()));
-            let value = self.value(&String::from_utf8_lossy(&after[..close]), place)?;
-            pieces.push(match place {
-                Place::Path => Piece::Encoded(value),
-                Place::Header(_) | Place::Body => Piece::Plain(value),
-            });
-            rest = &after[close + CLOSE.len()..];
-        }
-        pieces.push(Piece::Literal(rest.into()));
-        pieces.retain(|piece| !matches!(piece, Piece::Literal(bytes) if bytes.is_empty()));
-        Ok(pieces)
+            Part::Place(text) => {
+                self.value(&String::from_utf8_lossy(text), place).map(Piece::Plain)
+            }
+        };
+        Parts(bytes).map(piece).collect::<Result<_, _>>().map(merged)
     }
 
     fn value(&mut self, text: &str, place: &Place) -> Result<Value, FillError> {
@@ -397,6 +418,40 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_places_of_a_url_may_be_encoded() {
+        let columns = "first name,\u{e9},a%2F?#/";
+        let feeds = [Arc::new(feed("u", FeedOrder::Random, &[columns, "1,2,3"]))];
+        let target =
+            crate::load::encode_places("/{{u.first name}}{{u.\u{e9}}}{{u.a%2F?#/}}{{ seq }}");
+        let content = compile(&target, ("A", "b"), "", &feeds).unwrap();
+        let Content::Filled(filled) = content else { panic!("{content:?}") };
+        let column = |column| Piece::Encoded(Value::Column { feed: 0, column });
+        assert_eq!(filled.head[1..4], [column(0), column(1), column(2)]);
+        assert_eq!(filled.head[4], Piece::Encoded(Value::Seq));
+    }
+
+    #[test]
+    fn the_part_to_blame_is_named() {
+        let check = |method: Method, header: (&str, &str), body: &str, expected: Place| {
+            let request = Request {
+                method: &method,
+                url: &Url::parse("http://h/").unwrap(),
+                headers: &[(header.0.into(), header.1.into())],
+                body: body.as_bytes(),
+                keep_alive: KeepAlive::On,
+            };
+            let error = Content::compile(&request, &[]).unwrap_err();
+            assert_eq!(error.place(), Some(expected), "{error}");
+        };
+        let header = |name: &str| Place::Header(name.to_owned());
+        check(Method::GET, ("Transfer-Encoding", "gzip"), "", header("Transfer-Encoding"));
+        check(Method::GET, ("TE", "chunked"), "", header("TE"));
+        check(Method::GET, ("Host", ""), "", header("Host"));
+        check(Method::GET, ("Content-Length", "3"), "", header("Content-Length"));
+        check(Method::TRACE, ("A", "b"), "x", Place::Body);
+    }
+
+    #[test]
     fn errors_say_what_and_where() {
         let check = |target: &str, header: (&str, &str), body: &str, words: &str| {
             let feeds = [
@@ -418,6 +473,8 @@ mod tests {
         check("/{{none.id}}", plain, x, "feed none has no row");
         check("/", ("X-A", "{{u.name}}"), x, "header X-A takes column name of feed u, whose row 2");
         check("/", ("connection", "{{u.id}}"), x, "header connection can't have a template");
+        check("/{{seq%20%C3%A9", plain, x, "the path has {{ without }}");
+        check("/{{no%20one}}", plain, x, "the path has {{no one}}, which is none of");
         check("/", ("X A", "b"), "{{seq}}", "not a token");
         check("/", ("Content-Length", "3"), "{{seq}}", "Content-Length does not agree");
         // What would be an injection in a header is data in a path and in a body.

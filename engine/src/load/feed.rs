@@ -44,6 +44,11 @@ pub enum FeedError {
     /// No column, or too many.
     #[error("a feed must have 1 to {FEED_COLUMNS_MAX} columns, not {0}")]
     Columns(usize),
+    /// A name that templates can't have: see [`Feed::is_name`].
+    #[error(
+        "a feed can't be called {0:?}: its name has none of . {{ and }}, no space at its ends, and no rand: in front"
+    )]
+    Name(String),
     /// Two columns of one name.
     #[error("two columns are called {0:?}")]
     ColumnTwice(String),
@@ -64,11 +69,21 @@ pub enum FeedError {
 }
 
 impl Feed {
+    /// Whether `{{name.column}}` can be understood as a column of a feed of this name: it has none of `.`, `{` and `}`, no space at its ends, and
+    /// does not begin with `rand:`.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        !name.contains(['.', '{', '}']) && name.trim() == name && !name.starts_with("rand:")
+    }
+
     /// A feed without rows.
     ///
     /// # Errors
-    /// [`FeedError::Columns`] and [`FeedError::ColumnTwice`].
+    /// [`FeedError::Name`], [`FeedError::Columns`] and [`FeedError::ColumnTwice`].
     pub fn new(name: &str, columns: Vec<String>, order: FeedOrder) -> Result<Self, FeedError> {
+        if !Self::is_name(name) {
+            return Err(FeedError::Name(name.to_owned()));
+        }
         if columns.is_empty() || columns.len() > FEED_COLUMNS_MAX {
             return Err(FeedError::Columns(columns.len()));
         }
@@ -222,10 +237,15 @@ mod tests {
 
     #[test]
     fn bad_feeds_are_refused_and_leave_nothing_behind() {
-        let new = |columns: &[&str]| {
+        let named = |name: &str, columns: &[&str]| {
             let columns = columns.iter().map(|column| (*column).to_owned()).collect();
-            Feed::new("f", columns, FeedOrder::Random)
+            Feed::new(name, columns, FeedOrder::Random)
         };
+        for name in ["a.b", " a", "a ", "{a", "a}", "rand:a"] {
+            assert_eq!(named(name, &["x"]).unwrap_err(), FeedError::Name(name.to_owned()));
+        }
+        assert!(named("rand", &["x"]).is_ok() && named("a b", &["x"]).is_ok());
+        let new = |columns: &[&str]| named("f", columns);
         assert_eq!(new(&[]).unwrap_err(), FeedError::Columns(0));
         assert_eq!(new(&["a", "b", "a"]).unwrap_err(), FeedError::ColumnTwice("a".to_owned()));
         let mut feed = new(&["a", "b"]).unwrap();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::feed::Feed;
+use super::template::Coding;
 use crate::driver::sim::Random;
 use crate::proto::h1::{self, put_content_length, put_decimal};
 use crate::proto::url::put_percent_encoded;
@@ -10,10 +11,12 @@ use crate::proto::url::put_percent_encoded;
 /// A compiled request.
 #[derive(Debug)]
 pub struct Filled {
-    /// All of it; with a `body` of its own, up to the fields.
+    /// All of it; with a `body` of its own, the head, without its end if that is to say how long the body is.
     pub(super) head: Box<[Piece]>,
     /// The body, if its length is only known once it is filled.
     pub(super) body: Option<Box<[Piece]>>,
+    /// How that body goes out.
+    pub(super) coding: Coding,
     /// Places in the mix's feeds of those that it takes a row of.
     pub(super) feeds: Box<[u32]>,
     pub(super) sent: h1::Sent,
@@ -96,9 +99,11 @@ impl Filler {
             let mut body = std::mem::take(&mut self.body);
             body.clear();
             self.put_pieces(&source, pieces, &mut body);
-            put_content_length(out, body.len() as u64);
-            out.extend_from_slice(b"\r\n");
-            out.extend_from_slice(&body);
+            if filled.coding == Coding::Plain {
+                put_content_length(out, body.len() as u64);
+                out.extend_from_slice(b"\r\n");
+            }
+            filled.coding.put(&body, out);
             self.body = body;
         }
         Ok(filled.sent)
@@ -171,7 +176,7 @@ mod tests {
     use super::*;
     use crate::load::feed::FeedOrder;
     use crate::load::feed::testing::feed;
-    use crate::load::{KeepAlive, Request};
+    use crate::load::{CHUNK_BYTES, Content, KeepAlive, Request};
     use crate::proto::url::Url;
 
     fn compile(url: &str, headers: &[(&str, &str)], body: &str, feeds: &[Arc<Feed>]) -> Filled {
@@ -214,6 +219,33 @@ mod tests {
         let second = "POST /u/1234?n=b%26b%20%2F%C3%A9&s=3 HTTP/1.1\r\nHost: h\r\n\
                       X-Name: <b&b /\u{e9}>\r\nContent-Length: 17\r\n\r\n{\"id\":{\"n\":1234}}";
         assert_eq!(fill(&filled, &feeds, 3), second);
+    }
+
+    #[test]
+    fn a_chunked_body_says_no_length() {
+        let check = |target: &str, body: &[u8], expected: &str| {
+            let request = Request {
+                method: &Method::POST,
+                url: &Url::parse(&format!("http://h{target}")).unwrap(),
+                headers: &[],
+                body,
+                keep_alive: KeepAlive::On,
+            };
+            let text = match Content::compile_chunked(&request, &[]).unwrap() {
+                Content::Fixed(template) => String::from_utf8_lossy(template.bytes()).into_owned(),
+                Content::Filled(filled) => fill(&filled, &[], 7),
+            };
+            let head = "HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let (_, sent) = text.split_once(head).unwrap();
+            assert_eq!(sent, expected, "{text}");
+        };
+        check("/", b"hello", "5\r\nhello\r\n0\r\n\r\n");
+        check("/{{seq}}", b"a{{{{", "3\r\na{{\r\n0\r\n\r\n");
+        check("/", b"n={{seq}}", "3\r\nn=7\r\n0\r\n\r\n");
+        check("/{{seq}}", b"", "0\r\n\r\n");
+        let long = [&b"{{seq}}"[..], &[b'x'; CHUNK_BYTES]].concat();
+        let whole = format!("7{}", "x".repeat(CHUNK_BYTES - 1));
+        check("/", &long, &format!("4000\r\n{whole}\r\n1\r\nx\r\n0\r\n\r\n"));
     }
 
     #[test]

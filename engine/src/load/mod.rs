@@ -7,7 +7,7 @@
 //! | `mix` | what is sent: requests, weights, servers |
 //! | `schedule` | when requests are due |
 //! | `template`, `fill` | a request encoded once; one whose places are filled each time |
-//! | `compile`, `feed` | what is wrong with places, before the run; rows of values for them |
+//! | `places`, `compile`, `feed` | where places are; what is wrong with them, before the run; rows of values for them |
 //! | `expect` | what a response must be |
 //! | `run` | one host a core, merged at the end |
 //! | `drive` | the loop of a core: connect, warm up, measure, drain, cancel |
@@ -46,6 +46,7 @@ mod machines;
 mod merge;
 mod mix;
 mod open;
+mod places;
 mod plan;
 mod plan_error;
 mod quota;
@@ -75,6 +76,7 @@ pub use mix::{
     Content, Mix, MixRequest, NAMES_MAX, Order, REQUESTS_MAX, TARGETS_MAX, Target, Think,
     WEIGHT_MAX,
 };
+pub use places::encode_places;
 pub use plan::{
     CONNECTIONS_MAX, DURATION_MAX, KeepAlive, PIPELINE_MAX, Pacing, Plan, SLACK_MAX, SPIN_MAX,
     Stop, Timeouts,

@@ -15,6 +15,37 @@ const COPIES_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a chunk of a body of which no length is announced.
 pub const CHUNK_BYTES: usize = 16 << 10;
 
+/// How a request's body goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// As it is, behind its length.
+    Plain,
+    /// In chunks of [`CHUNK_BYTES`], as of a stream of unknown length (RFC 9112 7.1).
+    Chunked,
+}
+
+impl Coding {
+    /// What the head says of a body of so many bytes.
+    pub(super) fn length(self, bytes: u64) -> BodyLength {
+        match (self, bytes) {
+            (Self::Chunked, _) => BodyLength::Chunked,
+            (Self::Plain, 0) => BodyLength::None,
+            (Self::Plain, bytes) => BodyLength::Known(bytes),
+        }
+    }
+
+    /// Appends a whole body.
+    pub(super) fn put(self, body: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Plain => out.extend_from_slice(body),
+            Self::Chunked => {
+                body.chunks(CHUNK_BYTES).for_each(|chunk| h1::encode_chunk(chunk, out));
+                out.extend_from_slice(h1::LAST_CHUNK);
+            }
+        }
+    }
+}
+
 /// A request, before it is encoded.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -63,13 +94,7 @@ impl Template {
     /// # Errors
     /// [`RequestError`] names what can't go on the wire.
     pub fn encode(request: &Request<'_>) -> Result<Self, RequestError> {
-        let length = match request.body.len() as u64 {
-            0 => BodyLength::None,
-            bytes => BodyLength::Known(bytes),
-        };
-        let (mut bytes, sent) = request.encode_head(length)?;
-        bytes.extend_from_slice(request.body);
-        Ok(Self { bytes: bytes.into(), sent })
+        Self::encode_as(request, Coding::Plain)
     }
 
     /// Encodes a request whose body goes out in chunks of [`CHUNK_BYTES`], as of a stream of unknown length (RFC 9112 7.1).
@@ -77,9 +102,13 @@ impl Template {
     /// # Errors
     /// As [`Template::encode`].
     pub fn encode_chunked(request: &Request<'_>) -> Result<Self, RequestError> {
-        let (mut bytes, sent) = request.encode_head(BodyLength::Chunked)?;
-        request.body.chunks(CHUNK_BYTES).for_each(|chunk| h1::encode_chunk(chunk, &mut bytes));
-        bytes.extend_from_slice(b"0\r\n\r\n");
+        Self::encode_as(request, Coding::Chunked)
+    }
+
+    pub(super) fn encode_as(request: &Request<'_>, coding: Coding) -> Result<Self, RequestError> {
+        let length = coding.length(request.body.len() as u64);
+        let (mut bytes, sent) = request.encode_head(length)?;
+        coding.put(request.body, &mut bytes);
         Ok(Self { bytes: bytes.into(), sent })
     }
 

@@ -169,6 +169,21 @@ pub(crate) fn put_percent_encoded(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
+/// A text with each `%HH` as the byte that it stands for (RFC 3986 2.1).
+pub(crate) fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let (mut decoded, mut rest) = (Vec::with_capacity(text.len()), text);
+    while let [byte, after @ ..] = rest {
+        let encoded = match rest {
+            [b'%', high, low, ..] => digit(*high).zip(digit(*low)),
+            _ => None,
+        };
+        decoded.push(encoded.map_or(*byte, |(high, low)| high << 4 | low));
+        rest = if encoded.is_some() { &rest[3..] } else { after };
+    }
+    decoded
+}
+
 /// The scheme that a reference begins with, if it does (RFC 3986 3.1).
 fn scheme_of(reference: &str) -> Option<&str> {
     let (scheme, _) = reference.split_once(':')?;
@@ -396,6 +411,16 @@ mod tests {
         check("http://h/\r\n", &format!("byte 0x0d {target}"));
         let target = "at 1 of the path of \"http://h/é\" is not allowed; percent-encode it";
         check("http://h/é", &format!("byte 0xc3 {target}"));
+    }
+
+    #[test]
+    fn percent_encoding_is_undone() {
+        for text in ["", "a b", "\u{e9}%41/", "%", "%%20", "plain"] {
+            let mut encoded = Vec::new();
+            put_percent_encoded(&mut encoded, text.as_bytes());
+            assert_eq!(percent_decoded(&encoded), text.as_bytes(), "{text}");
+        }
+        assert_eq!(percent_decoded(b"%4a%zz%4"), b"J%zz%4");
     }
 
     #[test]
