@@ -207,13 +207,13 @@ pub(crate) struct LoadArgs {
     /// Request body: text, @file, or @- for standard input; read whole before the run, 1 GiB at most
     #[arg(short, long, value_name = "BODY", help_heading = "Request", allow_hyphen_values = true)]
     pub(crate) body: Option<String>,
-    /// Send the body in chunks, without saying its length first
+    /// Send the body in chunks, without saying its length first; in a scenario a request says chunked = true
     #[arg(long, help_heading = "Request", requires = "body")]
     pub(crate) chunked: bool,
-    /// Basic authentication, as NAME:PASSWORD or @file
+    /// Basic authentication, as NAME:PASSWORD, @file, or @- for standard input
     #[arg(short, long, value_name = "NAME:PASSWORD", help_heading = "Request")]
     pub(crate) user: Option<String>,
-    /// Bearer token, or @file
+    /// Bearer token, @file, or @- for standard input
     #[arg(long, value_name = "TOKEN", help_heading = "Request", conflicts_with = "user")]
     pub(crate) bearer: Option<String>,
     /// Core numbers of the client, like 2 or 0,2-5
@@ -244,7 +244,7 @@ pub(crate) enum Format {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// TCP port on 127.0.0.1; 0 is any free one
-    #[arg(long, default_value = "8080")]
+    #[arg(long, default_value = "8080", value_parser = units::port)]
     pub(crate) port: u16,
     /// Core numbers, like 2 or 0,2-5
     #[arg(long, value_name = "LIST|auto", default_value = "auto", value_parser = core_list)]
@@ -259,7 +259,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "COUNT", value_parser = units::positive_count)]
     pub(crate) close_every: Option<u64>,
     /// Seed of random delays and failures
-    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = units::number)]
     pub(crate) seed: u64,
     /// The system interface that drives the sockets; auto is io_uring where it works
     #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto", value_parser = driver)]
@@ -289,6 +289,7 @@ pub(crate) struct CompareArgs {
     pub(crate) warmup: Duration,
     /// Seed of the bootstrap
     #[arg(long, value_name = "NUMBER", default_value = "1", help_heading = "Rounds")]
+    #[arg(value_parser = units::number)]
     pub(crate) seed: u64,
     /// One host, on which io_uring is set against epoll; or two, which are set against each other
     #[arg(long, value_name = "HOST[,HOST]", default_value = "thread", value_delimiter = ',')]
@@ -455,7 +456,9 @@ mod tests {
         check("ringshot run u --stages 1s", &["\"1s\" is not a stage"]);
         check("ringshot run u -4 -6", &["cannot be used with"]);
         check("ringshot run u --bind x", &["\"x\" is not an address"]);
-        check("ringshot serve --port 70000", &["70000"]);
+        check("ringshot serve --port 70000", &["\"70000\" is not a port"]);
+        check("ringshot run u --seed x", &["\"x\" is not a whole number from 0"]);
+        check("ringshot run u --replay x --chunked", &["cannot be used with"]);
         check("ringshot compare u --body-bytes 1", &["--body-bytes", "cannot be used with"]);
         check("ringshot run u --host tokio", &["no host is called \"tokio\"", "use thread"]);
         check("ringshot compare --hosts thread,x", &["no host is called \"x\""]);

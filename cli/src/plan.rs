@@ -1,7 +1,7 @@
 //! Arguments to engine configs: everything is checked here, and refused in one line, before anything is sent.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -23,6 +23,9 @@ use crate::warnings::Warning;
 
 /// The longest body that is read into memory, in bytes.
 const BODY_BYTES_MAX: u64 = 1 << 30;
+
+/// The longest line of a file with a name and a password, or a token, in bytes.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// A header field: its name and its value.
 pub(crate) type Field = (Vec<u8>, Vec<u8>);
@@ -150,6 +153,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn of(args: &LoadArgs) -> Result<Self, Failure> {
+        one_reader_of_input(readers(args))?;
         Ok(Self {
             method: method(&args.method)?,
             headers: headers(args)?,
@@ -171,6 +175,7 @@ impl Asked {
 pub(crate) fn headers(args: &LoadArgs) -> Result<Vec<Field>, Failure> {
     let mut headers =
         args.headers.iter().map(|text| header(text)).collect::<Result<Vec<_>, _>>()?;
+    headers.iter().try_for_each(|field| check_connection(field, keep_alive(args)))?;
     let credentials = match (&args.user, &args.bearer) {
         (Some(user), _) => Some(basic(&secret("--user", user)?)?),
         (_, Some(token)) => Some(format!("Bearer {}", secret("--bearer", token)?)),
@@ -188,12 +193,60 @@ pub(crate) fn headers(args: &LoadArgs) -> Result<Vec<Field>, Failure> {
     Ok(headers)
 }
 
-/// What follows, or the first line of `@file`, so that it need not stand on the command line for all to see.
+/// Refuses a `Connection: keep-alive` where connections are to close: both would go out.
+pub(crate) fn check_connection(field: &Field, keep_alive: KeepAlive) -> Result<(), Failure> {
+    let (name, value) = field;
+    let keeps = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"keep-alive");
+    let contradicts = keep_alive == KeepAlive::Off
+        && name.eq_ignore_ascii_case(b"connection")
+        && value.split(|byte| *byte == b',').any(keeps);
+    match contradicts {
+        false => Ok(()),
+        true => Err(Failure::unusable(
+            "--no-keepalive says Connection: close: leave one of it and Connection: keep-alive out",
+        )),
+    }
+}
+
+/// The options that read standard input.
+pub(crate) fn readers(args: &LoadArgs) -> impl Iterator<Item = &'static str> {
+    let texts = [("--body", &args.body), ("--user", &args.user), ("--bearer", &args.bearer)];
+    texts.into_iter().filter(|(_, text)| text.as_deref() == Some("@-")).map(|(option, _)| option)
+}
+
+/// Refuses a second reader of standard input: it would find nothing left.
+pub(crate) fn one_reader_of_input(
+    mut readers: impl Iterator<Item = &'static str>,
+) -> Result<(), Failure> {
+    match (readers.next(), readers.next()) {
+        (Some(first), Some(second)) => Err(Failure::unusable(format_args!(
+            "{first} and {second} can't both read standard input: give one of them a file"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What follows, or the first line of `@file` or of standard input, so that it need not stand on the command line for all to see.
 fn secret(option: &str, text: &str) -> Result<String, Failure> {
     let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
-    let read = fs::read_to_string(path)
-        .map_err(|error| Failure::unusable(format_args!("{option}: can't read {path}: {error}")))?;
-    Ok(read.lines().next().unwrap_or_default().trim().to_owned())
+    let (place, line) = match path {
+        "-" => ("standard input", first_line(std::io::stdin().lock())),
+        path => (path, fs::File::open(path).and_then(first_line)),
+    };
+    match line {
+        Err(error) => Err(Failure::unusable(format_args!("{option}: can't read {place}: {error}"))),
+        Ok(line) if line.is_empty() => {
+            Err(Failure::unusable(format_args!("{option}: the first line of {place} is empty")))
+        }
+        Ok(line) => Ok(line),
+    }
+}
+
+/// The first line, without spaces at its ends; of an endless one no more than [`SECRET_BYTES_MAX`].
+fn first_line(source: impl Read) -> std::io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(source.take(SECRET_BYTES_MAX)).read_line(&mut line)?;
+    Ok(line.trim().to_owned())
 }
 
 /// RFC 7617.
@@ -206,9 +259,15 @@ fn basic(user: &str) -> Result<String, Failure> {
 }
 
 pub(crate) fn method(text: &str) -> Result<http::Method, Failure> {
-    http::Method::from_bytes(text.as_bytes()).map_err(|_| {
-        Failure::unusable(format_args!("{text:?} is not a method: write one word, like GET"))
-    })
+    match http::Method::from_bytes(text.as_bytes()) {
+        Ok(http::Method::CONNECT) => Err(Failure::unusable(
+            "CONNECT asks for no URL, but for a tunnel: write another method",
+        )),
+        Ok(method) => Ok(method),
+        Err(_) => Err(Failure::unusable(format_args!(
+            "{text:?} is not a method: write one word, like GET"
+        ))),
+    }
 }
 
 /// `Name: value`; what may stand in either is the engine's to say.
@@ -250,6 +309,7 @@ fn read_all(source: &mut impl Read) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Command, parse_from};
 
     #[test]
     fn headers() {
@@ -267,7 +327,7 @@ mod tests {
     #[test]
     fn methods() {
         assert_eq!(method("PATCH").unwrap(), http::Method::PATCH);
-        for text in ["", "G ET", "GET\r\n", "GÉT"] {
+        for text in ["", "G ET", "GET\r\n", "GÉT", "CONNECT"] {
             assert!(method(text).is_err(), "{text}");
         }
     }
@@ -289,6 +349,39 @@ mod tests {
         let line = secret("--bearer", "@/no/such/file").unwrap_err().to_string();
         assert!(line.contains("--bearer: can't read /no/such/file"), "{line}");
         assert_eq!(secret("--bearer", "x").unwrap(), "x");
+        assert_eq!(first_line(&b" a:b \r\nc"[..]).unwrap(), "a:b");
+        assert_eq!(first_line(std::io::repeat(b'x')).unwrap().len() as u64, SECRET_BYTES_MAX);
+        let line = secret("--bearer", "@/dev/null").unwrap_err().to_string();
+        assert!(line.contains("--bearer: the first line of /dev/null is empty"), "{line}");
+    }
+
+    #[test]
+    fn standard_input_is_read_once() {
+        let check = |options: &str, expected: Option<&str>| {
+            let command = parse_from(&format!("ringshot run {options}"));
+            let Ok(Command::Run(args)) = command else { panic!("{options}") };
+            let told = Sending::of(&args).err().map(|failure| failure.to_string());
+            let told = told.filter(|line| line.contains("both read standard input"));
+            assert_eq!(told.is_some(), expected.is_some(), "{options}: {told:?}");
+            assert!(told.unwrap_or_default().contains(expected.unwrap_or_default()), "{options}");
+        };
+        check("--urls - -b @-", Some("--urls and --body can't both"));
+        check("--replay - http://h/ -u @-", Some("--replay and --user can't"));
+        check("--scenario - --bearer @-", Some("--scenario and --bearer"));
+        check("http://127.0.0.1/ -b @- -u @-", Some("--body and --user"));
+        check("http://127.0.0.1/ -b x -u a:b", None);
+    }
+
+    #[test]
+    fn a_connection_is_not_both_closed_and_kept() {
+        let check = |name: &str, value: &str, keep_alive, is_refused: bool| {
+            let field = (name.into(), value.into());
+            assert_eq!(check_connection(&field, keep_alive).is_err(), is_refused, "{name} {value}");
+        };
+        check("connection", "TE, Keep-Alive", KeepAlive::Off, true);
+        check("connection", "TE, Keep-Alive", KeepAlive::On, false);
+        check("Connection", "close", KeepAlive::Off, false);
+        check("X-Connection", "keep-alive", KeepAlive::Off, false);
     }
 
     #[test]

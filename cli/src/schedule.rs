@@ -48,7 +48,7 @@ pub(crate) struct ScheduleArgs {
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) drain: Option<Duration>,
     /// Seed of all that is random: arrivals, weights, templates
-    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = units::number)]
     pub(crate) seed: u64,
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Target {
 impl Target {
     /// Parses the URL and looks its host up through the system's resolver.
     pub(crate) fn find(text: &str, network: &NetworkArgs) -> Result<Self, Failure> {
-        let url = parse(text)?;
+        let url = parse_plain(text)?;
         let peers = network.addresses(&url.host, url.port)?;
         Ok(Self { text: text.to_owned(), url, peers })
     }
@@ -30,6 +30,17 @@ impl Target {
 pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
     refuse_userinfo(text)?;
     Url::parse(text).map_err(|error| refused(&error))
+}
+
+/// A URL without templates: only scenarios have such.
+pub(crate) fn parse_plain(text: &str) -> Result<Url, Failure> {
+    let inside = text.split_once("{{").and_then(|(_, rest)| rest.split_once("}}"));
+    match inside {
+        None => parse(text),
+        Some((inside, _)) => Err(Failure::unusable(format_args!(
+            "the template {{{{{inside}}}}} in the URL needs `ringshot run --scenario FILE`; write %7B%7B for two braces"
+        ))),
+    }
 }
 
 /// Refuses a URL, or a reference to one, with a user in it: URLs are shown and saved, secrets are not.
@@ -45,6 +56,13 @@ pub(crate) fn refuse_userinfo(text: &str) -> Result<(), Failure> {
 pub(crate) fn refused(error: &UrlError) -> Failure {
     match error {
         UrlError::Https(_) => Failure::unusable(format_args!("{error}: give an http:// one")),
+        UrlError::NoScheme(path) if path.starts_with('/') => Failure::unusable(format_args!(
+            "the URL {path:?} has no host; write http://HOST/{}",
+            path.trim_start_matches('/')
+        )),
+        UrlError::NoScheme(empty) if empty.is_empty() => {
+            Failure::unusable("the URL is empty; write http://HOST/")
+        }
         error => Failure::unusable(error),
     }
 }
@@ -72,6 +90,13 @@ mod tests {
         check("http://127.0.0.1:0/", "is not a number from 1");
         check("http://nosuch.invalid/", "can't find host");
         check("http://me:secret@127.0.0.1/", "--user");
+        check("/b?c", "has no host; write http://host/b");
+        check("//h/b", "has no host; write http://host/h/b");
+        check("", "the url is empty");
+        check(
+            "http://127.0.0.1/{{seq}}",
+            "the template {{seq}} in the url needs `ringshot run --sc",
+        );
         let line = parse("http://me:secret@127.0.0.1/").unwrap_err().to_string();
         assert!(!line.contains("secret"), "{line}");
         assert!(parse("http://127.0.0.1/@me").is_ok());

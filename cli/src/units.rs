@@ -63,6 +63,17 @@ pub(crate) fn small_count(text: &str) -> Result<u32, String> {
     u32::try_from(count(text)?).map_err(|_| format!("{text} is more than {}", u32::MAX))
 }
 
+/// A whole number without a unit.
+pub(crate) fn number(text: &str) -> Result<u64, String> {
+    let wrong = |_| format!("{text:?} is not a whole number from 0 to {}", u64::MAX);
+    text.trim().parse().map_err(wrong)
+}
+
+/// A TCP port.
+pub(crate) fn port(text: &str) -> Result<u16, String> {
+    text.trim().parse().map_err(|_| format!("{text:?} is not a port: write 0 to {}", u16::MAX))
+}
+
 /// A rate a second: `50k`, `0.5`, `1.5M`, `100/s`.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let wrong = || format!("{text:?} is not a rate: write 500, 50k, 1.5M or 0.5");
@@ -175,6 +186,16 @@ mod tests {
         assert!(positive_count("0").is_err());
         assert!(small_count("5G").is_err());
         assert_eq!(small_count("0"), Ok(0));
+    }
+
+    #[test]
+    fn plain_numbers_and_ports() {
+        assert_eq!(number("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(port("65535"), Ok(u16::MAX));
+        for text in ["", "x", "-1", "1k", "18446744073709551616"] {
+            assert!(number(text).unwrap_err().contains("is not a whole number"), "{text}");
+            assert!(port(text).unwrap_err().contains("write 0 to 65535"), "{text}");
+        }
     }
 
     #[test]

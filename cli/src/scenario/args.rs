@@ -1,6 +1,6 @@
 //! What is sent, as the command line says.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -20,7 +20,7 @@ pub(crate) struct ScenarioArgs {
     pub(crate) scenario: Option<PathBuf>,
     /// Send the requests of an nginx or Apache access log to URL's host, at the log's times; - is standard input
     #[arg(long, value_name = "FILE", help_heading = "Request")]
-    #[arg(conflicts_with_all = ["method", "body"])]
+    #[arg(conflicts_with_all = ["method", "body", "chunked"])]
     pub(crate) replay: Option<PathBuf>,
     /// So many times as fast as the log; closed is as fast as the server answers
     #[arg(long, value_name = "FACTOR|closed", help_heading = "Request", value_parser = speed)]
@@ -38,6 +38,16 @@ pub(crate) enum ReplaySpeed {
     /// As the log.
     #[default]
     Log,
+}
+
+impl ScenarioArgs {
+    /// The options whose file is standard input.
+    pub(super) fn readers(&self) -> impl Iterator<Item = &'static str> {
+        let files =
+            [("--urls", &self.list), ("--scenario", &self.scenario), ("--replay", &self.replay)];
+        let of_input = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
+        files.into_iter().filter(move |(_, file)| of_input(file)).map(|(option, _)| option)
+    }
 }
 
 fn speed(text: &str) -> Result<ReplaySpeed, String> {

@@ -33,7 +33,7 @@ pub(crate) use args::ScenarioArgs;
 
 use crate::args::RunArgs;
 use crate::exit::Failure;
-use crate::plan::Asked;
+use crate::plan::{self, Asked};
 use crate::schedule::ScheduleArgs;
 use crate::target::Target;
 use crate::warnings::Warning;
@@ -55,6 +55,7 @@ impl Sending {
     /// Finds out what the arguments ask for.
     pub(crate) fn of(args: &RunArgs) -> Result<Self, Failure> {
         let what = &args.scenario;
+        plan::one_reader_of_input(what.readers().chain(plan::readers(&args.load)))?;
         match (&what.scenario, &what.replay, &what.list) {
             (Some(path), ..) => build::sending(args, path),
             (_, Some(path), _) => replay::sending(args, path),

@@ -35,7 +35,7 @@ fn read_from(source: impl BufRead) -> Result<Vec<String>, Failure> {
         if urls.len() == REQUESTS_MAX {
             return Err(Failure::unusable(format_args!("it has more than {REQUESTS_MAX} URLs")));
         }
-        target::parse(url).map_err(|failure| failure.at(format_args!("line {number}")))?;
+        target::parse_plain(url).map_err(|failure| failure.at(format_args!("line {number}")))?;
         urls.push(url.to_owned());
     }
     Ok(urls)
@@ -55,7 +55,7 @@ pub(super) fn mix<'a>(
             order.push(*place);
             continue;
         }
-        let url = target::parse(text)?;
+        let url = target::parse_plain(text)?;
         let place = requests.len() as u32;
         requests.push(MixRequest {
             name: place,
@@ -102,6 +102,8 @@ mod tests {
             ("http://a/\n\nb/x\n", "line 3: the URL \"b/x\" has no scheme"),
             ("# none\nhttp://a:x/", "line 2: the port of \"http://a:x/\""),
             ("https://a/", "line 1: the URL \"https://a/\" is https"),
+            ("/b", "line 1: the URL \"/b\" has no host; write http://HOST/b"),
+            ("\nhttp://a/{{seq}}", "line 2: the template {{seq}} in the URL needs"),
         ] {
             let line = read_from(text.as_bytes()).unwrap_err().to_string();
             assert!(line.contains(problem), "{line}");
