@@ -16,48 +16,67 @@ pub(super) struct Entry {
 pub(super) type Fault = &'static str;
 
 /// Takes `host ident user [10/Oct/2000:13:55:36 -0700] "GET /path HTTP/1.1" ...` apart.
-pub(super) fn parse(line: &str) -> Result<Entry, Fault> {
-    let (_, rest) = line.split_once('[').ok_or("it has no time in brackets")?;
-    let (time, rest) = rest.split_once(']').ok_or("it has no time in brackets")?;
-    let rest = rest.trim_start().strip_prefix('"').ok_or("it has no request in quotes")?;
+pub(super) fn parse(line: &[u8]) -> Result<Entry, Fault> {
+    let (time, rest) = bracketed(line).ok_or("it has no time in brackets")?;
+    let rest = rest.trim_ascii_start().strip_prefix(b"\"").ok_or("it has no request in quotes")?;
     let request = quoted(rest).ok_or("its request has no closing quote")?;
-    let second = second(time).ok_or("its time is not like 10/Oct/2000:13:55:36 -0700")?;
-    let mut words = request.split(' ');
+    let second = second_of(time).ok_or("its time is not like 10/Oct/2000:13:55:36 -0700")?;
+    let mut words = request.split(|byte| *byte == b' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let version = words.next().unwrap_or("HTTP/0.9");
-    if words.next().is_some() || !version.starts_with("HTTP/") {
+    let version = words.next().unwrap_or(b"HTTP/0.9");
+    if words.next().is_some() || !version.starts_with(b"HTTP/") {
         return Err("its request is not a method, a path and a version");
     }
-    let method = http::Method::from_bytes(method.as_bytes()).map_err(|_| "it has no method")?;
+    let method = http::Method::from_bytes(method).map_err(|_| "it has no method")?;
     if method == http::Method::CONNECT {
         return Err("CONNECT asks for no path");
     }
     Ok(Entry { second, method, target: origin_form(target).ok_or("it asks for no path")? })
 }
 
+/// What stands in the brackets with the time, and what follows them. A host in front of it may be an IPv6 address in brackets.
+fn bracketed(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let closed = |(at, _): (usize, &u8)| {
+        let inside = &line[at + 1..];
+        let end = inside.iter().take(TIME_BYTES_MAX).position(|byte| *byte == b']')?;
+        Some((&inside[..end], &inside[end + 1..]))
+    };
+    let all = || line.iter().enumerate().filter(|(_, byte)| **byte == b'[').filter_map(closed);
+    let is_in_front = |rest: &[u8]| rest.trim_ascii_start().starts_with(b"\"");
+    all()
+        .find(|(time, _)| second_of(time).is_some())
+        .or_else(|| all().find(|(_, rest)| is_in_front(rest)))
+        .or_else(|| all().next())
+}
+
 /// What stands before the closing quote, which is the first without a backslash.
-fn quoted(text: &str) -> Option<&str> {
+fn quoted(text: &[u8]) -> Option<&[u8]> {
     let mut escaped = false;
-    let end = text.bytes().position(|byte| {
-        let closes = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
+    let end = text.iter().position(|byte| {
+        let closes = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
         closes
     })?;
     Some(&text[..end])
 }
 
 /// Path and query of a logged target, with its log's escapes undone and what may not stand in a request encoded (RFC 3986 2.1).
-fn origin_form(logged: &str) -> Option<String> {
-    let path = match logged.split_once("://") {
+fn origin_form(logged: &[u8]) -> Option<String> {
+    let slash = |text: &[u8]| text.iter().position(|byte| *byte == b'/');
+    let scheme = logged.windows(3).position(|part| part == b"://");
+    let path = match scheme {
         // As a proxy is asked (RFC 9112 3.2.2).
-        Some((scheme, rest)) if !scheme.contains('/') => &rest[rest.find('/')?..],
+        Some(end) if slash(&logged[..end]).is_none() => {
+            let rest = &logged[end + 3..];
+            &rest[slash(rest)?..]
+        }
         _ => logged,
     };
-    if !path.starts_with('/') {
+    if !path.starts_with(b"/") {
         return None;
     }
     let mut target = String::with_capacity(path.len());
-    for byte in unescaped(path.as_bytes()) {
+    for byte in unescaped(path) {
         if byte.is_ascii_graphic() && !b"\"<>#".contains(&byte) {
             target.push(char::from(byte));
         } else {
@@ -89,8 +108,15 @@ fn digit(hex: u8) -> Option<u8> {
     char::from(hex).to_digit(16).map(|digit| digit as u8)
 }
 
+/// The longest text in brackets that may be a time.
+const TIME_BYTES_MAX: usize = 64;
+
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+fn second_of(time: &[u8]) -> Option<i64> {
+    second(std::str::from_utf8(time).ok()?)
+}
 
 /// `10/Oct/2000:13:55:36 -0700` as seconds since 1970 in UTC.
 fn second(text: &str) -> Option<i64> {
@@ -145,7 +171,7 @@ mod tests {
         let check = |line: &str, second: i64, method: &str, target: &str| {
             let method = http::Method::from_bytes(method.as_bytes()).unwrap();
             let target = target.to_owned();
-            assert_eq!(parse(line), Ok(Entry { second, method, target }), "{line}");
+            assert_eq!(parse(line.as_bytes()), Ok(Entry { second, method, target }), "{line}");
         };
         let at = 971_211_336;
         let common =
@@ -162,6 +188,18 @@ mod tests {
         check(&with("GET http://h:1/p?q HTTP/1.1"), at, "GET", "/p?q");
         check(&with("GET /r?u=http://h HTTP/1.1"), at, "GET", "/r?u=http://h");
         check(&with(r"GET /\xZZ HTTP/1.1"), at, "GET", "/\\xZZ");
+        for host in ["[::1]:80 ", "[", "h[0] ", "[x] \"y\" "] {
+            check(&format!("{host}{common}"), at, "GET", "/a.gif");
+        }
+        let later = common.replace("/a.gif", "/[11/Oct/2000:13:55:36");
+        check(&later, at, "GET", "/[11/Oct/2000:13:55:36");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_sent_as_they_were() {
+        let line = b"::1 - - [10/Oct/2000:20:55:36 +0000] \"GET /\xff\xc3 HTTP/1.1\" 200 0";
+        assert_eq!(parse(line).map(|entry| entry.target), Ok("/%FF%C3".to_owned()));
+        assert_eq!(parse(b"[\xff] \"GET / HTTP/1.1\"").unwrap_err().get(..8), Some("its time"));
     }
 
     #[test]
@@ -204,8 +242,10 @@ mod tests {
             (with("GET / HTTP/1.1 x"), "a method, a path and a version"),
             (with("CONNECT h:443 HTTP/1.1"), "CONNECT"),
             (with("OPTIONS * HTTP/1.1"), "no path"),
+            ("[::1]:80 - - [10/Okt/2000] \"GET / HTTP/1.1\"".to_owned(), "its time"),
         ] {
-            assert!(parse(&line).unwrap_err().contains(words), "{line}: {:?}", parse(&line));
+            let fault = parse(line.as_bytes()).unwrap_err();
+            assert!(fault.contains(words), "{line}: {fault}");
         }
     }
 }

@@ -103,8 +103,10 @@ impl Sending {
     /// When the run ends: a recording ends it too.
     pub(crate) fn stop(&self, schedule: &ScheduleArgs) -> Stop {
         match (&self.recorded, schedule.duration, schedule.requests) {
-            (Some((_, stop)), None, None) => *stop,
-            (Some(_), after, requests) => Stop { after, requests },
+            (Some((_, stop)), after, requests) => {
+                let requests = [stop.requests, requests].into_iter().flatten().min();
+                Stop { after, requests }
+            }
             (None, ..) => schedule.stop(),
         }
     }

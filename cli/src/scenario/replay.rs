@@ -20,6 +20,7 @@ use super::servers::Servers;
 use crate::args::RunArgs;
 use crate::exit::Failure;
 use crate::plan::{self, Field};
+use crate::schedule::{ScheduleArgs, Spread};
 use crate::target;
 use crate::warnings::Warning;
 
@@ -103,15 +104,14 @@ impl Recording {
         let (mut line, mut number) = (Vec::new(), 0_u64);
         while read_line(&mut source, &mut line)? {
             number += 1;
-            let text = String::from_utf8_lossy(&line);
             let parsed = match line.len() {
                 0 => continue,
                 LINE_BYTES_MAX.. => Err("it is longer than 64 KiB"),
-                _ => log::parse(text.trim_end()),
+                _ => log::parse(line.trim_ascii_end()),
             };
             match parsed {
                 Ok(entry) => this.add(entry)?,
-                Err(fault) => this.skip(number, &text, fault),
+                Err(fault) => this.skip(number, &line, fault),
             }
         }
         // Servers log when a response ends, and write several at once.
@@ -148,9 +148,10 @@ impl Recording {
         Ok(())
     }
 
-    fn skip(&mut self, number: u64, text: &str, fault: log::Fault) {
+    fn skip(&mut self, number: u64, line: &[u8], fault: log::Fault) {
         self.skipped += 1;
         self.example.get_or_insert_with(|| {
+            let text = String::from_utf8_lossy(line);
             let shown: String = text.trim_end().chars().take(SHOWN_BYTES_MAX).collect();
             format!("line {number}, {shown:?}: {fault}")
         });
@@ -178,6 +179,7 @@ impl Recording {
             ReplaySpeed::Times(speed) => times(&self.entries, speed),
             ReplaySpeed::Log => times(&self.entries, 1.0),
         };
+        check_own_times(schedule)?;
         let last = Duration::from_nanos(times.last().copied().unwrap_or_default());
         if last > REPLAY_MAX && schedule.duration.is_none() && schedule.requests.is_none() {
             return Err(Failure::unusable(format_args!(
@@ -186,6 +188,20 @@ impl Recording {
             )));
         }
         Ok(Some((Arrival::Recorded(times.into()), Stop::default())))
+    }
+}
+
+/// Refuses what goes with a rate or a closed loop only.
+fn check_own_times(schedule: &ScheduleArgs) -> Result<(), Failure> {
+    let unfit = |option| {
+        Err(Failure::unusable(format_args!(
+            "{option} means nothing with a log's own times: add --rate or --stages, or leave it out"
+        )))
+    };
+    match schedule.arrival {
+        Spread::Poisson => unfit("--arrival"),
+        Spread::Constant if !schedule.warmup.is_zero() => unfit("--warmup"),
+        Spread::Constant => Ok(()),
     }
 }
 
@@ -284,6 +300,45 @@ mod tests {
         };
         check("", "it is empty");
         check("garbage\n", "no line says a request, such as line 1");
+    }
+
+    #[test]
+    fn a_limit_only_lowers_the_number_of_requests() {
+        let check = |options: &str, seconds: Option<u64>, requests: Option<u64>| {
+            let recording = read(&(line(1, "GET /a") + &line(1, "GET /b"))).unwrap();
+            let command = parse_from(&format!("ringshot run http://h/ --replay x{options}"));
+            let Ok(Command::Run(args)) = command else { panic!("{options}") };
+            let recorded = recording.arrival(&args).unwrap();
+            let mix = Mix::single(recording.wire.encode(&Method::GET, "/").unwrap(), Vec::new());
+            let sending = Sending { recorded, ..Sending::new("", "", mix) };
+            let expected = Stop { after: seconds.map(Duration::from_secs), requests };
+            assert_eq!(sending.stop(&args.schedule), expected, "{options}");
+        };
+        check(" --replay-speed closed", None, Some(2));
+        check(" --replay-speed closed -d 1", Some(1), Some(2));
+        check(" --replay-speed closed -n 100", None, Some(2));
+        check(" --replay-speed closed -n 1 -d 3", Some(3), Some(1));
+        check("", None, None);
+        check(" -n 100", None, Some(100));
+        check(" -R 5 -n 100", None, Some(100));
+    }
+
+    #[test]
+    fn options_of_other_loops_are_refused() {
+        let check = |options: &str, expected: &str| {
+            let recording = read(&line(1, "GET /a")).unwrap();
+            let command = parse_from(&format!("ringshot run http://h/ --replay x {options}"));
+            let Ok(Command::Run(args)) = command else { panic!("{options}") };
+            let told = recording.arrival(&args);
+            let told = told.map_or_else(|failure| failure.to_string(), |_| "sent".to_owned());
+            assert!(told.contains(expected), "{options}: {told}");
+        };
+        check("--arrival poisson", "--arrival means nothing with a log's own times");
+        check("--warmup 1s", "--warmup means nothing with a log's own times");
+        check("--warmup 1s --replay-speed 2", "--warmup means nothing");
+        check("--warmup 1s --replay-speed closed", "sent");
+        check("--arrival poisson --replay-speed closed", "--arrival means nothing without a rate");
+        check("--arrival poisson --warmup 1s -R 5", "sent");
     }
 
     #[test]
