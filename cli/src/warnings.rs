@@ -52,6 +52,8 @@ pub(crate) enum Warning {
     ShortResults { seconds: usize },
     /// A saved result that was given twice to be merged.
     SameResult { name: String, again: String },
+    /// Think times of a scenario whose requests are due at times fixed in advance.
+    ThinkTimeInOpenLoop,
     /// Lines of a log that say no request.
     LogLines { skipped: u64, example: String },
     /// Requests that the end cut off, and how many of them were never sent.
@@ -126,6 +128,10 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DriverNotice(notice) => f.write_str(notice),
+            Self::ThinkTimeInOpenLoop => f.write_str(
+                "think times count in a closed loop only: with --rate and --stages requests are \
+                 due at times fixed in advance",
+            ),
             Self::LogLines { skipped, example } => {
                 write!(f, "{} of the log skipped, such as {example}", counted(*skipped, "line"))
             }

@@ -27,7 +27,11 @@ pub(crate) fn faults(root: &Value, schema: &Value, value: &Value, path: &str) ->
         }
     }
     for (index, inner) in value.as_array().into_iter().flatten().enumerate() {
-        found.extend(faults(root, &schema["items"], inner, &format!("{path}[{index}]")));
+        let place = format!("{path}[{index}]");
+        match schema.get("items") {
+            Some(described) => found.extend(faults(root, described, inner, &place)),
+            None => found.push(format!("{place} is not described")),
+        }
     }
     found
 }
@@ -42,6 +46,26 @@ fn own_faults(schema: &Value, value: &Value, path: &str) -> Vec<String> {
     }
     if schema.get("const").is_some_and(|only| only != value) {
         found.push(format!("{path} is not {}: {value}", schema["const"]));
+    }
+    if schema.get("not").is_some_and(|not| own_faults(not, value, path).is_empty()) {
+        found.push(format!("{path} is what it must not be: {value}"));
+    }
+    let length = |value: &Value| match value {
+        Value::String(text) => Some(text.chars().count() as u64),
+        Value::Array(list) => Some(list.len() as u64),
+        number => number.as_u64(),
+    };
+    let size = |key: &str, of: fn(&Value) -> bool| {
+        schema.get(key).and_then(Value::as_u64).zip(length(value).filter(|_| of(value)))
+    };
+    let lengths = [
+        size("minimum", Value::is_number),
+        size("minLength", Value::is_string),
+        size("minItems", Value::is_array),
+    ];
+    let too_small = lengths.into_iter().flatten().any(|(least, it)| it < least);
+    if too_small || size("maximum", Value::is_number).is_some_and(|(most, it)| it > most) {
+        found.push(format!("{path} is too small or too large: {value}"));
     }
     for key in schema.get("required").map(list).unwrap_or_default() {
         if value.is_object() && value.get(key.as_str().unwrap()).is_none() {

@@ -44,6 +44,39 @@ fn quoted(text: &str) -> Vec<&str> {
     names
 }
 
+fn value(text: &str) -> Value {
+    serde_json::to_value(toml::from_str::<toml::Value>(text).unwrap()).unwrap()
+}
+
+/// What the program refuses the schema refuses, as far as the checker of these tests knows its words.
+#[test]
+fn schema_and_program_refuse_the_same() {
+    let schema = schema("scenario.schema.json");
+    let check = |text: &str| {
+        let text = format!("base_url = 'http://127.0.0.1'\n{text}");
+        let found = faults(&schema, &schema, &value(&text), "$");
+        assert!(!found.is_empty() && mix(&text).is_err(), "{text}: {:?}", mix(&text));
+    };
+    let with = |rest: &str| check(&format!("[[request]]\nurl = '/'\n{rest}"));
+    with("think = ['1ms', '2ms']");
+    with("expect = [404, {}, 'ok']");
+    with("expect.status = 99");
+    with("expect.status = 1000");
+    with("expect.status = []");
+    with("expect.headers.X = false");
+    with("expect.body_contains = ''");
+    with("method = ''");
+    with("weight = 0");
+    with("weight = 1000001");
+    with("chunked = 'yes'");
+    with("body = 'a'\nbody_file = 'users.csv'");
+    check("request = [['name', 1, 'GET', '/']]");
+    check("request = []");
+    check("feeds.u = ['users.csv', 'unique']\n[[request]]\nurl = '/'");
+    check("order = { weighted = {} }\n[[request]]\nurl = '/'");
+    check("seed = -1\n[[request]]\nurl = '/'");
+}
+
 #[test]
 fn the_schema_has_the_keys_that_are_read() {
     let schema = schema("scenario.schema.json");
@@ -58,9 +91,6 @@ fn the_schema_has_the_keys_that_are_read() {
     check("/$defs/feed", "feeds.f = { unknown = 1 }");
     check("/$defs/request", "request = [{ unknown = 1 }]");
     check("/$defs/expect", "request = [{ url = '/', expect = { unknown = 1 } }]");
-    let value = |text: &str| -> Value {
-        serde_json::to_value(toml::from_str::<toml::Value>(text).unwrap()).unwrap()
-    };
     let wrong = value("order = 'any'\nrequest = [{ think = { min = 1 } }]");
     let found = faults(&schema, &schema, &wrong, "$").join("\n");
     for part in [
@@ -76,12 +106,12 @@ fn the_schema_has_the_keys_that_are_read() {
 #[test]
 fn requests_are_built_with_defaults_and_overrides() {
     let text = r#"
-        base_url = "http://127.0.0.1:81/api/"
+        base_url = "http://127.0.0.1:81/"
         seed = 9
         order = "in_order"
         headers = { Accept = "a", X-Of = "file" }
         [[request]]
-        url = "items"
+        url = "api/items"
         headers = { x-of = "request" }
         think = { min = "10ms", max = "1s" }
         [[request]]
@@ -89,6 +119,7 @@ fn requests_are_built_with_defaults_and_overrides() {
         method = "PUT"
         url = "http://127.0.0.1:82/y"
         body = "hello"
+        chunked = false
         expect = { status = [200, "3xx"], headers = { A = "1", B = true }, body_contains = "x" }
     "#;
     let network = NetworkArgs::default();
@@ -100,7 +131,7 @@ fn requests_are_built_with_defaults_and_overrides() {
     let put = bytes(&mix.requests[1]);
     assert!(put.starts_with("PUT /y HTTP/1.1\r\nHost: 127.0.0.1:82\r\nX-Of: file\r\n"), "{put}");
     assert!(put.ends_with("Content-Length: 5\r\n\r\nhello"), "{put}");
-    assert_eq!((mix.names[0].as_str(), mix.names[1].as_str()), ("GET items", "put"));
+    assert_eq!((mix.names[0].as_str(), mix.names[1].as_str()), ("GET api/items", "put"));
     assert_eq!((mix.seed, mix.targets.len(), mix.requests[1].target), (9, 2, 1));
     assert!(matches!(mix.order, Order::Cycle));
     let think = Think { min: Duration::from_millis(10), max: Duration::from_secs(1) };
@@ -109,7 +140,7 @@ fn requests_are_built_with_defaults_and_overrides() {
     assert_eq!(expect.statuses, [200..=200, 300..=399]);
     assert_eq!(expect.headers.iter().filter(|header| header.value.is_none()).count(), 1);
     let elsewhere = Settings { base: Some("http://127.0.0.1:83"), ..settings(&network) };
-    assert!(bytes(&elsewhere.mix(text).unwrap().requests[0]).starts_with("GET /items "));
+    assert!(bytes(&elsewhere.mix(text).unwrap().requests[0]).starts_with("GET /api/items "));
 }
 
 #[test]
@@ -133,6 +164,23 @@ fn faults_are_told_with_their_line() {
         &with("url = '/'\nname = \"a\\tb\""),
         "line 6: the name \"a\\tb\" has a control character",
     );
+    check(&with("url = '/{{seq}}/a b'"), "line 5: byte 0x20 at 10 of the path");
+    check(&with("url = '/'\nmethod = 'CONNECT'"), "line 6: CONNECT asks for no URL");
+    check(&with("url = '/'\nmethod = 'TRACE'\nbody = 'x'"), "line 7: a TRACE request cannot have");
+    check(
+        &with("url = '/'\nbody = 'x'\nchunked = 1"),
+        "line 7: invalid type: integer `1`, expected true",
+    );
+    check(&with("url = '/'\nchunked = true"), "line 6: chunked means nothing without a body");
+    check(&with("url = '/'\nweight = 1.5"), "`1.5`, expected a whole number");
+    check(&with("url = '/'\nthink = ['1ms', '2ms']"), "line 6: think must be like");
+    check(&with("url = '/'\nexpect = [404]"), "line 6: invalid type: sequence, expected a table");
+    check(&with("url = '/'\nexpect.headers = { 'X A' = '1' }"), "line 6: no header can have the");
+    check(&with("url = '/'\nexpect.headers.'' = true"), "line 6: no header can have the expected");
+    check(&with("url = '/'\nexpect.headers.A = ' x'"), "line 6: no header A can have the expected");
+    check(&with("url = '/'\nexpect.status = []"), "line 6: status is an empty list");
+    check("request = ['a']", "line 1: invalid type: string \"a\", expected a table");
+    check("seed = -1", "line 1: invalid value: integer `-1`, expected a whole number from 0");
     check(&with("url = '/'\nbody = 'a'\nbody_file = 'b'"), "line 7: it has both a body and a");
     check(&with("url = '/'\nbody_file = 'nosuch'"), "line 6: can't read");
     check(&with("url = '/'\nbody = '{{'"), "line 6: the body has {{ without }}");
@@ -158,5 +206,55 @@ fn faults_are_told_with_their_line() {
     check("[[request]]\nurl = '/'", "line 2: the URL \"/\" has no host");
     check("[[request]]\nname = 'a'\nurl = 'http://h:0x/'", "line 3: ");
     check(&format!("{base}[feeds.f]\nfile = 'nosuch.csv'\n[[request]]\nurl='/'"), "line 3: can't");
+    check(&format!("{base}\n[feeds.'a.b']\nfile = 'users.csv'"), "line 3: a feed can't be called");
+    check(&format!("{base}[feeds]\nu = ['users.csv']"), "line 3: invalid type: sequence, expected");
+    let of_all = format!("{base}[headers]\nTransfer-Encoding = 'gzip'\n[[request]]\nurl = '/'");
+    check(&of_all, "line 3: the header Transfer-Encoding needs");
+    let weighted = format!("order = 'in_order'\n{}", with("url = '/'\nweight = 1"));
+    check(&weighted, "line 7: weight means nothing with order = \"in_order\"");
+    let request = |place: usize| format!("[[request]]\nurl = '/{place}'\n");
+    let many: String = (0..=NAMES_MAX).map(request).collect();
+    check(&format!("{base}{many}"), "line 130: more than 64 names of requests");
+    check(
+        "\nbase_url = 'http://h/api'\n[[request]]\nurl = '/'",
+        "line 2: the base URL has a path: give http://h alone",
+    );
     check(&format!("{base}order = 'any'"), "line 2: unknown variant `any`");
+}
+
+#[test]
+fn templates_of_a_url_are_found_before_it_is_checked() {
+    let check = |url: &str, expected: &str| {
+        let text = format!(
+            "base_url = 'http://127.0.0.1'\n[feeds.u]\nfile = 'users.csv'\n[[request]]\nurl = '{url}'"
+        );
+        let told = mix(&text).map_or_else(|failure| failure.to_string(), |_| "sent".to_owned());
+        assert!(told.contains(expected), "{url}: {told}");
+    };
+    for url in ["/{{ seq }}", "/?x={{ u.id }}", "http://127.0.0.1/{{ rand:1: 9 }}", "{{ uuid }}"] {
+        check(url, "sent");
+    }
+    check("/{{u.first name}}", "line 5: the path has {{u.first name}}, but the feed has no such");
+    check("/{{u.\u{e9}}}", "line 5: the path has {{u.\u{e9}}}, but the feed has no such");
+    check("/{{seq x", "line 5: the path has {{ without }}");
+}
+
+#[test]
+fn headers_of_the_command_line_are_blamed_on_it() {
+    let text = "base_url = 'http://127.0.0.1'\n[headers]\nConnection = 'Keep-Alive'\n[[request]]\nurl = '/'";
+    let network = NetworkArgs::default();
+    let headers = vec![(b"X A".to_vec(), b"b".to_vec())];
+    let line = Settings { headers, ..settings(&network) }.mix(text).unwrap_err().to_string();
+    assert!(line.contains(": --header: the header name \"X A\""), "{line}");
+    let closing = Settings { keep_alive: KeepAlive::Off, ..settings(&network) };
+    let line = closing.mix(text).unwrap_err().to_string();
+    assert!(line.contains("line 3: --no-keepalive says Connection: close"), "{line}");
+}
+
+#[test]
+fn a_chunked_body_is_sent_in_chunks() {
+    let text =
+        "[[request]]\nurl = 'http://127.0.0.1/'\nmethod = 'PUT'\nbody = 'hello'\nchunked = true";
+    let put = bytes(&mix(text).unwrap().requests[0]);
+    assert!(put.ends_with("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"), "{put}");
 }

@@ -32,6 +32,9 @@ fn any_of(
     lines: Lines<'_>,
 ) -> Result<Vec<RangeInclusive<u16>>, Failure> {
     match said.get_ref() {
+        file::Statuses::AnyOf(list) if list.is_empty() => {
+            lines.read(said, |_| Err(Failure::unusable("status is an empty list: leave it out")))
+        }
         file::Statuses::One(status) => lines.read(said, |_| Ok(vec![statuses(status)?])),
         file::Statuses::AnyOf(list) => list.iter().map(|one| lines.read(one, statuses)).collect(),
     }
@@ -52,16 +55,30 @@ fn statuses(said: &file::Status) -> Result<RangeInclusive<u16>, Failure> {
 
 /// `2xx`, `200-204` or `200`.
 fn range(text: &str) -> Option<RangeInclusive<u16>> {
+    let number = |text: &str, digits: usize| {
+        let fits = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|_| fits)
+    };
     if let Some(class) = text.strip_suffix("xx") {
-        let first = class.parse::<u16>().ok()?.checked_mul(100)?;
-        return Some(first..=first.checked_add(99)?);
+        let first = number(class, 1)? * 100;
+        return Some(first..=first + 99);
     }
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+    Some(number(first.trim_end(), 3)?..=number(last.trim_start(), 3)?)
 }
 
 fn expected_header(name: &str, said: &file::Header) -> Result<ExpectedHeader, Failure> {
     let value = match said {
+        _ if http::HeaderName::from_bytes(name.as_bytes()).is_err() => {
+            return Err(Failure::unusable(format_args!(
+                "no header can have the expected name {name:?}"
+            )));
+        }
+        file::Header::Value(value) if !is_value(value) => {
+            return Err(Failure::unusable(format_args!(
+                "no header {name} can have the expected value {value:?}: it has a control character, or a space at an end"
+            )));
+        }
         file::Header::Value(value) => Some(value.clone().into_bytes()),
         file::Header::Present(true) => None,
         file::Header::Present(false) => {
@@ -71,6 +88,12 @@ fn expected_header(name: &str, said: &file::Header) -> Result<ExpectedHeader, Fa
         }
     };
     Ok(ExpectedHeader { name: name.to_owned(), value })
+}
+
+/// Whether a field can have this value: readers take the spaces at its ends away (RFC 9110 5.5).
+fn is_value(text: &str) -> bool {
+    let plain = |byte: u8| byte == b'\t' || !byte.is_ascii_control();
+    text.bytes().all(plain) && text.trim_matches([' ', '\t']) == text
 }
 
 fn needle(text: &str) -> Result<Needle, Failure> {
@@ -121,8 +144,11 @@ mod tests {
         assert_eq!(text("2xx"), Some(200..=299));
         assert_eq!(text("200-204"), Some(200..=204));
         assert_eq!(text("404"), Some(404..=404));
-        for wrong in ["", "x", "xx", "0xx", "10xx", "204-200", "2x", "99", "200-", "70000", "656xx"]
-        {
+        assert_eq!(text("200 - 204"), Some(200..=204));
+        for wrong in [
+            "", "x", "xx", "0xx", "10xx", "204-200", "2x", "99", "200-", "70000", "656xx", "+200",
+            "02xx", " 200", "1000",
+        ] {
             assert_eq!(text(wrong), None, "{wrong}");
         }
         assert_eq!(statuses(&file::Status::Code(204)), Ok(204..=204));
@@ -144,12 +170,16 @@ mod tests {
 
     #[test]
     fn times_to_think() {
-        let between = |min: &str, max: &str| {
-            think(&file::Think::Between(file::Times { min: min.to_owned(), max: max.to_owned() }))
-        };
+        #[derive(serde::Deserialize)]
+        struct Request {
+            think: file::Think,
+        }
+        let read = |text: &str| think(&toml::from_str::<Request>(text).unwrap().think);
+        let between =
+            |min: &str, max: &str| read(&format!("think = {{ min = '{min}', max = '{max}' }}"));
         let millis = Duration::from_millis;
         assert_eq!(between("10ms", "1s"), Ok((millis(10), millis(1000))));
-        assert_eq!(think(&file::Think::Always("5ms".to_owned())), Ok((millis(5), millis(5))));
+        assert_eq!(read("think = '5ms'"), Ok((millis(5), millis(5))));
         assert!(between("2s", "1s").is_err() && between("soon", "1s").is_err());
         assert!(between("0", "1000h").is_err());
     }

@@ -1,11 +1,12 @@
 //! A scenario file as TOML has it: names and types, no more. `docs/scenario.md` and its schema say what each key means.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::marker::PhantomData;
+use std::ops::{Deref, Range};
 use std::path::PathBuf;
 
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{self, IntoDeserializer, SeqAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
@@ -23,18 +24,54 @@ pub(super) type Headers = BTreeMap<String, Spanned<String>>;
 pub(super) struct Scenario {
     pub(super) base_url: Option<Spanned<String>>,
     pub(super) seed: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub(super) order: Order,
     #[serde(default)]
     pub(super) headers: Headers,
     #[serde(default)]
-    pub(super) feeds: BTreeMap<String, Feed>,
+    pub(super) feeds: BTreeMap<Spanned<String>, Table<Feed>>,
     #[serde(default)]
-    pub(super) request: Vec<Spanned<Request>>,
+    pub(super) request: Vec<Spanned<Table<Request>>>,
+}
+
+/// A table and nothing else: what is derived for a struct takes a list too, for the fields in their order.
+#[derive(Debug)]
+pub(super) struct Table<T>(T);
+
+impl<T> Deref for Table<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Only<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Only<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        from.deserialize_map(Only(PhantomData)).map(Table)
+    }
+}
+
+/// One of several words: what is derived for an enum takes a table too.
+fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    let word = String::deserialize(from)?;
+    T::deserialize(IntoDeserializer::<D::Error>::into_deserializer(word))
 }
 
 /// Which request comes when.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Order {
     #[default]
@@ -47,7 +84,7 @@ pub(super) enum Order {
 #[serde(deny_unknown_fields)]
 pub(super) struct Feed {
     pub(super) file: Spanned<PathBuf>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub(super) order: Rows,
 }
 
@@ -73,7 +110,8 @@ pub(super) struct Request {
     pub(super) headers: Headers,
     pub(super) body: Option<Spanned<String>>,
     pub(super) body_file: Option<Spanned<PathBuf>>,
-    pub(super) expect: Option<Expect>,
+    pub(super) chunked: Option<Spanned<bool>>,
+    pub(super) expect: Option<Table<Expect>>,
     pub(super) think: Option<Spanned<Think>>,
 }
 
@@ -143,7 +181,7 @@ pub(super) enum Header {
 #[serde(untagged, expecting = "think must be like \"100ms\" or { min = \"10ms\", max = \"1s\" }")]
 pub(super) enum Think {
     Always(String),
-    Between(Times),
+    Between(Table<Times>),
 }
 
 /// The two ends of a range of times.
@@ -157,12 +195,30 @@ pub(super) struct Times {
 /// Reads TOML; what is wrong comes with its line.
 pub(super) fn parse(text: &str) -> Result<Scenario, Failure> {
     toml::from_str(text).map_err(|error| {
-        let failure = Failure::unusable(error.message());
+        let failure = Failure::unusable(in_plain_words(error.message()));
         match error.span() {
             Some(span) => failure.at(format_args!("line {}", line_of(text, span.start))),
             None => failure,
         }
     })
+}
+
+/// What serde calls what it expected, and what people call it.
+const EXPECTED: [(&str, &str); 6] = [
+    ("u64", "a whole number from 0"),
+    ("i64", "a whole number"),
+    ("a boolean", "true or false"),
+    ("a sequence", "a list"),
+    ("a map", "a table"),
+    ("path string", "a string"),
+];
+
+fn in_plain_words(message: &str) -> String {
+    let plain = EXPECTED.iter().find_map(|(theirs, ours)| {
+        let before = message.strip_suffix(theirs)?;
+        before.ends_with("expected ").then(|| format!("{before}{ours}"))
+    });
+    plain.unwrap_or_else(|| message.to_owned())
 }
 
 /// The line of a byte, from 1.

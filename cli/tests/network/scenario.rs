@@ -76,6 +76,47 @@ fn a_log_is_replayed_each_request_once() {
     }
 }
 
+/// A limit ends a replay sooner, and never begins the log anew.
+#[test]
+fn a_limit_never_adds_to_a_log() {
+    let line = "::1 - - [01/Jan/2020:00:00:00 +0000] \"GET /a HTTP/1.1\" 200 1\n";
+    let log = file("short.log", &line.repeat(7));
+    for (limit, requests) in [(["-d", "10"], 7), (["-n", "100"], 7), (["-n", "5"], 5)] {
+        let server = Server::start(&[]);
+        let args = ["--replay", &log, &server.url, "--replay-speed", "closed", "-c", "2"];
+        let value = run(&[&args[..], &limit].concat()).json_with_code(0);
+        assert_eq!((&value["requests"], server.stop()), (&requests.into(), requests), "{limit:?}");
+    }
+}
+
+#[test]
+fn chunked_bodies_arrive_whole() {
+    let text = "[[request]]\nurl = '/echo'\nmethod = 'POST'\nbody = 'n={{rand:7:7}}'\nchunked = true\n\
+                expect = { status = 200, body_contains = 'n=7' }\n\
+                [[request]]\nurl = '/headers?{{ seq }}'\nmethod = 'POST'\nbody = 'x'\nchunked = true\n\
+                expect = { status = 200, body_contains = 'Transfer-Encoding: chunked' }\n";
+    let scenario = file("chunked.toml", text);
+    for driver in drivers() {
+        let server = Server::start(&[]);
+        let args = ["--scenario", &scenario, &server.url, "-n", "20", "--driver", driver];
+        let value = run(&args).json_with_code(0);
+        assert_eq!((&value["requests"], &value["errors"]), (&20.into(), &0.into()), "{value:#}");
+        assert_eq!(server.stop(), 20);
+    }
+}
+
+#[test]
+fn think_times_in_an_open_loop_are_warned_of() {
+    let server = Server::start(&[]);
+    let scenario = file("think.toml", "[[request]]\nurl = '/'\nthink = '1ms'\n");
+    let check = |limit: &[&str], is_told: bool| {
+        let ended = run(&[&["--scenario", &scenario, &server.url, "-n", "2"], limit].concat());
+        assert_eq!(ended.stderr.contains("think times count in a closed loop only"), is_told);
+    };
+    check(&["-R", "100"], true);
+    check(&[], false);
+}
+
 #[test]
 fn what_was_not_expected_is_an_error() {
     let server = Server::start(&[]);
@@ -93,6 +134,10 @@ fn what_can_not_be_sent_is_refused_in_one_line() {
     run(&["--scenario", "/no/such.toml"]).check_refused(&["can't read /no/such.toml"]);
     run(&["--scenario", &bad, url, url]).check_refused(&["--scenario takes one URL"]);
     run(&["--scenario", &bad, "-m", "PUT"]).check_refused(&["cannot be used with"]);
+    run(&["--scenario", &bad, "--chunked"]).check_refused(&["chunked = true"]);
+    run(&["--scenario", &bad, "http://h/x"]).check_refused(&["the base URL has a path"]);
+    run(&["http://127.0.0.1/{{seq}}"]).check_refused(&["{{seq}}", "--scenario"]);
+    run(&["--urls", "-", "-b", "@-"]).check_refused(&["--urls and --body", "standard input"]);
     let empty = file("empty.txt", "# nothing\n");
     run(&["--urls", &empty]).check_refused(&["empty.txt: it has no URL"]);
     run(&["--urls", &empty, url]).check_refused(&["cannot be used with"]);
