@@ -200,6 +200,16 @@ fn faults_are_told_with_their_line() {
         &with("url = '/'\n[request.headers]\nB = 'b'\nA = \"a\\r\\nB: b\""),
         "line 8: byte 0x0d in the value of header A is not allowed",
     );
+}
+
+#[test]
+fn faults_of_the_whole_file_are_told_with_their_line() {
+    let check = |text: &str, words: &str| {
+        let line = mix(text).unwrap_err().to_string();
+        assert!(line.contains(words), "{line}");
+    };
+    let base = "base_url = 'http://127.0.0.1:1'\n";
+    let with = |rest: &str| format!("{base}[[request]]\nurl = '/'\n[[request]]\n{rest}");
     let of_all = format!("{base}[headers]\nX = 'x'\nY = '{{{{z}}}}'\n[[request]]\nurl = '/'");
     check(&of_all, "line 4: header Y has {{z}}");
     check(&with("url = '/'\nheaders = { Host = '{{seq}}' }"), "line 6: header Host can't");

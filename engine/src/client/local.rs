@@ -116,15 +116,21 @@ impl LocalClient {
     }
 }
 
-impl RequestBuilder<&LocalClient> {
+impl<'a> RequestBuilder<&'a LocalClient> {
+    /// The request, which follows redirects unless something else was set.
+    fn into_redirected(self) -> Result<(&'a LocalClient, Box<Parcel>), Error> {
+        let (client, mut parcel) = self.into_parts()?;
+        let default = client.member.settings.redirects.unwrap_or(REDIRECTS_DEFAULT);
+        parcel.request.redirects.get_or_insert(default);
+        Ok((client, parcel))
+    }
+
     /// Sends it, and follows up to [`REDIRECTS_DEFAULT`] redirects unless something else was set.
     ///
     /// # Errors
     /// As [`LocalClient::send`], and what was wrong with the request.
     pub async fn send(self) -> Result<Response<LocalBody>, Error> {
-        let (client, mut parcel) = self.into_parts()?;
-        let default = client.member.settings.redirects.unwrap_or(REDIRECTS_DEFAULT);
-        parcel.request.redirects.get_or_insert(default);
+        let (client, parcel) = self.into_redirected()?;
         client.send_parcel(parcel).await
     }
 
@@ -145,9 +151,8 @@ impl RequestBuilder<&LocalClient> {
     /// # Errors
     /// As [`LocalClient::fetch`], and what was wrong with the request.
     pub async fn fetch(self) -> Result<Fetched, Error> {
-        let response = self.send().await?;
-        let max = response.body.max_body_bytes();
-        response.fetch(max).await
+        let (client, parcel) = self.into_redirected()?;
+        client.fetch_parcel(parcel, None).await.map(|(fetched, _)| fetched)
     }
 }
 

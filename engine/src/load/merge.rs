@@ -7,6 +7,7 @@ use super::plan::Plan;
 use super::quota::QuotaReport;
 use super::recorder::Recorder;
 use super::report::{CoreReport, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, WarmUp};
+use super::schedule::Arrival;
 use super::timeline::Timeline;
 use super::verdict::Verdict;
 use super::worker::Tallies;
@@ -165,9 +166,11 @@ fn exhausted_feeds(plan: &Plan) -> Vec<String> {
     exhausted.map(|feed| feed.name().to_owned()).collect()
 }
 
-/// The rate that was asked for, on average; zero in a closed loop.
+/// The rate that was asked for, on average; zero in a closed loop. A log ends with its last line: one of a single line has no length, and counts as a second.
 fn target(plan: &Plan, seconds: f64) -> f64 {
-    plan.arrival.mean_rate(plan.length().map_or(seconds, |length| length.as_secs_f64()))
+    let length = plan.length().map_or(seconds, |length| length.as_secs_f64());
+    let is_log = matches!(plan.arrival, Arrival::Recorded(_));
+    plan.arrival.mean_rate(if is_log { length.max(1.0) } else { length })
 }
 
 /// The part of the time in which requests could be due that was over when the last one was.

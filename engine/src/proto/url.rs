@@ -240,22 +240,8 @@ pub fn has_userinfo(text: &str) -> bool {
 pub(crate) fn userinfo(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     let (userinfo, _) = split_authority(text.split_once("://")?.1).0.rsplit_once('@')?;
     let (name, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-    (!userinfo.is_empty()).then(|| (percent_decoded(name), percent_decoded(password)))
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let [first, after @ ..] = rest {
-        let encoded = match after {
-            [high, low, ..] if *first == b'%' => {
-                char::from(*high).to_digit(16).zip(char::from(*low).to_digit(16))
-            }
-            _ => None,
-        };
-        bytes.push(encoded.map_or(*first, |(high, low)| (high * 16 + low) as u8));
-        rest = if encoded.is_some() { &after[2..] } else { after };
-    }
-    bytes
+    let decoded = |text: &str| percent_decoded(text.as_bytes());
+    (!userinfo.is_empty()).then(|| (decoded(name), decoded(password)))
 }
 
 /// The authority, and what follows it.

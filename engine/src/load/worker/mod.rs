@@ -41,7 +41,7 @@ enum Source {
     /// Users, each with a lane to every server.
     Users(Users),
     /// A schedule.
-    Open(Open),
+    Open(Box<Open>),
 }
 
 /// What a core does with its connections.
@@ -366,6 +366,6 @@ fn source(plan: &Plan, lanes: u32) -> Source {
             Source::Users(Users::new(lanes, mix.targets.len() as u32))
         }
         Arrival::Closed => Source::Lanes,
-        _ => Source::Open(Open::new(mix.targets.len(), lanes, plan.pacing)),
+        _ => Source::Open(Box::new(Open::new(mix.targets.len(), lanes, plan.pacing))),
     }
 }
