@@ -288,7 +288,7 @@ fn ends_each_connection_of_a_pipeline_at_once() {
     for response in ["HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.0 200 OK\r\n\r\nok"]
     {
         for report in check_among(answer_and_close(response), &pipelined(3), &["2xx"]) {
-            assert_eq!((report.resent, report.connections_opened), (0, REQUESTS), "{report:#?}");
+            assert_eq!(report.resent, 0, "{report:#?}");
         }
     }
 }
