@@ -93,7 +93,7 @@ fn from_tokio() {
         "17: 200 OK, 1700 bytes",
         "a body: there and back",
         "a redirect: 302 Found to Some(\"/",
-        "what looks like another host: 404 Not Found of the upstream's",
+        "what looks like another host: 200 OK of the upstream's",
         "fails: 502 Bad Gateway GET http://127.",
     ];
     check("from_tokio", &[], &said);

@@ -84,7 +84,9 @@ fn warm_ups_are_counted_apart() {
         for report in reports {
             assert!(report.warm_up.requests > 10 && report.requests > 10, "{report:#?}");
             let lag = report.schedule_lag_us.samples;
-            assert!(!open || (lag == 300 && report.warm_up.requests == 200), "{report:#?}");
+            // The last one may be due and not sent when measuring begins.
+            let due = report.warm_up.requests + report.warm_up.shed;
+            assert!(!open || (lag == 300 && due == 200), "{report:#?}");
         }
     }
 }

@@ -31,6 +31,10 @@ use search::{Bounds, End, Held, Search};
 const START_SHARE: f64 = 0.25;
 /// The share of the requests that were due which must be answered with a success, where no objective says another.
 const SUCCESS_SHARE_MIN: f64 = 0.99;
+/// The lowest rate that is tried, in requests a second.
+const RATE_MIN: f64 = 1.0;
+/// Requests that a step must have at least: one that comes back in time may be luck.
+const STEP_REQUESTS_MIN: f64 = 10.0;
 /// How much longer the runs that confirm are than the others.
 const CONFIRM_LENGTH: u32 = 2;
 
@@ -87,6 +91,11 @@ pub(crate) struct FindMaxArgs {
     pub(crate) driver: DriverChoice,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// The lowest rate that steps of this length can tell anything of.
+fn min_rate(step: Duration) -> f64 {
+    RATE_MIN.max(STEP_REQUESTS_MIN / step.as_secs_f64())
 }
 
 fn rate_above_zero(text: &str) -> Result<f64, String> {
@@ -154,6 +163,7 @@ impl Session<'_> {
         let args = self.args;
         let mut search = Search::new(Bounds {
             start: ceiling * START_SHARE,
+            min_rate: min_rate(args.step_duration),
             max_rate: args.max_rate.unwrap_or(RATE_MAX),
             precision: args.precision,
             confirm: args.confirm,

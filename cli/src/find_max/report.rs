@@ -201,14 +201,20 @@ fn lacks_connections(steps: &[Step], not_held: Option<f64>) -> bool {
 }
 
 fn nothing(document: &Document<'_>) -> String {
-    match document.end {
+    let words = match document.end {
         End::Client => {
             "No rate was held before the client was the limit: give it idle cores with --cores"
         }
-        End::NothingHolds => "No rate holds the objectives, not even one request a second",
+        End::NothingHolds => {
+            let rates = document.steps.iter().map(|step| step.rate_per_second);
+            let least = rate(rates.fold(f64::INFINITY, f64::min));
+            return format!(
+                "No rate holds the objectives, not even {least} a second:\nlonger steps (--step-duration) can tell of less"
+            );
+        }
         _ => "No rate was held before the search ended",
-    }
-    .to_owned()
+    };
+    words.to_owned()
 }
 
 #[cfg(test)]

@@ -15,8 +15,6 @@ use serde::Serialize;
 const GROWTH: f64 = 1.6;
 /// Shrinkage while no step has held yet.
 const SHRINKAGE: f64 = 0.5;
-/// The lowest rate that is tried, in requests a second.
-const RATE_MIN: f64 = 1.0;
 /// Steps after which the search ends with what it knows.
 pub(super) const STEPS_MAX: usize = 60;
 
@@ -60,6 +58,8 @@ pub(super) enum End {
 pub(super) struct Bounds {
     /// The first rate.
     pub(super) start: f64,
+    /// The lowest that is tried: less than a few requests a step prove nothing.
+    pub(super) min_rate: f64,
     /// The highest that is tried.
     pub(super) max_rate: f64,
     /// The width of the interval in which the answer lies, as a share of its upper end.
@@ -114,11 +114,11 @@ impl Search {
         if let Some((rate, _)) = self.confirming {
             return Some((Stage::Confirm, rate));
         }
-        let Bounds { start, max_rate, .. } = self.bounds;
+        let Bounds { start, min_rate, max_rate, .. } = self.bounds;
         Some(match (self.held(), self.bound()) {
-            (None, None) => (Stage::Grow, start.clamp(RATE_MIN, max_rate)),
+            (None, None) => (Stage::Grow, start.max(min_rate).min(max_rate)),
             (Some(held), None) => (Stage::Grow, (held * GROWTH).min(max_rate)),
-            (None, Some(bound)) => (Stage::Grow, (bound * SHRINKAGE).max(RATE_MIN)),
+            (None, Some(bound)) => (Stage::Grow, (bound * SHRINKAGE).max(min_rate)),
             // Halfway in ratio: what matters is how far the ends are apart as a share.
             (Some(held), Some(bound)) => (Stage::Bisect, (held * bound).sqrt()),
         })
@@ -146,7 +146,7 @@ impl Search {
         match held {
             Held::Yes => false,
             Held::ClientLimited => true,
-            Held::No => self.confirming.is_some() || rate <= RATE_MIN,
+            Held::No => self.confirming.is_some() || rate <= self.bounds.min_rate,
         }
     }
 
@@ -176,7 +176,9 @@ impl Search {
     fn fall(&mut self, rate: f64) {
         match self.held() {
             Some(held) if self.is_narrow() => self.confirm(held),
-            None if rate <= RATE_MIN => self.end = Some(self.end_at_bound(End::NothingHolds)),
+            None if rate <= self.bounds.min_rate => {
+                self.end = Some(self.end_at_bound(End::NothingHolds));
+            }
             _ => {}
         }
     }
@@ -212,10 +214,10 @@ impl Search {
         self.held.retain(|held| *held < rate);
         let lower = rate * (1.0 - self.bounds.precision * self.step_down).max(SHRINKAGE);
         self.step_down *= 2.0;
-        if rate <= RATE_MIN {
+        if rate <= self.bounds.min_rate {
             self.end = Some(self.end_at_bound(End::NothingHolds));
         } else {
-            let least = self.held().unwrap_or(RATE_MIN);
+            let least = self.held().unwrap_or(self.bounds.min_rate);
             self.confirming = Some((lower.max(least), 0));
         }
     }
@@ -246,7 +248,8 @@ impl Search {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { start: 100.0, max_rate: 1e6, precision: 0.02, confirm: 3 };
+    const BOUNDS: Bounds =
+        Bounds { start: 100.0, min_rate: 1.0, max_rate: 1e6, precision: 0.02, confirm: 3 };
 
     /// Runs a search against a server that holds what `holds` says, told the stage, the rate and the number of the step.
     fn run(bounds: Bounds, holds: impl Fn(Stage, f64, usize) -> Held) -> (Search, Vec<Stage>) {
@@ -384,7 +387,7 @@ mod tests {
             _ => Held::No,
         });
         assert_eq!((search.end(), search.held()), (End::NothingHolds, None), "{stages:?}");
-        assert_eq!(search.not_held(), Some(RATE_MIN));
+        assert_eq!(search.not_held(), Some(BOUNDS.min_rate));
     }
 
     #[test]

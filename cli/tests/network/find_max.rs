@@ -65,8 +65,7 @@ fn a_server_that_refuses_half_holds_nothing() {
     // The latter where the machine is so busy that the client is the limit.
     assert!(matches!(ended.code(), Some(3 | 4)), "{ended:#?}");
     let held = value["steps"].as_array().expect("a list").iter().filter(|it| it["held"] == "yes");
-    // A step at one a second may be lucky.
-    assert!(held.clone().all(|it| it["offered"].as_u64() < Some(5)), "{value:#}");
+    assert_eq!(held.count(), 0, "{value:#}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ p90          373 us    370 us
 p95          388 us    385 us
 p99          509 us    397 us
 p99.9       18.7 ms    400 us              49  17.9 ms to 19.1 ms
-p99.99     ≥20.1 ms    400 us               4  20.1 ms to 20.1 ms
+p99.99     ≥20.1 ms    400 us               4  20.0 ms to 20.1 ms
 max        ≥20.1 ms  ≥19.9 ms
 response, with its interval: from when due; service: from when sent
 

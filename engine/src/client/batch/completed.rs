@@ -115,16 +115,19 @@ impl<T: Send + 'static> Handle<T> {
     pub(super) async fn closed(&mut self, mut consume: impl FnMut(Done<T>)) {
         poll_fn(|cx| {
             self.start(cx);
-            let mut blocks = 0;
-            while self.shared.fail_rest(cx) {
+            for _ in 0..BLOCKS_MAX {
+                // What waits here holds credits, without which nothing more can fail.
                 self.shared.take_left().into_iter().for_each(&mut consume);
-                blocks += 1;
-                if blocks == BLOCKS_MAX {
-                    cx.waker().wake_by_ref();
+                // It is noted who waits before the next look: a core that leaves then wakes it.
+                if self.shared.poll_closed(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                if !self.shared.fail_rest(cx) {
                     return Poll::Pending;
                 }
             }
-            self.shared.poll_closed(cx)
+            cx.waker().wake_by_ref();
+            Poll::Pending
         })
         .await;
         self.raise();
