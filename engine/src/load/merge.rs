@@ -74,17 +74,10 @@ pub(super) fn report(
     let unmeasured = take_merged(&mut outcomes, |outcome| &mut outcome.warm_up);
     let sum = |of: &dyn Fn(&CoreOutcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     let tally = |of: fn(&Tallies) -> u64| sum(&|outcome| of(&outcome.tallies));
-    let cpu = |of: &dyn Fn(&CpuTime) -> Duration| {
-        outcomes.iter().map(|outcome| of(&outcome.cpu).as_secs_f64() * 1e6).sum::<f64>()
-    };
-    let longest = |of: fn(&CoreOutcome) -> f64| outcomes.iter().map(of).fold(0.0, f64::max);
-    let (seconds, sending) =
-        (longest(|outcome| outcome.seconds), longest(|outcome| outcome.sending));
+    let seconds = longest(&outcomes, |outcome| outcome.seconds);
     let (requests, errors, cancelled) =
         (recorder.responses(), recorder.errors(), recorder.cancelled());
     let sent = (requests + errors + cancelled).saturating_sub(tally(|it| it.unsent_failures));
-    let (user, system) = (cpu(&|time| time.user), cpu(&|time| time.system));
-    let a_request = |whole: f64| per(whole, requests as f64);
     let mut report = Report {
         schema_version: SCHEMA_VERSION,
         driver: plan.driver.to_string(),
@@ -104,12 +97,9 @@ pub(super) fn report(
         censored: recorder.censored(),
         waited: tally(|it| it.waited),
         seconds,
-        sending_seconds: sending_seconds(plan, sending),
+        sending_seconds: sending_seconds(plan, &outcomes),
         requests_per_second: per(requests as f64, seconds),
         bytes_per_second: per(sum(&|outcome| outcome.bytes) as f64, seconds),
-        cpu_us_per_request: a_request(user + system),
-        cpu_user_us_per_request: a_request(user),
-        cpu_system_us_per_request: a_request(system),
         status: recorder.status(),
         outcomes: recorder.outcomes(),
         error_examples: recorder.examples(),
@@ -117,14 +107,9 @@ pub(super) fn report(
         error_cause_examples: recorder.cause_examples(),
         connections_opened: sum(&|outcome| outcome.connected),
         connect_failures: tally(|it| it.connect_failures),
-        system_calls_per_request: a_request(sum(&|it| it.driver.system_calls) as f64),
         think_share: think_share(plan, &outcomes),
         completions_per_turn: completions_per_turn(&outcomes),
-        warm_up: WarmUp {
-            seconds: longest(|outcome| outcome.warm_up_seconds),
-            shed: sum(&|outcome| outcome.warm_up_shed),
-            ..warm_up(&unmeasured)
-        },
+        warm_up: warm_up(&outcomes, &unmeasured),
         names: names(plan, &recorder),
         timeline: timeline(&outcomes, seconds),
         sockets,
@@ -136,9 +121,25 @@ pub(super) fn report(
         ..Report::default()
     };
     (report.cpu_quota, report.throttled_seconds) = (quota.cores, quota.throttled_seconds);
+    set_costs(&mut report, &outcomes);
     report.set_times();
     report.verdict = Verdict::of(&report);
     report
+}
+
+fn longest(outcomes: &[CoreOutcome], of: fn(&CoreOutcome) -> f64) -> f64 {
+    outcomes.iter().map(of).fold(0.0, f64::max)
+}
+
+/// What a request cost the client.
+fn set_costs(report: &mut Report, outcomes: &[CoreOutcome]) {
+    let sum = |of: fn(&CoreOutcome) -> f64| outcomes.iter().map(of).sum::<f64>();
+    let a_request = |whole: f64| per(whole, report.requests as f64);
+    let user = a_request(sum(|it| it.cpu.user.as_secs_f64() * 1e6));
+    let system = a_request(sum(|it| it.cpu.system.as_secs_f64() * 1e6));
+    report.system_calls_per_request = a_request(sum(|it| it.driver.system_calls as f64));
+    report.cpu_us_per_request = user + system;
+    (report.cpu_user_us_per_request, report.cpu_system_us_per_request) = (user, system);
 }
 
 fn timeline(outcomes: &[CoreOutcome], seconds: f64) -> Vec<Slot> {
@@ -174,16 +175,17 @@ fn target(plan: &Plan, seconds: f64) -> f64 {
 }
 
 /// The part of the time in which requests could be due that was over when the last one was.
-fn sending_seconds(plan: &Plan, sending: f64) -> f64 {
+fn sending_seconds(plan: &Plan, outcomes: &[CoreOutcome]) -> f64 {
+    let sending = longest(outcomes, |outcome| outcome.sending);
     let last = plan.stop.requests.and_then(|requests| plan.arrival.seconds_until(requests));
     last.map_or(sending, |last| last.min(sending))
 }
 
-fn warm_up(all: &Recorder) -> WarmUp {
+fn warm_up(outcomes: &[CoreOutcome], all: &Recorder) -> WarmUp {
     let latency = all.latency();
     WarmUp {
-        seconds: 0.0,
-        shed: 0,
+        seconds: longest(outcomes, |outcome| outcome.warm_up_seconds),
+        shed: outcomes.iter().map(|outcome| outcome.warm_up_shed).sum(),
         requests: all.responses(),
         errors: all.errors(),
         p50_us: latency.p50,
