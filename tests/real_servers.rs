@@ -331,7 +331,8 @@ fn check_survival(report: &Report) {
     assert!(report.interrupted && report.requests > 2000, "{report:#?}");
     assert!(report.outcomes.get("connect").is_some_and(|count| *count > 0), "{report:#?}");
     assert_eq!(report.cancelled, 0, "the drain waits for the last responses: {report:#?}");
-    let known = ["2xx", "connect", "reset", "protocol_truncated_body", "protocol_truncated_head"];
+    let truncated = ["protocol_truncated_body", "protocol_truncated_head"];
+    let known = [&["2xx", "connect", "reset", "behind_failed"], &truncated[..]].concat();
     let told = report.outcomes.keys();
     assert_eq!(told.filter(|kind| !known.contains(&kind.as_str())).count(), 0, "{report:#?}");
 }
