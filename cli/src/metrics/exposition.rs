@@ -125,14 +125,9 @@ impl Page {
     fn statuses(&mut self, status: StatusCounts) {
         let name = "responses_total";
         self.head(name, "counter", "Responses by status class.");
-        let classes = [
-            ("2xx", status.success),
-            ("3xx", status.redirect),
-            ("4xx", status.client_error),
-            ("5xx", status.server_error),
-            ("other", status.other),
-        ];
-        classes.into_iter().for_each(|(class, count)| self.labelled(name, "class", &class, count));
+        for (class, count) in status.by_class() {
+            self.labelled(name, "class", &class, count);
+        }
     }
 
     /// A cumulative histogram. Its sum is made from the middles of the buckets, which are good to 3 %.

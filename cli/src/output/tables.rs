@@ -171,16 +171,9 @@ fn warm_up(report: &Report) -> String {
 }
 
 fn status(status: StatusCounts) -> String {
-    let classes = [
-        ("2xx", status.success),
-        ("3xx", status.redirect),
-        ("4xx", status.client_error),
-        ("5xx", status.server_error),
-        ("other", status.other),
-    ];
-    let occurred = classes.iter().filter(|(_, requests)| *requests > 0);
+    let occurred = status.by_class().into_iter().filter(|(_, requests)| *requests > 0);
     let shown: Vec<_> =
-        occurred.map(|(class, requests)| format!("{class} {}", count(*requests))).collect();
+        occurred.map(|(class, requests)| format!("{class} {}", count(requests))).collect();
     shown.join(", ")
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::histogram::{COARSE_BUCKETS, Coarse};
 use super::recorder::Recorder;
-use super::report::StatusCounts;
+use super::status::StatusCounts;
 use super::timeline::Totals;
 use crate::clock::Instant;
 

@@ -57,6 +57,7 @@ mod schedule;
 mod simulated;
 mod sockets;
 pub mod statistics;
+mod status;
 mod template;
 mod timeline;
 mod times;
@@ -85,10 +86,11 @@ pub use plan_error::{Invalid, PlanError};
 pub use recorder::{CLASSES, Recorder, Sample, Stamps};
 pub use report::{
     CoreReport, Histograms, Latency, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport,
-    StatusCounts, WarmUp,
+    WarmUp,
 };
 pub use run::{RunError, run};
 pub use schedule::{Arrival, RATE_MAX, RECORDED_MAX, STAGES_MAX, Spacing, Stage};
+pub use status::StatusCounts;
 pub use template::{CHUNK_BYTES, Request, Template};
 pub use timeline::{SLOT, TIMELINE_SLOTS_MAX};
 pub use verdict::{CLIENT_BUSY_MIN, Drift, Limit, SECONDS_MIN, Verdict};

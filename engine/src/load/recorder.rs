@@ -4,7 +4,8 @@ use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use super::histogram::{Coarse, Histogram};
-use super::report::{Histograms, Latency, StatusCounts};
+use super::report::{Histograms, Latency};
+use super::status::StatusCounts;
 use crate::clock::Instant;
 use crate::shard::Failure;
 

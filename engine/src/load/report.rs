@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::histogram::{Coarse, Histogram};
+use super::status::StatusCounts;
 use super::verdict::Verdict;
 
 /// Version of the layout of [`Report`].
@@ -208,40 +209,6 @@ pub struct Latency {
 fn interval<'de, D: Deserializer<'de>>(from: D) -> Result<[f64; 2], D::Error> {
     let ends = <[Option<f64>; 2]>::deserialize(from)?;
     Ok(ends.map(|end| end.unwrap_or(f64::INFINITY)))
-}
-
-/// Completed requests by status class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StatusCounts {
-    /// 200 to 299.
-    #[serde(rename = "2xx")]
-    pub success: u64,
-    /// 300 to 399.
-    #[serde(rename = "3xx")]
-    pub redirect: u64,
-    /// 400 to 499.
-    #[serde(rename = "4xx")]
-    pub client_error: u64,
-    /// 500 to 599.
-    #[serde(rename = "5xx")]
-    pub server_error: u64,
-    /// Everything else that is well-formed: 100 to 199 as final status, 600 to 999.
-    pub other: u64,
-}
-
-impl StatusCounts {
-    /// Responses that say that the server did what was asked, or where it is to be had: 2xx and 3xx.
-    #[must_use]
-    pub const fn successes(&self) -> u64 {
-        self.success.saturating_add(self.redirect)
-    }
-
-    /// All other responses.
-    #[must_use]
-    pub const fn refusals(&self) -> u64 {
-        self.client_error.saturating_add(self.server_error).saturating_add(self.other)
-    }
 }
 
 /// What was sent before the clock started, in no other figure.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::histogram::Histogram;
-use super::super::report::{Report, Slot, StatusCounts};
+use super::super::report::{Report, Slot};
 use super::super::statistics;
+use super::super::status::StatusCounts;
 
 /// The class whose response times are compared.
 const SUCCESS: &str = "2xx";

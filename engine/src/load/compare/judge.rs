@@ -184,7 +184,8 @@ mod tests {
     use super::super::tests::{compare_runs, run};
     use super::*;
     use crate::load::histogram::{Coarse, Histogram};
-    use crate::load::report::{Report, StatusCounts};
+    use crate::load::report::Report;
+    use crate::load::status::StatusCounts;
 
     /// A closed loop that is answered so often a second, with a success as often as that; the rest is refused at once.
     fn refusing(per_second: u64, successes: u64) -> Report {

@@ -165,7 +165,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::histogram::{Coarse, Histogram};
-    use super::super::report::{CoreReport, Latency, StatusCounts};
+    use super::super::report::{CoreReport, Latency};
+    use super::super::status::StatusCounts;
     use super::*;
 
     const SUCCESS: &str = "2xx";

@@ -1,7 +1,8 @@
 //! Verdicts over reports made up for them.
 
 use super::super::histogram::Histogram;
-use super::super::report::{CoreReport, Latency, Slot, SocketsReport, StatusCounts};
+use super::super::report::{CoreReport, Latency, Slot, SocketsReport};
+use super::super::status::StatusCounts;
 use super::*;
 
 /// A closed loop of 10 s that leaves its core half idle.

@@ -1,0 +1,49 @@
+//! Responses counted by status class. Plain data.
+
+use serde::{Deserialize, Serialize};
+
+/// Completed requests by status class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StatusCounts {
+    /// 200 to 299.
+    #[serde(rename = "2xx")]
+    pub success: u64,
+    /// 300 to 399.
+    #[serde(rename = "3xx")]
+    pub redirect: u64,
+    /// 400 to 499.
+    #[serde(rename = "4xx")]
+    pub client_error: u64,
+    /// 500 to 599.
+    #[serde(rename = "5xx")]
+    pub server_error: u64,
+    /// Everything else that is well-formed: 100 to 199 as final status, 600 to 999.
+    pub other: u64,
+}
+
+impl StatusCounts {
+    /// Responses that say that the server did what was asked, or where it is to be had: 2xx and 3xx.
+    #[must_use]
+    pub const fn successes(&self) -> u64 {
+        self.success.saturating_add(self.redirect)
+    }
+
+    /// All other responses.
+    #[must_use]
+    pub const fn refusals(&self) -> u64 {
+        self.client_error.saturating_add(self.server_error).saturating_add(self.other)
+    }
+
+    /// Each class as reports name it, with its count.
+    #[must_use]
+    pub const fn by_class(&self) -> [(&'static str, u64); 5] {
+        [
+            ("2xx", self.success),
+            ("3xx", self.redirect),
+            ("4xx", self.client_error),
+            ("5xx", self.server_error),
+            ("other", self.other),
+        ]
+    }
+}
