@@ -1,5 +1,7 @@
 //! Reading a body, limits on it, throwing it away, dropping it: items 50 and 58 of B2, client-api.md E2.
 
+use std::fs::File;
+use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -159,6 +161,71 @@ fn what_is_discarded_leaves_the_connection() {
         assert_eq!(origin.counters().accepted, 1);
         access.wait_idle(1);
     });
+}
+
+/// Copied to a file it is all there behind what was, however long and however framed, and the connection stays.
+#[test]
+fn what_is_copied_is_in_the_file() {
+    check(plain, |access| {
+        let origin = origin();
+        for (path, bytes) in [("/bytes/0", 0), ("/bytes/5", 5), ("/chunked/300001", 300_001)] {
+            let mut file = scratch(path);
+            file.write_all(b"head ").unwrap();
+            let (url, copy) = (origin.url(path), file.try_clone().unwrap());
+            let copied = on_client!(access, client => {
+                let body = client.send(get(&url)).await.unwrap().into_body();
+                body.copy_to(copy).await.unwrap()
+            });
+            assert_eq!(copied, bytes, "{path}");
+            let whole = access.get(&origin.url(path)).unwrap();
+            assert_eq!(contents(file), [b"head ", &whole.bytes()[..]].concat(), "{path}");
+        }
+        assert_eq!(origin.counters().accepted, 1);
+        access.wait_idle(1);
+    });
+}
+
+/// What was there of a body that broke is in the file; a file that takes nothing ends the request; either way nothing is left.
+#[test]
+fn a_copy_tells_what_broke() {
+    check(plain, |access| {
+        let origin = origin();
+        let (file, url) = (scratch("truncated"), origin.url("/truncate/1000000"));
+        let copy = file.try_clone().unwrap();
+        let error = on_client!(access, client => {
+            client.send(get(&url)).await.unwrap().into_body().copy_to(copy).await.unwrap_err()
+        });
+        assert!(matches!(error.kind(), Kind::Truncated { got: 500_000, .. }), "{error}");
+        assert_eq!(contents(file).len(), 500_000);
+        let url = origin.url("/bytes/100000000");
+        let asked = url.clone();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let error = on_client!(access, client => {
+            client.send(get(&asked)).await.unwrap().into_body().copy_to(full).await.unwrap_err()
+        });
+        assert!(matches!(error.kind(), Kind::CopyTo(_)), "{error}");
+        let line = error.to_string();
+        assert!(line.contains(&format!("({}): copying to the file: No space", origin.address())));
+        assert!(line.starts_with(&format!("GET {url}: read the body ")), "{line}");
+        access.wait_empty();
+    });
+}
+
+/// A file without a name.
+fn scratch(name: &str) -> File {
+    let name = name.replace('/', "-");
+    let name = format!("ringshot-{}-{:?}-{name}", std::process::id(), std::thread::current().id());
+    let path = std::env::temp_dir().join(name);
+    let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    file
+}
+
+fn contents(mut file: File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
 }
 
 #[test]

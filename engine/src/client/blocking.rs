@@ -1,6 +1,7 @@
 //! The client for threads without an executor: the same calls, which wait. Not for an executor's thread, which does nothing else meanwhile; in a task of a core they are refused.
 
 use std::future::Future;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -177,6 +178,15 @@ impl Body {
     pub fn discard(self) -> Result<u64, Error> {
         self.check()?;
         block_on(self.0.discard())
+    }
+
+    /// Writes all of it to a file, at the file's position, and gives the bytes written.
+    ///
+    /// # Errors
+    /// As [`super::Body::copy_to`].
+    pub fn copy_to(self, file: impl AsFd) -> Result<u64, Error> {
+        self.check()?;
+        block_on(self.0.copy_to(file))
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! A response's body, away from its core: read in pieces, whole, or thrown away.
 
 use std::future::poll_fn;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,6 +10,7 @@ use futures_core::Stream;
 use http::{HeaderMap, Method};
 
 use super::Target;
+use super::copy::{self, CopyError};
 use super::gathered::{Gathered, TooLong};
 use super::handle::Placed;
 use super::response::{ConnInfo, Fetched, Meta, Response, Sourced, Timings, Whole};
@@ -35,8 +37,9 @@ use crate::shard::pool::exchange::Stamps;
 ///     assert_eq!(bytes, 100_000);
 ///     assert!(body.trailers().is_some());
 ///
-///     let body = client.get(origin.url("/bytes/1000000")).send().await?.into_body();
-///     assert_eq!(body.discard().await?, 1_000_000);
+///     let mut body = client.get(origin.url("/bytes/1000000")).send().await?.into_body();
+///     let first = std::future::poll_fn(|cx| body.poll_chunk(cx)).await?.map_or(0, |chunk| chunk.len() as u64);
+///     assert_eq!(first + body.discard().await?, 1_000_000);
 ///     Ok::<_, ringshot::Error>(())
 /// })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -210,6 +213,47 @@ impl Body {
         };
         self.source.end();
         ended
+    }
+
+    /// Writes all of it to a file, at the file's position, and gives the bytes written. Helper threads write, so that no core waits for a disk; a piece of 128 KiB
+    /// is held at most besides what the connection holds, whatever the body's length, and `max_body_bytes` does not count.
+    ///
+    /// The descriptor is duplicated: the caller's may be closed meanwhile. Dropping the future may leave one more piece to be written.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// let path = std::env::temp_dir().join(format!("download-{}", std::process::id()));
+    /// let file = std::fs::File::create(&path)?;
+    /// block_on(async {
+    ///     let body = client.get(origin.url("/bytes/1000000")).send().await?.into_body();
+    ///     body.copy_to(&file).await
+    /// })?;
+    /// assert_eq!(file.metadata()?.len(), 1_000_000);
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Body::chunk`], with what came before in the file, and [`Kind::CopyTo`](crate::error::Kind::CopyTo): the kernel's reason, or that it is a pipe, a socket
+    /// or a directory. What is left of the body is given up then.
+    pub fn copy_to(mut self, file: impl AsFd) -> impl Future<Output = Result<u64, Error>> + Send {
+        let file = copy::open(file);
+        async move {
+            let copied = match file {
+                Ok(file) => copy::copy(file, |cx| self.poll_chunk(cx)).await,
+                Err(error) => Err(CopyError::File(error)),
+            };
+            copied.map_err(|error| match error {
+                CopyError::Body(error) => error,
+                CopyError::File(problem) => {
+                    self.named(Error::not_copied(&problem, self.connection.peer))
+                }
+            })
+        }
     }
 
     /// The fields behind a chunked body, once it has been read to its end. Names that a trailer may not have are left out (RFC 9110 6.5.1).

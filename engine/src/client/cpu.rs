@@ -160,16 +160,16 @@ where
 }
 
 static POOL: Pool = Pool::new("ringshot-offload", OFFLOAD_IDLE);
-/// Uploads read files here, so that work that waits for an upload does not wait for itself.
+/// Uploads read files here and bodies are written to them, so that work that waits for either does not wait for itself.
 static FILES: Pool = Pool::new("ringshot-files", OFFLOAD_IDLE);
 
-/// [`offload`] for what reads files: not held up by work of the caller's.
-pub(super) async fn read_file<F, R>(read: F) -> R
+/// [`offload`] for what reads or writes files: not held up by work of the caller's.
+pub(super) async fn use_file<F, R>(work: F) -> R
 where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    FILES.run(read).await
+    FILES.run(work).await
 }
 
 type Job = Box<dyn FnOnce() + Send>;

@@ -1,12 +1,14 @@
 //! A response's body on the core that receives it. Never leaves the core.
 
 use std::future::poll_fn;
+use std::os::fd::AsFd;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
 
 use super::Target;
+use super::copy::{self, CopyError};
 use super::gathered::{Gathered, TooLong};
 use super::job::error_of;
 use super::parcel::Parcel;
@@ -28,7 +30,7 @@ use crate::shard::pool::in_flight::InFlight;
 /// # let url = origin.url("/chunked/5000?trailers");
 /// let bytes = block_on(engine.run_on(0, async move |ctx| {
 ///     let mut body = ctx.client(&client).get(url).send().await?.into_body();
-///     let mut bytes = 0;
+///     let mut bytes = std::future::poll_fn(|cx| body.poll_chunk(cx)).await?.map_or(0, |chunk| chunk.len());
 ///     while let Some(chunk) = body.chunk().await? {
 ///         bytes += chunk.len();
 ///     }
@@ -145,6 +147,32 @@ impl LocalBody {
         match discarded.await {
             Ok(bytes) => Ok(bytes),
             Err(failed) => Err(self.fail(&failed)),
+        }
+    }
+
+    /// Writes all of it to a file, at the file's position, and gives the bytes written. Helper threads write, so that no core waits for a disk; a piece of 128 KiB
+    /// is held at most besides what the connection holds, whatever the body's length, and `max_body_bytes` does not count.
+    ///
+    /// The descriptor is duplicated: the caller's may be closed meanwhile. Dropping the future may leave one more piece to be written.
+    ///
+    /// # Errors
+    /// As [`LocalBody::chunk`], with what came before in the file, and [`Kind::CopyTo`]: the kernel's reason, or that it is a pipe, a socket
+    /// or a directory. What is left of the body is given up then.
+    pub fn copy_to(mut self, file: impl AsFd) -> impl Future<Output = Result<u64, Error>> {
+        let file = copy::open(file);
+        async move {
+            let copied = match file {
+                Ok(file) => copy::copy(file, |cx| self.poll_chunk(cx)).await,
+                Err(error) => Err(CopyError::File(error)),
+            };
+            copied.map_err(|error| match error {
+                CopyError::Body(error) => error,
+                CopyError::File(problem) => {
+                    let carrier = self.in_flight.as_ref().map(InFlight::carrier);
+                    let peer = carrier.and_then(|carrier| carrier.peer);
+                    self.give_up(Error::not_copied(&problem, peer))
+                }
+            })
         }
     }
 

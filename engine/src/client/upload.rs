@@ -144,7 +144,7 @@ impl FileUpload {
         }
         let file = Arc::clone(&self.file);
         let read = move || read_piece(&file, from, bytes);
-        let read = self.reading.get_or_insert_with(|| Box::pin(cpu::read_file(read)));
+        let read = self.reading.get_or_insert_with(|| Box::pin(cpu::use_file(read)));
         let Poll::Ready(outcome) = read.as_mut().poll(cx) else { return Poll::Pending };
         self.reading = None;
         Poll::Ready(match outcome {

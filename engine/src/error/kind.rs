@@ -68,6 +68,8 @@ pub enum Kind {
     Redirect(RedirectKind),
     /// The request's body could not be read, or was not as long as announced.
     RequestBody(String),
+    /// The file that a body was copied to did not take it.
+    CopyTo(String),
     /// The work was cancelled: by a sibling's failure, a deadline of the batch, or the engine's end.
     Canceled,
     /// The engine was shut down.
@@ -308,6 +310,7 @@ impl Kind {
             Self::Io(_) => "io",
             Self::Redirect(_) => "redirect",
             Self::RequestBody(_) => "request_body",
+            Self::CopyTo(_) => "copy_to",
             Self::Canceled => "canceled",
             Self::Shutdown => "shutdown",
             Self::User(_) => "user",

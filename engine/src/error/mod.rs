@@ -26,7 +26,8 @@ pub(crate) use text::{message_of_panic, text_of};
 /// # let client = engine.client().build()?;
 /// let error = block_on(client.get("http://127.0.0.1:1/?token=secret").send()).unwrap_err();
 /// assert!(error.to_string().starts_with("GET http://127.0.0.1:1/?...: connect to 127.0.0.1:1: ECONNREFUSED"));
-/// assert!(matches!(error.kind(), Kind::Connect(_)));
+/// assert!(matches!(error.kind(), Kind::Connect(_)) && error.is_connect());
+/// assert_eq!((error.method(), error.is_reused(), error.got_bytes()), (Some(&http::Method::GET), false, 0));
 /// assert_eq!((error.phase(), error.fault(), error.sent()), (Phase::Connect, Fault::Network, Sent::None));
 /// assert!(error.is_retryable() && !error.may_have_been_processed());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -80,6 +81,12 @@ impl Error {
         let progress = Progress { peer, reused, sent: Sent::All, got_bytes: max_bytes };
         let kind = Kind::Limit(LimitKind::Body { max_bytes });
         Self::new(kind, Phase::Body).with_progress(&progress)
+    }
+
+    /// A body that its file did not take.
+    pub(crate) fn not_copied(problem: &std::io::Error, peer: Option<SocketAddr>) -> Self {
+        let progress = Progress { peer, sent: Sent::All, ..Progress::default() };
+        Self::new(Kind::CopyTo(problem.to_string()), Phase::Body).with_progress(&progress)
     }
 
     /// What the shard's side knew.
@@ -220,7 +227,8 @@ impl Error {
             Kind::Url(_) | Kind::Request(_) | Kind::Config(_) | Kind::PoolFull { .. } => {
                 Fault::Caller
             }
-            Kind::RequestBody(_) | Kind::User(_) | Kind::Canceled | Kind::Shutdown => Fault::Caller,
+            Kind::RequestBody(_) | Kind::CopyTo(_) | Kind::User(_) => Fault::Caller,
+            Kind::Canceled | Kind::Shutdown => Fault::Caller,
             Kind::Timeout(TimeoutKind::Queue | TimeoutKind::Acquire | TimeoutKind::Deadline) => {
                 Fault::Caller
             }

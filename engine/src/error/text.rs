@@ -66,6 +66,7 @@ impl fmt::Display for Kind {
             Self::Io(errno) => write!(f, "the connection broke: {errno}{}", errno.remedy()),
             Self::Redirect(kind) => write!(f, "{kind}"),
             Self::RequestBody(problem) => write!(f, "the request body: {problem}"),
+            Self::CopyTo(problem) => write!(f, "copying to the file: {problem}"),
             Self::Canceled => f.write_str("cancelled"),
             Self::Shutdown => f.write_str("the engine was shut down"),
             Self::User(message) => write!(f, "a closure panicked: {message}"),
