@@ -5,18 +5,15 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
 use std::error::Error;
-use std::pin::Pin;
 use std::process::ExitCode;
-use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
+use axum::body::{Body, HttpBody};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Request, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::any;
-use futures_core::Stream;
-use ringshot::client::{self, BoxError, Client, Engine, RequestBody, Target};
+use ringshot::client::{self, Client, Engine, RequestBody, Target};
 use ringshot::origin::{Config, Origin};
 
 /// Fields of one connection, not of the message (RFC 9110 7.6.1).
@@ -67,24 +64,12 @@ fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// A request's body as it comes.
-struct Pieces(BodyDataStream);
-
-impl Stream for Pieces {
-    type Item = Result<Bytes, BoxError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = Pin::new(&mut self.0).poll_next(cx);
-        piece.map(|piece| piece.map(|piece| piece.map_err(BoxError::from)))
-    }
-}
-
 /// The body of a request, which is not held here.
 fn body_of(body: Body) -> RequestBody {
     match body.size_hint().exact() {
         Some(0) => RequestBody::none(),
-        Some(length) => RequestBody::stream_of(Pieces(body.into_data_stream()), length),
-        None => RequestBody::stream(Pieces(body.into_data_stream())),
+        Some(length) => RequestBody::stream_of(body.into_data_stream(), length),
+        None => RequestBody::stream(body.into_data_stream()),
     }
 }
 

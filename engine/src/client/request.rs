@@ -5,12 +5,14 @@ use std::fmt;
 use std::fs::File;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
+use pin_project_lite::pin_project;
 
 use super::fields::Fields;
 use super::{Target, redirect};
@@ -40,6 +42,12 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Se
 ///     let file = RequestBody::file(std::fs::File::open(&path)?);
 ///     let echo = client.post(origin.url("/echo")).body(file).fetch().await?;
 ///     assert_eq!(echo.bytes(), "from a file");
+///
+///     // A stream of pieces, as another response's body is one.
+///     let download = client.get(origin.url("/bytes/5")).send().await?.into_body();
+///     let upload = RequestBody::stream_of(download, 5);
+///     let echo = client.post(origin.url("/echo")).body(upload).fetch().await?;
+///     assert_eq!(echo.bytes(), "Hello");
 ///     Ok::<_, Box<dyn std::error::Error>>(())
 /// })?;
 /// # std::fs::remove_file(&path)?;
@@ -79,19 +87,45 @@ impl RequestBody {
     }
 
     /// A body of unknown length, sent with the chunked coding as it is made. It can't be sent twice: no retry, and no redirect that keeps the body.
-    pub fn stream<S>(pieces: S) -> Self
+    pub fn stream<S, B, E>(pieces: S) -> Self
     where
-        S: Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: Into<BoxError>,
     {
-        Self(Source::Stream { pieces: Box::pin(pieces), length: None })
+        Self(Source::Stream { pieces: Box::pin(Plain { stream: pieces }), length: None })
     }
 
     /// [`RequestBody::stream`] of exactly `length` bytes: more or fewer end the request and its connection.
-    pub fn stream_of<S>(pieces: S, length: u64) -> Self
+    pub fn stream_of<S, B, E>(pieces: S, length: u64) -> Self
     where
-        S: Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: Into<BoxError>,
     {
-        Self(Source::Stream { pieces: Box::pin(pieces), length: Some(length) })
+        Self(Source::Stream { pieces: Box::pin(Plain { stream: pieces }), length: Some(length) })
+    }
+}
+
+pin_project! {
+    /// A stream with pieces and errors of the one kind that is sent.
+    struct Plain<S> {
+        #[pin]
+        stream: S,
+    }
+}
+
+impl<S, B, E> Stream for Plain<S>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Into<Bytes>,
+    E: Into<BoxError>,
+{
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let piece = ready!(self.project().stream.poll_next(cx));
+        Poll::Ready(piece.map(|piece| piece.map(Into::into).map_err(Into::into)))
     }
 }
 
@@ -135,7 +169,11 @@ impl Source {
 ///     .body("hello")
 ///     .timeout(std::time::Duration::from_secs(2));
 /// assert_eq!(request.target().authority(), "example.test");
-/// # Ok::<(), ringshot::Error>(())
+/// assert!(request.is_idempotent() && request.method() == Method::PUT);
+///
+/// let mut again = request.try_clone().expect("bytes can be sent twice").expect_continue();
+/// again.headers_mut().insert("x-attempt", "2".parse()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Request {
