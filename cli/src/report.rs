@@ -29,6 +29,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, Failure> {
         args.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, Failure>>()?;
     args.output.prepare()?;
     warnings::print(&twice(&names(&args.files), &documents));
+    warnings::print(&mixed(&documents));
     let document = match documents.len() {
         1 => documents.remove(0),
         _ => merged(&names(&args.files), documents)?,
@@ -100,6 +101,17 @@ fn twice(names: &[String], documents: &[RunDocument]) -> Option<Warning> {
     })
 }
 
+/// The first result of another run than the first one's: what was asked of whom, and by which interface.
+fn mixed(documents: &[RunDocument]) -> Option<Warning> {
+    let asked = |it: &RunDocument| {
+        let RunDocument { method, url, report, .. } = it;
+        format!("{method} {url} on {}, {}", report.driver, report.arrival)
+    };
+    let left = documents.first().map(asked)?;
+    let right = documents.iter().map(asked).find(|right| *right != left)?;
+    Some(Warning::MixedResults { left, right })
+}
+
 /// All results as one. Thresholds were held against each alone, and say so.
 fn merged(names: &[String], documents: Vec<RunDocument>) -> Result<RunDocument, Failure> {
     let common = |of: fn(&RunDocument) -> &String| {
@@ -164,6 +176,15 @@ mod tests {
         assert_eq!((both.connections, both.url, both.method), (128, saved.url, saved.method));
         assert_eq!(both.thresholds[2].text, "right: p99 > 5ms");
         assert_eq!(both.machines, names);
+    }
+
+    #[test]
+    fn results_of_different_runs_are_told() {
+        let (plain, mut other) = (sample::open_loop(), sample::open_loop());
+        assert_eq!(mixed(&[plain.clone(), plain.clone()]), None);
+        other.url = "http://other.test/".to_owned();
+        let warning = mixed(&[plain.clone(), plain.clone(), other]).unwrap().to_string();
+        assert!(warning.contains("http://other.test/ on io_uring, "), "{warning}");
     }
 
     #[test]

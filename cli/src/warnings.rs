@@ -52,6 +52,8 @@ pub(crate) enum Warning {
     ShortResults { seconds: usize },
     /// A saved result that was given twice to be merged.
     SameResult { name: String, again: String },
+    /// Results to be merged of runs that asked for different things.
+    MixedResults { left: String, right: String },
     /// Think times of a scenario whose requests are due at times fixed in advance.
     ThinkTimeInOpenLoop,
     /// Lines of a log that say no request.
@@ -176,11 +178,8 @@ impl fmt::Display for Warning {
                  net.ipv4.tcp_tw_reuse=1, or keep connections alive",
             ),
             Self::ShortResults { seconds } => short_results(f, *seconds),
-            Self::SameResult { name, again } => write!(
-                f,
-                "{name} and {again} are the same result, and its requests are counted twice: give \
-                 each once"
-            ),
+            Self::SameResult { name, again } => same_result(f, name, again),
+            Self::MixedResults { left, right } => mixed_results(f, left, right),
             Self::Saturated { samples } => write!(
                 f,
                 "{} beyond 60 s recorded as 60 s: lower --timeout to count them as timeouts",
@@ -195,6 +194,21 @@ impl fmt::Display for Warning {
             ),
         }
     }
+}
+
+fn same_result(f: &mut fmt::Formatter<'_>, name: &str, again: &str) -> fmt::Result {
+    write!(
+        f,
+        "{name} and {again} are the same result, and its requests are counted twice: give each once"
+    )
+}
+
+fn mixed_results(f: &mut fmt::Formatter<'_>, left: &str, right: &str) -> fmt::Result {
+    write!(
+        f,
+        "the results are of different runs ({left}; {right}): their percentiles together are of \
+         neither"
+    )
 }
 
 fn short_results(f: &mut fmt::Formatter<'_>, seconds: usize) -> fmt::Result {
