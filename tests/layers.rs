@@ -1,4 +1,5 @@
-//! The house's walls: no import of the engine runs up the layers, no crate is named outside its place, no file is over its length. Reads the sources as text.
+//! The house's walls: no import of the engine runs up the layers, no crate is named outside its place, no file is over its length; and every public function of
+//! the library stands in an example. Reads the sources as text.
 
 use std::fmt::Write;
 use std::fs;
@@ -257,4 +258,61 @@ fn good_imports_comments_and_tests_are_not() {
     check("sys/mod.rs", "const X: &str = r#\"crate::driver\"#; fn y(char: u8) {}");
     check("lib.rs", "pub mod shard; pub use crate::load::run;");
     check("load/run.rs", &format!("#[cfg(test)]\nmod tests {{\n{}}}", "fn x() {}\n".repeat(900)));
+}
+
+/// Rooms whose public functions are the library.
+const LIBRARY: [&str; 4] = ["client", "error", "resolve", "host"];
+
+/// The code of the examples in the documentation of a source: they run with the tests.
+fn examples_of(source: &str) -> String {
+    let mut in_example = false;
+    let mut code = String::new();
+    for line in source.lines().map(str::trim_start) {
+        let text = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+        match text.map(str::trim_start) {
+            Some(text) if text.starts_with("```") => in_example = !in_example,
+            Some(text) if in_example => code.extend([text, "\n"]),
+            _ => {}
+        }
+    }
+    code
+}
+
+/// The names of the public functions of a source.
+fn functions_of(source: &str) -> Vec<String> {
+    let code = without_tests(&code_of(source));
+    let name = |line: &str| {
+        let rest = line.trim_start().strip_prefix("pub ")?;
+        let rest = rest.trim_start_matches("const ").trim_start_matches("async ");
+        let rest = rest.trim_start_matches("unsafe ").strip_prefix("fn ")?;
+        let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_')?;
+        Some(rest[..end].to_owned())
+    };
+    code.lines().filter_map(name).collect()
+}
+
+#[test]
+fn every_function_of_the_library_stands_in_an_example() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/src");
+    let read = |folder: &Path| {
+        let mut files = Vec::new();
+        sources(folder, &mut files);
+        let read = |path: &PathBuf| fs::read_to_string(path).expect("it was listed");
+        files.iter().map(read).collect::<Vec<String>>()
+    };
+    let examples: String = read(&root).iter().map(|source| examples_of(source)).collect();
+    let sources: Vec<String> = LIBRARY.iter().flat_map(|room| read(&root.join(room))).collect();
+    let functions: Vec<String> = sources.iter().flat_map(|source| functions_of(source)).collect();
+    assert!(functions.len() > 200, "{} functions", functions.len());
+    let unseen = |function: &&String| !names(&examples, function);
+    let missing: Vec<&String> = functions.iter().filter(unseen).collect();
+    assert_eq!(missing, [] as [&String; 0]);
+}
+
+#[test]
+fn a_function_without_an_example_is_found() {
+    let source = "/// ```\n/// a().b();\n/// ```\n/// c\npub async fn a() {}\n    pub const fn b(self) {}\npub fn c() {}\npub(crate) fn d() {}";
+    assert_eq!(functions_of(source), ["a", "b", "c"]);
+    let examples = examples_of(source);
+    assert!(names(&examples, "a") && names(&examples, "b") && !names(&examples, "c"));
 }

@@ -50,6 +50,7 @@ const USER_AGENT_DEFAULT: &str = concat!("ringshot/", env!("CARGO_PKG_VERSION"))
 ///     .max_in_flight(1000)
 ///     .max_conns(200)
 ///     .max_conns_per_host(30)
+///     .max_connecting_per_host(4)
 ///     .max_waiters(10_000)
 ///     .idle_timeout(Duration::from_secs(15))
 ///     .max_lifetime(Duration::from_secs(300))
@@ -57,6 +58,8 @@ const USER_AGENT_DEFAULT: &str = concat!("ringshot/", env!("CARGO_PKG_VERSION"))
 ///     .timeouts(Timeouts { total: Some(Duration::from_secs(10)), ..Timeouts::default() })
 ///     .retry(Retry::budget(0.1))
 ///     .header("accept", "application/json")
+///     .user_agent(Some("crawler/1.0 (+https://example.test/)"))
+///     .body_buffer_bytes(256 << 10)
 ///     .build()?;
 /// assert_eq!(client.limits_observed().conns_now, 0);
 /// assert!(engine.client().max_conns(0).build().is_err());

@@ -114,7 +114,8 @@ pub enum EngineError {
 /// use ringshot::client::{Cores, Engine};
 /// use ringshot::driver::DriverChoice;
 ///
-/// let engine = Engine::builder().cores(Cores::Count(1)).driver(DriverChoice::Epoll).build()?;
+/// let builder = Engine::builder().cores(Cores::Count(1)).driver(DriverChoice::Epoll);
+/// let engine = builder.conns_per_core(1000).build()?;
 /// assert_eq!(engine.cores(), 1);
 /// # Ok::<(), ringshot::client::EngineError>(())
 /// ```

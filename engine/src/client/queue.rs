@@ -190,7 +190,7 @@ impl<T> Shared<T> {
 ///     drop(receiver.recv().await); // done with it
 ///     sender.joined().await;
 ///     assert_eq!(sender.queued(), 0);
-///     sender.close();
+///     sender.close(); // what is in it may still be received; `close_now` throws it away
 ///     assert!(sender.send("late").await.is_err());
 ///     Ok::<_, queue::Closed<&str>>(())
 /// })?;

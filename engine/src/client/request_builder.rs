@@ -104,6 +104,12 @@ pub(super) use begin_requests;
 ///     .timeout(Duration::from_secs(5))
 ///     .max_body_bytes(1000);
 /// assert_eq!(block_on(request.fetch())?.text(), "hello");
+///
+/// // Its body goes out once the server has said that it wants it.
+/// let upload = client.put(origin.url("/echo")).expect_continue().body("large");
+/// assert_eq!(block_on(upload.fetch())?.text(), "large");
+/// let patched = client.patch(origin.url("/echo")).body("a part");
+/// assert_eq!(block_on(patched.fetch())?.text(), "a part");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

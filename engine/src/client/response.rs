@@ -128,6 +128,10 @@ pub(crate) use sealed::Sourced;
 /// # let origin = Origin::start(&Config::on_loopback())?;
 /// # let engine = Engine::builder().build()?;
 /// # let client = engine.client().build()?;
+/// let mut response = block_on(client.get(origin.url("/bytes/5")).send())?;
+/// assert_eq!((response.version(), response.content_length()), (http::Version::HTTP_11, Some(5)));
+/// assert_eq!(block_on(response.body_mut().chunk())?.as_deref(), Some(&b"Hello"[..]));
+///
 /// let response = block_on(client.get(origin.url("/status/404")).send())?;
 /// assert_eq!(response.status(), 404);
 /// assert_eq!(response.connection().peer, Some(origin.address()));

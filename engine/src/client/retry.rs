@@ -85,6 +85,8 @@ type Judge = dyn Fn(&Attempt<'_>) -> bool + Send + Sync;
 ///     .attempts(4)
 ///     .on(|attempt| attempt.status().is_some_and(|status| status == 503));
 /// # let _ = retry;
+/// let never = Retry::none(); // the default
+/// # let _ = never;
 /// ```
 #[derive(Clone)]
 pub struct Retry {

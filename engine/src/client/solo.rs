@@ -35,6 +35,7 @@ use crate::sys::affinity::Pinned;
 /// while !task.is_finished() {
 ///     solo.turn(Duration::from_secs(1), &mut Instant::now)?;
 /// }
+/// assert_eq!(solo.counters().connected, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Solo<D: Driver> {

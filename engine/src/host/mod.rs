@@ -21,6 +21,17 @@ use crate::sys::affinity::{self, Pinned};
 const BLOCK_MAX: Duration = Duration::from_secs(1);
 
 /// Who turns the shards.
+///
+/// ```
+/// use ringshot::client::Engine;
+/// use ringshot::host::Host;
+///
+/// let host: Host = "thread".parse()?;
+/// host.try_start()?; // can it run here? It says what is in its way
+/// let engine = Engine::builder().host(host).build()?;
+/// assert_eq!(engine.host(), Host::Thread);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Host {

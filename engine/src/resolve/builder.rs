@@ -115,6 +115,8 @@ pub enum BuildError {
 ///     .families(Families::V4First)
 ///     .rotate_addresses(RotateAddresses::RoundRobin)
 ///     .ttl(Duration::from_secs(5), Duration::from_secs(300))
+///     .ttl_default(Duration::from_secs(60))
+///     .negative_ttl(Duration::from_secs(1))
 ///     .names_max(100)
 ///     .build()?;
 /// assert_eq!(resolver.stats().names, 0);

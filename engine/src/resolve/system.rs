@@ -26,7 +26,7 @@ pub const RESOLVER_IDLE_MAX: Duration = Duration::from_secs(10);
 /// use ringshot::clock::Instant;
 /// use ringshot::resolve::{Families, Resolver, System};
 ///
-/// let system = System::for_families(Families::V4Only).with_queue_max(100);
+/// let system = System::for_families(Families::V4Only).with_threads_max(4).with_queue_max(100);
 /// let resolver = Resolver::builder().resolve_with(system).build()?;
 /// # let now = Instant::now();
 /// # assert!(resolver.resolve("127.1", 80, now).wait().is_ok());

@@ -18,6 +18,9 @@ use super::wait_for;
 /// let (value, ticket) = receiver.try_recv()?.into_parts();
 /// assert_eq!(value, "value"); // and not done yet: `joined` waits for the ticket
 /// drop(ticket);
+///
+/// sender.try_send(String::from("another"))?;
+/// assert_eq!(receiver.try_recv()?.into_inner(), "another"); // and done
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
