@@ -10,7 +10,7 @@ use http::HeaderMap;
 use super::local::LocalClient;
 use super::local_body::LocalBody;
 use super::parcel::Parcel;
-use super::request::Source;
+use super::request_body::Source;
 use super::response::{Fetched, Meta, Response};
 use super::upload::{self, Upload};
 use super::{Attempt, redirect};

@@ -31,7 +31,7 @@
 //! | `builder`, `settings` | a client's limits and habits |
 //! | [`batch`] | many requests |
 //! | `call` | one request between a handle and its core |
-//! | `request`, `request_builder`, `fields`, `target` | what to send, and where |
+//! | `request`, `request_body`, `request_builder`, `fields`, `target` | what to send, and where |
 //! | `response`, `body`, `copy` | what came back |
 //! | `parcel` | a request with what becomes of it |
 //! | `replicas` | a thread's own copies of targets that several threads ask for |
@@ -65,6 +65,7 @@ pub mod queue;
 mod redirect;
 mod replicas;
 mod request;
+mod request_body;
 mod request_builder;
 mod response;
 mod retry;
@@ -85,7 +86,8 @@ pub use engine_builder::{Cores, EngineBuilder, EngineError};
 pub use handle::Client;
 pub use local::LocalClient;
 pub use local_body::LocalBody;
-pub use request::{BoxError, Request, RequestBody};
+pub use request::Request;
+pub use request_body::{BoxError, RequestBody};
 pub use request_builder::RequestBuilder;
 pub use response::{ConnInfo, Fetched, Response, StatusError, Timings, Whole};
 pub use retry::{Attempt, RETRY_AFTER_MAX, Retry};

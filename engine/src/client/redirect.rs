@@ -4,7 +4,8 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderNa
 use http::header::{CONTENT_ENCODING, HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 
-use super::request::{Request, Source};
+use super::request::Request;
+use super::request_body::Source;
 use crate::error::RedirectKind;
 
 /// Fields that speak of the body, and go with it.

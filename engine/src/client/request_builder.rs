@@ -7,7 +7,8 @@ use http::{HeaderMap, Method};
 
 use super::Target;
 use super::parcel::Parcel;
-use super::request::{Request, RequestBody, target_of};
+use super::request::{Request, target_of};
+use super::request_body::RequestBody;
 use crate::error::Error;
 use crate::proto::url::UrlError;
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::cpu;
-use super::request::{Pieces, Source};
+use super::request_body::{Pieces, Source};
 use crate::error::text_of;
 use crate::proto::h1::BodyLength;
 use crate::shard::pool::in_flight::InFlight;

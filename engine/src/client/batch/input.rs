@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 
 use crate::client::queue::{Item, Ticket};
-use crate::client::request::{Request, RequestBody};
+use crate::client::request::Request;
+use crate::client::request_body::RequestBody;
 use crate::client::{RequestBuilder, Target};
 use crate::error::Error;
 use crate::proto::url::Url;
