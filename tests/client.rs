@@ -5,7 +5,8 @@
 //! | `access` | how a test reaches a client: four ways at once |
 //! | `feed` | bodies that are made while they are sent |
 //! | `pool` | which connection is used, and what becomes of idle ones |
-//! | `limits` | connections, dials, permits and waiters, as a server counts them |
+//! | `limits` | connections, dials and waiters, as a server counts them |
+//! | `permits` | requests in flight, likewise, and who keeps a permit |
 //! | `stale` | what is sent again because a connection died, and what is not |
 //! | `timeouts` | every timeout as itself, in its phase, and not for the wrong reason |
 //! | `total` | the total timeout: what it covers, and from when |
@@ -16,7 +17,8 @@
 //! | `retries` | policies, budgets, waits |
 //! | `errors` | every kind: its line, phase, fault |
 //! | `names` | names, several addresses |
-//! | `threads` | executors, drops, shutdown |
+//! | `threads` | executors, drops |
+//! | `shutdown` | the end of an engine |
 //! | `isolation` | user code that computes, panics, loops, holds on to what it has |
 //! | `waiting` | the client that blocks: where it may, and where not |
 //! | `wakes` | futures on other threads, woken in batches |
@@ -41,6 +43,8 @@ mod isolation;
 mod limits;
 #[path = "client/names.rs"]
 mod names;
+#[path = "client/permits.rs"]
+mod permits;
 #[path = "client/pool.rs"]
 mod pool;
 #[path = "client/redirects.rs"]
@@ -49,6 +53,8 @@ mod redirects;
 mod response;
 #[path = "client/retries.rs"]
 mod retries;
+#[path = "client/shutdown.rs"]
+mod shutdown;
 #[path = "client/stale.rs"]
 mod stale;
 #[path = "client/threads.rs"]

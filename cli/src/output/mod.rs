@@ -14,6 +14,7 @@ pub(crate) mod json;
 pub(crate) mod results;
 #[cfg(test)]
 pub(crate) mod sample;
+mod shortened;
 mod tables;
 pub(crate) mod text;
 

@@ -1,6 +1,5 @@
 //! A run's figures as labelled lines and tables of words, which text and HTML lay out each in its own way. Pure.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ringshot::load::{CoreReport, Latency, Report, SocketsReport, StatusCounts};
@@ -10,10 +9,8 @@ use super::format::{
 };
 use super::headings::with_censored;
 use super::json::RunDocument;
+use super::shortened::{all_shortened, shortened};
 use crate::thresholds::sending_seconds;
-
-/// Longest name of a request or core that is shown whole.
-const NAME_MAX: usize = 18;
 
 /// The first column is of words, the others of figures.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -382,30 +379,6 @@ fn imbalance(cores: &[CoreReport]) -> Option<String> {
     }
 }
 
-fn shortened(name: &str) -> String {
-    cut(name, NAME_MAX - 1)
-}
-
-/// Keeps so many characters of the beginning, and as many of the end as there is room for.
-fn cut(name: &str, head: usize) -> String {
-    let length = name.chars().count();
-    if length <= NAME_MAX {
-        return name.to_owned();
-    }
-    let tail = name.chars().skip(length - (NAME_MAX - 1 - head));
-    name.chars().take(head).chain(['…']).chain(tail).collect()
-}
-
-/// Cuts all names where they still differ: URLs of one server do at their ends.
-fn all_shortened(names: Vec<&str>) -> Vec<String> {
-    let cuts = [NAME_MAX - 1, 0, NAME_MAX / 2];
-    let differing = |shown: &[String]| shown.iter().collect::<BTreeSet<_>>().len();
-    let all_cut = cuts.map(|head| names.iter().map(|name| cut(name, head)).collect::<Vec<_>>());
-    // Of equals the first.
-    let best = all_cut.into_iter().rev().max_by_key(|shown| differing(shown));
-    best.unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -484,31 +457,17 @@ mod tests {
     }
 
     #[test]
+    fn a_core_of_a_merged_report_names_its_machine() {
+        let core = CoreReport { machine: "left".to_owned(), core: 3, ..CoreReport::default() };
+        assert_eq!(core_name(&core), "left/3");
+    }
+
+    #[test]
     fn uneven_cores_say_so() {
         let core = |requests| CoreReport { requests, ..CoreReport::default() };
         assert_eq!(imbalance(&[core(7)]), None);
         assert_eq!(imbalance(&[core(150), core(100)]).unwrap(), "most to fewest requests: 1.50");
         assert_eq!(imbalance(&[core(1), core(0)]).unwrap(), "1 core completed nothing");
         assert_eq!(imbalance(&[core(0), core(1), core(0)]).unwrap(), "2 cores completed nothing");
-    }
-
-    #[test]
-    fn long_names_are_cut() {
-        assert_eq!(shortened("short"), "short");
-        assert_eq!(shortened(&"é".repeat(40)).chars().count(), NAME_MAX);
-        let names = vec!["http://127.0.0.1:8080/a", "http://127.0.0.1:8080/b", "short"];
-        assert_eq!(all_shortened(names), ["…/127.0.0.1:8080/a", "…/127.0.0.1:8080/b", "short"]);
-        let names = vec!["POST /a/very/long/path/1", "POST /a/very/long/path/2", "x"];
-        assert_eq!(all_shortened(names).len(), 3);
-        let names = vec!["the first of two long names", "a second of two long names"];
-        assert_eq!(all_shortened(names)[0], "the first of two …");
-        let names = vec![
-            "http://one.example/long/x",
-            "http://one.example/long/y",
-            "http://two.example/long/x",
-        ];
-        assert_eq!(all_shortened(names)[2], "…wo.example/long/x");
-        let core = CoreReport { machine: "left".to_owned(), core: 3, ..CoreReport::default() };
-        assert_eq!(core_name(&core), "left/3");
     }
 }
