@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use ringshot::client::{Attempt, Retry, Timeouts, TotalFrom};
 use ringshot_tests::peer::Peer;
+use ringshot_tests::watch::wait_until;
 
-use crate::access::{OK, check, check_on, get, millis, origin};
+use crate::access::{LONG, OK, Started, check, check_on, get, millis, origin};
 
 fn check_in_flight(cores: usize, limit: u32) {
     check_on(
@@ -119,4 +120,33 @@ fn requests_in_flight_are_limited() {
         check_in_flight(1, limit);
         check_in_flight(2, limit);
     }
+}
+
+/// Requests that wait to be sent again, on two cores, while others hold all permits: neither core wakes the other for nothing.
+#[test]
+fn who_waits_for_a_permit_again_keeps_no_core_awake() {
+    let busy = |attempt: &Attempt<'_>| attempt.status().is_some_and(|status| status == 503);
+    let retry = || Retry::budget(1.0).attempts(99).backoff(millis(300)..millis(301)).on(busy);
+    check_on(
+        2,
+        |builder| builder.max_in_flight(2).retry(retry()),
+        |access| {
+            let (origin, cores) = (origin(), access.engine.cores());
+            let start = |path: &str| -> Vec<_> {
+                let url = origin.url(path);
+                (0..2).map(|n| access.start_on(n % cores, get(&url))).collect()
+            };
+            let again = start("/status/503");
+            // Both are back from the origin, and their permits are free.
+            assert!(wait_until(LONG, || origin.counters().served >= 2));
+            let hold = start("/hang");
+            access.wait_for(2, |core| core.holding.queued.into());
+            let turns = || access.total(|core| core.turns.iter().sum());
+            let before = turns();
+            std::thread::sleep(millis(300));
+            assert!(turns() - before < 100, "{} turns", turns() - before);
+            again.into_iter().chain(hold).for_each(Started::cancel);
+            access.wait_empty();
+        },
+    );
 }

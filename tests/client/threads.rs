@@ -204,6 +204,27 @@ fn a_client_that_is_gone_keeps_no_connection() {
     );
 }
 
+/// A body may be read after its client is gone; its connection goes with it then.
+#[test]
+fn a_body_may_outlive_its_client() {
+    check(
+        |builder| builder,
+        |access| {
+            let origin = origin();
+            let (url, other) = (origin.url("/stream/3000/1000/20"), access.with(|builder| builder));
+            let bytes = access.engine.run_on(0, async move |ctx| {
+                let local = ctx.client(&other.client);
+                let response = local.get(url).send().await.unwrap();
+                drop((local, other));
+                ctx.sleep(millis(10)).await;
+                response.bytes().await.unwrap().len()
+            });
+            assert_eq!(block_on(bytes).unwrap(), 3000);
+            access.wait_empty();
+        },
+    );
+}
+
 /// Tasks of a core use its client beside each other; one that is dropped is cancelled.
 #[test]
 fn tasks_of_a_core_share_it() {

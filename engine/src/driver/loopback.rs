@@ -574,4 +574,55 @@ mod tests {
             }
         });
     }
+
+    /// A socket that can't be watched or connected is in the way of its slot no longer than any other.
+    #[test]
+    fn a_connect_that_fails_at_once_leaves_a_slot_that_can_be_closed() {
+        for (name, mut driver) in drivers() {
+            let no_socket = std::fs::File::open("/proc/self/exe").unwrap();
+            let peer = ([127, 0, 0, 1], 9).into();
+            driver.try_submit(SLOT, Op::Connect { socket: no_socket.into(), peer }).unwrap();
+            let mut told = Vec::new();
+            let failed = event(&mut *driver, &mut told);
+            assert!(failed.starts_with("ConnectFailed"), "{name}: {failed}");
+            driver.try_submit(SLOT, Op::Close).unwrap();
+            assert_eq!(event(&mut *driver, &mut told), "Closed", "{name}");
+        }
+    }
+
+    /// What a server sends at once, and its end, may come with the connection itself.
+    #[test]
+    fn what_comes_with_a_connection_is_told() {
+        for (name, mut driver) in drivers() {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let peer = listener.local_addr().unwrap();
+            let socket = socket::for_peer(peer, driver.blocking()).unwrap();
+            driver.try_submit(SLOT, Op::Connect { socket, peer }).unwrap();
+            // A look, which has a ring begin.
+            let mut told = Vec::new();
+            if driver.blocking() == Blocking::Yes {
+                turn(&mut *driver, 0, &mut told);
+            }
+            let (mut far, _) = listener.accept().unwrap();
+            far.write_all(b"first").unwrap();
+            far.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(event(&mut *driver, &mut told), "Connected", "{name}");
+            driver.try_submit(SLOT, Op::Receive(Window::Once)).unwrap();
+            let received = event(&mut *driver, &mut told);
+            assert!(received.starts_with("Received"), "{name}: {received}");
+        }
+    }
+
+    #[test]
+    fn a_close_without_anything_pending_ends_the_next_wait() {
+        check(|name, driver, _far| {
+            let mut told = Vec::new();
+            turn(driver, 0, &mut told);
+            driver.try_submit(SLOT, Op::Close).unwrap();
+            let (start, timeout) = (Instant::now(), Duration::from_secs(20));
+            driver.wait(Wait { completions: 1, timeout, ..Wait::LOOK }).unwrap();
+            assert!(start.elapsed() < timeout / 2, "{name}");
+            assert!(driver.reap(&mut told) > 0, "{name}");
+        });
+    }
 }

@@ -109,7 +109,7 @@ impl Epoll {
         self.told.push(Completion { slot, event });
     }
 
-    /// Takes a socket over and watches it.
+    /// Takes a socket over and watches it. On an error the slot is taken all the same, until it is closed.
     fn occupy(&mut self, slot: Slot, socket: OwnedFd, role: Role) -> Result<(), Errno> {
         let Some(place) = self.entries.get_mut(slot.index as usize) else {
             debug_assert!(false, "a slot out of range");
@@ -118,7 +118,8 @@ impl Epoll {
         debug_assert!(place.is_none(), "a slot that is taken");
         self.counters.system_calls += 1;
         let data = u64::from(slot.index) | u64::from(slot.generation) << 32;
-        self.epoll.add(socket.as_fd(), data).map_err(|error| Errno::of(&error))?;
+        let watched = self.epoll.add(socket.as_fd(), data).map_err(|error| Errno::of(&error));
+        // Watched or not, it is there to be closed.
         *place = Some(Entry {
             generation: slot.generation,
             socket,
@@ -129,7 +130,7 @@ impl Epoll {
             queued: false,
             unsent: VecDeque::new(),
         });
-        Ok(())
+        watched
     }
 
     /// Starts a connect. The socket is watched only after connect(2): before it an unconnected socket reports a hang-up.
@@ -204,12 +205,16 @@ impl Epoll {
             }
             let slot = Slot { index: data as u32, generation: (data >> 32) as u32 };
             let Some(entry) = Self::live(&mut self.entries, slot) else { continue };
-            if entry.role == Role::Connecting {
-                if event.writable() {
+            let entry = match entry.role {
+                Role::Connecting if event.writable() => {
                     self.finish_connect(slot);
+                    // What came right behind the connection shows in the same edge.
+                    let Some(entry) = Self::live(&mut self.entries, slot) else { continue };
+                    entry
                 }
-                continue;
-            }
+                Role::Connecting => continue,
+                _ => entry,
+            };
             if event.readable() {
                 entry.readable = true;
                 entry.ending |= event.ending();

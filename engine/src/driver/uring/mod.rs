@@ -28,9 +28,10 @@ pub use setup::{Config, Descriptors, Tier};
 pub(super) use setup::{has_absolute_waits, patiently};
 
 use super::{
-    Alarm, Completion, Counters, Driver, Full, Kind, Lent, Op, Slot, TemplateId, Token, Wait,
+    Alarm, Completion, Counters, Driver, Event, Full, Kind, Lent, Op, Slot, TemplateId, Token, Wait,
 };
 use crate::clock::Instant;
+use crate::sys::Errno;
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket::{self, Blocking};
 use buf_ring::BufRing;
@@ -182,18 +183,21 @@ impl Uring {
         }
     }
 
-    /// Takes a socket over; `false` if the slot is taken or the file table refuses.
-    fn occupy(&mut self, slot: Slot, socket: OwnedFd) -> bool {
-        if self.descriptors == Descriptors::Fixed {
-            self.counters.system_calls += 1;
-            let raw = socket.as_raw_fd();
-            if self.ring.submitter().register_files_update(slot.index, &[raw]).is_err() {
-                return false;
-            }
-        }
+    /// Takes a socket over. Where the file table refuses it, the slot is taken all the same, until it is closed.
+    fn occupy(&mut self, slot: Slot, socket: OwnedFd) -> Result<(), Errno> {
         // Slots are numbered from below: the index tells how many are used at once.
         self.small.provide((slot.index + 1).saturating_mul(2));
-        self.in_flight.occupy(slot, socket).is_ok()
+        let raw = socket.as_raw_fd();
+        if self.in_flight.occupy(slot, socket).is_err() {
+            debug_assert!(false, "a slot that is taken");
+            return Err(Errno(libc::EINVAL));
+        }
+        if self.descriptors == Descriptors::Fixed {
+            self.counters.system_calls += 1;
+            let updated = self.ring.submitter().register_files_update(slot.index, &[raw]);
+            updated.map_err(|error| Errno::of(&error))?;
+        }
+        Ok(())
     }
 
     /// Connects the socket, or tells at the next reap why it can't.
@@ -211,8 +215,8 @@ impl Uring {
                 return Err(Full { op: Op::Connect { socket, peer } });
             }
         }
-        if !self.occupy(slot, socket) {
-            debug_assert!(false, "a slot that is taken");
+        if let Err(errno) = self.occupy(slot, socket) {
+            self.told.push(Completion { slot, event: Event::ConnectFailed(errno) });
             return Ok(());
         }
         let descriptors = self.descriptors;
@@ -256,11 +260,12 @@ impl Driver for Uring {
             Op::Close => self.close(slot),
             Op::Connect { socket, peer } => return self.connect(slot, socket, peer),
             Op::Adopt { socket } => {
-                self.occupy(slot, socket);
+                // What is asked of a socket that the table refused fails, and says so.
+                let _ = self.occupy(slot, socket);
                 return Ok(());
             }
             Op::Listen { socket } => {
-                self.occupy(slot, socket);
+                let _ = self.occupy(slot, socket);
                 // A full queue here is mended by the re-arm at the next reap of the listener's slot; at the start it can't be full.
                 let _ = self.accept(slot);
                 return Ok(());
@@ -284,7 +289,7 @@ impl Driver for Uring {
         });
         let mut args = SubmitArgs::new().timespec(&timeout);
         let mut want = wait.completions.min(1);
-        if self.attention || !self.told.is_empty() {
+        if self.attention || !self.told.is_empty() || !self.closed.is_empty() {
             want = 0;
         } else if wait.completions > 1 && !wait.settle.is_zero() && self.tier == Tier::MinWait {
             want = wait.completions;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::connection::State;
 use super::exchange::{Carrier, Exchange, Stage};
-use super::host::Host;
+use super::host::{Host, Presence};
 use super::send::Rest;
 use super::slab::Id;
 use super::{Pool, config};
@@ -322,8 +322,9 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         let Some(host) = self.hosts.find_mut(connection.host) else { return };
         let member = &mut self.members[connection.client as usize];
-        // Whoever starves on another core needs the unit more than we may.
-        if host.budget.others_starve(self.core)
+        // Nobody asks for it any more; or whoever starves on another core needs the unit more than we may.
+        if member.presence != Presence::Here
+            || host.budget.others_starve(self.core)
             || member.shared.connections.others_starve(self.core)
         {
             self.counters.reaped += 1;
@@ -348,8 +349,9 @@ impl<D: Driver> Pool<D> {
     pub(super) fn give_permit(&mut self, client: u32) {
         let now = self.now;
         let member = self.member(client);
+        let has_queue = member.has_queue();
         if let Some(lease) = &mut member.lease {
-            if member.queue.is_empty() { lease.give() } else { lease.give_in_turn(now) }
+            if has_queue { lease.give_in_turn(now) } else { lease.give() }
         }
         self.grant_permits(client);
     }
@@ -357,8 +359,9 @@ impl<D: Driver> Pool<D> {
     pub(super) fn grant_permits(&mut self, client: u32) {
         loop {
             let member = &mut self.members[client as usize];
+            let has_queue = member.has_queue();
             let Some(lease) = &mut member.lease else { return };
-            if member.queue.is_empty() && member.returned.is_empty() || !lease.try_take() {
+            if !has_queue || !lease.try_take() {
                 return;
             }
             let first = self.waiting.pop_front(&mut member.returned);

@@ -178,12 +178,6 @@ impl Hosts {
         Some(host.client)
     }
 
-    /// Places in use.
-    pub(super) fn places(&self) -> impl Iterator<Item = u32> {
-        let used = |place: &u32| self.find(*place).is_some();
-        (0..self.hosts.len() as u32).filter(used)
-    }
-
     pub(super) fn len(&self) -> usize {
         self.hosts.len() - self.free.len()
     }

@@ -63,6 +63,11 @@ impl Links {
         &mut self.0[member as usize]
     }
 
+    /// The member behind this one in its list.
+    pub(super) fn next(&self, member: u32) -> Option<u32> {
+        self.0.get(member as usize).map(|link| link.next).filter(|next| *next != NIL)
+    }
+
     /// Whether the member is in a list.
     #[inline]
     pub(super) fn is_linked(&self, member: u32) -> bool {

@@ -213,11 +213,15 @@ impl<D: Driver> Pool<D> {
 
     /// Whether a host may find a unit, or make room for one.
     fn may_unblock(&mut self, client: u32) -> bool {
-        let core = self.core;
+        let (core, has_slot, anything_idle) = (self.core, self.has_slot(), self.holding.idle > 0);
         let member = self.member(client);
         let total = &member.shared.connections;
-        if total.has_room() || total.is_granted(core) || !member.idle.is_empty() {
+        if !member.idle.is_empty() {
             return true;
+        }
+        if total.has_room() || total.is_granted(core) {
+            // Without a slot, only an idle connection of another client helps.
+            return has_slot || anything_idle;
         }
         // The unit that we were rung for went to somebody faster, and with it the note that we starve.
         if total.waits(core) || !total.take_or_starve(core) {
@@ -233,8 +237,13 @@ impl<D: Driver> Pool<D> {
         let was_granted = self.member(client).shared.connections.is_granted(core);
         let mut blocked = std::mem::take(&mut self.unblocking);
         std::mem::swap(&mut blocked, &mut self.member(client).blocked);
-        let mut served = 0;
+        let (mut served, mut tried) = (0, blocked.len());
         for at in 0..blocked.len() {
+            if at > 0 && !self.may_unblock(client) {
+                // Nothing is left, and we are rung when something is: the others keep their turn.
+                tried = at;
+                break;
+            }
             let place = blocked[at];
             let Some(host) = self.hosts.find_mut(place) else { continue };
             host.is_blocked = false;
@@ -252,7 +261,9 @@ impl<D: Driver> Pool<D> {
             }
             self.forget_unused(place);
         }
-        self.member(client).blocked.extend_from_slice(&blocked[..served]);
+        let still = &mut self.member(client).blocked;
+        still.extend_from_slice(&blocked[tried..]);
+        still.extend_from_slice(&blocked[..served]);
         blocked.clear();
         self.unblocking = blocked;
         if was_granted {
@@ -264,17 +275,26 @@ impl<D: Driver> Pool<D> {
     /// Closes an idle connection, or gives up permits, where another core starves.
     fn share_spare(&mut self, client: u32) {
         let member = &mut self.members[client as usize];
+        let has_queue = member.has_queue();
         if let Some(lease) = &mut member.lease {
-            if member.queue.is_empty() { lease.renounce() } else { lease.share() }
+            if has_queue { lease.share() } else { lease.renounce() }
         }
         let mut spare = Vec::new();
+        let first = member.idle.first();
         if member.shared.connections.others_starve(self.core) {
-            spare.extend(member.idle.first());
+            spare.extend(first);
         }
-        for place in self.hosts.places() {
-            let host = self.hosts.find(place).filter(|host| host.client == client);
-            let starving = host.filter(|host| host.budget.others_starve(self.core));
-            spare.extend(starving.and_then(|host| host.idle.first()));
+        // Of each host the one that is idle longest, where that host's other cores starve.
+        let mut next = first;
+        while let Some(index) = next {
+            next = self.idle_of_member.next(index);
+            let host = self.hosts.find(self.connections[index as usize].host);
+            let starving = host.is_some_and(|host| {
+                host.idle.first() == Some(index) && host.budget.others_starve(self.core)
+            });
+            if starving && !spare.contains(&index) {
+                spare.push(index);
+            }
         }
         for index in spare {
             self.counters.reaped += 1;
