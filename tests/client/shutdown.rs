@@ -113,6 +113,31 @@ fn nothing_hangs_in_a_shutdown() {
     }
 }
 
+/// Whoever shuts an engine down, as the second one too, finds its cores ended.
+#[test]
+fn a_shutdown_is_waited_for_by_all_who_ask_for_it() {
+    for driver in drivers() {
+        let engine = Engine::builder().cores(Cores::Count(1)).driver(driver).build().unwrap();
+        let (begun, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (beginning, ending) = (Arc::clone(&begun), Arc::clone(&over));
+        let busy = engine.run_on(0, async move |_| {
+            beginning.store(1, Ordering::SeqCst);
+            std::thread::sleep(millis(200));
+            ending.store(1, Ordering::SeqCst);
+        });
+        std::thread::scope(|scope| {
+            scope.spawn(|| block_on(busy));
+            assert!(wait_until(LONG, || begun.load(Ordering::SeqCst) == 1));
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    engine.shutdown().unwrap();
+                    assert_eq!(over.load(Ordering::SeqCst), 1, "{driver:?}");
+                });
+            }
+        });
+    }
+}
+
 /// The last handle of an engine, dropped by a task on one of its own cores: the core can't wait for itself.
 #[test]
 fn an_engine_may_be_dropped_on_its_own_core() {

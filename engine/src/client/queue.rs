@@ -14,7 +14,8 @@
 //!
 //! When the last sender goes the queue closes; when the last receiver goes it closes now, since nobody could receive what is queued.
 //!
-//! Who waits is served in the order of coming; `try_send`, `try_recv` and a `send` or `recv` that need not wait may come before them.
+//! Who waits is woken in the order of coming, as in asyncio. `try_send`, `try_recv` and a `send` or `recv` that need not wait may come before them; whoever finds its place
+//! taken when it looks waits anew, behind those who wait then. A [`Receiver`] that is used as a stream is woken where no `recv` waits, together with all others that are.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -55,7 +56,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use event_listener::{Event, EventListener};
+use event_listener::{Event, EventListener, Listener};
 use futures_core::Stream;
 
 pub use error::{Closed, TryRecvError, TrySendError};
@@ -84,6 +85,7 @@ pub fn bounded<T>(capacity: NonZeroUsize) -> (Sender<T>, Receiver<T>) {
         ledger: Arc::default(),
         room: Event::new(),
         filled: Event::new(),
+        streamed: Event::new(),
     });
     (Sender { shared: Arc::clone(&shared) }, Receiver { shared, listener: None })
 }
@@ -110,6 +112,8 @@ struct Shared<T> {
     room: Event,
     /// Notified once for every value that comes, and everybody at the close.
     filled: Event,
+    /// All streams that wait: notified for a value that no `recv` waits for, since one of them may not be polled for a long time.
+    streamed: Event,
 }
 
 /// Tries until it succeeds, whenever `event` is notified. A notification that a dropped future did not use goes on to the next who listens (event-listener).
@@ -144,8 +148,15 @@ impl<T> Shared<T> {
         state.items.push_back(value);
         self.ledger.add_one();
         drop(state);
-        self.filled.notify_additional(1);
+        self.announce();
         Ok(())
+    }
+
+    /// There is a value for who waits.
+    fn announce(&self) {
+        if self.filled.notify_additional(1) == 0 {
+            self.streamed.notify(usize::MAX);
+        }
     }
 
     fn try_recv(&self) -> Result<Item<T>, TryRecvError> {
@@ -165,6 +176,7 @@ impl<T> Shared<T> {
         self.lock().phase = Phase::Closed;
         self.room.notify(usize::MAX);
         self.filled.notify(usize::MAX);
+        self.streamed.notify(usize::MAX);
     }
 
     fn close_now(&self) -> usize {
@@ -296,7 +308,20 @@ pub struct Receiver<T> {
 impl<T> Receiver<T> {
     /// The value that was queued first, with its ticket; waits while there is none. `None` once the queue is closed and empty. A future that is dropped has taken nothing.
     pub async fn recv(&self) -> Option<Item<T>> {
-        wait_for(&self.shared.filled, || self.attempt()).await
+        let mut waiting = Waiting { shared: &self.shared, listener: None };
+        loop {
+            if let Some(next) = self.attempt() {
+                return next;
+            }
+            match &mut waiting.listener {
+                // And tries again, for what came in between.
+                None => waiting.listener = Some(self.shared.filled.listen()),
+                Some(listener) => {
+                    listener.await;
+                    waiting.listener = None;
+                }
+            }
+        }
     }
 
     /// The value that was queued first, if there is one.
@@ -338,6 +363,21 @@ impl<T> Receiver<T> {
     }
 }
 
+/// A `recv` that waits. Dropped with a notification that it did not use, it passes that on.
+struct Waiting<'a, T> {
+    shared: &'a Shared<T>,
+    listener: Option<EventListener>,
+}
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        let notified = self.listener.take().is_some_and(Listener::discard);
+        if notified && !self.shared.lock().items.is_empty() {
+            self.shared.announce();
+        }
+    }
+}
+
 impl<T> Stream for Receiver<T> {
     type Item = Item<T>;
 
@@ -348,7 +388,7 @@ impl<T> Stream for Receiver<T> {
                 return Poll::Ready(next);
             }
             match self.listener.as_mut() {
-                None => self.listener = Some(self.shared.filled.listen()),
+                None => self.listener = Some(self.shared.streamed.listen()),
                 Some(listener) => {
                     ready!(Pin::new(listener).poll(context));
                     self.listener = None;
@@ -463,6 +503,27 @@ mod tests {
         for (future, value) in waiting.iter_mut().zip([1, 2]) {
             assert!(matches!(poll(future), Poll::Ready(Some(item)) if *item == value));
         }
+    }
+
+    /// A stream that is not polled any more, as that of a paused batch, keeps no value from others.
+    #[test]
+    fn a_stream_that_sleeps_on_takes_no_wake_up_along() {
+        let (sender, receiver) = new(4);
+        let mut streams = [receiver.clone(), receiver.clone()];
+        let mut context = Context::from_waker(Waker::noop());
+        for stream in &mut streams {
+            assert!(Pin::new(stream).poll_next(&mut context).is_pending());
+        }
+        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(receiver.recv())).collect();
+        assert!(waiting.iter_mut().all(|future| poll(future).is_pending()));
+        sender.try_send(1).unwrap();
+        // Told of the value, and gives up: the other is told.
+        drop(waiting.remove(0));
+        assert!(poll(&mut waiting[0]).is_ready());
+        assert!(Pin::new(&mut streams[0]).poll_next(&mut context).is_pending());
+        // Nobody but streams waits: the second need not wait for the first.
+        sender.try_send(2).unwrap();
+        assert!(Pin::new(&mut streams[1]).poll_next(&mut context).is_ready());
     }
 
     #[test]

@@ -88,13 +88,21 @@ type Judge = dyn Fn(&Attempt<'_>) -> bool + Send + Sync;
 /// let never = Retry::none(); // the default
 /// # let _ = never;
 /// ```
-#[derive(Clone)]
 pub struct Retry {
     attempts: u8,
     backoff: Range<Duration>,
     share: i64,
-    saved: Arc<AtomicI64>,
+    saved: AtomicI64,
     judge: Option<Arc<Judge>>,
+}
+
+/// The same policy with a budget of its own: one client's retries take none of another's.
+impl Clone for Retry {
+    fn clone(&self) -> Self {
+        let Self { attempts, ref backoff, share, ref judge, .. } = *self;
+        let (backoff, judge) = (backoff.clone(), judge.clone());
+        Self { attempts, backoff, share, saved: AtomicI64::new(BUDGET_START), judge }
+    }
 }
 
 impl fmt::Debug for Retry {
@@ -126,7 +134,7 @@ impl Retry {
             attempts: 3,
             backoff: Duration::from_millis(50)..Duration::from_secs(2),
             share: (share.clamp(0.0, 1.0) * RETRY_COST as f64) as i64,
-            saved: Arc::new(AtomicI64::new(BUDGET_START)),
+            saved: AtomicI64::new(BUDGET_START),
             judge: None,
         }
     }
@@ -217,6 +225,16 @@ mod tests {
         assert_eq!((0..100).filter(|_| wants(&retry, 1, &attempt)).count(), 10);
         (0..100).for_each(|_| retry.deposit());
         assert!(wants(&retry, 2, &attempt) && !wants(&retry, 3, &attempt));
+    }
+
+    #[test]
+    fn a_copy_has_a_budget_of_its_own() {
+        let retry = Retry::budget(0.1).on(|attempt| attempt.status().is_some());
+        let attempt = Attempt::Response(StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!((0..100).filter(|_| wants(&retry, 1, &attempt)).count(), 10);
+        assert_eq!((0..100).filter(|_| wants(&retry.clone(), 1, &attempt)).count(), 100);
+        let copy = retry.clone();
+        assert_eq!((0..100).filter(|_| wants(&copy, 1, &attempt)).count(), 10);
     }
 
     #[test]

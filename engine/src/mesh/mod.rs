@@ -21,8 +21,8 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{JoinHandle, ThreadId};
 
 use crate::driver::DriverKind;
 use crate::driver::uring::Tier;
@@ -95,7 +95,10 @@ pub(crate) struct Mesh<M> {
     pub(crate) seats: Arc<[Seat<M>]>,
     pub(crate) bells: Arc<[Arc<Doorbell>]>,
     stop: Arc<AtomicBool>,
+    /// Locked as long as somebody waits for them.
     threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
+    /// Those that are not to wait.
+    own: Mutex<Vec<ThreadId>>,
 }
 
 impl<M> fmt::Debug for Mesh<M> {
@@ -140,7 +143,8 @@ impl<M: Send + 'static> Mesh<M> {
             // It ended before it came to its driver.
             return ended(thread).and_then(|()| Err(io::Error::other("its thread ended")));
         };
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        lock(&self.own).push(thread.thread().id());
+        lock(&self.threads).push(thread);
         told
     }
 
@@ -175,7 +179,14 @@ impl<M: Send + 'static> Mesh<M> {
             });
         }
         let bells = seats.iter().map(|seat| Arc::clone(&seat.bell)).collect();
-        Ok(Self { seats: seats.into(), bells, stop: Arc::default(), threads: Mutex::default() })
+        let seats = seats.into();
+        Ok(Self {
+            seats,
+            bells,
+            stop: Arc::default(),
+            threads: Mutex::default(),
+            own: Mutex::default(),
+        })
     }
 
     pub(crate) fn job(
@@ -206,22 +217,24 @@ impl<M: Send + 'static> Mesh<M> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Waits until every core has ended. Not for a core's own thread.
+    /// Waits until every core has ended, whoever else waits for that. Not on a core, which would wait for itself.
     pub(crate) fn join(&self) -> io::Result<()> {
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let own = std::thread::current().id();
-        let mut outcome = Ok(());
-        for thread in threads.into_iter().filter(|thread| thread.thread().id() != own) {
-            outcome = outcome.and(ended(thread));
+        if lock(&self.own).contains(&std::thread::current().id()) {
+            return Ok(());
         }
-        outcome
+        // All of them, whatever becomes of the first.
+        let outcomes: Vec<_> = lock(&self.threads).drain(..).map(ended).collect();
+        outcomes.into_iter().collect()
     }
 
     /// How each core stands.
     pub(crate) fn stats(&self) -> Vec<CoreStats> {
         self.seats.iter().map(Seat::stats).collect()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn ended(thread: JoinHandle<io::Result<()>>) -> io::Result<()> {

@@ -21,6 +21,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::shard::tasks::wake_quietly;
 
 /// How long wakers stay in a thread's list before the core wakes them itself.
 pub(super) const GRACE: Duration = Duration::from_micros(200);
@@ -82,7 +83,7 @@ impl WakeList {
             self.rounds.fetch_add(1, Ordering::Relaxed);
             std::mem::take(&mut *wakers)
         };
-        taken.drain(..).for_each(Waker::wake);
+        taken.drain(..).for_each(wake_quietly);
         // Its memory, for the next batch.
         let mut wakers = self.lock();
         if wakers.capacity() == 0 {
@@ -149,7 +150,7 @@ impl Wakes {
             });
             let first = list.add(std::iter::once(first).chain(others));
             self.note_left(list, now);
-            first.into_iter().for_each(Waker::wake);
+            first.into_iter().for_each(wake_quietly);
         }
         drop(wakers);
         *self.due.borrow_mut() = due;
@@ -188,7 +189,7 @@ impl Wakes {
 
 impl Drop for Wakes {
     fn drop(&mut self) {
-        self.due.get_mut().drain(..).for_each(|(_, waker)| waker.wake());
+        self.due.get_mut().drain(..).for_each(|(_, waker)| wake_quietly(waker));
         self.left.get_mut().iter().for_each(|left| left.list.wake_all());
     }
 }
@@ -232,6 +233,25 @@ mod tests {
         list.wake_all();
         assert_eq!(woken(), [1, 1, 1]);
         assert!(!wakes.flush(now));
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_no_other_from_being_woken() {
+        struct Panics;
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("on purpose");
+            }
+        }
+        let (list, wakes, now) = (list(), Wakes::default(), Instant::now());
+        let (wakers, woken) = wakers(2);
+        let panics = || Waker::from(Arc::new(Panics));
+        for waker in [panics(), wakers[0].clone(), panics(), wakers[1].clone()] {
+            wakes.push(list, waker);
+        }
+        assert!(wakes.flush(now));
+        list.wake_all();
+        assert_eq!(woken(), [1, 1]);
     }
 
     #[test]

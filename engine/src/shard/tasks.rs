@@ -34,9 +34,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::doorbell::Doorbell;
-pub(crate) use handle::caught;
 use handle::drop_quietly;
 pub use handle::{Panicked, Task, TaskError};
+pub(crate) use handle::{caught, wake_quietly};
 use live::Live;
 use ready::Ready;
 pub use watch::{SLOW_AFTER, Stall, Stalls, Watch};

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use event_listener::Event;
 
@@ -93,9 +93,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let before = self.ledger.unfinished.fetch_sub(self.values, Ordering::SeqCst);
-        if before == self.values {
-            self.ledger.settled.fetch_add(1, Ordering::SeqCst);
+        if self.values > 0 && self.ledger.finish(self.values as u64) {
             self.ledger.finished.notify(usize::MAX);
         }
     }
@@ -104,23 +102,35 @@ impl Drop for Ticket {
 /// What was sent and is not done.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    unfinished: AtomicUsize,
-    /// How often `unfinished` came to 0: who waits for that must not miss it because more was sent since.
-    settled: AtomicU64,
+    /// Below [`TIMES`] what is unfinished; above, how often that came to 0: who waits for it must not miss it because more was sent since. One number, since whoever
+    /// saw the one without the other would take what was done before for what it waits for.
+    count: AtomicU64,
     finished: Event,
 }
 
+/// One time that nothing was unfinished. It wraps after 16 million of them, which nobody sleeps through; a queue holds fewer values than this.
+const TIMES: u64 = 1 << 40;
+
 impl Ledger {
     pub(super) fn add_one(&self) {
-        self.unfinished.fetch_add(1, Ordering::SeqCst);
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// So many are done; whether all are.
+    fn finish(&self, values: u64) -> bool {
+        let less = |count: u64| {
+            let left = count - values;
+            Some(if left.is_multiple_of(TIMES) { left.wrapping_add(TIMES) } else { left })
+        };
+        let before = self.count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        before.is_ok_and(|before| before % TIMES == values)
     }
 
     pub(super) async fn joined(&self) {
-        let before = self.settled.load(Ordering::SeqCst);
+        let before = self.count.load(Ordering::SeqCst) / TIMES;
         wait_for(&self.finished, || {
-            let done = self.unfinished.load(Ordering::SeqCst) == 0
-                || self.settled.load(Ordering::SeqCst) != before;
-            done.then_some(())
+            let count = self.count.load(Ordering::SeqCst);
+            (count.is_multiple_of(TIMES) || count / TIMES != before).then_some(())
         })
         .await;
     }

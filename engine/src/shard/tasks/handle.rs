@@ -145,6 +145,12 @@ pub(super) fn drop_quietly(drop: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(drop)).map_err(std::mem::forget).is_ok()
 }
 
+/// Wakes whoever waits elsewhere: a waker is foreign code, which must not end a core.
+#[inline]
+pub(crate) fn wake_quietly(waker: Waker) {
+    drop_quietly(|| waker.wake());
+}
+
 /// What a task and its handle know of each other.
 #[derive(Debug)]
 enum Stage<T> {
@@ -189,7 +195,7 @@ impl<T> Joint<T> {
         drop(stage);
         if let Stage::Awaited(Some(waker)) = before {
             // Foreign code, which must not end the core.
-            drop_quietly(|| waker.wake());
+            wake_quietly(waker);
         }
         drop(unwanted);
     }
