@@ -49,12 +49,17 @@ impl Stage {
         (self.from + self.to) / 2.0 * self.length.as_secs_f64()
     }
 
-    /// Seconds from its start until `count` requests are due in it; less than [`Stage::requests`].
+    /// Seconds from its start until `count` requests are due in it; less than [`Stage::requests`]. Never longer than the stage.
     fn seconds_until(&self, count: f64) -> f64 {
-        let growth = (self.to - self.from) / self.length.as_secs_f64();
+        // The quotient below has no value at the foot of a ramp from zero.
+        if count <= 0.0 {
+            return 0.0;
+        }
+        let length = self.length.as_secs_f64();
+        let growth = (self.to - self.from) / length;
         // The stable form of the quadratic's root: no difference of near numbers.
         let root = (self.from * self.from + 2.0 * growth * count).max(0.0).sqrt();
-        2.0 * count / (self.from + root)
+        (2.0 * count / (self.from + root)).min(length)
     }
 }
 
@@ -373,8 +378,10 @@ impl Stages {
         };
         loop {
             let stage = self.stages.get(self.current)?;
-            if wanted - self.before < stage.requests() {
-                let seconds = self.start + stage.seconds_until(wanted - self.before);
+            // Sums are rounded: one that begins a stage must not be found a little before it, where nothing may be due.
+            let count = (wanted - self.before).max(0.0);
+            if count < stage.requests() {
+                let seconds = self.start + stage.seconds_until(count);
                 return Some((seconds * 1e9) as u64);
             }
             self.before += stage.requests();
@@ -438,6 +445,46 @@ mod tests {
         assert!((arrival.mean_rate(17.0) - 825.0 / 17.0).abs() < 1e-9);
         assert_eq!(arrival.rate_at(Duration::from_secs(5)), Some(50.0));
         assert_eq!(arrival.rate_at(Duration::from_secs(99)), Some(0.0));
+    }
+
+    /// Where a whole number of requests comes before a ramp from zero, one is due at its very foot, and not at the start of the run.
+    #[test]
+    fn a_later_ramp_from_zero_begins_where_it_stands() {
+        let check = |stages: &[(u64, f64, f64)], index: usize, at: f64| {
+            let times = times(&open(stages, Spacing::Constant), 1, u64::MAX);
+            assert!((times[index].1 - at).abs() < 1e-9, "{stages:?}: {:?}", times[index]);
+        };
+        check(&[(1, 10.0, 10.0), (1, 0.0, 0.0), (1, 0.0, 20.0)], 10, 2.0);
+        check(&[(1, 100.0, 100.0), (2, 0.0, 0.0), (1, 0.0, 100.0)], 100, 3.0);
+        check(&[(5, 100.0, 0.0), (5, 0.0, 100.0)], 250, 5.0);
+        check(&[(5, 100.0, 0.0), (0, 7.0, 0.0), (5, 0.0, 100.0)], 250, 5.0);
+        check(&[(0, 0.0, 100.0), (5, 0.0, 100.0)], 0, 0.0);
+    }
+
+    #[test]
+    fn no_request_is_due_before_the_one_ahead_of_it_whatever_the_stages() {
+        for seed in 0..300 {
+            let random = &mut Random::new(seed);
+            let rates = [0.0, 0.1, 1.0, 33.3, 100.0];
+            let mut rate = || rates[random.below(5) as usize];
+            let ends: Vec<(f64, f64)> = (0..9).map(|_| (rate(), rate())).collect();
+            let stages: Vec<_> =
+                ends.iter().map(|(from, to)| (random.below(4), *from, *to)).collect();
+            for spacing in [Spacing::Constant, Spacing::Poisson { seed }] {
+                let times = times(&open(&stages, spacing), 1, u64::MAX);
+                let ordered = times.windows(2).all(|pair| pair[0].1 <= pair[1].1);
+                assert!(ordered, "seed {seed}: {stages:?} {times:?}");
+                // Each is due while the schedule has a rate, or begins to.
+                let arrival = open(&stages, spacing);
+                for (_, at) in times {
+                    let after = Duration::from_secs_f64(at) + Duration::from_micros(1);
+                    let rate = arrival.rate_at(after).unwrap();
+                    // Stages are whole seconds.
+                    let stops = after.subsec_micros() < 3;
+                    assert!(rate > 0.0 || stops, "seed {seed}: {stages:?} {at}");
+                }
+            }
+        }
     }
 
     #[test]
