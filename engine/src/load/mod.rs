@@ -14,6 +14,7 @@
 //! | `gate` | where the cores wait for each other before they start |
 //! | `worker` | what one core sends and counts |
 //! | `open`, `users` | where its requests come from, but for a plain closed loop |
+//! | `queue` | requests that wait for one server |
 //! | `flights` | requests given to lanes |
 //! | `budget` | how many requests are left, over all cores |
 //! | `merge` | what the cores found, as one report |
@@ -49,6 +50,7 @@ mod open;
 mod places;
 mod plan;
 mod plan_error;
+mod queue;
 mod quota;
 mod recorder;
 mod report;

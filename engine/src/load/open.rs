@@ -7,18 +7,16 @@ use super::flights::Flight;
 use super::histogram::Histogram;
 use super::mix::Picker;
 use super::plan::Pacing;
+use super::queue::{Queue, Requests};
 use super::schedule::Schedule;
 use crate::clock::Instant;
-
-/// Requests of one core that may wait for a connection in memory; what is due beyond stays in the schedule, which needs none.
-const WAITING_MAX: usize = 1 << 14;
 
 /// Requests that are due, and lanes that have nothing to do.
 #[derive(Debug)]
 pub(super) struct Open {
     schedule: Schedule,
-    /// By target: due requests without a connection, oldest first.
-    waiting: Box<[VecDeque<Flight>]>,
+    /// By target: due requests without a connection.
+    waiting: Box<[Queue]>,
     /// By target: lanes that asked for a request in vain, in that order.
     idle: Box<[VecDeque<u32>]>,
     /// By lane: whether it is in `idle`.
@@ -43,7 +41,7 @@ impl Open {
     pub(super) fn new(targets: usize, lanes: u32, pacing: Pacing) -> Self {
         Self {
             schedule: Schedule::empty(),
-            waiting: vec![VecDeque::new(); targets].into(),
+            waiting: std::iter::repeat_with(Queue::default).take(targets).collect(),
             idle: vec![VecDeque::new(); targets].into(),
             listed: vec![false; lanes as usize].into(),
             pacing,
@@ -58,7 +56,7 @@ impl Open {
 
     /// Goes on with another schedule, and begins to count anew. Returns how many requests of the old one were given up: too late, waiting, or not taken.
     pub(super) fn restart(&mut self, schedule: Schedule) -> u64 {
-        let waited = self.waiting.iter_mut().map(|waiting| waiting.drain(..).count() as u64);
+        let waited = self.waiting.iter_mut().map(Queue::clear);
         let left = waited.sum::<u64>() + self.schedule.skip(Instant::NEVER);
         self.schedule = schedule;
         self.forget() + left
@@ -87,18 +85,19 @@ impl Open {
         self.ahead_due
     }
 
-    /// When the next request is to go out, with all that are due by then. Never while as many wait as may: then the next lane that asks is what brings it about.
+    /// When the next request is to go out, with all that are due by then. Never while as many wait for each server as may: then the next lane that asks is what
+    /// brings it about, and what is due stays in the schedule, which needs no memory for it.
     pub(super) fn next_due(&self) -> Instant {
         if self.is_full() { Instant::NEVER } else { self.schedule.next_due() + self.pacing.slack }
     }
 
     fn is_full(&self) -> bool {
-        self.waiting.iter().any(|waiting| waiting.len() >= WAITING_MAX)
+        self.waiting.iter().all(Queue::is_full)
     }
 
     /// Whether nothing is due any more, and nothing waits.
     pub(super) fn is_over(&self) -> bool {
-        self.schedule.next_due() == Instant::NEVER && self.waiting.iter().all(VecDeque::is_empty)
+        self.schedule.next_due() == Instant::NEVER && self.waiting.iter().all(Queue::is_empty)
     }
 
     fn target_of(&self, lane: u32) -> usize {
@@ -115,7 +114,7 @@ impl Open {
         let target = self.target_of(lane);
         let served = self.idle[target].is_empty();
         self.pull(picker, now);
-        if let Some(flight) = self.next_in_time(target, now) {
+        if let Some(flight) = self.next_in_time(target, picker, now) {
             // With other lanes idle it was our own turn that it waited for.
             let possible = if served { now } else { flight.possible };
             return Some(Flight { possible, ..flight });
@@ -140,7 +139,7 @@ impl Open {
                 if !is_ready(lane) {
                     continue;
                 }
-                if let Some(flight) = self.next_in_time(target, now) {
+                if let Some(flight) = self.next_in_time(target, picker, now) {
                     return Some((lane, flight));
                 }
                 self.note_idle(lane);
@@ -166,7 +165,7 @@ impl Open {
     pub(super) fn take_for(&mut self, lane: u32, picker: &Picker, now: Instant) -> Option<Flight> {
         self.pull(picker, now);
         let target = self.target_of(lane);
-        self.waiting[target].pop_front()
+        self.pop(target, picker)
     }
 
     /// Nothing is due any more at `end` or after it.
@@ -176,13 +175,19 @@ impl Open {
     }
 
     /// Gives up everything that was due and not sent, and tells the ages of what was not too late anyway, and of how many requests: those whose ages a histogram takes for the same are told together.
-    pub(super) fn give_up(&mut self, now: Instant, mut unsent: impl FnMut(u64, u64)) {
+    pub(super) fn give_up(
+        &mut self,
+        picker: &Picker,
+        now: Instant,
+        mut unsent: impl FnMut(u64, u64),
+    ) {
         let limit = self.pacing.shed_after;
-        let waiting = self.waiting.iter_mut().flat_map(|waiting| waiting.drain(..));
-        for flight in waiting {
-            self.shed += 1;
-            if limit.is_none_or(|limit| now - flight.intended <= limit) {
-                unsent(now.nanos_since(flight.intended), 1);
+        for target in 0..self.waiting.len() {
+            while let Some(flight) = self.pop(target, picker) {
+                self.shed += 1;
+                if !self.is_too_late(&flight, now) {
+                    unsent(now.nanos_since(flight.intended), 1);
+                }
             }
         }
         let mut given = limit.map_or(0, |limit| self.schedule.skip(before(now, limit)));
@@ -201,34 +206,47 @@ impl Open {
         self.shed += given;
     }
 
-    fn next_in_time(&mut self, target: usize, now: Instant) -> Option<Flight> {
-        while let Some(flight) = self.waiting[target].pop_front() {
-            if !self.is_too_late(&flight, now) {
-                return Some(flight);
-            }
-            self.shed += 1;
+    fn requests<'a>(&self, picker: &'a Picker) -> Requests<'a> {
+        Requests { picker, slack: self.pacing.slack }
+    }
+
+    fn pop(&mut self, target: usize, picker: &Picker) -> Option<Flight> {
+        let requests = self.requests(picker);
+        self.waiting[target].pop(target, requests)
+    }
+
+    fn next_in_time(&mut self, target: usize, picker: &Picker, now: Instant) -> Option<Flight> {
+        self.shed_late(target, picker, now);
+        self.pop(target, picker)
+    }
+
+    /// Gives up what has waited too long for a server.
+    fn shed_late(&mut self, target: usize, picker: &Picker, now: Instant) {
+        while self.waiting[target].first().is_some_and(|flight| self.is_too_late(flight, now)) {
+            self.shed += u64::from(self.pop(target, picker).is_some());
         }
-        None
     }
 
     fn is_too_late(&self, flight: &Flight, now: Instant) -> bool {
         self.pacing.shed_after.is_some_and(|limit| now - flight.intended > limit)
     }
 
-    /// Takes what is due from the schedule, as far as there is room for what waits.
+    /// Takes what is due from the schedule, unless as many wait for each server as may. A server that is behind holds nobody else up.
     fn pull(&mut self, picker: &Picker, now: Instant) {
         if self.next_due() > now {
             return;
         }
-        while self.schedule.next_due() <= now {
-            if self.is_full() {
-                return;
+        while let Some(due) = self.schedule.peek(now) {
+            let (flight, target) = self.requests(picker).flight(due);
+            let target = target as usize;
+            if self.waiting[target].is_full() {
+                self.shed_late(target, picker, now);
+                if self.is_full() {
+                    return;
+                }
             }
-            let Some(due) = self.schedule.take(now) else { return };
-            let (request, target) = picker.pick(due.index);
-            let possible = due.at + self.pacing.slack;
-            let flight = Flight { index: due.index, intended: due.at, possible, request };
-            self.waiting[target as usize].push_back(flight);
+            self.waiting[target].push(flight, &self.schedule);
+            let _ = self.schedule.take(now);
             self.offered += 1;
             if due.at < self.slot_end {
                 self.in_slot = self.offered;
@@ -248,6 +266,7 @@ mod tests {
 
     use super::*;
     use crate::load::mix::testing;
+    use crate::load::queue::WAITING_MAX;
     use crate::load::{Arrival, Spacing, Stage};
 
     fn at(millis: u64) -> Instant {
@@ -303,6 +322,37 @@ mod tests {
         assert_eq!((open.offered, open.shed), (8, 0));
     }
 
+    /// However far it is behind, and with each request to it kept: none is lost, and none is sent twice or out of turn.
+    #[test]
+    fn a_server_that_is_far_behind_holds_nobody_else_up() {
+        let arrival = Arrival::at_rate(1e5, Duration::from_secs(1));
+        for shed_after in [None, Some(Duration::from_micros(500_005))] {
+            let (mut open, picker) = open(2, shed_after);
+            open.restart(Schedule::new(&arrival, at(0), (0, 1), u64::MAX).unwrap());
+            // The second server takes whatever comes, at once, and the first nothing.
+            for millis in 1..=1_000 {
+                let mut count = 0;
+                while let Some(flight) = open.request_for(1, &picker, at(millis)) {
+                    assert!(flight.index % 2 == 1 && flight.intended >= at(millis - 1));
+                    count += 1;
+                }
+                assert_eq!(count, 50, "{millis}");
+            }
+            assert_eq!((open.offered, open.next_due()), (100_000, Instant::NEVER));
+            // Then the first takes some.
+            let first = if shed_after.is_some() { 50_100 } else { 0 };
+            for nth in 0..20_000 {
+                let flight = open.request_for(0, &picker, at(1_001));
+                assert_eq!(flight.map(|flight| flight.index), Some(first + 2 * nth));
+            }
+            let mut unsent = 0;
+            open.give_up(&picker, at(2_000), |_, count| unsent += count);
+            // What is too late anyway has no age that counts.
+            let told = if shed_after.is_some() { 0 } else { 30_000 };
+            assert_eq!((open.shed, unsent, open.is_over()), (30_000, told, true));
+        }
+    }
+
     /// A core that looked at the clock all the while would be busy, and be taken for the limit.
     #[test]
     fn with_as_many_waiting_as_may_only_a_lane_brings_the_next() {
@@ -310,7 +360,7 @@ mod tests {
         let (mut open, picker) = open(1, None);
         open.restart(Schedule::new(&arrival, at(0), (0, 1), u64::MAX).unwrap());
         assert_eq!(open.dispatch(&picker, at(500), |_| true), None);
-        assert_eq!((open.waiting[0].len(), open.next_due()), (WAITING_MAX, Instant::NEVER));
+        assert_eq!((open.offered, open.next_due()), (WAITING_MAX as u64, Instant::NEVER));
         assert_eq!(open.request_for(0, &picker, at(500)).map(|flight| flight.index), Some(0));
         assert!(open.next_due() < at(500) && !open.is_over());
     }
@@ -323,7 +373,7 @@ mod tests {
         assert_eq!((flight.index, open.shed, open.offered), (3, 3, 6));
         open.cut(at(90));
         let mut unsent = Vec::new();
-        open.give_up(at(90), |age, count| unsent.push((age, count)));
+        open.give_up(&picker, at(90), |age, count| unsent.push((age, count)));
         assert_eq!((open.shed, open.offered, open.is_over()), (8, 9, true));
         // Those of 40 to 60 ms were too late.
         assert_eq!(unsent, [(20_000_000, 1), (10_000_000, 1)]);
@@ -332,12 +382,12 @@ mod tests {
     /// A backlog that it would take minutes to count one by one.
     #[test]
     fn a_backlog_is_given_up_at_once_and_exactly() {
-        let (mut open, _) = open(1, None);
+        let (mut open, picker) = open(1, None);
         let arrival = Arrival::at_rate(1e9, Duration::from_secs(3_600));
         open.restart(Schedule::new(&arrival, at(0), (0, 2), u64::MAX).unwrap());
         open.cut(at(3_500_000));
         let mut ages = Histogram::new();
-        open.give_up(at(3_501_000), |age, count| ages.record_many(age, count));
+        open.give_up(&picker, at(3_501_000), |age, count| ages.record_many(age, count));
         let all = 3_500 * 1_000_000_000 / 2;
         assert_eq!((open.shed, open.offered, ages.len()), (all, all, all));
         // All but those of the last minute are as old as is told apart.
@@ -369,7 +419,7 @@ mod tests {
                 let even = counts.iter().zip([100_000_u64, 200_000, 300_000, 300_000]);
                 assert!(even.clone().all(|(it, due)| it.abs_diff(due) <= off), "{counts:?}");
                 assert_eq!(counts[2], counts[3]);
-                open.give_up(at(5_000), |_, _| ());
+                open.give_up(&picker, at(5_000), |_, _| ());
                 assert_eq!(open.offered, counts[3]);
             }
         }

@@ -243,13 +243,17 @@ impl Schedule {
         self.due
     }
 
+    /// The next one, if it is due at `now`.
+    #[inline]
+    pub(super) fn peek(&self, now: Instant) -> Option<Due> {
+        let is_due = self.due <= now && self.due != Instant::NEVER;
+        is_due.then(|| Due { index: self.number_in(self.block), at: self.due })
+    }
+
     /// Takes the next one, if it is due at `now`.
     #[inline]
     pub(super) fn take(&mut self, now: Instant) -> Option<Due> {
-        if self.due > now || self.due == Instant::NEVER {
-            return None;
-        }
-        let due = Due { index: self.number_in(self.block), at: self.due };
+        let due = self.peek(now)?;
         self.block += 1;
         self.find();
         Some(due)
@@ -330,7 +334,8 @@ fn count_before(stages: &[Stage], nanos: u64) -> u64 {
 /// Finds the times of requests in order.
 #[derive(Debug, Clone)]
 struct Stages {
-    stages: Vec<Stage>,
+    /// Shared, so that a copy of a schedule costs no memory of its own.
+    stages: Arc<[Stage]>,
     current: usize,
     /// Requests and seconds before the current stage.
     before: f64,
@@ -367,7 +372,7 @@ impl Stages {
                 Some(Draws { random: Random::new(seed), count: 0, sum: 0.0 })
             }
         };
-        Self { stages: stages.to_vec(), current: 0, before: 0.0, start: 0.0, draws }
+        Self { stages: stages.into(), current: 0, before: 0.0, start: 0.0, draws }
     }
 
     /// Nanoseconds from the start; `None` after the last stage.

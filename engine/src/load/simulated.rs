@@ -282,6 +282,31 @@ mod tests {
         );
     }
 
+    /// 45,000 are due for each of two servers, one of which answers 80 a second.
+    #[test]
+    fn a_server_that_is_far_behind_takes_nothing_from_the_others() {
+        // A user has a connection to each, made in turn.
+        let answers = |number: u64| -> Answers {
+            let micros = if number.is_multiple_of(2) { 50 } else { 50_000 };
+            Box::new(move |_| Duration::from_micros(micros))
+        };
+        let arrival = Arrival::at_rate(30_000.0, 3 * SECOND);
+        for shed_after in [None, Some(Duration::from_millis(1_500))] {
+            let plan = Plan {
+                mix: Arc::new(mix::testing::mix(2)),
+                pacing: Pacing { shed_after, ..Pacing::default() },
+                drain: Duration::from_millis(100),
+                ..plan(4, arrival.clone(), seconds(3))
+            };
+            let report = simulate(&plan, calm(), answers);
+            assert_eq!(report.offered, 90_000);
+            assert!((45_000..46_000).contains(&report.requests), "{}", report.requests);
+            let quick = report.histograms.response_time["2xx"].buckets();
+            let quick = quick.filter(|(nanos, _)| *nanos < 500_000).map(|(_, count)| count);
+            assert!(quick.sum::<u64>() >= 45_000, "{:?}", report.response_time_us);
+        }
+    }
+
     /// Nobody knows when requests that were never sent would have been answered: what most of them waited for has no percentile below that is exact.
     #[test]
     fn what_is_never_sent_is_censored_too() {

@@ -280,7 +280,9 @@ impl Worker {
     pub(in crate::load) fn give_up(&mut self, now: Instant) {
         let (from, exhausted) = (self.measured_from, self.is_exhausted());
         let given = self.take_back_all();
-        let Self { source: Source::Open(open), recorder, tallies, .. } = self else { return };
+        let Self { source: Source::Open(open), recorder, tallies, picker, .. } = self else {
+            return;
+        };
         let oldest = now.nanos_since(from);
         let mut unsent = |age: u64, count: u64| {
             if age <= oldest && from <= now && !exhausted {
@@ -291,7 +293,7 @@ impl Worker {
             tallies.shed += u64::from(flight.intended >= from);
             unsent(now.nanos_since(flight.intended), 1);
         }
-        open.give_up(now, unsent);
+        open.give_up(picker, now, unsent);
     }
 
     /// Takes back what lanes were given and have not sent.
