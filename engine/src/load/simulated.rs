@@ -282,6 +282,24 @@ mod tests {
         );
     }
 
+    /// A core that asked again and again whether somebody may send would be busy, and be taken for the limit.
+    #[test]
+    fn users_who_have_thought_enough_are_left_alone_while_a_run_drains() {
+        let answers = |number: u64| -> Answers {
+            Box::new(move |_| if number == 0 { 60 * SECOND } else { Duration::from_millis(1) })
+        };
+        let mut mix = mix::testing::mix(1);
+        let think = Duration::from_millis(50);
+        mix.requests[0].think = Think { min: think, max: think };
+        let plan =
+            Plan { mix: Arc::new(mix), drain: 10 * SECOND, ..plan(5, Arrival::Closed, seconds(1)) };
+        let report = simulate(&plan, calm(), answers);
+        assert!(report.cancelled == 1 && report.requests > 60, "{report:?}");
+        // The waits of a drain are a hundredth of a second and more.
+        let turns: u64 = report.cores.iter().map(|core| core.turns).sum();
+        assert!(turns < 5_000, "{turns} turns for {} requests", report.requests);
+    }
+
     /// 45,000 are due for each of two servers, one of which answers 80 a second.
     #[test]
     fn a_server_that_is_far_behind_takes_nothing_from_the_others() {

@@ -249,7 +249,9 @@ impl Worker {
         match &self.source {
             _ if self.is_exhausted() => Instant::NEVER,
             Source::Lanes => Instant::NEVER,
-            Source::Users(users) => users.next_due(),
+            // After the end nobody sends any more, however long they have thought.
+            Source::Users(users) if self.stage == Stage::Sending => users.next_due(),
+            Source::Users(_) => Instant::NEVER,
             Source::Open(open) => open.next_due(),
         }
     }
