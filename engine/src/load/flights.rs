@@ -13,6 +13,8 @@ pub(super) struct Flight {
     pub(super) possible: Instant,
     /// Its place in the mix.
     pub(super) request: u32,
+    /// Whether it goes out once more: how late the client was with it is told by the first time.
+    pub(super) resent: bool,
 }
 
 /// A lane's ring. Invariant: `sent + unsent` is at most the places of a lane.

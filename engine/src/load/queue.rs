@@ -42,7 +42,7 @@ impl Requests<'_> {
     pub(super) fn flight(&self, due: Due) -> (Flight, u32) {
         let (request, target) = self.picker.pick(due.index);
         let possible = due.at + self.slack;
-        (Flight { index: due.index, intended: due.at, possible, request }, target)
+        (Flight { index: due.index, intended: due.at, possible, request, resent: false }, target)
     }
 
     /// The next request to a server, of a schedule that has one.

@@ -55,7 +55,16 @@ mod tests {
 
     /// One core's run of `plan` on a simulation, each connection of which is answered by what `answers` makes.
     fn simulate(plan: &Plan, config: Config, answers: impl Fn(u64) -> Answers + 'static) -> Report {
-        let control = Control::new();
+        simulate_with(plan, config, &Control::new(), move |number| server(answers(number)))
+    }
+
+    /// The same with a peer made for each connection, and who stops it.
+    fn simulate_with(
+        plan: &Plan,
+        config: Config,
+        control: &Control,
+        peer: impl Fn(u64) -> Box<dyn Peer> + 'static,
+    ) -> Report {
         let gauge: Arc<CoreGauge> = Arc::clone(&control.gauges(1)[0]);
         let lanes = plan.connections * plan.lanes_per_user();
         let job = Job {
@@ -64,19 +73,18 @@ mod tests {
             lanes,
             plan: plan.clone(),
             tier: Tier::SingleShot,
-            shared: Arc::new(Shared::new(plan, 1, &control)),
+            shared: Arc::new(Shared::new(plan, 1, control)),
             gauge,
         };
         let limits = crate::driver::Limits { slots: lanes };
-        let sim =
-            Sim::open(Config { limits, ..config }, move |visit| server(answers(visit.number)));
+        let sim = Sim::open(Config { limits, ..config }, move |visit| peer(visit.number));
         let clock = sim.clock();
         let shard = Shard::new(sim, job.config()).unwrap();
         let run = pin!(Drive::new(job, shard, Pinned::No, Alone, move || clock.now()).run());
         let Poll::Ready(outcome) = run.poll(&mut Context::from_waker(Waker::noop())) else {
             panic!("a run on a thread of its own waits for nothing");
         };
-        let report = report(plan, &control, vec![outcome.unwrap()], None, QuotaReport::default());
+        let report = report(plan, control, vec![outcome.unwrap()], None, QuotaReport::default());
         check_sums(plan, &report);
         report
     }
@@ -280,6 +288,39 @@ mod tests {
             "the lag is not ours: {}",
             report.client_lag_us.max
         );
+    }
+
+    /// Answers a request in 4.1 ms, one after the other, and says with every 50th that the connection ends: what is pipelined behind it is sent once more.
+    fn server_that_closes() -> Box<dyn Peer> {
+        let (mut tail, mut answered) = (Vec::new(), 0_u32);
+        Box::new(move |bytes: &[u8], _: Instant, acts: &mut Vec<Act>| {
+            tail.extend_from_slice(bytes);
+            while let Some(end) = tail.windows(4).position(|four| four == b"\r\n\r\n") {
+                tail.drain(..end + 4);
+                if answered == 50 {
+                    return;
+                }
+                answered += 1;
+                let close = if answered == 50 { "Connection: close\r\n" } else { "" };
+                let head = format!("HTTP/1.1 200 OK\r\n{close}Content-Length: 2\r\n\r\nok");
+                acts.extend([
+                    Act::Pause(Duration::from_micros(4_100)),
+                    Act::Send(head.into_bytes()),
+                ]);
+            }
+        })
+    }
+
+    #[test]
+    fn a_request_that_is_sent_once_more_is_late_once_and_not_by_the_clients_doing() {
+        let arrival = Arrival::at_rate(2_000.0, 3 * SECOND);
+        let plan = Plan { pipeline: 32, ..plan(8, arrival, seconds(3)) };
+        let report = simulate_with(&plan, calm(), &Control::new(), |_| server_that_closes());
+        assert_eq!((report.requests, report.sent), (6_000, 6_000));
+        assert!(report.resent > 100, "{}", report.resent);
+        assert_eq!(report.schedule_lag_us.samples, 6_000);
+        assert!(report.client_lag_us.max < 100.0, "{:?}", report.client_lag_us);
+        assert!(report.late == 0 && report.waited < 10, "{} {}", report.late, report.waited);
     }
 
     /// A core that asked again and again whether somebody may send would be busy, and be taken for the limit.

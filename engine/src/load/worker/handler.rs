@@ -113,7 +113,7 @@ impl Handler for Worker {
         self.tallies.resent += u64::from(self.measures(due));
         match flight {
             Some(flight) => {
-                self.give(lane, flight);
+                self.give(lane, Flight { resent: true, ..flight });
             }
             None => self.allowance.give_back(),
         }

@@ -40,7 +40,7 @@ impl Worker {
         };
         let (request, target) = self.picker.pick(index);
         let lane = users.lane(user, target);
-        self.give(lane, Flight { index, intended: now, possible: now, request });
+        self.give(lane, Flight { index, intended: now, possible: now, request, resent: false });
         Some(lane)
     }
 
@@ -73,7 +73,7 @@ impl Worker {
         }
         let index = self.allowance.next_number()?;
         let (request, _) = self.picker.pick(index);
-        Some(Flight { index, intended: now, possible: now, request })
+        Some(Flight { index, intended: now, possible: now, request, resent: false })
     }
 
     pub(super) fn send_next(&mut self, lane: u32, now: Instant) -> Next {
@@ -94,8 +94,8 @@ impl Worker {
         if let Some(flights) = &mut self.flights {
             flights.send(lane);
         }
-        let measured = self.measures(flight.intended);
-        if let (Source::Open(open), true) = (&self.source, measured) {
+        let counts = self.measures(flight.intended) && !flight.resent;
+        if let (Source::Open(open), true) = (&self.source, counts) {
             self.recorder.record_lag(flight.intended, flight.possible, now);
             self.tallies.late += u64::from(now - flight.intended > LATE_AFTER);
             self.tallies.waited += u64::from(open.has_waited(flight));
