@@ -6,7 +6,7 @@ use super::histogram::Coarse;
 use super::report::Slot;
 use crate::clock::Instant;
 
-/// Most slots of a time line; when they are full, two become one, and slots are twice as long from then on.
+/// Slots of a time line are fewer than this; with as many, two become one, and slots are twice as long from then on.
 pub const TIMELINE_SLOTS_MAX: usize = 3600;
 /// The length of a slot at first.
 pub const SLOT: Duration = Duration::from_secs(1);
@@ -83,9 +83,6 @@ impl Timeline {
 
     /// Invariant: no count of `totals` is lower than it was before.
     fn push(&mut self, totals: Totals, response_time: &Coarse) {
-        if self.slots.len() == TIMELINE_SLOTS_MAX {
-            self.halve();
-        }
         let before = std::mem::replace(&mut self.totals, totals);
         let slot = CoreSlot {
             totals: Totals {
@@ -98,15 +95,21 @@ impl Timeline {
         };
         self.response_time = response_time.clone();
         self.slots.push(slot);
+        if self.slots.len() == TIMELINE_SLOTS_MAX {
+            self.halve();
+        }
     }
 
+    /// Two slots become one. An odd one at the end becomes one of its own, of which the second half is not there yet, or never will be.
     fn halve(&mut self) {
-        for place in 0..self.slots.len() / 2 {
+        for place in 0..self.slots.len().div_ceil(2) {
             let mut pair = self.slots[2 * place].clone();
-            pair.add(&self.slots[2 * place + 1]);
+            if let Some(second) = self.slots.get(2 * place + 1) {
+                pair.add(second);
+            }
             self.slots[place] = pair;
         }
-        self.slots.truncate(self.slots.len() / 2);
+        self.slots.truncate(self.slots.len().div_ceil(2));
         self.length *= 2;
     }
 
@@ -191,20 +194,45 @@ mod tests {
         assert!((slots[3].start - 3.0).abs() < 1e-9 && (slots[3].seconds - 0.5).abs() < 1e-9);
     }
 
-    #[test]
-    fn a_long_run_has_longer_slots_and_no_more_of_them() {
-        let mut timeline = Timeline::default();
+    /// A core's time line of so many seconds in which 100 requests ended each.
+    fn steady(seconds: u64) -> Timeline {
+        let (mut timeline, times) = (Timeline::default(), Coarse::default());
         timeline.begin(Instant::from_nanos(0));
-        let times = Coarse::default();
-        let seconds = 3 * TIMELINE_SLOTS_MAX as u64;
         for second in 1..=seconds {
             if timeline.is_due(Instant::from_nanos(second * 1_000_000_000)) {
-                timeline.roll(totals(second), &times);
+                timeline.roll(totals(100 * second), &times);
+            }
+            assert!(timeline.slots.len() < TIMELINE_SLOTS_MAX);
+        }
+        timeline.finish(totals(100 * seconds), &times);
+        timeline
+    }
+
+    #[test]
+    fn a_long_run_has_longer_slots_and_no_more_of_them() {
+        for seconds in [3_599, 3_600, 3_601, 7_199, 7_200, 7_201, 7_204, 10_799, 14_400, 20_003] {
+            let slots = Timeline::merge(&[&steady(seconds)], seconds as f64);
+            assert!(slots.len() <= TIMELINE_SLOTS_MAX, "{}", slots.len());
+            assert_eq!(slots.iter().map(|slot| slot.requests).sum::<u64>(), 100 * seconds);
+            for slot in slots {
+                let rate = slot.requests as f64 / slot.seconds;
+                assert!((rate - 100.0).abs() < 1e-6, "{seconds} s: {rate} at {} s", slot.start);
             }
         }
-        timeline.finish(totals(seconds), &times);
-        let slots = Timeline::merge(&[&timeline], seconds as f64);
-        assert!(slots.len() <= TIMELINE_SLOTS_MAX + 1, "{}", slots.len());
-        assert_eq!(slots.iter().map(|slot| slot.requests).sum::<u64>(), seconds);
+    }
+
+    /// One core has longer slots than another, which may end with one that has no second half.
+    #[test]
+    fn cores_that_end_at_different_times_lose_nothing() {
+        for (long, short) in [(3_605, 3_598), (3_605, 3_597), (7_300, 3_599), (7_300, 1_001)] {
+            let cores = [steady(long), steady(short)];
+            let slots = Timeline::merge(&[&cores[0], &cores[1]], long as f64);
+            let requests = slots.iter().map(|slot| slot.requests).sum::<u64>();
+            assert_eq!(requests, 100 * (long + short), "{long} {short}");
+            let whole = slots.iter().filter(|slot| slot.start + slot.seconds <= short as f64);
+            for slot in whole {
+                assert!((slot.requests as f64 / slot.seconds - 200.0).abs() < 1e-6, "{slot:?}");
+            }
+        }
     }
 }
