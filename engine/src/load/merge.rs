@@ -75,6 +75,7 @@ pub(super) fn report(
     let sum = |of: &dyn Fn(&CoreOutcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     let tally = |of: fn(&Tallies) -> u64| sum(&|outcome| of(&outcome.tallies));
     let seconds = longest(&outcomes, |outcome| outcome.seconds);
+    let sending = sending_seconds(plan, &outcomes);
     let (requests, errors, cancelled) =
         (recorder.responses(), recorder.errors(), recorder.cancelled());
     let sent = (requests + errors + cancelled).saturating_sub(tally(|it| it.unsent_failures));
@@ -85,7 +86,7 @@ pub(super) fn report(
         arrival: plan.arrival.name().to_owned(),
         slack_us: Some(micros(plan.pacing.slack)),
         spin_us: Some(micros(plan.pacing.spin)),
-        target_per_second: target(plan, seconds),
+        target_per_second: target(plan, sending),
         requests,
         errors,
         cancelled,
@@ -97,7 +98,7 @@ pub(super) fn report(
         censored: recorder.censored(),
         waited: tally(|it| it.waited),
         seconds,
-        sending_seconds: sending_seconds(plan, &outcomes),
+        sending_seconds: sending,
         requests_per_second: per(requests as f64, seconds),
         bytes_per_second: per(sum(&|outcome| outcome.bytes) as f64, seconds),
         status: recorder.status(),
@@ -167,11 +168,13 @@ fn exhausted_feeds(plan: &Plan) -> Vec<String> {
     exhausted.map(|feed| feed.name().to_owned()).collect()
 }
 
-/// The rate that was asked for, on average; zero in a closed loop. A log ends with its last line: one of a single line has no length, and counts as a second.
-fn target(plan: &Plan, seconds: f64) -> f64 {
-    let length = plan.length().map_or(seconds, |length| length.as_secs_f64());
-    let is_log = matches!(plan.arrival, Arrival::Recorded(_));
-    plan.arrival.mean_rate(if is_log { length.max(1.0) } else { length })
+/// The rate that was asked for, on average over the time in which requests were due; zero in a closed loop. A run that ended sooner was not asked for the rest.
+/// A log ends with its last line: one of a single line has no length, and counts as a second.
+fn target(plan: &Plan, sending: f64) -> f64 {
+    let whole = plan.length().map_or(sending, |length| length.as_secs_f64());
+    let over = if sending > 0.0 { sending.min(whole) } else { whole };
+    let is_whole_log = matches!(plan.arrival, Arrival::Recorded(_)) && over >= whole;
+    plan.arrival.mean_rate(if is_whole_log { over.max(1.0) } else { over })
 }
 
 /// The part of the time in which requests could be due that was over when the last one was.

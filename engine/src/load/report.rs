@@ -31,7 +31,7 @@ pub struct Report {
     /// differ in it.
     #[serde(default = "not_asked_for")]
     pub spin_us: Option<f64>,
-    /// Requests a second that the schedule asked for, on average over the measured time; zero in a closed loop.
+    /// Requests a second that the schedule asked for, on average over `sending_seconds`; zero in a closed loop.
     pub target_per_second: f64,
     /// Requests completed with a whole response, whatever its status, which met what was expected of it.
     pub requests: u64,

@@ -106,7 +106,7 @@ mod tests {
         let times = report.timeline.iter().map(|slot| slot.buckets.len()).sum::<u64>();
         assert_eq!(times, success);
         if plan.arrival != Arrival::Closed && plan.stop.requests.is_none() {
-            let due = report.target_per_second * plan.length().unwrap().as_secs_f64();
+            let due = report.target_per_second * report.sending_seconds;
             assert!(
                 (report.offered as f64 - due).abs() <= 1.0 + 6.0 * due.sqrt(),
                 "{} of {due}",
@@ -288,6 +288,44 @@ mod tests {
             "the lag is not ours: {}",
             report.client_lag_us.max
         );
+    }
+
+    /// A peer that answers after `delay`, and stops the run with the first request that comes `after` its start.
+    fn stopping(control: &Arc<Control>, delay: Duration, after: Duration) -> Box<dyn Peer> {
+        let control = Arc::clone(control);
+        server(Box::new(move |now| {
+            if now >= Instant::from_nanos(1_000_000_000) + after {
+                control.stop();
+            }
+            delay
+        }))
+    }
+
+    #[test]
+    fn the_rate_asked_for_is_that_of_the_time_until_the_end() {
+        let stages = vec![Stage { length: 10 * SECOND, from: 0.0, to: 2_000.0 }];
+        let arrival = Arrival::Open { stages, spacing: Spacing::Constant };
+        let answers = |_| -> Answers { Box::new(|_| Duration::from_micros(100)) };
+        // The integral of the rate is 100 t^2.
+        let of = |report: &Report| (report.target_per_second, report.sending_seconds);
+        for stop in [Stop::requests(200), Stop { requests: Some(200), ..seconds(20) }] {
+            let report = simulate(&plan(4, arrival.clone(), stop), calm(), answers);
+            let (rate, sending) = of(&report);
+            assert_eq!((report.offered, report.sent, report.shed), (200, 200, 0));
+            assert!((rate - 141.4).abs() < 1.5 && (sending - 1.414).abs() < 0.015, "{rate}");
+        }
+        let report = simulate(&plan(4, arrival.clone(), seconds(20)), calm(), answers);
+        assert_eq!((of(&report), report.offered), ((1_000.0, 10.0), 10_000));
+        let report = simulate(&plan(4, arrival.clone(), seconds(5)), calm(), answers);
+        assert_eq!((of(&report), report.offered), ((500.0, 5.0), 2_500));
+        // Ctrl-C after two seconds.
+        let control = Arc::new(Control::new());
+        let stopper = Arc::clone(&control);
+        let peer = move |_| stopping(&stopper, Duration::from_micros(100), 2 * SECOND);
+        let report = simulate_with(&plan(4, arrival, seconds(20)), calm(), &control, peer);
+        let (rate, sending) = of(&report);
+        assert!(report.interrupted && (2.0..2.1).contains(&sending), "{sending}");
+        assert!((rate / (100.0 * sending) - 1.0).abs() < 1e-3, "{rate} in {sending} s");
     }
 
     /// Answers a request in 4.1 ms, one after the other, and says with every 50th that the connection ends: what is pipelined behind it is sent once more.
