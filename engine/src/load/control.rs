@@ -213,7 +213,7 @@ impl Control {
         Self { stop: Arc::default(), started: Instant::now(), gauges: Mutex::default() }
     }
 
-    /// Ends the run early: it stops sending within 20 ms, drains, and reports what it has.
+    /// Ends the run early: it stops sending within 20 ms, drains, and reports what it has. One that drains already is at its end, and what is unanswered is cancelled.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }

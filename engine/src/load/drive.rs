@@ -216,25 +216,35 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         };
     }
 
-    /// Waits for the last responses, then cancels what is left.
+    /// Waits for the last responses, then cancels what is left. Who ends a run by then wants no more to be sent; who ends it while it waits, not to wait either.
     async fn drain(&mut self, mut now: Instant) -> io::Result<Instant> {
         self.job.gauge.set_phase(Phase::Draining);
-        if self.is_stopped() || self.worker.is_exhausted() {
-            // Who ends a run wants no more to be sent, and without a row nothing can be.
-            self.worker.give_up(now);
-            self.shard.drain();
-        }
+        let stopped = self.is_stopped();
         let deadline = now + self.job.plan.drain;
-        while now < deadline && !(self.shard.is_idle() && self.worker.is_drained()) {
+        while now < deadline && stopped == self.is_stopped() {
+            // Without a row nothing can be sent.
+            if stopped || self.worker.is_exhausted() {
+                self.send_no_more(now);
+            }
+            if self.shard.is_idle() && self.worker.is_drained() {
+                break;
+            }
             now = self.turn((deadline - now).min(BLOCK_MAX)).await?;
         }
-        self.worker.give_up(now);
-        self.shard.drain();
+        self.send_no_more(now);
         self.shard.close(&mut self.worker, now);
         let bytes = self.shard.counters().bytes_received - self.before.shard.bytes_received;
         let totals = self.worker.totals(bytes);
         self.worker.finish_timeline(totals);
         Ok(now)
+    }
+
+    /// Gives up what was due and not sent.
+    fn send_no_more(&mut self, now: Instant) {
+        if !self.worker.is_drained() {
+            self.worker.give_up(now);
+        }
+        self.shard.drain();
     }
 
     /// Gives descriptors and buffers back in order, for as long as that may take.

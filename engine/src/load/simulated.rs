@@ -328,6 +328,25 @@ mod tests {
         assert!((rate / (100.0 * sending) - 1.0).abs() < 1e-3, "{rate} in {sending} s");
     }
 
+    #[test]
+    fn who_ends_a_run_while_it_drains_ends_that() {
+        // Four connections, 50 ms each: 80 a second, of 3,000 asked for. The run is stopped 1.5 s into its drain of 6 s, or before it.
+        let delay = Duration::from_millis(50);
+        let arrival = Arrival::at_rate(3_000.0, SECOND);
+        let plan = Plan { drain: 6 * SECOND, ..plan(4, arrival, seconds(1)) };
+        for (after, sent) in [(500, 40), (2_500, 200)] {
+            let control = Arc::new(Control::new());
+            let stopper = Arc::clone(&control);
+            let peer = move |_| stopping(&stopper, delay, Duration::from_millis(after));
+            let report = simulate_with(&plan, calm(), &control, peer);
+            assert!((sent..sent + 16).contains(&report.sent), "{} of {sent}", report.sent);
+            assert!(report.interrupted && report.offered >= 3_000 * after.min(1_000) / 1_000);
+            // Those in flight are waited for, unless it is that which was ended.
+            let all = if after < 1_000 { 0 } else { 1 };
+            assert!((all..=4 * all).contains(&report.cancelled), "{}", report.cancelled);
+        }
+    }
+
     /// Answers a request in 4.1 ms, one after the other, and says with every 50th that the connection ends: what is pipelined behind it is sent once more.
     fn server_that_closes() -> Box<dyn Peer> {
         let (mut tail, mut answered) = (Vec::new(), 0_u32);
