@@ -105,7 +105,7 @@ impl Page {
             ("errors_total", "Requests that failed.", now.errors),
             (
                 "offered_total",
-                "Requests that were due; all that were sent, in a closed loop.",
+                "Requests that were due; all that ended, in a closed loop.",
                 now.offered,
             ),
             ("late_total", "Requests sent more than a millisecond after they were due.", now.late),

@@ -34,7 +34,7 @@ impl Phase {
 /// Where a run stands, over all cores. Read at one moment, but not all at the very same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// Requests that were due since measuring began; all that were sent, in a closed loop.
+    /// Requests that were due since measuring began, as of at most [`PUBLISH_EVERY`] ago; all that ended, in a closed loop.
     pub offered: u64,
     /// Requests sent more than a millisecond after they were due.
     pub late: u64,
@@ -151,12 +151,17 @@ impl CoreGauge {
         self.measured_from.store(from.as_nanos(), Ordering::Relaxed);
     }
 
+    /// Shows how many requests have been due.
+    #[inline]
+    pub(super) fn set_offered(&self, offered: u64) {
+        self.offered.store(offered, Ordering::Relaxed);
+    }
+
     /// Shows what was counted so far.
     #[inline]
     pub(super) fn set_totals(&self, totals: &Totals, in_flight: u64, connected: u64) {
         self.requests.store(totals.requests, Ordering::Relaxed);
         self.errors.store(totals.errors, Ordering::Relaxed);
-        self.offered.store(totals.offered, Ordering::Relaxed);
         self.bytes.store(totals.bytes, Ordering::Relaxed);
         self.in_flight.store(in_flight, Ordering::Relaxed);
         self.connected.store(connected, Ordering::Relaxed);

@@ -195,6 +195,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         }
         if now >= self.publish_at {
             self.publish_at = now + PUBLISH_EVERY;
+            self.worker.count_due(now);
             self.job.gauge.publish_slow(&self.worker.recorder, CpuTime::of_thread().total());
         }
     }

@@ -78,11 +78,24 @@ impl Open {
         if self.schedule.next_due() >= self.slot_end {
             return self.in_slot;
         }
+        self.count_due(self.slot_end);
+        self.ahead_due
+    }
+
+    /// Counts what is due before `until`, taken or not. Invariant: no `until` lies before an earlier one.
+    pub(super) fn count_due(&mut self, until: Instant) {
+        if self.schedule.next_due() >= until {
+            return;
+        }
         if self.ahead_due <= self.offered {
             (self.ahead, self.ahead_due) = (self.schedule.clone(), self.offered);
         }
-        self.ahead_due += self.ahead.skip(self.slot_end);
-        self.ahead_due
+        self.ahead_due += self.ahead.skip(until);
+    }
+
+    /// Requests that have come due, as far as they were counted.
+    pub(super) fn due(&self) -> u64 {
+        self.offered.max(self.ahead_due)
     }
 
     /// When the next request is to go out, with all that are due by then. Never while as many wait for each server as may: then the next lane that asks is what
@@ -415,6 +428,9 @@ mod tests {
                         let _ = open.request_for(0, &picker, now);
                     }
                     counts.push(open.due_in_slot());
+                    open.count_due(now);
+                    let by_now = (counts[counts.len() - 1] + 500).min(300_000 + off);
+                    assert!(open.due().abs_diff(by_now) <= 100 + off, "{} {counts:?}", open.due());
                 }
                 let even = counts.iter().zip([100_000_u64, 200_000, 300_000, 300_000]);
                 assert!(even.clone().all(|(it, due)| it.abs_diff(due) <= off), "{counts:?}");

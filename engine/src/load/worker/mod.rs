@@ -344,8 +344,21 @@ impl Worker {
         connected: u64,
     ) {
         gauge.set_totals(totals, u64::from(in_flight), connected);
-        if let Source::Open(open) = &self.source {
-            gauge.set_lost(self.tallies.late, self.tallies.shed + open.shed);
+        match &self.source {
+            // What a warm-up was due is not shown.
+            Source::Open(_) if self.measured_from == Instant::NEVER => {}
+            Source::Open(open) => {
+                gauge.set_offered(open.due());
+                gauge.set_lost(self.tallies.late, self.tallies.shed + open.shed);
+            }
+            _ => gauge.set_offered(totals.offered),
+        }
+    }
+
+    /// Counts what is due by now, for the watchers: where connections are behind it is more than was taken.
+    pub(in crate::load) fn count_due(&mut self, now: Instant) {
+        if let Source::Open(open) = &mut self.source {
+            open.count_due(now);
         }
     }
 
