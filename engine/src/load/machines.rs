@@ -270,7 +270,6 @@ fn sockets(parts: &[(String, Report)]) -> Option<SocketsReport> {
     let mean = |of: fn(&SocketsReport) -> f64| {
         per(known.iter().map(|it| of(it) * it.samples as f64).sum(), samples as f64)
     };
-    let total = |of: fn(&SocketsReport) -> u64| known.iter().map(of).sum();
     (!known.is_empty()).then(|| SocketsReport {
         samples,
         segments_sent: total(|it| it.segments_sent),
@@ -487,19 +486,31 @@ mod tests {
             };
             part.status.success = count;
             part.warm_up.requests = count;
-            part.sockets = Some(SocketsReport { samples: count, ..SocketsReport::default() });
+            part.sockets = Some(SocketsReport {
+                samples: count,
+                segments_sent: count,
+                segments_retransmitted: count,
+                segments_received: count,
+                segments_out_of_order: count,
+                ..SocketsReport::default()
+            });
             part
         };
         let merged = Report::merge(&parts([counted(u64::MAX), counted(7)])).unwrap();
+        let sockets = merged.sockets.unwrap();
         let sums = [
             merged.requests,
             merged.outcomes["2xx"],
             merged.timeline[0].requests,
             merged.status.success,
             merged.warm_up.requests,
-            merged.sockets.unwrap().samples,
+            sockets.samples,
+            sockets.segments_sent,
+            sockets.segments_retransmitted,
+            sockets.segments_received,
+            sockets.segments_out_of_order,
         ];
-        assert_eq!(sums, [u64::MAX; 6]);
+        assert_eq!(sums, [u64::MAX; 10]);
         assert!(merged.requests_per_second > 1.8e19, "{}", merged.requests_per_second);
     }
 
