@@ -58,7 +58,7 @@ pub(crate) fn refused(error: &UrlError) -> Failure {
         UrlError::Https(_) => Failure::unusable(format_args!("{error}: give an http:// one")),
         UrlError::NoScheme(path) if path.starts_with('/') => Failure::unusable(format_args!(
             "the URL {path:?} has no host; write http://HOST/{}",
-            path.trim_start_matches('/')
+            path.trim_start_matches('/').escape_debug()
         )),
         UrlError::NoScheme(empty) if empty.is_empty() => {
             Failure::unusable("the URL is empty; write http://HOST/")
@@ -91,6 +91,7 @@ mod tests {
         check("http://nosuch.invalid/", "can't find host");
         check("http://me:secret@127.0.0.1/", "--user");
         check("/b?c", "has no host; write http://host/b");
+        check("/b\u{1b}", r"has no host; write http://host/b\u{1b}");
         check("//h/b", "has no host; write http://host/h/b");
         check("", "the url is empty");
         check(

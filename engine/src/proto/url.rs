@@ -38,7 +38,8 @@ pub struct Url {
     pub target: String,
 }
 
-/// Why a text is not a URL that this engine can fetch. Holds neither userinfo nor a query: errors are logged.
+/// Why a text is not a URL that this engine can fetch. Holds neither userinfo nor a query: errors are logged. Where an `@` behind the host leaves it in doubt
+/// what a password is, the URL is shown as `http://...`.
 ///
 /// ```
 /// use ringshot::client::{Url, UrlError};
@@ -51,7 +52,7 @@ pub struct Url {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// There is no `scheme://`.
-    #[error("the URL {0:?} has no scheme; write http://{0}")]
+    #[error("the URL {0:?} has no scheme; write http://{shown}", shown = .0.escape_debug())]
     NoScheme(String),
     /// `http:` without the two slashes.
     #[error("the URL {0:?} lacks the // behind http:")]
@@ -127,7 +128,6 @@ impl Url {
     /// # Errors
     /// A [`UrlError`] if that is no URL to fetch.
     pub fn join(&self, reference: &str) -> Result<Url, UrlError> {
-        let reference = reference.split('#').next().unwrap_or_default();
         if let Some(scheme) = scheme_of(reference) {
             return match scheme.to_ascii_lowercase().as_str() {
                 "http" => Url::parse(reference),
@@ -139,6 +139,9 @@ impl Url {
         if reference.starts_with("//") {
             return Url::parse(&format!("http:{reference}"));
         }
+        // What looks like a path may be a URL with a user and a mistake in its scheme.
+        let doubtful = reference.contains('@');
+        let reference = reference.split('#').next().unwrap_or_default();
         let (base, query) = self.target.split_once('?').unzip();
         let base = base.unwrap_or(&self.target);
         let (path, own_query) = reference.split_once('?').unzip();
@@ -150,7 +153,10 @@ impl Url {
             _ => without_dots(&format!("{}/{path}", base.rsplit_once('/').unwrap_or_default().0)),
         };
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-        let whole = || redacted(&format!("http://{}{merged}{query}", self.authority));
+        let whole = || match doubtful {
+            true => format!("http://{}/...", self.authority),
+            false => redacted(&format!("http://{}{merged}{query}", self.authority)),
+        };
         let target = parse_target(&format!("{merged}{query}"), whole)?;
         Ok(Url { target, ..self.clone() })
     }
@@ -232,7 +238,7 @@ impl std::str::FromStr for Url {
 /// Whether there is userinfo in a URL, or in a reference that begins with `//` (RFC 3986 3.2.1). [`Url`] leaves it out: who shows or keeps the text should not have any.
 #[must_use]
 pub fn has_userinfo(text: &str) -> bool {
-    let rest = text.split_once("://").map(|(_, rest)| rest).or(text.strip_prefix("//"));
+    let rest = split_scheme(text).map(|(_, rest)| rest).or(text.strip_prefix("//"));
     rest.is_some_and(|rest| split_authority(rest).0.contains('@'))
 }
 
@@ -249,17 +255,27 @@ fn split_authority(rest: &str) -> (&str, &str) {
     rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()))
 }
 
-/// A text that may be a URL, without what may be userinfo, a query or a fragment.
+/// What stands in front of the first `://`, and what follows it, unless that `://` lies in a path, a query or a fragment.
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    text.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?', '#']))
+}
+
+/// A text that may be a URL, without what may be userinfo, a query or a fragment. An `@` behind the authority may end a password that has a `/`, `?` or `#`: then nothing of it is shown.
 fn redacted(text: &str) -> String {
-    let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
-    let rest = rest.split('#').next().unwrap_or_default();
-    let (place, query) = rest.split_once('?').map_or((rest, ""), |(place, _)| (place, "?..."));
-    let place = place.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}{place}{query}")
+    let known = split_scheme(text).filter(|(scheme, _)| scheme_of(text) == Some(*scheme));
+    let (scheme, rest) = text.split_at(known.map_or(0, |(scheme, _)| scheme.len() + "://".len()));
+    let (authority, target) = split_authority(rest);
+    if target.contains('@') {
+        return format!("{scheme}...");
+    }
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let target = target.split('#').next().unwrap_or_default();
+    let (path, query) = target.split_once('?').map_or((target, ""), |(path, _)| (path, "?..."));
+    format!("{scheme}{host}{path}{query}")
 }
 
 fn parse_scheme(text: &str) -> Result<(Scheme, &str), UrlError> {
-    let Some((scheme, rest)) = text.split_once("://") else {
+    let Some((scheme, rest)) = split_scheme(text) else {
         let slashes = text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("http:"));
         let error = if slashes { UrlError::NoSlashes } else { UrlError::NoScheme };
         return Err(error(redacted(text)));
@@ -365,6 +381,9 @@ mod tests {
         check("http:/h/x", "the URL \"http:/h/x\" lacks the // behind http:");
         check("HTTP:h", "the URL \"HTTP:h\" lacks the // behind http:");
         check("https:/h", "the URL \"https:/h\" has no scheme; write http://https:/h");
+        check("h\n\u{1b}[1m", r#"the URL "h\n\u{1b}[1m" has no scheme; write http://h\n\u{1b}[1m"#);
+        check("h/?u=http://x", r#"the URL "h/?..." has no scheme; write http://h/?..."#);
+        check(" http://h", r#"the scheme of " http://h" is not supported; only http is"#);
         check("://h", "the URL \"h\" has no scheme; write http://h");
         check("https://h", "the URL \"https://h\" is https, which is not supported yet");
         check("ftp://h", "the scheme of \"ftp://h\" is not supported; only http is");
@@ -411,8 +430,13 @@ mod tests {
 
     #[test]
     fn userinfo() {
-        for text in ["http://u@h", "http://u:p@h/", "http://u@h?q", "//u:p@h/"] {
+        for text in
+            ["http://u@h", "http://u:p@h/", "http://u@h?q", "//u:p@h/", "//u@h/?next=http://x"]
+        {
             assert!(has_userinfo(text), "{text}");
+        }
+        for text in ["/login?next=http://joe@h/", "?next=http://u@h", "a#http://u@h"] {
+            assert!(!has_userinfo(text), "{text}");
         }
         for text in ["http://h/@u", "http://h?@u", "http://h#@u", "/a@b", "a@b/c", "?a@b", ""] {
             assert!(!has_userinfo(text), "{text}");
@@ -428,14 +452,44 @@ mod tests {
             "http://user:secret/x@h/",
             "http://user:secret?x@h/",
             "://u:secret@h?secret#secret",
+            "https://user:se?secret@h/",
+            "user:secret@h/?next=http://x",
+            "h/p?token=secret&u=http://x",
+            "http:/user:secret@h/?next=http://x",
+            "user:s?secret@h/",
+            " http://user:secret@h/",
         ] {
             let error = Url::parse(text).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("secret"), "{text}: {error:?}");
         }
         check(
+            "https://user:secret/x@h/",
+            "the URL \"https://...\" is https, which is not supported yet",
+        );
+        check(
             "http://h/a?secret x",
             "byte 0x20 at 9 of the path of \"http://h/a?...\" is not allowed; percent-encode it",
         );
+    }
+
+    proptest::proptest! {
+        /// Whatever is wrong with a URL or a reference: no error shows what stands in userinfo or query.
+        #[test]
+        fn no_error_shows_userinfo_or_query(
+            scheme in "(https?|HTTP|ftp|1x|)(://|:/|:|//|)",
+            // Not where a scheme may stand, which is shown.
+            user in "((user:|[:@ ][a-z:/?#@ ]{0,4})s3cret[a-z:/?#@ ]{0,4}@)?",
+            host in r"[a-z.]{0,2}(\[::1\]|\[|\]| |)(:[0-9x]{0,6})?",
+            path in "(/[a-z@ :\n]{0,4})?",
+            query in r"(\?[a-z:/?@ ]{0,4}s3cret[a-z:/?#@ ]{0,4}(http://x)?)?",
+        ) {
+            let text = format!("{scheme}{user}{host}{path}{query}");
+            let base = Url::parse("http://b/c/d").unwrap();
+            for error in [Url::parse(&text), base.join(&text)].into_iter().filter_map(Result::err) {
+                let shown = format!("{error} {error:?}");
+                proptest::prop_assert!(!shown.contains("s3cret"), "{text:?}: {error:?}");
+            }
+        }
     }
 
     /// The examples of RFC 3986 5.4 that stay with `http`.
