@@ -102,7 +102,15 @@ impl Target {
     /// # Errors
     /// [`UrlError`] for what is no `http` URL then.
     pub fn join(&self, reference: &str) -> Result<Self, UrlError> {
-        Url::parse(&self.to_string())?.join(reference).map(Self::from)
+        self.url().join(reference).map(Self::from)
+    }
+
+    /// What it was made of, with the zone of its address, which its text does not have.
+    fn url(&self) -> Url {
+        let Origin { scheme, host, port, authority, .. } = &**self.origin();
+        let target = self.path_and_query().to_owned();
+        let (host, authority) = (String::from(&**host), String::from(&**authority));
+        Url { scheme: *scheme, host, port: *port, authority, target }
     }
 
     /// Without the query, which may hold secrets.
@@ -215,6 +223,19 @@ mod tests {
         assert_eq!(target.redacted(), "http://h/p?...");
         assert_eq!(target.to_string(), "http://h/p?token=1");
         assert!(!format!("{:?}", target.authorization()).contains("Basic"));
+    }
+
+    /// An address with a zone is another one than without it, which its text does not tell.
+    #[test]
+    fn a_zone_stays_with_its_address() {
+        let target: Target = "http://[fe80::1%25eth0]:81/a/b?c".parse().unwrap();
+        for (reference, expected) in [("?d", "/a/b?d"), ("/d", "/d"), ("d", "/a/d"), ("", "/a/b?c")]
+        {
+            let joined = target.join(reference).unwrap();
+            assert_eq!((joined.host(), joined.path_and_query()), ("fe80::1%eth0", expected));
+            assert_eq!((joined.origin(), joined.authority()), (target.origin(), "[fe80::1]:81"));
+        }
+        assert_eq!(target.join("//[fe80::2]/").unwrap().host(), "fe80::2");
     }
 
     #[test]
