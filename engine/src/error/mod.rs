@@ -14,7 +14,7 @@ pub(crate) use text::{message_of_panic, text_of};
 
 /// Why a request has no response, or its body no end. 8 bytes, so that a `Result` of a response stays small.
 ///
-/// Shown with `{}` it is the whole chain in one line:
+/// Shown with `{}` it is the whole chain in one line, whoever wrote a part of it: lines of a resolver's or a body's error are joined, control characters escaped.
 /// `GET http://127.0.0.1:9/: connect to 127.0.0.1:9: ECONNREFUSED (Connection refused): nothing listens there, or its backlog is full (attempt 1, 0.3 ms)`.
 ///
 /// ```

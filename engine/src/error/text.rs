@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::{Error, Kind, LimitKind, Phase, RedirectKind, TimeoutKind};
 
@@ -10,6 +10,28 @@ use super::{Error, Kind, LimitKind, Phase, RedirectKind, TimeoutKind};
 pub(crate) fn message_of_panic(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("not a text")
+}
+
+/// A text of somebody else's in one line: its lines joined, what else would move a terminal's cursor escaped.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.0.lines().map(str::trim).filter(|line| !line.is_empty());
+        for (n, line) in lines.enumerate() {
+            if n > 0 {
+                f.write_str("; ")?;
+            }
+            for letter in line.chars() {
+                match letter {
+                    '\u{2028}' | '\u{2029}' => write!(f, "{}", letter.escape_unicode())?,
+                    _ if letter.is_control() => write!(f, "{}", letter.escape_debug())?,
+                    _ => f.write_char(letter)?,
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl TimeoutKind {
@@ -35,7 +57,7 @@ impl fmt::Display for Kind {
         match self {
             Self::Url(error) => write!(f, "{error}"),
             Self::Request(error) => write!(f, "{error}"),
-            Self::Config(problem) | Self::Resolve(problem) => f.write_str(problem),
+            Self::Config(problem) | Self::Resolve(problem) => write!(f, "{}", OneLine(problem)),
             Self::Connect(errno) => write!(f, "{errno}{}", errno.remedy()),
             Self::PoolFull { max_waiters } => {
                 write!(f, "{max_waiters} requests wait for a connection already (max_waiters)")
@@ -65,11 +87,11 @@ impl fmt::Display for Kind {
             Self::Closed => f.write_str("the server closed the connection before answering"),
             Self::Io(errno) => write!(f, "the connection broke: {errno}{}", errno.remedy()),
             Self::Redirect(kind) => write!(f, "{kind}"),
-            Self::RequestBody(problem) => write!(f, "the request body: {problem}"),
-            Self::CopyTo(problem) => write!(f, "copying to the file: {problem}"),
+            Self::RequestBody(problem) => write!(f, "the request body: {}", OneLine(problem)),
+            Self::CopyTo(problem) => write!(f, "copying to the file: {}", OneLine(problem)),
             Self::Canceled => f.write_str("cancelled"),
             Self::Shutdown => f.write_str("the engine was shut down"),
-            Self::User(message) => write!(f, "a closure panicked: {message}"),
+            Self::User(message) => write!(f, "a closure panicked: {}", OneLine(message)),
         }
     }
 }
@@ -78,7 +100,9 @@ impl fmt::Display for RedirectKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooMany { max } => write!(f, "more than {max} redirects"),
-            Self::Location(problem) => write!(f, "the redirect leads nowhere: {problem}"),
+            Self::Location(problem) => {
+                write!(f, "the redirect leads nowhere: {}", OneLine(problem))
+            }
             Self::BodyGone => f.write_str("the redirect asks for the request body again, which was a stream; send it as bytes"),
         }
     }
@@ -142,4 +166,48 @@ pub(crate) fn text_of(error: &(dyn StdError + Send + Sync)) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::url::{Url, UrlError};
+
+    /// Texts of others: a panic of `assert_eq!`, a stream's error, a resolver's, a line of a list.
+    #[test]
+    fn an_error_is_one_line_whoever_wrote_it() {
+        let foreign = "left differs\n  left: 1\r\n\n right: \"é\"\x1b[1m\ttold\u{2028}";
+        let shown = r#"left differs; left: 1; right: "é"\u{1b}[1m\ttold"#;
+        for (kind, before) in [
+            (Kind::User(foreign.into()), "a closure panicked: "),
+            (Kind::RequestBody(foreign.into()), "the request body: "),
+            (Kind::CopyTo(foreign.into()), "copying to the file: "),
+            (Kind::Resolve(foreign.into()), ""),
+            (Kind::Config(foreign.into()), ""),
+            (
+                Kind::Redirect(RedirectKind::Location(foreign.into())),
+                "the redirect leads nowhere: ",
+            ),
+        ] {
+            let line = Error::new(kind, Phase::Build).to_string();
+            assert_eq!(line, format!("build: {before}{shown}"));
+        }
+        let inside = Kind::User("a\u{2028}b\u{85}c".into()).to_string();
+        assert_eq!(inside, r"a closure panicked: a\u{2028}b\u{85}c");
+    }
+
+    #[test]
+    fn a_url_from_a_list_is_shown_in_one_line() {
+        for text in [
+            "h\n\u{1b}[2J",
+            "http:h\n\u{1b}",
+            "http://h/\n\u{1b}",
+            "ht\ntp://\u{1b}",
+            "http://h:\n\u{1b}",
+        ] {
+            let error: UrlError = Url::parse(text).unwrap_err();
+            let line = Error::new(Kind::Url(error), Phase::Build).to_string();
+            assert!(!line.contains(char::is_control), "{line:?}");
+        }
+    }
 }
