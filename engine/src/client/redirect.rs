@@ -148,6 +148,37 @@ mod tests {
         assert!(!follow_from(Method::POST, 302, "/z").1.headers.contains_key(CONTENT_TYPE));
     }
 
+    /// Each of them by its name here, so that none can be forgotten in the table above.
+    #[test]
+    fn no_secret_follows_to_another_origin() {
+        for name in ["authorization", "cookie", "proxy-authorization"] {
+            for (location, stays) in [("/z", true), ("http://b/z", false), ("http://a:81/", false)]
+            {
+                let request = Request::new(Method::GET, "http://a/").unwrap();
+                let mut request = request.header(name, "secret").unwrap();
+                assert!(!format!("{request:?}").contains("secret"), "{name}");
+                let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
+                let body = request.body.0.try_clone();
+                assert_eq!(follow(&mut request, body, StatusCode::FOUND, &headers), Ok(true));
+                assert_eq!(request.headers.contains_key(name), stays, "{name} {location}");
+            }
+        }
+    }
+
+    /// An IPv6 address is on another link with another zone: to the same one a secret goes along.
+    #[test]
+    fn a_zone_is_of_the_origin() {
+        for (location, stays) in [("/z", true), ("z", true), ("http://[fe80::1]/", false)] {
+            let request = Request::new(Method::GET, "http://[fe80::1%25lo]/").unwrap();
+            let mut request = request.header("cookie", "secret").unwrap();
+            let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
+            let body = request.body.0.try_clone();
+            assert_eq!(follow(&mut request, body, StatusCode::FOUND, &headers), Ok(true));
+            assert_eq!(request.headers.contains_key("cookie"), stays, "{location}");
+            assert_eq!(request.target.host() == "fe80::1%lo", stays, "{location}");
+        }
+    }
+
     #[test]
     fn a_body_that_is_gone_is_told() {
         let mut request = Request::new(Method::POST, "http://a/").unwrap();

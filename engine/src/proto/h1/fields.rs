@@ -135,3 +135,25 @@ pub(super) fn unfold(head: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&line[blank..]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each of them by its name here, so that none can be forgotten in the table above.
+    #[test]
+    fn what_a_trailer_may_not_say_is_dropped() {
+        const FORBIDDEN: &str = "Transfer-Encoding Content-Length Content-Encoding Content-Type Content-Range Trailer Host Connection Keep-Alive \
+            Proxy-Connection Upgrade TE Authorization Proxy-Authorization WWW-Authenticate Proxy-Authenticate Authentication-Info \
+            Proxy-Authentication-Info Set-Cookie Cache-Control Expires Location Retry-After Vary";
+        for name in FORBIDDEN.split(' ') {
+            for name in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
+                let section = format!("first: 1\r\n{name}: x\r\nX-{name}: 2\r\n\r\n");
+                let trailers = Trailers(Fields { rest: section.as_bytes() });
+                let kept: Vec<_> = trailers.fields().map(|(_, value)| value).collect();
+                assert_eq!(kept, [b"1", b"2"], "{name}");
+                assert_eq!(trailers.as_sent().count(), 3, "{name}");
+            }
+        }
+    }
+}
