@@ -15,7 +15,7 @@ use super::gathered::{Gathered, TooLong};
 use super::handle::Placed;
 use super::response::{ConnInfo, Fetched, Meta, Response, Sourced, Timings, Whole};
 use crate::clock::Instant;
-use crate::error::Error;
+use crate::error::{Error, Progress};
 use crate::shard::pool::exchange::Stamps;
 
 /// A body that is received as it is read: whoever does not read stops the server. Dropping it unread throws away a little, or closes the connection.
@@ -52,6 +52,8 @@ pub struct Body {
     max_body_bytes: u64,
     /// Bytes that were announced and not read yet.
     left: Option<u64>,
+    /// Bytes of the head, and of what was read.
+    got_bytes: u64,
     method: Method,
     target: Target,
     connection: ConnInfo,
@@ -103,6 +105,7 @@ impl Body {
             stamps: None,
             max_body_bytes: origin.max_body_bytes,
             left: meta.left,
+            got_bytes: meta.head.bytes() as u64,
             method: origin.method,
             target: meta.target.take().unwrap_or(origin.target),
             connection: meta.connection,
@@ -129,12 +132,14 @@ impl Body {
             Source::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 (self.source, self.left) = (Source::Over, None);
+                self.got_bytes += bytes.len() as u64;
                 return Poll::Ready(Ok(Some(bytes).filter(|bytes| !bytes.is_empty())));
             }
             Source::Call(placed) => &*placed,
         };
         Poll::Ready(match std::task::ready!(placed.call.poll_piece(cx, || placed.now())) {
             Ok(Ok(piece)) => {
+                self.got_bytes += piece.len() as u64;
                 self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
                 Ok(Some(piece))
             }
@@ -286,7 +291,8 @@ impl Body {
 
     fn too_long(&self, max_bytes: u64) -> Error {
         let ConnInfo { peer, reused, .. } = self.connection;
-        self.named(Error::body_too_long(max_bytes, peer, reused))
+        let progress = Progress { peer, reused, got_bytes: self.got_bytes, ..Progress::default() };
+        self.named(Error::body_too_long(max_bytes, progress))
     }
 
     /// With what it is about.

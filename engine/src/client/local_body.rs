@@ -244,8 +244,8 @@ impl LocalBody {
     }
 
     fn too_long(&mut self, max_bytes: u64) -> Error {
-        let carrier = self.in_flight.as_ref().map(InFlight::carrier).unwrap_or_default();
-        self.give_up(Error::body_too_long(max_bytes, carrier.peer, carrier.reused))
+        let standing = self.in_flight.as_ref().map(InFlight::standing).unwrap_or_default();
+        self.give_up(Error::body_too_long(max_bytes, standing.progress))
     }
 
     /// The end: what comes with it, and the exchange goes back.

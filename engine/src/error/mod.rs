@@ -77,10 +77,9 @@ impl Error {
     }
 
     /// A body that is longer than may be held.
-    pub(crate) fn body_too_long(max_bytes: u64, peer: Option<SocketAddr>, reused: bool) -> Self {
-        let progress = Progress { peer, reused, sent: Sent::All, got_bytes: max_bytes };
+    pub(crate) fn body_too_long(max_bytes: u64, progress: Progress) -> Self {
         let kind = Kind::Limit(LimitKind::Body { max_bytes });
-        Self::new(kind, Phase::Body).with_progress(&progress)
+        Self::new(kind, Phase::Body).with_progress(&Progress { sent: Sent::All, ..progress })
     }
 
     /// A body that its file did not take.
@@ -171,7 +170,8 @@ impl Error {
         self.0.sent
     }
 
-    /// Bytes of the response that had come, head included.
+    /// Bytes of the response that had come, head included; those that were thrown away in the kernel too. Where a [`Body`](crate::client::Body) was longer than was
+    /// allowed, it is those of its head and of the pieces that were taken: more may have waited on the core.
     #[must_use]
     pub fn got_bytes(&self) -> u64 {
         self.0.got_bytes

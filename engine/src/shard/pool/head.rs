@@ -47,6 +47,11 @@ impl Head {
         }
     }
 
+    /// Its length.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The fields, in the server's order for each name.
     pub(crate) fn headers(&self) -> &HeaderMap {
         self.headers.get_or_init(|| map_of(h1::Fields::of(&self.bytes)))

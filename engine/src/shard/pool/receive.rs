@@ -134,7 +134,10 @@ impl<D: Driver> Pool<D> {
         connection.machine.handle_discarded(bytes);
         connection.drain_bytes = connection.drain_bytes.saturating_sub(bytes);
         if let State::Busy(id) = connection.state {
-            self.with(id, |exchange| exchange.discarded += bytes);
+            self.with(id, |exchange| {
+                exchange.got_bytes += bytes;
+                exchange.discarded += bytes;
+            });
         }
         let outcome = self.read_nothing(index);
         self.go_on(index, outcome);
