@@ -15,7 +15,7 @@ use std::time::Duration;
 use ringshot::client::{Client, Cores, Engine, Holding, Timeouts, blocking::block_on};
 use ringshot::driver::{DriverChoice, DriverKind};
 use ringshot::host::Host;
-use ringshot_tests::load::drivers;
+use ringshot_tests::load::{drivers, hosts};
 use ringshot_tests::watch::{descriptors, threads, wait_until};
 
 use places::Places;
@@ -24,7 +24,6 @@ use places::Places;
 const CANCELLED: u64 = 100_000;
 /// Futures and tasks dropped for that: about half of them before their request has come to its pool.
 const DROPPED: u64 = 280_000;
-const HOSTS: [Host; 2] = [Host::Thread, Host::Glommio];
 /// Longer than anything takes to come back: a full backlog keeps a connect for its timeout.
 const SETTLE_MAX: Duration = Duration::from_secs(20);
 /// Engines that are ended in the midst of their work, for each driver and host.
@@ -113,13 +112,13 @@ fn files_of(host: Host, files: Vec<String>) -> Vec<String> {
 #[test]
 fn a_hundred_thousand_cancelled_requests_leave_nothing() {
     let places = Places::open();
-    let drivers = drivers();
-    let combinations = (drivers.len() * HOSTS.len()) as u64;
+    let (drivers, hosts) = (drivers(), hosts());
+    let combinations = (drivers.len() * hosts.len()) as u64;
     // Helper threads that stay are started before the count.
-    drop(engine(HOSTS[0], drivers[0], 1));
+    drop(engine(hosts[0], drivers[0], 1));
     let mut cancelled = 0;
     let (before, threads_before) = (descriptors(), threads());
-    for host in HOSTS {
+    for host in hosts {
         for driver in drivers.iter().copied() {
             let mut count = DROPPED / combinations;
             for seed in 0..ENGINES {

@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use ringshot::client::{Request, RequestBody, Resolver, Target};
-use ringshot::driver::DriverKind;
 use ringshot::driver::sim::Random;
 use ringshot::origin::{Config, Origin};
 use ringshot::resolve::{Answer, Lookup, Resolve, ResolveError};
+use ringshot_tests::load::drivers;
 
 /// Paths of the origin: each keeps a request in another phase for a while.
 const PATHS: [&str; 20] = [
@@ -63,7 +63,7 @@ impl Places {
     pub(super) fn open() -> Arc<Self> {
         let (listener, fillers) = full_listener();
         let full = listener.local_addr().unwrap();
-        let driver = DriverKind::IoUring;
+        let driver = drivers()[0];
         let origin = Origin::start(&Config { driver, ..Config::on_loopback() }).unwrap();
         Arc::new(Self { origin, _full: listener, _fillers: fillers, full })
     }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use http::Method;
 use ringshot::client::blocking::block_on;
 use ringshot::client::{Client, ClientBuilder, CoreStats, Cores, Engine, Error, Fetched, Request};
-use ringshot::driver::{DriverChoice, probe};
+use ringshot::driver::DriverChoice;
 use ringshot::origin::{Config, Origin};
+pub(crate) use ringshot_tests::load::choices as drivers;
 use ringshot_tests::peer::Peer;
 use ringshot_tests::watch::wait_until;
 
@@ -37,12 +38,6 @@ pub(crate) struct Access {
     pub(crate) engine: Engine,
     pub(crate) client: Client,
     pub(crate) way: Way,
-}
-
-pub(crate) fn drivers() -> Vec<DriverChoice> {
-    let mut drivers = vec![DriverChoice::Epoll];
-    drivers.extend(probe::best_tier().is_ok().then_some(DriverChoice::IoUring));
-    drivers
 }
 
 /// Runs `test` on each driver and each way at once, each with an engine of one core.

@@ -10,8 +10,8 @@ use ringshot::client::blocking::block_on;
 use ringshot::client::{
     BoxError, CoreCtx, Cores, Engine, Kind, LocalClient, Phase, Request, RequestBody, Timeouts,
 };
-use ringshot::host::Host;
 use ringshot::resolve::{Lookup, Resolve, Resolver};
+use ringshot_tests::load::hosts;
 use ringshot_tests::peer::{ENDLESS_MAX, Peer};
 use ringshot_tests::watch::wait_until;
 
@@ -19,8 +19,9 @@ use crate::access::{LONG, Way, check, drivers, get, millis, origin};
 
 /// Engines of one core, on every driver and host.
 fn engines() -> impl Iterator<Item = Engine> {
-    let hosts = [Host::Thread, Host::Glommio];
-    let all = drivers().into_iter().flat_map(move |driver| hosts.map(|host| (driver, host)));
+    let all = drivers()
+        .into_iter()
+        .flat_map(|driver| hosts().into_iter().map(move |host| (driver, host)));
     all.map(|(driver, host)| {
         Engine::builder().cores(Cores::Count(1)).driver(driver).host(host).build().unwrap()
     })

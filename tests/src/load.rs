@@ -1,12 +1,13 @@
 //! Runs of `ringshot::load` with defaults for a test: small, on loopback, and never longer than a bound.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
 use http::Method;
 use ringshot::driver::uring::{Config, Uring};
-use ringshot::driver::{Driver, DriverKind};
+use ringshot::driver::{Driver, DriverChoice, DriverKind};
+use ringshot::host::Host;
 use ringshot::load::{Control, KeepAlive, Plan, Report, Request, Stop, Template, Timeouts, run};
 use ringshot::proto::url::Url;
 use ringshot::sys::affinity;
@@ -16,19 +17,44 @@ use crate::watch::announce;
 /// How long any run may take before the test fails: far beyond what one needs, even on a busy machine.
 pub const RUN_MAX: Duration = Duration::from_secs(40);
 
-/// The drivers that work here. Says so, past the harness, where `io_uring` does not.
+/// The drivers that work here. Says so once, past the harness, where `io_uring` does not.
 #[must_use]
 pub fn drivers() -> Vec<DriverKind> {
-    match Uring::open(Config::for_slots(1)) {
-        Ok(driver) => {
-            assert_eq!(driver.name(), "io_uring");
-            vec![DriverKind::IoUring, DriverKind::Epoll]
+    static FOUND: LazyLock<Vec<DriverKind>> =
+        LazyLock::new(|| match Uring::open(Config::for_slots(1)) {
+            Ok(driver) => {
+                assert_eq!(driver.name(), "io_uring");
+                vec![DriverKind::IoUring, DriverKind::Epoll]
+            }
+            Err(error) => {
+                announce(&format!("SKIPPED on io_uring, which does not work here: {error}"));
+                vec![DriverKind::Epoll]
+            }
+        });
+    FOUND.clone()
+}
+
+/// [`drivers`], as an engine is told of them.
+#[must_use]
+pub fn choices() -> Vec<DriverChoice> {
+    let choice = |driver| match driver {
+        DriverKind::IoUring => DriverChoice::IoUring,
+        DriverKind::Epoll => DriverChoice::Epoll,
+    };
+    drivers().into_iter().map(choice).collect()
+}
+
+/// The hosts that can start here: glommio needs `io_uring`, whatever the driver. Where that works, glommio has to.
+#[must_use]
+pub fn hosts() -> Vec<Host> {
+    static FOUND: LazyLock<Vec<Host>> = LazyLock::new(|| {
+        if drivers().contains(&DriverKind::IoUring) {
+            return vec![Host::Thread, Host::Glommio];
         }
-        Err(error) => {
-            announce(&format!("SKIPPED on io_uring, which does not work here: {error}"));
-            vec![DriverKind::Epoll]
-        }
-    }
+        announce("SKIPPED on glommio, which needs io_uring");
+        vec![Host::Thread]
+    });
+    FOUND.clone()
 }
 
 /// The cores in turn, so that tests that run at the same time don't share one.
