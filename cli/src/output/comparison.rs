@@ -21,8 +21,8 @@ const ROWS: [Row; 13] = [
     ("CPU a request", |one| micros_of_cpu(one.cpu_us_per_request)),
     ("  user", |one| micros_of_cpu(one.cpu_user_us_per_request)),
     ("  system", |one| micros_of_cpu(one.cpu_system_us_per_request)),
-    ("latency p50", |one| latency(one, one.latency_us.p50)),
-    ("latency p99", |one| latency(one, one.latency_us.p99)),
+    ("latency p50", |one| latency(one, 0.5, one.latency_us.p50)),
+    ("latency p99", |one| latency(one, 0.99, one.latency_us.p99)),
     ("system calls a request", |one| format!("{:.3}", one.system_calls_per_request)),
     ("completions a turn", |one| format!("{:.1}", one.completions_per_turn)),
     ("busiest client core", |one| percent(one.busy)),
@@ -57,8 +57,16 @@ const RUNS: Words = Words {
 };
 
 /// Nothing for a contestant without a 2xx.
-fn latency(one: &Contestant, micros: f64) -> String {
-    if one.latency_us.samples > 0 { microseconds(micros) } else { "-".to_owned() }
+fn latency(one: &Contestant, share: f64, micros: f64) -> String {
+    match one.latency_us.samples {
+        0 => "-".to_owned(),
+        _ => at_least(share > one.exact_below, micros),
+    }
+}
+
+/// With a sign where requests that were cut off make it a lower bound.
+fn at_least(is_lower_bound: bool, micros: f64) -> String {
+    format!("{}{}", if is_lower_bound { "≥" } else { "" }, microseconds(micros))
 }
 
 /// The metrics of ratios: key, label, and the words for above and below 1.
@@ -206,8 +214,8 @@ fn differences(comparison: &Comparison, words: &Words) -> String {
         format!(
             "{:<20}{:>12}{:>12}   {interval}{}\n",
             name,
-            microseconds(it.of_us),
-            microseconds(it.to_us),
+            at_least(it.of_is_lower_bound, it.of_us),
+            at_least(it.to_is_lower_bound, it.to_us),
             if it.significant { "" } else { ", not shown" }
         )
     };
@@ -366,6 +374,25 @@ p50 19.2% longer; p90 16.0% longer; p99 15.6% longer; p99.9 15.4% longer.
         let row =
             "successes a second                               400                       283\n";
         assert!(text.contains(row), "{text}");
+    }
+
+    #[test]
+    fn what_was_cut_off_makes_lower_bounds() {
+        let mut comparison = sample::comparison();
+        comparison.contestants[1].exact_below = 0.966;
+        comparison.differences[2].to_is_lower_bound = true;
+        let text = sample::with_document(|document| {
+            render(&CompareDocument { comparison: &comparison, ..*document })
+        });
+        let rows = [
+            "latency p50                                   160 us                    200 us\n",
+            "latency p99                                   413 us                   ≥413 us\n",
+            "latency p90               249 us      289 us ",
+            "latency p99               258 us     ≥298 us ",
+        ];
+        for row in rows {
+            assert!(text.contains(row), "{text}");
+        }
     }
 
     #[test]

@@ -52,8 +52,8 @@ fn success(classes: &BTreeMap<String, Histogram>, censored: &Histogram) -> Histo
     times
 }
 
-/// The share of `all` that lies below every censored sample.
-fn exact_below(all: &Histogram, censored: &Histogram) -> f64 {
+/// The share of `all`, which holds `censored` too, that lies below every censored sample.
+pub(super) fn exact_below(all: &Histogram, censored: &Histogram) -> f64 {
     let Some((youngest, _)) = censored.buckets().next() else { return 1.0 };
     let below = all.buckets().take_while(|(nanos, _)| *nanos < youngest);
     per(below.map(|(_, count)| count).sum::<u64>() as f64, all.len() as f64)

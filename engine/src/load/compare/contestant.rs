@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::histogram::Histogram;
-use super::super::report::{Report, Slot};
+use super::super::report::{Histograms, Report, Slot};
 use super::super::statistics;
 use super::super::status::StatusCounts;
-
-/// The class whose response times are compared.
-const SUCCESS: &str = "2xx";
+use super::super::times;
 
 /// One contestant's name and its rounds.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +47,10 @@ pub struct Contestant {
     pub requests_total: u64,
     /// Errors of all rounds.
     pub errors_total: u64,
+    /// Requests of all rounds that were sent and not answered when their round was over.
+    pub cancelled_total: u64,
+    /// Requests of all rounds that were due and never sent.
+    pub shed_total: u64,
     /// Median length of a round's measured time, in seconds.
     pub seconds: f64,
     /// Median of requests a second.
@@ -65,6 +67,8 @@ pub struct Contestant {
     pub cpu_system_us_per_request: f64,
     /// Median of each percentile.
     pub latency_us: MedianLatency,
+    /// The share of samples of `latency_us`, 0 to 1, from which on its percentiles are lower bounds: the least of the rounds'. See [`Report::exact_below`].
+    pub exact_below: f64,
     /// Completed requests by status class, over all rounds.
     pub status: StatusCounts,
     /// Requests by outcome, over all rounds.
@@ -164,6 +168,8 @@ impl Contestant {
             errors: median(|report| count(report.errors)),
             requests_total: total(reports, |report| report.requests),
             errors_total: total(reports, |report| report.errors),
+            cancelled_total: total(reports, |report| report.cancelled),
+            shed_total: total(reports, |report| report.shed),
             seconds: median(|report| report.seconds),
             requests_per_second: median(|report| report.requests_per_second),
             successes_per_second: median(Report::successes_per_second),
@@ -172,6 +178,7 @@ impl Contestant {
             cpu_user_us_per_request: median(|report| report.cpu_user_us_per_request),
             cpu_system_us_per_request: median(|report| report.cpu_system_us_per_request),
             latency_us: series.latency(),
+            exact_below: reports.iter().map(exact_below).fold(1.0, f64::min),
             status: status(reports),
             outcomes: outcomes(reports),
             error_examples: error_examples(reports),
@@ -192,11 +199,13 @@ impl Contestant {
         !matches!(&*self.arrival, "" | "closed")
     }
 
-    /// The share of its requests that ended in a success (2xx or 3xx), 0 to 1; those that the end cut off are not counted.
+    /// The share of the requests that were due which ended in a success (2xx or 3xx), 0 to 1: what the end cut off and what was never sent is none.
     #[must_use]
     pub fn success_share(&self) -> f64 {
-        let ended = self.requests_total.saturating_add(self.errors_total);
-        count(self.status.successes()) / count(ended.max(1))
+        let Self { requests_total, errors_total, cancelled_total, shed_total, .. } = self;
+        let ends = [requests_total, errors_total, cancelled_total, shed_total];
+        let due = ends.into_iter().fold(0, |sum: u64, count| sum.saturating_add(*count));
+        count(self.status.successes()) / count(due.max(1))
     }
 }
 
@@ -230,12 +239,9 @@ impl Round {
 }
 
 impl<'a> Series<'a> {
-    /// The times of each of the first `most` rounds, as pairs of nanoseconds and count.
+    /// The times of each of the first `most` rounds, as pairs of nanoseconds and count; censored requests are in them at their age.
     pub(super) fn rounds(self, most: usize) -> Vec<Vec<(u64, u64)>> {
-        let times = |report: &Report| {
-            let success = report.histograms.response_time.get(SUCCESS);
-            success.map(|times| times.buckets().collect()).unwrap_or_default()
-        };
+        let times = |report: &Report| report.histograms.success_response_time().buckets().collect();
         self.reports.iter().take(most).map(times).collect()
     }
 
@@ -257,12 +263,15 @@ impl<'a> Series<'a> {
         self.slots().into_iter().map(rate).collect()
     }
 
-    /// The times of all rounds.
-    pub(super) fn success(self) -> Histogram {
-        let mut all = Histogram::new();
-        let times = self.reports.iter().filter_map(|it| it.histograms.response_time.get(SUCCESS));
-        times.for_each(|times| all.add(times));
-        all
+    /// The times of all rounds, censored requests at their age, and the share of them from which on they are lower bounds. `None` without a 2xx.
+    pub(super) fn success(self) -> Option<(Histogram, f64)> {
+        let (mut all, mut censored) = (Histogram::new(), Histogram::new());
+        for report in self.reports {
+            all.add(&report.histograms.success_response_time());
+            censored.add(&report.histograms.censored_response);
+        }
+        let exact_below = times::exact_below(&all, &censored);
+        (all.len() > censored.len()).then_some((all, exact_below))
     }
 
     pub(super) fn figures(&self, figure: Figure) -> Vec<f64> {
@@ -291,6 +300,12 @@ impl<'a> Series<'a> {
 
 fn total(reports: &[Report], of: fn(&Report) -> u64) -> u64 {
     reports.iter().map(of).fold(0, u64::saturating_add)
+}
+
+/// As [`Report::exact_below`], which reports that were saved once lack.
+fn exact_below(report: &Report) -> f64 {
+    let Histograms { censored_response, .. } = &report.histograms;
+    times::exact_below(&report.histograms.success_response_time(), censored_response)
 }
 
 fn busiest(report: &Report) -> f64 {

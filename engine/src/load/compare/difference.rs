@@ -13,7 +13,8 @@ const SLOT_RESOLUTION: f64 = 1.0 / 16.0;
 /// The percentiles whose differences are taken, ascending.
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
 
-/// The difference of one percentile of the response time of successful requests, with its 95 % bootstrap interval.
+/// The difference of one percentile of the response time of successful requests, with its 95 % bootstrap interval. Censored requests are in it at the age that they
+/// had, so that what one side never answered makes it longer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
     /// The percentile: `p50`, `p90`, `p99` or `p99_9`.
@@ -28,7 +29,12 @@ pub struct Difference {
     pub low_us: f64,
     /// Upper end of the interval.
     pub high_us: f64,
-    /// Whether a difference is shown: at least [`PAIRS_MIN`] parts a side, and an interval without 0.
+    /// Whether `of_us` is a lower bound, because censored requests lie there.
+    pub of_is_lower_bound: bool,
+    /// Whether `to_us` is.
+    pub to_is_lower_bound: bool,
+    /// Whether a difference is shown: at least [`PAIRS_MIN`] parts a side, an interval without 0, and the shorter time is no lower bound, which might be longer than
+    /// the other.
     pub significant: bool,
 }
 
@@ -60,10 +66,10 @@ pub(super) fn differences(
     seed: u64,
 ) -> Vec<Difference> {
     let quantiles = PERCENTILES.map(|(_, quantile)| quantile);
-    let [mine, theirs] = [of, to].map(Series::success);
-    if mine.is_empty() || theirs.is_empty() {
+    let [Some((mine, mine_exact)), Some((theirs, theirs_exact))] = [of, to].map(Series::success)
+    else {
         return Vec::new();
-    }
+    };
     let intervals = statistics::quantile_difference_intervals(
         &parts[0],
         &parts[1],
@@ -78,6 +84,9 @@ pub(super) fn differences(
         // The parts lack what came in a run's last slot, which may move the whole's percentile out of what they show.
         let low_us = (interval.low / 1e3 - slack).min(difference_us);
         let high_us = (interval.high / 1e3 + slack).max(difference_us);
+        let [of_is_lower_bound, to_is_lower_bound] =
+            [mine_exact, theirs_exact].map(|exact_below| *quantile > exact_below);
+        let shown = (low_us > 0.0 && !to_is_lower_bound) || (high_us < 0.0 && !of_is_lower_bound);
         Difference {
             metric: (*metric).to_owned(),
             of_us,
@@ -85,7 +94,9 @@ pub(super) fn differences(
             difference_us,
             low_us,
             high_us,
-            significant: doubt.parts >= PAIRS_MIN && (low_us > 0.0 || high_us < 0.0),
+            of_is_lower_bound,
+            to_is_lower_bound,
+            significant: doubt.parts >= PAIRS_MIN && shown,
         }
     };
     PERCENTILES.iter().zip(intervals).map(difference).collect()

@@ -5,7 +5,8 @@
 //! the second has no success, the first has ....... slower, by all of its speed
 //! successes a second, in closed loops ............ slower by them, if that is shown
 //! and the median response time, in open ones ..... slower by whichever is more
-//! not shown, and successes were refused .......... undecided, as is too little
+//! not shown, and successes were refused or never
+//! came, or a median is a lower bound ............. undecided, as is too little
 //! ```
 
 use super::{Comparison, Contestant, Difference, Ratio, SUCCESSES};
@@ -67,10 +68,12 @@ impl Comparison {
             return Some(no_success([of, to]));
         }
         let refuses = of.success_share() - to.success_share() > SHARE_LOST_MAX;
-        let unknown = of.is_open_loop() && self.median().is_none();
-        match (refuses, unknown) {
-            (true, _) => Some(shares([of, to])),
-            (_, true) => Some("one side has no 2xx whose response times are known".to_owned()),
+        match (refuses, of.is_open_loop(), self.median()) {
+            (true, ..) => Some(shares([of, to])),
+            (_, true, None) => {
+                Some("one side has no 2xx whose response times are known".to_owned())
+            }
+            (_, true, Some(median)) => cut_off([of, to], median),
             _ => None,
         }
     }
@@ -109,6 +112,16 @@ fn no_success(sides: [&Contestant; 2]) -> String {
     format!("no response of {} was a success (2xx or 3xx)", without.join(" and "))
 }
 
+/// Where half of a side's requests were not answered for as long as they were waited for, nobody knows its median.
+fn cut_off([of, to]: [&Contestant; 2], median: &Difference) -> Option<String> {
+    let bounds = [(of, median.of_is_lower_bound), (to, median.to_is_lower_bound)];
+    let names: Vec<&str> =
+        bounds.iter().filter(|(_, is_bound)| *is_bound).map(|(one, _)| &*one.name).collect();
+    let names = names.join(" and ");
+    let told = format!("so much of {names} was cut off that the median response time is not known");
+    (!names.is_empty()).then_some(told)
+}
+
 fn shares([of, to]: [&Contestant; 2]) -> String {
     let percent = |one: &Contestant| one.success_share() * 100.0;
     format!(
@@ -132,7 +145,9 @@ pub(super) fn summary(comparison: &Comparison) -> String {
     let shown = comparison.differences.iter().filter(|it| it.significant).map(|it| {
         let word = if it.difference_us < 0.0 { "longer" } else { "shorter" };
         let change = (it.to_us / it.of_us - 1.0).abs() * 100.0;
-        format!("; {} {change:.1}% {word}", percentile_name(&it.metric))
+        // The longer one's true time is further off yet.
+        let least = if it.of_is_lower_bound || it.to_is_lower_bound { "at least " } else { "" };
+        format!("; {} {least}{change:.1}% {word}", percentile_name(&it.metric))
     });
     let same: Vec<String> = comparison
         .differences
@@ -181,6 +196,7 @@ fn percentile_name(metric: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Series;
     use super::super::tests::{compare_runs, run};
     use super::*;
     use crate::load::histogram::{Coarse, Histogram};
@@ -284,6 +300,54 @@ mod tests {
         let mut untimed = ours();
         untimed.histograms.response_time.insert("2xx".to_owned(), Histogram::new());
         check(ours(), untimed, UNDECIDED, "no 2xx whose response times are known");
+    }
+
+    /// Some of whose requests, by their numbers, were still unanswered after six seconds.
+    fn hanging(mut report: Report, hangs: fn(u64) -> bool) -> Report {
+        let mut times = Histogram::new();
+        for place in 0..report.requests {
+            match hangs(place) {
+                true => report.histograms.censored_response.record(6_000_000_000),
+                false => times.record((1_000 + place % 10) * 1_000),
+            }
+        }
+        report.histograms.response_time.insert("2xx".to_owned(), times.clone());
+        report.cancelled = report.requests - times.len();
+        report.requests = times.len();
+        report.status.success = times.len();
+        report
+    }
+
+    #[test]
+    fn what_never_answered_is_in_the_times_and_keeps_no_limit() {
+        let hangs = || hanging(open(200.0, 1_000), |place| place % 33 == 0);
+        check(open(200.0, 1_000), hangs(), UNDECIDED, "new answered 97.0% of its requests");
+        check(hangs(), open(200.0, 1_000), KEPT, "no difference in ");
+        let of = vec![open(200.0, 1_000); 5];
+        let to = vec![hangs(); 5];
+        let series = [("A", &of), ("B", &to)].map(|(name, reports)| Series { name, reports });
+        let comparison = Comparison::new(series[0], series[1], 1);
+        let p99 = &comparison.differences[2];
+        assert!(p99.to_us > 5.9e6 && p99.significant, "{p99:?}");
+        assert!(p99.to_is_lower_bound && !p99.of_is_lower_bound, "{p99:?}");
+        assert!(comparison.summary.contains("p99 at least "), "{}", comparison.summary);
+        assert!(comparison.differences[..2].iter().all(|it| !it.to_is_lower_bound));
+        assert!(matches!(comparison.judge(0.05), Judgement::Undecided(_)));
+        let rows = &comparison.contestants[1];
+        assert!((0.969..0.971).contains(&rows.exact_below), "{}", rows.exact_below);
+        // A lower bound that is the shorter of the two may be the longer.
+        let late = vec![open(200.0, 9_000_000); 5];
+        let other = Comparison::new(series[1], Series { name: "C", reports: &late }, 1);
+        let shown: Vec<bool> = other.differences.iter().map(|it| it.significant).collect();
+        assert_eq!(shown, [true, true, false, false], "{other:#?}");
+    }
+
+    #[test]
+    fn a_median_that_is_a_lower_bound_keeps_no_limit() {
+        let most = || hanging(open(200.0, 1_000), |place| place % 3 > 0);
+        let all = || hanging(open(200.0, 1_000), |_| true);
+        check(most(), most(), UNDECIDED, "so much of old and new was cut off that the median");
+        check(all(), all(), UNDECIDED, "no response of old and new was a success");
     }
 
     #[test]
