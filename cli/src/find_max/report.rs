@@ -170,11 +170,11 @@ fn answer(document: &Document<'_>) -> String {
     let not_held = document.lowest_not_held_per_second.map(rate).unwrap_or_default();
     let answer = match document.end {
         End::Found => {
-            let precision = percent(document.settings.precision);
+            let within = percent(width(document));
             let lacks = lacks_connections(document.steps, document.lowest_not_held_per_second);
             let few = if lacks { FEW_CONNECTIONS } else { "" };
             format!(
-                "Highest rate: {held} a second is held, {not_held} is not (within {precision}){few}"
+                "Highest rate: {held} a second is held, {not_held} is not (within {within}){few}"
             )
         }
         End::MaxRate => {
@@ -192,6 +192,12 @@ fn answer(document: &Document<'_>) -> String {
     }
     let runs = counted(u64::from(document.settings.confirm), "longer run");
     format!("{answer}\nConfirmed by {runs}")
+}
+
+/// How far the ends of the answer lie apart, as a share of the upper one: no more than what was asked for, unless the steps ran out.
+fn width(document: &Document<'_>) -> f64 {
+    let ends = document.highest_held_per_second.zip(document.lowest_not_held_per_second);
+    ends.map_or(0.0, |(held, not_held)| (not_held - held) / not_held)
 }
 
 /// Whether most requests waited for a connection at the rate that was not held.
@@ -269,7 +275,7 @@ ceiling       12,000 a second in a closed loop
 grow          10,000 a second  held      p50   180 us, p99   413 us
 grow          10,100 a second  not held  p99 < 400us: 413 us
 
-Highest rate: 10,000 a second is held, 10,100 is not (within 2.0%)
+Highest rate: 10,000 a second is held, 10,100 is not (within 1.0%)
 Confirmed by 3 longer runs
 ";
         assert_eq!(with_document(|document| render(document)), expected);
@@ -284,6 +290,8 @@ Confirmed by 3 longer runs
             });
             assert!(text.contains(part), "{text}");
         };
+        check(End::Found, Some(10_000.0), "10,100 is not (within 1.0%)");
+        check(End::Found, Some(6_363.0), "10,100 is not (within 37.0%)");
         check(End::MaxRate, Some(5.0), "at least 5.00 a second, the highest that was allowed");
         check(End::Client, Some(5.0), "at least 5.00 a second, limited by the client");
         check(End::Unfinished, Some(5.0), "did not come to its end");

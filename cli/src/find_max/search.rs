@@ -5,6 +5,9 @@
 //!  │ held at the highest rate allowed ────────────^  │ not held: one precision lower, twice as far each time,
 //!  └ not held at the first: ever lower              └─^ but past no rate that held before it is refuted itself
 //! ```
+//! Where one was refuted, and the next that is confirmed lies further below it than was asked for, what is between the two is bisected by confirmations, since shorter
+//! runs held there too. Only where the steps run out is the answer wider than that.
+//!
 //! A busy client fails steps too: a confirmation, a step that the client could not send, and one at the lowest rate are taken once more before they count.
 //! A rate that the client can't send says nothing of the server, and bounds the search all the same. Where it is the lower bound of the two, the answer that
 //! was confirmed below it is one for the client: the server may hold more.
@@ -15,6 +18,8 @@ use serde::Serialize;
 const GROWTH: f64 = 1.6;
 /// Shrinkage while no step has held yet.
 const SHRINKAGE: f64 = 0.5;
+/// By what share of itself a width may be off.
+const ROUNDING: f64 = 1e-9;
 /// Steps after which the search ends with what it knows.
 pub(super) const STEPS_MAX: usize = 60;
 
@@ -81,6 +86,8 @@ pub(super) struct Search {
     unsent: Option<f64>,
     /// The rate to be confirmed, and how often it held.
     confirming: Option<(f64, u32)>,
+    /// The highest rate that was confirmed by all the runs asked for.
+    confirmed: Option<f64>,
     /// Precisions to step down when the next confirmation fails.
     step_down: f64,
     end: Option<End>,
@@ -96,6 +103,7 @@ impl Search {
             doubted: false,
             unsent: None,
             confirming: None,
+            confirmed: None,
             step_down: 1.0,
             end: None,
             steps: 0,
@@ -105,7 +113,7 @@ impl Search {
     /// What to try next; `None` at the end.
     pub(super) fn next(&mut self) -> Option<(Stage, f64)> {
         if self.end.is_none() && self.steps >= STEPS_MAX {
-            self.end = Some(End::Unfinished);
+            self.end = Some(self.confirmed.map_or(End::Unfinished, |_| self.end_when_confirmed()));
         }
         if self.end.is_some() {
             return None;
@@ -185,7 +193,8 @@ impl Search {
 
     fn is_narrow(&self) -> bool {
         let (Some(held), Some(bound)) = (self.held(), self.bound()) else { return false };
-        (bound - held) <= bound * self.bounds.precision
+        // A step down by the precision is as narrow as that, however it is rounded.
+        (bound - held) <= bound * self.bounds.precision * (1.0 + ROUNDING)
     }
 
     fn confirm(&mut self, rate: f64) {
@@ -196,12 +205,31 @@ impl Search {
     }
 
     fn confirmed(&mut self, rate: f64, times: u32) {
-        self.hold(rate);
         self.confirming = Some((rate, times));
-        if times >= self.bounds.confirm {
-            let at_the_server = if self.not_held.is_some() { End::Found } else { End::MaxRate };
-            self.end = Some(self.end_at_bound(at_the_server));
+        let all = times >= self.bounds.confirm;
+        // The answer is what all runs confirmed, not what one of them did above it.
+        if all || self.confirmed.is_none() {
+            self.hold(rate);
         }
+        if all {
+            self.confirmed = Some(rate);
+            self.close_in(rate);
+        }
+    }
+
+    /// Ends at a confirmed rate, or confirms halfway to the bound, if that is further off than asked for.
+    fn close_in(&mut self, confirmed: f64) {
+        match self.bound() {
+            Some(bound) if !self.is_narrow() => {
+                self.confirming = Some(((confirmed * bound).sqrt(), 0));
+            }
+            _ => self.end = Some(self.end_when_confirmed()),
+        }
+    }
+
+    fn end_when_confirmed(&self) -> End {
+        let at_the_server = if self.not_held.is_some() { End::Found } else { End::MaxRate };
+        self.end_at_bound(at_the_server)
     }
 
     fn hold(&mut self, rate: f64) {
@@ -212,6 +240,9 @@ impl Search {
     /// Longer runs found what a short one missed.
     fn refuted(&mut self, rate: f64) {
         self.held.retain(|held| *held < rate);
+        if let Some(confirmed) = self.confirmed {
+            return self.close_in(confirmed);
+        }
         let lower = rate * (1.0 - self.bounds.precision * self.step_down).max(SHRINKAGE);
         self.step_down *= 2.0;
         if rate <= self.bounds.min_rate {
@@ -229,8 +260,7 @@ impl Search {
 
     /// Whether longer runs confirmed the answer.
     pub(super) fn is_confirmed(&self) -> bool {
-        let held = |(_, times)| times > 0 && times >= self.bounds.confirm;
-        self.confirming.is_some_and(held)
+        self.bounds.confirm > 0 && self.confirmed.is_some()
     }
 
     /// The highest rate that held and was not refuted later.
@@ -339,6 +369,36 @@ mod tests {
         let (held, not_held) = (search.held().unwrap(), search.not_held().unwrap());
         assert_eq!(search.end(), End::Found);
         assert!((800.0..=900.0).contains(&held) && not_held > 900.0, "{held} {not_held}");
+        assert!(not_held - held <= not_held * 0.0201, "{held} {not_held}");
+    }
+
+    #[test]
+    fn the_answer_is_as_narrow_as_asked_for_however_far_longer_runs_hold_less() {
+        for long in [620.0, 700.0, 850.0, 950.0, 975.0] {
+            let (search, stages) = run(BOUNDS, |stage, rate, _| {
+                let capacity = if stage == Stage::Confirm { long } else { 1_000.0 };
+                if rate <= capacity { Held::Yes } else { Held::No }
+            });
+            let (held, not_held) = (search.held().unwrap(), search.not_held().unwrap());
+            assert_eq!((search.end(), search.is_confirmed()), (End::Found, true), "{long}");
+            assert!(held <= long && long < not_held, "{long}: {held} {not_held}");
+            assert!(not_held - held <= not_held * 0.0201, "{long}: {held} {not_held}");
+            assert!(stages.len() < STEPS_MAX, "{long}: {}", stages.len());
+        }
+    }
+
+    #[test]
+    fn steps_that_run_out_leave_what_was_confirmed() {
+        // Too fine to be found in so few steps.
+        let bounds = Bounds { precision: 0.001, confirm: 9, ..BOUNDS };
+        let (search, stages) = run(bounds, |stage, rate, _| {
+            let capacity = if stage == Stage::Confirm { 700.0 } else { 1_000.0 };
+            if rate <= capacity { Held::Yes } else { Held::No }
+        });
+        let (held, not_held) = (search.held().unwrap(), search.not_held().unwrap());
+        assert_eq!((search.end(), stages.len()), (End::Found, STEPS_MAX));
+        assert!(search.is_confirmed() && held <= 700.0 && 700.0 < not_held, "{held} {not_held}");
+        assert!(not_held - held > not_held * 0.001, "{held} {not_held}");
     }
 
     #[test]
