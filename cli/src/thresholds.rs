@@ -53,6 +53,9 @@ pub(crate) struct ThresholdOutcome {
     pub(crate) metric: String,
     /// The figure: microseconds, a share of 1, a count, or a rate a second; `None` if nothing was recorded of it.
     pub(crate) value: Option<f64>,
+    /// Whether the figure is a lower bound, because requests that were cut off lie there: one that is below the limit then passes nothing.
+    #[serde(default)]
+    pub(crate) is_lower_bound: bool,
     /// What it was held against, in the same unit.
     pub(crate) limit: f64,
     /// Whether the run is good by it.
@@ -63,6 +66,10 @@ impl ThresholdOutcome {
     /// What was asked and what was found.
     pub(crate) fn in_words(&self) -> String {
         match self.value {
+            Some(_) if self.is_lower_bound => {
+                let Self { text, metric, .. } = self;
+                format!("{text}: {metric} was {}, a lower bound", self.shown())
+            }
             Some(_) => format!("{}: {} was {}", self.text, self.metric, self.shown()),
             None => format!("{}: {} of {}", self.text, self.shown(), self.metric),
         }
@@ -73,6 +80,9 @@ impl ThresholdOutcome {
         let unit = Metric::from_str(&self.metric).map(|metric| metric.unit());
         match (self.value, unit) {
             (None, _) | (_, Err(_)) => "nothing recorded".to_owned(),
+            (Some(value), Ok(Unit::Time)) if self.is_lower_bound => {
+                format!("≥{}", microseconds(value))
+            }
             (Some(value), Ok(Unit::Time)) => microseconds(value),
             (Some(value), Ok(Unit::Share)) => percent(value),
             (Some(value), Ok(Unit::Rate)) => format!("{} a second", rate(value)),
@@ -96,24 +106,27 @@ pub(crate) struct Condition {
 }
 
 impl Condition {
-    /// The run fails if this holds, and if there is nothing to tell it by.
+    /// The run fails if this holds, and if there is nothing to tell it by: no sample, or a lower bound that is below the limit.
     pub(crate) fn forbid(&self, report: &Report) -> ThresholdOutcome {
         self.outcome(report, |holds| !holds)
     }
 
-    /// The run fails unless this holds.
+    /// The run fails unless this is known to hold.
     pub(crate) fn demand(&self, report: &Report) -> ThresholdOutcome {
         self.outcome(report, |holds| holds)
     }
 
     fn outcome(&self, report: &Report, passes: fn(bool) -> bool) -> ThresholdOutcome {
-        let value = self.metric.of(report);
+        let (value, is_lower_bound) = (self.metric.of(report), self.metric.is_lower_bound(report));
+        let is_known = |value| !is_lower_bound || self.order.is_sure_above(value, self.limit);
+        let is_good = |value| is_known(value) && passes(self.order.holds(value, self.limit));
         ThresholdOutcome {
             text: self.text.clone(),
             metric: self.metric.name(),
             value,
+            is_lower_bound,
             limit: self.limit,
-            passed: value.is_some_and(|value| passes(self.order.holds(value, self.limit))),
+            passed: value.is_some_and(is_good),
         }
     }
 
@@ -168,6 +181,14 @@ impl Order {
             Self::AtMost => value <= limit,
         }
     }
+
+    /// Whether all that is more than `value` compares with `limit` as it does.
+    fn is_sure_above(self, value: f64, limit: f64) -> bool {
+        match self {
+            Self::Above | Self::AtMost => value > limit,
+            Self::AtLeast | Self::Below => value >= limit,
+        }
+    }
 }
 
 /// What a figure is counted in.
@@ -211,33 +232,49 @@ enum Metric {
 
 type Time = fn(&Report) -> &Latency;
 type Statistic = fn(&Latency) -> f64;
+/// From which share of the samples on the percentiles of a time are lower bounds.
+type ExactBelow = fn(&Report) -> f64;
 type Figure = fn(&Report) -> f64;
 
 /// Times by the beginnings of their names; the headline has none and comes last, because every name begins with it.
-const TIMES: [(&str, Time); 7] = [
-    ("service_", |report| &report.service_time_us),
-    ("response_", |report| &report.response_time_us),
-    ("first_byte_", |report| &report.first_byte_us),
-    ("connect_", |report| &report.connect_us),
-    ("client_lag_", |report| &report.client_lag_us),
-    ("lag_", |report| &report.schedule_lag_us),
-    ("", |report| &report.latency_us),
+const TIMES: [(&str, Time, ExactBelow); 7] = [
+    ("service_", |report| &report.service_time_us, service_exact_below),
+    ("response_", |report| &report.response_time_us, exact_below),
+    ("first_byte_", |report| &report.first_byte_us, all_exact),
+    ("connect_", |report| &report.connect_us, all_exact),
+    ("client_lag_", |report| &report.client_lag_us, all_exact),
+    ("lag_", |report| &report.schedule_lag_us, all_exact),
+    ("", |report| &report.latency_us, exact_below),
 ];
 
-/// Statistics of a time.
-const STATISTICS: [(&str, Statistic); 11] = [
-    ("mean", |it| it.mean),
-    ("min", |it| it.min),
-    ("p50", |it| it.p50),
-    ("p75", |it| it.p75),
-    ("p90", |it| it.p90),
-    ("p95", |it| it.p95),
-    ("p99", |it| it.p99),
-    ("p99.9", |it| it.p99_9),
-    ("p99.99", |it| it.p99_99),
-    ("p99.999", |it| it.p99_999),
-    ("max", |it| it.max),
+/// Statistics of a time, and which share of its samples must be exact for them to be: all of them for the mean.
+const STATISTICS: [(&str, f64, Statistic); 11] = [
+    ("mean", 1.0, |it| it.mean),
+    ("min", f64::MIN_POSITIVE, |it| it.min),
+    ("p50", 0.5, |it| it.p50),
+    ("p75", 0.75, |it| it.p75),
+    ("p90", 0.9, |it| it.p90),
+    ("p95", 0.95, |it| it.p95),
+    ("p99", 0.99, |it| it.p99),
+    ("p99.9", 0.999, |it| it.p99_9),
+    ("p99.99", 0.9999, |it| it.p99_99),
+    ("p99.999", 0.99999, |it| it.p99_999),
+    ("max", 1.0, |it| it.max),
 ];
+
+fn exact_below(report: &Report) -> f64 {
+    // Results that were saved before this was told say nothing of what was cut off either.
+    if report.censored > 0 { report.exact_below } else { 1.0 }
+}
+
+fn service_exact_below(report: &Report) -> f64 {
+    report.histograms.service_time_exact_below()
+}
+
+/// Of what is recorded of no request that was cut off.
+fn all_exact(_: &Report) -> f64 {
+    1.0
+}
 
 /// Figures that are no times.
 const FIGURES: [(&str, Unit, Figure); 11] = [
@@ -293,9 +330,17 @@ impl Metric {
         match self {
             Self::Time { of, statistic } => {
                 let times = TIMES[of].1(report);
-                (times.samples > 0).then(|| STATISTICS[statistic].1(times))
+                (times.samples > 0).then(|| STATISTICS[statistic].2(times))
             }
             Self::Figure(place) => Some(FIGURES[place].2(report)),
+        }
+    }
+
+    /// Whether requests that were cut off are in it at an age that they outlived.
+    fn is_lower_bound(self, report: &Report) -> bool {
+        match self {
+            Self::Time { of, statistic } => STATISTICS[statistic].1 > TIMES[of].2(report),
+            Self::Figure(_) => false,
         }
     }
 }
@@ -307,9 +352,9 @@ impl FromStr for Metric {
         if let Some(place) = FIGURES.iter().position(|(known, ..)| *known == name) {
             return Ok(Self::Figure(place));
         }
-        let time = TIMES.iter().enumerate().find_map(|(of, (start, _))| {
+        let time = TIMES.iter().enumerate().find_map(|(of, (start, ..))| {
             let rest = name.strip_prefix(start)?.replace('_', ".");
-            let statistic = STATISTICS.iter().position(|(known, _)| *known == rest)?;
+            let statistic = STATISTICS.iter().position(|(known, ..)| *known == rest)?;
             Some(Self::Time { of, statistic })
         });
         time.ok_or_else(|| unknown(name))
@@ -320,8 +365,8 @@ fn unknown(name: &str) -> String {
     let names = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
     format!(
         "no figure is called {name:?}: use {}, the same after {}, or {}",
-        names(&mut STATISTICS.iter().map(|(name, _)| *name)),
-        names(&mut TIMES.iter().map(|(start, _)| *start).filter(|start| !start.is_empty())),
+        names(&mut STATISTICS.iter().map(|(name, ..)| *name)),
+        names(&mut TIMES.iter().map(|(start, ..)| *start).filter(|start| !start.is_empty())),
         names(&mut FIGURES.iter().map(|(name, ..)| *name)),
     )
 }
@@ -407,7 +452,7 @@ mod tests {
             |it| &mut it.client_lag_us,
             |it| &mut it.schedule_lag_us,
         ];
-        for (place, (start, _)) in places.iter().zip(TIMES) {
+        for (place, (start, ..)) in places.iter().zip(TIMES) {
             *place(&mut report) = Latency { p99: 7.0, samples: 1, ..Latency::default() };
             let condition: Condition = format!("{start}p99 > 1us").parse().unwrap();
             let outcome = condition.forbid(&report);
@@ -426,12 +471,57 @@ mod tests {
     }
 
     #[test]
+    fn a_lower_bound_passes_nothing_that_it_may_be_above() {
+        let mut report = report();
+        (report.censored, report.exact_below) = (45, 0.966);
+        report.latency_us.p99 = 1_060_000.0;
+        let check = |text: &str, forbidden: bool, demanded: bool, is_lower_bound: bool| {
+            let condition: Condition = text.parse().unwrap();
+            let [forbid, demand] = [condition.forbid(&report), condition.demand(&report)];
+            assert_eq!((forbid.passed, demand.passed), (forbidden, demanded), "{text}");
+            assert_eq!(forbid.is_lower_bound, is_lower_bound, "{text}");
+        };
+        // 1.06 s or more: whether it is above 5 s nobody saw.
+        check("p99 > 5s", false, false, true);
+        check("p99 >= 5s", false, false, true);
+        check("p99 < 5s", false, false, true);
+        check("p99 <= 5s", false, false, true);
+        check("p99 > 1s", false, true, true);
+        check("p99 < 1s", true, false, true);
+        check("p99 >= 1.06s", false, true, true);
+        check("p99 > 1.06s", false, false, true);
+        check("p99 < 1.06s", true, false, true);
+        check("p99 <= 1.06s", false, false, true);
+        check("mean < 1s", false, false, true);
+        check("max < 1s", false, false, true);
+        check("min < 1s", false, true, false);
+        check("p95 > 1s", true, false, false);
+        let told = Condition::from_str("p99 > 5s").unwrap().forbid(&report).in_words();
+        assert_eq!(told, "p99 > 5s: p99 was ≥1.06 s, a lower bound");
+        // Results that were saved before there was such a figure.
+        (report.censored, report.exact_below) = (0, 0.0);
+        assert!(Condition::from_str("p99 > 5s").unwrap().forbid(&report).passed);
+    }
+
+    #[test]
+    fn service_times_have_lower_bounds_of_their_own() {
+        let mut report = report();
+        (0..50).for_each(|_| report.histograms.censored_service.record(1));
+        report.service_time_us = report.histograms.success_service_time().latency();
+        let check = |text: &str, passed: bool| {
+            assert_eq!(Condition::from_str(text).unwrap().forbid(&report).passed, passed, "{text}");
+        };
+        check("service_p99 > 5s", false);
+        check("p99 > 5s", true);
+    }
+
+    #[test]
     fn the_help_lists_every_figure() {
         let (_, list) = crate::args::RUN_EXAMPLES.split_once("Figures of --fail-if: ").unwrap();
         let (list, _) = list.split_once(". ").unwrap();
         let words: Vec<&str> = list.split([' ', ',', ';', '\n']).collect();
-        let times = TIMES.iter().map(|(start, _)| *start).filter(|start| !start.is_empty());
-        let statistics = STATISTICS.iter().map(|(name, _)| *name);
+        let times = TIMES.iter().map(|(start, ..)| *start).filter(|start| !start.is_empty());
+        let statistics = STATISTICS.iter().map(|(name, ..)| *name);
         for name in statistics.chain(times).chain(FIGURES.iter().map(|(name, ..)| *name)) {
             assert!(words.contains(&name), "{name}: {words:?}");
         }

@@ -89,6 +89,7 @@ pub(crate) fn open_loop() -> RunDocument {
             text: text.to_owned(),
             metric: metric.to_owned(),
             value: Some(value),
+            is_lower_bound: false,
             limit,
             passed,
         };
