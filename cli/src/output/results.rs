@@ -73,13 +73,18 @@ impl ResultArgs {
         probe(directory)
     }
 
-    /// Prints the result, and writes its files.
+    /// Writes the result's files, and prints it, each also where the other can't be done: a run is not made again for a full disk behind the standard output.
     pub(crate) fn show(&self, document: &RunDocument) -> Result<(), Failure> {
-        super::print(&render(self.output, document))?;
-        match &self.out_dir {
-            Some(directory) => write(directory, document),
-            None => Ok(()),
-        }
+        self.show_by(super::print, document)
+    }
+
+    fn show_by(
+        &self,
+        print: impl FnOnce(&str) -> Result<(), Failure>,
+        document: &RunDocument,
+    ) -> Result<(), Failure> {
+        let written = self.out_dir.as_ref().map_or(Ok(()), |directory| write(directory, document));
+        print(&render(self.output, document)).and(written)
     }
 }
 
@@ -130,6 +135,18 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::output::sample;
+
+    #[test]
+    fn files_are_written_also_if_nothing_can_be_printed() {
+        let directory = std::env::temp_dir().join(format!("ringshot-full-{}", std::process::id()));
+        let args = ResultArgs { output: ResultFormat::Json, out_dir: Some(directory.clone()) };
+        args.prepare().unwrap();
+        let full = |_: &str| Err(Failure::unusable("no space left on device"));
+        let failure = args.show_by(full, &sample::document()).unwrap_err();
+        assert!(failure.to_string().contains("no space"), "{failure}");
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), FILES.len());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 
     #[test]
     fn every_file_is_written_and_replaced() {
