@@ -30,6 +30,8 @@ pub(crate) enum Warning {
     ClientLimit { summary: String },
     /// Requests failed at limits of this machine, in the verdict's words.
     OwnLimit { summary: String },
+    /// A CPU quota stopped the client, in the verdict's words.
+    Throttled { summary: String },
     /// The client had no time left, in a comparison of servers.
     ClientFull { name: String, busy: f64 },
     /// The end of the run was not like its start, in the engine's words.
@@ -148,6 +150,11 @@ impl fmt::Display for Warning {
                 write!(f, "{summary} Add idle cores with --cores")
             }
             Self::OwnLimit { summary } => f.write_str(summary),
+            Self::Throttled { summary } => write!(
+                f,
+                "{summary} Allow more (docker --cpus, a Kubernetes limit, CPUQuota), or send less: \
+                 more cores use it up sooner"
+            ),
             Self::ClientFull { name, busy } => write!(
                 f,
                 "on {name} the client's busiest core was {} busy: the server may be faster than \
@@ -311,10 +318,11 @@ fn unsuccessful(one: &Contestant) -> Option<f64> {
     (one.requests_total > 0 && share >= UNSUCCESSFUL_MIN).then_some(share)
 }
 
-/// More cores are no remedy for limits of the machine, of which the lack of ports has a warning of its own.
+/// More cores are no remedy for a CPU quota, nor for limits of the machine, of which the lack of ports has a warning of its own.
 fn client_limit(report: &Report, no_ports: bool) -> Option<Warning> {
     let summary = report.verdict.summary.clone();
     match (report.verdict.limit, report.hits_own_limits()) {
+        (Limit::Client, false) if report.is_throttled() => Some(Warning::Throttled { summary }),
         (Limit::Client, false) => Some(Warning::ClientLimit { summary }),
         (Limit::Client, true) if !no_ports => Some(Warning::OwnLimit { summary }),
         _ => None,
@@ -388,6 +396,14 @@ mod tests {
             r.verdict.summary = "Too many files.".to_owned();
         };
         check(of_files, &Warning::OwnLimit { summary: "Too many files.".to_owned() });
+        let stopped = |r: &mut Report| {
+            r.throttled_seconds = r.seconds * 0.1;
+            r.verdict.limit = Limit::Client;
+            r.verdict.summary = "A quota stopped it.".to_owned();
+        };
+        let throttled = Warning::Throttled { summary: "A quota stopped it.".to_owned() };
+        check(stopped, &throttled);
+        assert!(!throttled.to_string().contains("--cores"), "{throttled}");
     }
 
     fn causes(of: [&str; 2]) -> std::collections::BTreeMap<String, u64> {

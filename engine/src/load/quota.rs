@@ -10,7 +10,7 @@ use crate::sys::cgroup::Cgroups;
 /// rule, and whatever is sent or answered meanwhile waits as long.
 const THROTTLED_MAX: f64 = 0.03;
 
-/// What [`is_throttled`] means.
+/// What [`Report::is_throttled`] means.
 pub(super) const THROTTLED: (Limit, &str) = (
     Limit::Client,
     "The client was the limit: its control group had used up its CPU quota, and was stopped for part of the time.",
@@ -56,9 +56,12 @@ impl QuotaWatch {
     }
 }
 
-/// Whether the control group was stopped for so long that the figures show it.
-pub(super) fn is_throttled(report: &Report) -> bool {
-    report.throttled_seconds > report.seconds * THROTTLED_MAX
+impl Report {
+    /// Whether a CPU quota stopped its control group for so long that the figures show it: more cores would use that up sooner.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.throttled_seconds > self.seconds * THROTTLED_MAX
+    }
 }
 
 /// The figures behind it, where there is a quota.

@@ -103,7 +103,7 @@ impl Verdict {
             return Self::new(limit, &summary, evidence);
         }
         let (limit, summary) = match () {
-            () if quota::is_throttled(report) => quota::THROTTLED,
+            () if report.is_throttled() => quota::THROTTLED,
             () if is_open(report) => open(report),
             () => closed(report),
         };
