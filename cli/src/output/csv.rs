@@ -52,7 +52,7 @@ fn unit(path: &str) -> &'static str {
         counted if counted.ends_with("_samples") => "",
         "bytes_per_second" => "B/s",
         rate if rate.ends_with("_per_second") => "1/s",
-        "seconds" | "cpu_user_seconds" | "cpu_system_seconds" => "s",
+        time if time.ends_with("seconds") => "s",
         size if size.contains("bytes") => "B",
         cost if cost.contains("cpu") && cost.contains("_us_") => "us",
         _ if is_time => "us",
@@ -87,6 +87,7 @@ mod tests {
     fn each_figure_has_its_path_and_its_unit() {
         let mut document = sample::open_loop();
         document.url = "http://h/?a=\"1\",2".to_owned();
+        (document.report.sending_seconds, document.report.throttled_seconds) = (9.5, 0.25);
         let text = summary(&document);
         for line in [
             "url,\"http://h/?a=\"\"1\"\",2\",",
@@ -94,6 +95,8 @@ mod tests {
             "requests_per_second,4998.7,1/s",
             "seconds,10.0,s",
             "cpu_us_per_request,2.93,us",
+            "sending_seconds,9.5,s",
+            "throttled_seconds,0.25,s",
             "latency_us.samples,49990,",
             "resident_bytes_max,9876543,B",
             "cores.0.busy,0.998,",
