@@ -275,3 +275,24 @@ fn a_body_in_hand_keeps_its_engine() {
         assert_eq!(block_on(response.bytes()).unwrap().len(), 1000);
     }
 }
+
+/// A core has no part in the limits of another engine's client: it says so to who asks, and goes on.
+#[test]
+fn a_client_of_another_engine_is_refused() {
+    let origin = origin();
+    for engine in engines() {
+        let other = Engine::builder().cores(Cores::Count(1)).build().unwrap();
+        let (own, foreign) = (engine.client().build().unwrap(), other.client().build().unwrap());
+        let url = origin.url("/");
+        let status = async move |ctx: CoreCtx, client| {
+            ctx.client(&client).fetch(get(&url)).await.map(|response| response.status())
+        };
+        let refused = status.clone();
+        let error = block_on(engine.run_on(0, async move |ctx| refused(ctx, foreign).await));
+        let error = error.unwrap_err();
+        let Kind::User(message) = error.kind() else { panic!("{error}") };
+        assert!(message.contains("another engine's"), "{message}");
+        let served = block_on(engine.run_on(0, async move |ctx| status(ctx, own).await)).unwrap();
+        assert_eq!(served.unwrap(), 200);
+    }
+}

@@ -14,6 +14,7 @@ use super::servers::Servers;
 use super::settings::Settings;
 use crate::mesh::Place;
 use crate::mesh::wakes::Wakes;
+use crate::shard::doorbell::Doorbell;
 use crate::shard::pool::asked::Lookup;
 use crate::shard::pool::desk::Desk;
 use crate::shard::pool::origin::Numbered;
@@ -25,6 +26,8 @@ use crate::shard::tasks::{Rest, Spawner, Task, caught};
 struct Seat {
     /// Its number on this machine.
     core: usize,
+    /// By which a client's settings know it.
+    bell: Arc<Doorbell>,
     desk: Rc<Desk>,
     spawner: Spawner,
     wakes: Rc<Wakes>,
@@ -105,9 +108,10 @@ pub struct CoreCtx(Rc<Seat>);
 
 impl CoreCtx {
     pub(crate) fn new(place: Place) -> Self {
-        let Place { core, desk, spawner, wakes } = place;
+        let Place { core, bell, desk, spawner, wakes } = place;
         let ctx = Self(Rc::new(Seat {
             core,
+            bell,
             desk,
             spawner,
             wakes,
@@ -172,7 +176,10 @@ impl CoreCtx {
     /// The core-local twin of a client: the same limits and settings, without a hop to another core.
     #[must_use]
     pub fn client(&self, client: &Client) -> LocalClient {
-        self.client_of(client.settings())
+        let settings = client.settings();
+        let is_ours = settings.pool.is_shared_by(&self.0.bell);
+        assert!(is_ours, "the client is another engine's: a core makes clients of its own alone");
+        self.client_of(settings)
     }
 
     pub(crate) fn client_of(&self, settings: &Arc<Settings>) -> LocalClient {

@@ -87,6 +87,7 @@ impl<M: Send + 'static> Job<M> {
         let wakes = Rc::<Wakes>::default();
         let attend = attendant(Place {
             core: seat.core,
+            bell: Arc::clone(&seat.bell),
             desk: Rc::clone(core.desk()),
             spawner: core.spawner(),
             wakes: Rc::clone(&wakes),

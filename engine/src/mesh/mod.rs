@@ -79,6 +79,8 @@ pub(crate) struct Seat<M> {
 pub(crate) struct Place {
     /// Number on this machine.
     pub(crate) core: usize,
+    /// What others ring: no other core has the same.
+    pub(crate) bell: Arc<Doorbell>,
     pub(crate) desk: Rc<Desk>,
     pub(crate) spawner: Spawner,
     pub(crate) wakes: Rc<Wakes>,

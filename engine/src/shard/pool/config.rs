@@ -191,6 +191,11 @@ impl Shared {
     }
 
     /// The budget of a host's connections.
+    /// Whether the core with this bell is one of those that share it.
+    pub(crate) fn is_shared_by(&self, bell: &Arc<Doorbell>) -> bool {
+        self.bells.iter().any(|other| Arc::ptr_eq(other, bell))
+    }
+
     pub(super) fn host(&self, origin: &Arc<Origin>) -> Arc<Budget> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         match hosts.entry(Arc::clone(origin)) {
