@@ -10,6 +10,7 @@
 //! | `stale` | what is sent again because a connection died, and what is not |
 //! | `timeouts` | every timeout as itself, in its phase, and not for the wrong reason |
 //! | `total` | the total timeout: what it covers, and from when |
+//! | `read_idle` | the time between two pieces of a body, and when it counts |
 //! | `response` | heads, timings, interim responses |
 //! | `body` | reading, limits, throwing away, dropping |
 //! | `upload` | request bodies, and `Expect` |
@@ -47,6 +48,8 @@ mod names;
 mod permits;
 #[path = "client/pool.rs"]
 mod pool;
+#[path = "client/read_idle.rs"]
+mod read_idle;
 #[path = "client/redirects.rs"]
 mod redirects;
 #[path = "client/response.rs"]

@@ -233,7 +233,7 @@ fn read_idle() {
 
 // --- And not for the wrong reason ---
 
-fn all_short(all: &mut Timeouts) {
+pub(crate) fn all_short(all: &mut Timeouts) {
     let short = Some(millis(300));
     (all.queue, all.acquire, all.resolve, all.connect) = (short, short, short, short);
     (all.send, all.head, all.read_idle) = (short, short, short);

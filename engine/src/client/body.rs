@@ -10,6 +10,7 @@ use futures_core::Stream;
 use http::{HeaderMap, Method};
 
 use super::Target;
+use super::chunk::{Chunk, Pieces};
 use super::copy::{self, CopyError};
 use super::gathered::{Gathered, TooLong};
 use super::handle::Placed;
@@ -114,15 +115,18 @@ impl Body {
         }
     }
 
-    /// The next piece, as it came; `None` at the end.
+    /// The next piece, as it came; `None` at the end. Dropping the future loses nothing: who awaits another gets what came meanwhile.
     ///
     /// # Errors
     /// Whatever cut the body short; the pieces before it are as they were sent.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        poll_fn(|cx| self.poll_chunk(cx)).await
+    pub fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send {
+        Chunk::of(self)
     }
 
     /// [`Body::chunk`], for whoever polls.
+    ///
+    /// Who polled and got `Pending` waits, as far as [`Timeouts::read_idle`](super::Timeouts::read_idle) goes, until a later poll gives a piece: only a dropped
+    /// [`Body::chunk`] says that nobody does any more.
     ///
     /// # Errors
     /// As [`Body::chunk`].
@@ -326,16 +330,28 @@ impl Body {
     }
 }
 
-impl Stream for Body {
-    type Item = Result<Bytes, Error>;
+impl Pieces for Body {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        self.poll_chunk(cx)
+    }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_chunk(cx).map(Result::transpose)
+    fn stop_waiting(&mut self) {
+        if let Source::Call(placed) = &self.source {
+            placed.call.stop_waiting(placed.now());
+        }
+    }
+}
+
     }
 }
 
 impl Sourced for Body {
     fn target(&self) -> Option<&Target> {
+impl Stream for Body {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_chunk(cx).map(Result::transpose)
         Some(&self.target)
     }
 }
@@ -361,8 +377,8 @@ impl Response<Body> {
     ///
     /// # Errors
     /// As [`Body::chunk`].
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        self.body.chunk().await
+    pub fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send {
+        self.body.chunk()
     }
 
     /// The response with all of its body, at most as many bytes as the request or the client allows.

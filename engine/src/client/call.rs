@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -68,12 +69,28 @@ struct State {
     told: Told,
     /// The handle's.
     reader: Option<Waker>,
-    /// Since when the handle waits for a piece: zero where its time stands still between two turns.
+    /// Since when the handle waits for a piece: zero where its time stands still between two turns, until the core has looked.
     waits_since: Option<Instant>,
+    /// How long it had waited for that piece before, in waits that it gave up.
+    waited: Duration,
     /// That of the thread where the handle was polled.
     list: Option<&'static WakeList>,
     /// The core's task.
     server: Option<Waker>,
+}
+
+impl State {
+    /// How long the handle has waited for the next piece by `now`, the core's time.
+    fn waited_by(&mut self, now: Instant) -> Duration {
+        let waits = self.waits_since.as_mut().map(|since| {
+            if *since == Instant::default() {
+                // It could not say since when: it counts from here.
+                *since = now;
+            }
+            now - *since
+        });
+        self.waited + waits.unwrap_or_default()
+    }
 }
 
 /// How much the handle was told.
@@ -123,6 +140,7 @@ impl Call {
             told: Told::Nothing,
             reader: None,
             waits_since: None,
+            waited: Duration::ZERO,
             list: None,
             server: None,
         };
@@ -238,6 +256,17 @@ impl Call {
         })
     }
 
+    /// For the handle: it waits for no piece, from `now` on. A wait that had been too long by then stays one.
+    pub(crate) fn stop_waiting(&self, now: Instant) {
+        let mut state = self.lock();
+        let Some(since) = state.waits_since else { return };
+        let waited = state.waited + (now - since);
+        let idle = self.settings.pool.config.timeouts.read_idle;
+        if idle.is_none_or(|idle| waited < idle) {
+            (state.waits_since, state.waited) = (None, waited);
+        }
+    }
+
     /// For the handle: throw the rest away, and tell its end.
     pub(crate) fn discard(&self) {
         if !self.discards.swap(true, Ordering::AcqRel) {
@@ -270,7 +299,7 @@ impl Call {
     fn tell(&self, wakes: Option<&Wakes>, act: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         act(&mut state);
-        state.waits_since = None;
+        (state.waits_since, state.waited) = (None, Duration::ZERO);
         let (reader, list) = (state.reader.take(), state.list);
         // It serves others next.
         let server = if state.told == Told::All { state.server.take() } else { None };

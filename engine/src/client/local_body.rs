@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::Target;
+use super::chunk::{Chunk, Pieces};
 use super::copy::{self, CopyError};
 use super::gathered::{Gathered, TooLong};
 use super::job::error_of;
@@ -77,15 +78,18 @@ impl LocalBody {
         self.in_flight.as_ref().filter(|_| !self.over)
     }
 
-    /// The next piece of the body, as it came; `None` at its end.
+    /// The next piece of the body, as it came; `None` at its end. Dropping the future loses nothing: who awaits another gets what came meanwhile.
     ///
     /// # Errors
     /// Whatever cut the body short; the pieces before it are as they were sent.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        poll_fn(|cx| self.poll_chunk(cx)).await
+    pub fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> {
+        Chunk::of(self)
     }
 
     /// [`LocalBody::chunk`], for whoever polls.
+    ///
+    /// Who polled and got `Pending` waits, as far as [`Timeouts::read_idle`](super::Timeouts::read_idle) goes, until a later poll gives a piece: only a dropped
+    /// [`LocalBody::chunk`] says that nobody does any more.
     ///
     /// # Errors
     /// As [`LocalBody::chunk`].
@@ -283,6 +287,16 @@ impl LocalBody {
     }
 }
 
+impl Pieces for LocalBody {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        self.poll_chunk(cx)
+    }
+
+    fn stop_waiting(&mut self) {
+        self.live().into_iter().for_each(InFlight::stop_waiting);
+    }
+}
+
 impl Sourced for LocalBody {
     fn target(&self) -> Option<&Target> {
         Some(&self.parcel.request.target)
@@ -310,8 +324,8 @@ impl Response<LocalBody> {
     ///
     /// # Errors
     /// As [`LocalBody::chunk`].
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        self.body.chunk().await
+    pub fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> {
+        self.body.chunk()
     }
 
     /// The response with all of its body, and the request, which is there after a failure too.

@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,7 +13,6 @@ use crate::client::local::LocalClient;
 use crate::client::local_body::LocalBody;
 use crate::client::parcel::Parcel;
 use crate::client::response::{Response, Sourced};
-use crate::clock::Instant;
 use crate::error::Error;
 use crate::mesh::wakes::Wakes;
 use crate::shard::pool::desk::Sleep;
@@ -137,7 +135,8 @@ impl Call {
         .await
     }
 
-    /// The handle has waited for `read_idle`. What it waits for since when is looked at when a wait that began at once would be over, so that none costs a wake-up.
+    /// The handle has waited for `read_idle`, in one wait or in several. How long it has is looked at when a wait that began at once would be over, so that none
+    /// costs a wake-up.
     fn poll_idle(
         &self,
         cx: &mut Context<'_>,
@@ -152,11 +151,7 @@ impl Call {
                 // The body says so.
                 return Poll::Pending;
             }
-            let waited = match self.lock().waits_since {
-                Some(since) if since == Instant::default() => idle,
-                Some(since) => ctx.desk().now() - since,
-                None => Duration::ZERO,
-            };
+            let waited = self.lock().waited_by(ctx.desk().now());
             if waited >= idle {
                 return Poll::Ready(());
             }

@@ -103,7 +103,8 @@ pub struct Timeouts {
     pub expect: Duration,
     /// From the end of sending to the response head. Default: 30 s.
     pub head: Option<Duration>,
-    /// Between two pieces of the body, while somebody waits for the next. Default: 30 s.
+    /// Between two pieces of the body, while somebody waits for the next: time in which nobody does is not counted, and waits for the same piece that were given up
+    /// are added. Default: 30 s.
     pub read_idle: Option<Duration>,
     /// The whole request, to the end of its body. Default: none.
     pub total: Option<Duration>,
@@ -190,12 +191,12 @@ impl Shared {
         }
     }
 
-    /// The budget of a host's connections.
     /// Whether the core with this bell is one of those that share it.
     pub(crate) fn is_shared_by(&self, bell: &Arc<Doorbell>) -> bool {
         self.bells.iter().any(|other| Arc::ptr_eq(other, bell))
     }
 
+    /// The budget of a host's connections.
     pub(super) fn host(&self, origin: &Arc<Origin>) -> Arc<Budget> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         match hosts.entry(Arc::clone(origin)) {

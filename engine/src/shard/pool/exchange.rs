@@ -17,6 +17,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
@@ -146,10 +147,12 @@ pub(super) struct Exchange {
     pub(super) progress: Sent,
     /// How much of it went out on connections before this one.
     pub(super) before: Sent,
-    pub(super) total: Option<std::time::Duration>,
+    pub(super) total: Option<Duration>,
     /// When the request first held a permit: before the redirect or retry that this one is.
     pub(super) admitted: Option<Instant>,
     pub(super) phase_deadline: Option<Instant>,
+    /// What is left of the server's time for the next bytes of the body, where somebody has waited for them and gave up.
+    pub(super) idle_left: Option<Duration>,
     pub(super) taking: Taking,
     pub(super) total_deadline: Option<Instant>,
     pub(super) stamps: Stamps,
@@ -200,6 +203,7 @@ impl Renew for Exchange {
             total,
             admitted,
             phase_deadline,
+            idle_left,
             taking,
             total_deadline,
             stamps,
@@ -222,7 +226,7 @@ impl Renew for Exchange {
         (*client, *host, *sends, *got_bytes, *discarded) = Default::default();
         (*expects, *sends_body, *idempotent, *needs_fresh) = Default::default();
         (*has_permit, *returns, *is_counted, *counts_as_waiter) = Default::default();
-        (*awaits, *reads_ahead, *left, *taking) = Default::default();
+        (*awaits, *reads_ahead, *left, *idle_left, *taking) = Default::default();
         (*connection, *dialing, *carrier, *progress, *before) = Default::default();
         (*total, *admitted, *phase_deadline, *total_deadline) = Default::default();
         *stamps = Stamps::default();

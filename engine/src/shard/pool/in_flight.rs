@@ -174,6 +174,20 @@ impl InFlight {
         polled.unwrap_or_else(|| Poll::Ready(Err(shutdown())))
     }
 
+    /// Nobody waits for bytes of the body, for now: the server has the rest of its time when somebody does again. One whose time had passed has none left.
+    pub(crate) fn stop_waiting(&self) {
+        // As in `give_back`: whoever is dropped there takes the body along.
+        let Ok(mut exchanges) = self.desk.exchanges.try_borrow_mut() else { return };
+        let Some(exchange) = exchanges.find_mut(self.id) else { return };
+        exchange.awaits = false;
+        let now = self.desk.now();
+        let deadline = exchange.phase_deadline.filter(|deadline| *deadline > now);
+        if let (Stage::Reading, Some(deadline)) = (exchange.stage, deadline) {
+            exchange.phase_deadline = None;
+            exchange.idle_left = Some(deadline - now);
+        }
+    }
+
     /// The whole body, if all of it has come in one piece.
     #[inline]
     pub(crate) fn take_whole(&self) -> Option<Bytes> {

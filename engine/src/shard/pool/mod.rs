@@ -208,8 +208,7 @@ impl<D: Driver> Pool<D> {
             Ask::Over => self.count_out(asked.client(), asked.host(), false),
             Ask::OverWithPermit => self.count_out(asked.client(), asked.host(), true),
             Ask::Permit => self.give_permit(asked.client()),
-            Ask::Read => self.read_on(asked.id()),
-            Ask::Discard => self.discard_rest(asked.id()),
+            Ask::Read | Ask::Discard => self.read_on(asked.id()),
             Ask::Send => self.send_on(asked.id()),
             Ask::Else => {
                 let command = self.desk.next_command();

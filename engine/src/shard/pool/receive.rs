@@ -101,8 +101,16 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// Between two pieces: the idle timeout begins anew, where somebody waits, and the next receive fits what is expected.
+    /// Between two pieces: the idle timeout begins anew.
     fn after_piece(&mut self, index: u32) {
+        if let State::Busy(id) = self.connections[index as usize].state {
+            self.with(id, |exchange| exchange.idle_left = None);
+        }
+        self.receive_on(index);
+    }
+
+    /// The idle timeout goes on, where somebody waits, and the next receive fits what is expected.
+    fn receive_on(&mut self, index: u32) {
         let connection = &self.connections[index as usize];
         if connection.state == State::Draining && connection.drain_bytes == 0 {
             self.retire_active(index);
@@ -112,11 +120,12 @@ impl<D: Driver> Pool<D> {
         if let State::Busy(id) = self.connections[index as usize].state {
             let client = self.connections[index as usize].client;
             let read_idle = self.members[client as usize].shared.config.timeouts.read_idle;
-            let deadline = read_idle.map(|idle| self.now + idle);
             self.with(id, |exchange| {
                 if exchange.stage == Stage::Reading {
                     let waits = exchange.awaits && !exchange.reads_ahead;
-                    exchange.phase_deadline = deadline.filter(|_| waits);
+                    let idle = read_idle.filter(|_| waits);
+                    let idle = idle.map(|idle| exchange.idle_left.take().unwrap_or(idle));
+                    exchange.phase_deadline = idle.map(|idle| self.now + idle);
                     watch_deadlines(&self.desk, id, exchange);
                 }
             });
@@ -182,17 +191,10 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// The reader has taken what there was.
+    /// The reader has taken what there was, waits for more, or does not want the rest.
     pub(super) fn read_on(&mut self, id: Id) {
         if let Some(index) = self.carrier_of(id) {
-            self.after_piece(index);
-        }
-    }
-
-    /// The reader does not want the rest.
-    pub(super) fn discard_rest(&mut self, id: Id) {
-        if let Some(index) = self.carrier_of(id) {
-            self.after_piece(index);
+            self.receive_on(index);
         }
     }
 
