@@ -2,14 +2,19 @@
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_core::Stream;
 use ringshot::client::blocking::block_on;
 use ringshot::client::{
-    Client, ClientBuilder, Cores, Done, Engine, Error, Kind, Phase, Sent, Solo, TimeoutKind,
+    BoxError, Client, ClientBuilder, Cores, Done, Engine, Error, Kind, Phase, Request, RequestBody,
+    Sent, Solo, TimeoutKind,
 };
 use ringshot::driver::{DriverChoice, DriverKind, Epoll, Limits};
 use ringshot::origin::{Config, Origin};
@@ -210,6 +215,44 @@ fn every_input_ends_though_its_engine_did() {
     });
 }
 
+/// A body that can't be dropped without a panic.
+struct Fragile;
+
+impl Stream for Fragile {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Pending
+    }
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        panic!("on purpose: a body is dropped");
+    }
+}
+
+#[test]
+fn bodies_that_panic_when_they_are_dropped_keep_no_batch_from_its_end() {
+    on_each(|bench| {
+        let hang = bench.url("/hang");
+        let fragile = move |n: usize| {
+            let url = if n == 0 { "no URL" } else { &*hang };
+            let request = Request::new(http::Method::POST, url)?;
+            Ok(request.body(RequestBody::stream(Fragile)))
+        };
+        // The first input's error ends it when hardly any of the others was begun.
+        let results =
+            block_on(bench.client.batch((0..8).map(fragile.clone())).fail_fast().collect());
+        assert!((1..=8).contains(&results.len()), "{results:?}");
+        assert!(results.iter().all(|result| !is_ok(result)), "{results:?}");
+        bench.engine.shutdown().unwrap();
+        let late = bench.client.batch((1..4).map(fragile).collect::<Vec<_>>());
+        assert_eq!(shutdowns(block_on(late.collect()).into_iter()), 3);
+        bench.stopped.store(true, Ordering::SeqCst);
+    });
+}
+
 /// What is shut down midway tells of every input.
 #[test]
 fn inputs_that_were_not_pulled_are_told_too() {
@@ -243,7 +286,7 @@ fn batches_dropped_at_any_moment_leave_nothing() {
                 1 => {
                     let mut collect = Box::pin(batch.collect());
                     let waker = std::task::Waker::noop();
-                    let mut cx = std::task::Context::from_waker(waker);
+                    let mut cx = Context::from_waker(waker);
                     assert!(collect.as_mut().poll(&mut cx).is_pending());
                     thread::sleep(Duration::from_micros(round * 53 % 5000));
                 }

@@ -191,20 +191,25 @@ impl<T: Send + 'static> Shared<T> {
         let Supply::Here(mut source) = std::mem::replace(&mut state.supply, Supply::Away) else {
             return false;
         };
+        // Nobody else numbers inputs while this pulls.
+        let first = state.pulled;
         drop(state);
         let in_sight = source.most().is_some_and(|most| most <= REST_MAX);
         let wanted = if in_sight { most } else { most.min(1) };
         let mut inputs = Vec::new();
         let pulled = input::pull(&mut *source, &mut inputs, wanted, cx);
         let goes_on = matches!(pulled, Pulled::More) && (in_sight || most == 0);
+        let failed: Vec<_> = (first..)
+            .zip(inputs)
+            .map(|(index, (tag, request))| Job { index, tag, request }.failed(End::Shutdown))
+            .collect();
         let mut state = self.lock();
-        state.credits.untake(most - inputs.len());
+        state.credits.untake(most - failed.len());
         state.cut_short |= !goes_on && !matches!(pulled, Pulled::Ended);
         if let Pulled::Panicked(payload) = pulled {
             state.thrown.get_or_insert(payload);
         }
-        for (tag, request) in inputs {
-            let done = Job { index: state.pulled, tag, request }.failed(End::Shutdown);
+        for done in failed {
             state.tally.record(Outcome::of(&done.result));
             state.results.push_back(done);
             state.pulled += 1;

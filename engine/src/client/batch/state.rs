@@ -60,11 +60,13 @@ pub(super) struct Job<T> {
 }
 
 impl<T> Job<T> {
-    /// What is left of it where it can't be begun.
+    /// What is left of it where it can't be begun. Its request's body goes, which may be code of the caller's.
     pub(super) fn failed(self, end: End) -> Done<T> {
         let result = self.request.and_then(|request| {
-            let target = request.target.redacted();
-            Err(end.error(&Standing::default()).with_request(&request.method, target))
+            let error = end.error(&Standing::default());
+            let error = error.with_request(&request.method, request.target.redacted());
+            drop_quietly(request);
+            Err(error)
         });
         Done { index: self.index, tag: self.tag, result }
     }
