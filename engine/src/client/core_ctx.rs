@@ -143,7 +143,8 @@ impl CoreCtx {
         self.0.spawner.spawn_named(name, future)
     }
 
-    /// Waits on this core's own timers: up to 1 ms longer than `duration`, never shorter.
+    /// Waits on this core's own timers: up to 1 ms longer than `duration`, never shorter while the core takes requests. Once it closes, with its engine or with the
+    /// executor that it is attached to, every sleep ends at once: a loop around one has to end by itself.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + use<> {
         self.0.desk.sleep(duration)
     }
@@ -173,7 +174,10 @@ impl CoreCtx {
         self.0.desk.is_closed()
     }
 
-    /// The core-local twin of a client: the same limits and settings, without a hop to another core.
+    /// The core-local twin of a client of this engine: the same limits and settings, without a hop to another core.
+    ///
+    /// # Panics
+    /// If it is a client of another engine, whose limits this core has no part in. In a task of a core that is told to whoever waits for the task.
     #[must_use]
     pub fn client(&self, client: &Client) -> LocalClient {
         let settings = client.settings();

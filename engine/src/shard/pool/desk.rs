@@ -295,14 +295,16 @@ impl Desk {
         self.command(Command::Resolved(dial, outcome));
     }
 
-    /// Ends after `duration`, never sooner: within a turn it is counted from when the turn's tasks have had theirs. Up to 1 ms late.
+    /// Ends after `duration`, never sooner but on a closed desk: within a turn it is counted from when the turn's tasks have had theirs. Up to 1 ms late.
     pub(crate) fn sleep(self: &Rc<Self>, duration: Duration) -> Sleep {
         let id = self.sleepers.borrow_mut().take();
-        if self.away.get() {
-            self.start_sleep(id, self.now() + duration);
+        if !self.is_closed() {
+            if self.away.get() {
+                self.start_sleep(id, self.now() + duration);
+            }
+            // Between two turns it wakes the host, which has to know of the timer.
+            self.command(Command::Sleep(id, duration));
         }
-        // Between two turns it wakes the host, which has to know of the timer.
-        self.command(Command::Sleep(id, duration));
         Sleep { desk: Rc::clone(self), id }
     }
 
@@ -351,6 +353,36 @@ impl Drop for Sleep {
         sleepers.free(self.id);
         if let Some(timer) = timer {
             self.desk.wheel.borrow_mut().stop(timer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who outlives its core and sleeps on and on leaves nothing: nobody takes notes away any more.
+    #[test]
+    fn a_closed_desk_takes_no_notes_of_sleepers() {
+        let desk = Rc::new(Desk::new(Instant::now()));
+        drop(desk.sleep(Duration::from_secs(1)));
+        assert_eq!((desk.asked.borrow().len(), desk.commands.borrow().len()), (1, 1));
+        for pauses in [false, true] {
+            desk.close();
+            if pauses {
+                desk.pause();
+            }
+            let mut cx = Context::from_waker(Waker::noop());
+            for _ in 0..10 * REFUSALS_AT_ONCE {
+                let mut sleep = desk.sleep(Duration::from_secs(1));
+                let mut poll = || std::pin::Pin::new(&mut sleep).poll(&mut cx);
+                assert!(poll().is_ready() || poll().is_ready());
+            }
+            assert_eq!((desk.asked.borrow().len(), desk.commands.borrow().len()), (1, 1));
+            assert_eq!(
+                (desk.sleepers.borrow().len(), desk.wheel.borrow().next_deadline()),
+                (0, Instant::NEVER)
+            );
         }
     }
 }
