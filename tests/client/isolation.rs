@@ -16,6 +16,7 @@ use ringshot_tests::peer::{ENDLESS_MAX, Peer};
 use ringshot_tests::watch::wait_until;
 
 use crate::access::{LONG, Way, check, drivers, get, millis, origin};
+use crate::feed::{Fed, fed};
 
 /// Engines of one core, on every driver and host.
 fn engines() -> impl Iterator<Item = Engine> {
@@ -166,6 +167,54 @@ fn a_panic_in_user_code_is_told_as_one() {
             assert_eq!(access.fetch(get(&origin.url("/"))).unwrap().status(), 200);
         },
     );
+}
+
+/// A body that is made for a while, and then can't be.
+struct PanicsLater(Fed);
+
+impl Stream for PanicsLater {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let piece = Pin::new(&mut self.0).poll_next(cx);
+        assert!(!piece.is_ready(), "no more pieces today");
+        piece
+    }
+}
+
+#[test]
+fn a_panic_behind_the_head_says_whose_it_was() {
+    let peer = Peer::start(|mut peer| {
+        if peer.head() {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        }
+        peer.stall();
+    });
+    for (engine, discards) in
+        engines().flat_map(|engine| [false, true].map(|it| (engine.clone(), it)))
+    {
+        let client = engine.client().build().unwrap();
+        let (go, came) = std::sync::mpsc::channel::<()>();
+        let pieces = fed(move |feeder| {
+            let _ = came.recv_timeout(LONG);
+            feeder.push("never sent");
+        });
+        let request = Request::new(http::Method::POST, peer.url()).unwrap();
+        let request = request.body(RequestBody::stream(PanicsLater(pieces)));
+        let response = block_on(client.send(request)).unwrap();
+        go.send(()).unwrap();
+        let body = response.into_body();
+        let error = match discards {
+            true => block_on(body.discard()).unwrap_err(),
+            false => block_on(body.bytes()).unwrap_err(),
+        };
+        assert!(
+            matches!(error.kind(), Kind::User(message) if message.contains("today")),
+            "{error}"
+        );
+        assert_eq!((error.url(), error.attempt()), (Some(&*peer.url()), 1), "{error}");
+        assert!(error.method().is_some() && error.may_have_been_processed(), "{error}");
+    }
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl Body {
             }
             Err(error) => {
                 self.source.end();
-                Err(error)
+                Err(self.told(error))
             }
         })
     }
@@ -221,7 +221,7 @@ impl Body {
             }
         };
         self.source.end();
-        ended
+        ended.map_err(|error| self.told(error))
     }
 
     /// Writes all of it to a file, at the file's position, and gives the bytes written. Helper threads write, so that no core waits for a disk; a piece of 128 KiB
@@ -306,6 +306,11 @@ impl Body {
             .with_attempt(self.attempts, Instant::now() - self.submitted)
     }
 
+    /// What ended with its core, or with a panic there, could not say what it was about.
+    fn told(&self, error: Error) -> Error {
+        if error.url().is_some() { error } else { self.named(error) }
+    }
+
     async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
         let mut gathered = None;
         poll_fn(|cx| self.poll_all(cx, max, &mut gathered)).await
@@ -342,16 +347,16 @@ impl Pieces for Body {
     }
 }
 
-    }
-}
-
-impl Sourced for Body {
-    fn target(&self) -> Option<&Target> {
 impl Stream for Body {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_chunk(cx).map(Result::transpose)
+    }
+}
+
+impl Sourced for Body {
+    fn target(&self) -> Option<&Target> {
         Some(&self.target)
     }
 }

@@ -328,17 +328,20 @@ impl Call {
             let state = self.lock();
             (state.told, state.parcel.is_none())
         };
+        // How far it came went with its task, so it may have been processed.
+        let progress = Progress { sent: Sent::Partial, ..Progress::default() };
         match told {
             Told::Nothing if begun => {
-                // How far it came went with its task, so it may have been processed.
-                let progress = Progress { sent: Sent::Partial, ..Progress::default() };
                 let error = Error::new(kind, Phase::Send).with_progress(&progress);
                 self.reply(Reply::Failed(error), wakes);
             }
             Told::Nothing => {
                 self.reply(Reply::Failed(Error::new(kind, Phase::Queue)), wakes);
             }
-            Told::Head => self.end(Err(Error::new(kind, Phase::Body)), wakes),
+            Told::Head => {
+                let error = Error::new(kind, Phase::Body).with_progress(&progress);
+                self.end(Err(error), wakes);
+            }
             Told::All => {}
         }
     }
