@@ -128,3 +128,24 @@ fn an_end_after_100_is_told() {
         assert!(matches!(error.kind(), Kind::InterimOnly { interims: 1 }), "{error}");
     });
 }
+
+/// A request that expects nothing, for it has no body to wait with, is not told that its expectation failed.
+#[test]
+fn a_417_without_an_expectation_is_an_answer() {
+    check(plain, |access| {
+        let asked = Arc::<AtomicU64>::default();
+        let count = Arc::clone(&asked);
+        let peer = Peer::start(move |mut peer| {
+            while peer.request().is_some() {
+                count.fetch_add(1, Ordering::SeqCst);
+                peer.send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n");
+            }
+        });
+        let bare = Request::new(http::Method::POST, peer.url()).unwrap();
+        for request in [bare, put(&peer.url(), "")] {
+            let response = access.fetch(request.expect_continue()).unwrap();
+            assert_eq!((response.status().as_u16(), response.attempts()), (417, 1));
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    });
+}

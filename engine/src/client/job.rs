@@ -35,6 +35,8 @@ pub(super) struct Job<'a> {
     permit: Option<Permit>,
     /// It gave its permit back while it waits to be sent again.
     returns: bool,
+    /// The last attempt said `Expect: 100-continue`.
+    expected: bool,
     /// The body of the last attempt, to be sent again; `None` for one that can't be.
     body: Option<Source>,
 }
@@ -46,7 +48,8 @@ impl<'a> Job<'a> {
         parcel: Box<Parcel>,
         trace: Option<Rc<Trace>>,
     ) -> Self {
-        Self { client, parcel, trace, in_flight: None, permit: None, returns: false, body: None }
+        let (in_flight, permit, returns, expected, body) = Default::default();
+        Self { client, parcel, trace, in_flight, permit, returns, expected, body }
     }
 
     /// Sends it, as often as it takes.
@@ -99,7 +102,7 @@ impl<'a> Job<'a> {
                 Ok(meta) => {
                     let status = meta.head.status;
                     // 417: the server does not do what was expected (RFC 9110 15.5.18).
-                    if status.as_u16() == 417 && self.parcel.request.expects_continue {
+                    if status.as_u16() == 417 && self.expected {
                         if self.body.is_none() {
                             return Ok(meta);
                         }
@@ -315,6 +318,7 @@ impl<'a> Job<'a> {
         let expects = request.expects_continue && !matches!(body, Outgoing::None);
         let submission = Submission {
             client: self.client.member.number,
+        self.expected = expects;
             origin: request.target.origin(),
             body,
             expects,
