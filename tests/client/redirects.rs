@@ -137,6 +137,14 @@ fn what_leads_nowhere_is_told() {
         // Without `Location` it is a response like any other.
         let response = access.fetch(get(&origin().url("/status/302")).redirects(3));
         assert_eq!(response.unwrap().status(), 302);
+        // It is none at the limit either, which is for what could be followed.
+        let way = origin();
+        let last = way.url("/status/302").replace(':', "%3A").replace('/', "%2F");
+        for max in [1, 2] {
+            let url = way.url(&format!("/redirect-to?url={last}"));
+            let response = access.fetch(get(&url).redirects(max)).unwrap();
+            assert_eq!((response.status().as_u16(), response.redirects()), (302, 1));
+        }
     });
 }
 

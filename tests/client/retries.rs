@@ -49,6 +49,30 @@ fn a_status_is_tried_again() {
     });
 }
 
+/// A redirect is a request of its own, with attempts of its own; what was repeated before it counts all the same.
+#[test]
+fn repeats_before_a_redirect_are_counted() {
+    check(with(on_503), |access| {
+        let asked = Arc::<AtomicU64>::default();
+        let count = Arc::clone(&asked);
+        let peer = Peer::start(move |mut peer| {
+            while peer.request().is_some() {
+                peer.send(match count.fetch_add(1, Ordering::SeqCst) % 6 {
+                    0 | 1 | 3 | 4 => "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n",
+                    2 => "HTTP/1.1 302 There\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n",
+                    _ => OK,
+                });
+            }
+        });
+        let response = access.fetch(get(&peer.url()).redirects(1)).unwrap();
+        let told = (response.status().as_u16(), response.redirects(), response.attempts());
+        assert_eq!((told, asked.load(Ordering::SeqCst)), ((200, 1, 5), 6));
+        let batch = access.client.batch([peer.url()]).for_each(|_, _| {});
+        let summary = ringshot::client::blocking::block_on(batch);
+        assert_eq!((summary.ok, summary.retried), (1, 4), "{summary}");
+    });
+}
+
 #[test]
 fn without_a_policy_nothing_is() {
     check(

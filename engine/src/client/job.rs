@@ -96,7 +96,7 @@ impl<'a> Job<'a> {
     async fn send(&mut self) -> Result<Box<Meta>, Error> {
         loop {
             self.parcel.attempts = self.parcel.attempts.saturating_add(1);
-            self.trace.iter().for_each(|trace| trace.attempts.set(self.parcel.attempts));
+            self.trace.iter().for_each(|trace| trace.attempts.set(self.parcel.attempts_in_all()));
             self.body = self.parcel.request.body.0.try_clone();
             match self.attempt().await {
                 Ok(meta) => {
@@ -220,28 +220,30 @@ impl<'a> Job<'a> {
 
     /// Turns the request into the one that a redirect asks for; `false` if it asks for none.
     fn follow(&mut self, meta: &Meta) -> Result<bool, Error> {
+        let Some(location) = redirect::location_of(meta.head.headers()) else { return Ok(false) };
         let max = self.redirects_max();
         let (method, url) =
             (self.parcel.request.method.clone(), self.parcel.request.target.redacted());
         let (origin, attempts) =
-            (Arc::clone(self.parcel.request.target.origin()), self.parcel.attempts);
+            (Arc::clone(self.parcel.request.target.origin()), self.parcel.attempts_in_all());
         let idempotent = self.parcel.request.is_idempotent();
         let outcome = if self.parcel.redirects >= max {
             Err(RedirectKind::TooMany { max })
         } else {
             let (request, body) = (&mut self.parcel.request, self.body.take());
-            redirect::follow(request, body, meta.head.status, meta.head.headers())
+            redirect::follow(request, body, meta.head.status, location)
         };
-        if let Ok(true) = outcome {
+        if outcome.is_ok() {
             let strays = *self.parcel.request.target.origin() != origin;
             let parcel = &mut *self.parcel;
             parcel.redirects += 1;
             parcel.strayed |= strays;
             parcel.idempotent &= idempotent;
             // What follows is a request of its own.
+            parcel.repeats = parcel.attempts_in_all().saturating_sub(1);
             (parcel.attempts, parcel.fresh) = (0, false);
         }
-        outcome.map_err(|kind| {
+        outcome.map(|()| true).map_err(|kind| {
             let elapsed = self.client.now() - self.parcel.submitted;
             let (peer, reused) = (meta.connection.peer, meta.connection.reused);
             let progress = Progress { peer, reused, sent: Sent::All, got_bytes: 0 };
@@ -316,9 +318,9 @@ impl<'a> Job<'a> {
         let request = &self.parcel.request;
         let settings = &self.client.member.settings;
         let expects = request.expects_continue && !matches!(body, Outgoing::None);
+        self.expected = expects;
         let submission = Submission {
             client: self.client.member.number,
-        self.expected = expects;
             origin: request.target.origin(),
             body,
             expects,
@@ -353,7 +355,7 @@ impl<'a> Job<'a> {
             .with_request(&self.parcel.request.method, self.parcel.request.target.redacted())
             .idempotent(self.parcel.request.is_idempotent())
             .after(self.parcel.sent, self.parcel.idempotent)
-            .with_attempt(self.parcel.attempts, self.client.now() - self.parcel.submitted)
+            .with_attempt(self.parcel.attempts_in_all(), self.client.now() - self.parcel.submitted)
     }
 }
 

@@ -38,7 +38,10 @@ pub(crate) struct Parcel {
     pub(super) strayed: bool,
     /// The next attempt needs a fresh connection.
     pub(super) fresh: bool,
+    /// Attempts of the present request.
     pub(super) attempts: u8,
+    /// Times that the requests which led to it were sent again.
+    pub(super) repeats: u8,
     /// When it first held a permit.
     pub(super) admitted: Option<Instant>,
     /// Where the response's [`Meta`] goes, if the one who reads it is on another thread.
@@ -56,6 +59,11 @@ impl Parcel {
     pub(super) fn into_target(self: Box<Self>) -> Target {
         let Self { request: Request { target, .. }, .. } = *self;
         target
+    }
+
+    /// The first attempt and all repeats, those of the requests that led to it included.
+    pub(super) fn attempts_in_all(&self) -> u8 {
+        self.attempts.saturating_add(self.repeats)
     }
 
     /// Takes note of what an attempt came to, be it a response or not.
@@ -85,7 +93,7 @@ impl Parcel {
             connection: ConnInfo::of(arrival.carrier, core),
             target: None,
             left: arrival.left,
-            attempts: self.attempts,
+            attempts: self.attempts_in_all(),
             redirects: self.redirects,
         };
         Box::write(blank, meta)
@@ -99,6 +107,7 @@ impl Parcel {
             request,
             submitted: Instant::default(),
             attempts: 0,
+            repeats: 0,
             redirects: 0,
             sent: Sent::None,
             idempotent: true,

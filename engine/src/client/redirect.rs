@@ -24,7 +24,12 @@ pub(crate) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// The request that follows, or `None` if the response is no redirect that can be followed: it has no `Location`.
+/// Where a redirect leads. Without that it is none that can be followed.
+pub(crate) fn location_of(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(LOCATION)
+}
+
+/// Makes the request the one that follows.
 ///
 /// # Errors
 /// [`RedirectKind`]: what is in `Location` is no URL that can be fetched, or the body is gone.
@@ -32,11 +37,8 @@ pub(crate) fn follow(
     request: &mut Request,
     body: Option<Source>,
     status: StatusCode,
-    headers: &HeaderMap,
-) -> Result<bool, RedirectKind> {
-    let Some(location) = headers.get(LOCATION).filter(|_| is_redirect(status)) else {
-        return Ok(false);
-    };
+    location: &HeaderValue,
+) -> Result<(), RedirectKind> {
     let location = encode(location.as_bytes());
     let target = request.target.join(&location);
     let target = target.map_err(|error| RedirectKind::Location(error.to_string()))?;
@@ -58,7 +60,7 @@ pub(crate) fn follow(
     // A `Host` of the caller's own was for the first server.
     request.headers.remove(&[http::header::HOST]);
     request.target = target;
-    Ok(true)
+    Ok(())
 }
 
 /// What servers write into `Location` though it ought to be encoded: spaces and bytes that are no ASCII.
@@ -86,13 +88,11 @@ mod tests {
             .header("content-type", "text/plain")
             .unwrap()
             .body("body");
-        let mut headers = HeaderMap::new();
-        headers.insert(LOCATION, location.parse().unwrap());
+        let location = location.parse().unwrap();
         let body = request.body.0.try_clone();
-        let followed = follow(&mut request, body, StatusCode::from_u16(status).unwrap(), &headers);
+        let followed = follow(&mut request, body, StatusCode::from_u16(status).unwrap(), &location);
         let shown = match followed {
-            Ok(true) => format!("{} {} {:?}", request.method, request.target, request.body),
-            Ok(false) => "no".to_owned(),
+            Ok(()) => format!("{} {} {:?}", request.method, request.target, request.body),
             Err(kind) => kind.to_string(),
         };
         (shown, request)
@@ -113,8 +113,13 @@ mod tests {
         check(Method::PUT, 301, "/z", "PUT http://a/z Bytes(4)");
         check(Method::PUT, 303, "/z", "GET http://a/z None");
         check(Method::HEAD, 303, "/z", "HEAD http://a/z Bytes(4)");
-        check(Method::GET, 300, "/z", "no");
-        check(Method::GET, 304, "/z", "no");
+    }
+
+    #[test]
+    fn not_every_3xx_leads_elsewhere() {
+        let redirects = |status| is_redirect(StatusCode::from_u16(status).unwrap());
+        assert!([301, 302, 303, 307, 308].into_iter().all(redirects));
+        assert!(![200, 300, 304, 305, 306].into_iter().any(redirects));
     }
 
     #[test]
@@ -182,9 +187,8 @@ mod tests {
     #[test]
     fn a_body_that_is_gone_is_told() {
         let mut request = Request::new(Method::POST, "http://a/").unwrap();
-        let mut headers = HeaderMap::new();
-        headers.insert(LOCATION, "/z".parse().unwrap());
-        let gone = follow(&mut request, None, StatusCode::PERMANENT_REDIRECT, &headers);
+        let location = HeaderValue::from_static("/z");
+        let gone = follow(&mut request, None, StatusCode::PERMANENT_REDIRECT, &location);
         assert_eq!(gone, Err(RedirectKind::BodyGone));
     }
 }

@@ -176,7 +176,7 @@ impl<B> Response<B> {
         self.meta.connection
     }
 
-    /// How many times the request was sent to get it, retries on fresh connections included: 1 at least.
+    /// How many times the request was sent to get it, retries on fresh connections included: 1 at least. A redirect counts as none, but retries before it do.
     #[must_use]
     pub fn attempts(&self) -> u8 {
         self.meta.attempts
