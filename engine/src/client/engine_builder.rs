@@ -30,7 +30,7 @@ const CONNS_PER_CORE_DEFAULT: u32 = 8192;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Cores {
-    /// All that this process may use, but at most half of them, and one at least: the rest is for whoever uses the responses.
+    /// Half of those that this process may use, the last ones, rounded up (2 of 3, the one of one): the rest is for whoever uses the responses.
     #[default]
     Auto,
     /// So many, the last ones that this process may use.
@@ -161,8 +161,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Tells of each task that kept a core for longer than the stall limit: the core's number, and the longest stall so far, with the task's name. Called on
-    /// that core; what it panics with is dropped.
+    /// Tells that tasks kept a core for longer than the stall limit, once a turn in which any did: the core's number, and the longest stall so far, with the
+    /// task's name. How many there were is counted in [`CoreStats::stalls`](super::CoreStats::stalls). Called on that core; what it panics with is dropped.
     ///
     /// ```
     /// use ringshot::client::Engine;

@@ -69,7 +69,8 @@ impl RequestBody {
         Self::default()
     }
 
-    /// The bytes of a regular file, from its start to the end that it has when it is sent. Read by helper threads, never on the core.
+    /// The bytes of a regular file, from its start to the end that it has when it is sent. Helper threads read it; the core
+    /// itself only asks for its length, and, of a file without any, for a first byte.
     ///
     /// One whose length is not known before it is read, as of those in `/proc`, is sent with the chunked coding. What is no regular file (a directory, a pipe, a device) fails with
     /// [`Kind::RequestBody`](crate::error::Kind::RequestBody) before anything is sent: read it yourself, and send a [`RequestBody::stream`].

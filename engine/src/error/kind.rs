@@ -70,7 +70,7 @@ pub enum Kind {
     RequestBody(String),
     /// The file that a body was copied to did not take it.
     CopyTo(String),
-    /// The work was cancelled: by a sibling's failure, a deadline of the batch, or the engine's end.
+    /// The work was cancelled: by a sibling's failure, or because the time to drain its batch was over. Deadlines and the engine's end have kinds of their own.
     Canceled,
     /// The engine was shut down.
     Shutdown,
@@ -165,7 +165,7 @@ pub enum RedirectKind {
         /// The limit.
         max: u32,
     },
-    /// `Location` is missing or no URL.
+    /// `Location` is no URL that can be fetched. (Without one the response is no redirect, and no error.)
     Location(String),
     /// The method and body would have to be sent again, but the body is gone.
     BodyGone,
