@@ -155,12 +155,7 @@ impl fmt::Display for Warning {
                 "{summary} Allow more (docker --cpus, a Kubernetes limit, CPUQuota), or send less: \
                  more cores use it up sooner"
             ),
-            Self::ClientFull { name, busy } => write!(
-                f,
-                "on {name} the client's busiest core was {} busy: the server may be faster than \
-                 this; add cores with --cores",
-                percent(*busy)
-            ),
+            Self::ClientFull { name, busy } => client_full(f, name, *busy),
             Self::NotSteady { drift } => write!(
                 f,
                 "the run {drift}: warm up with --warmup, or run longer, before you rely on it"
@@ -201,6 +196,15 @@ impl fmt::Display for Warning {
             ),
         }
     }
+}
+
+fn client_full(f: &mut fmt::Formatter<'_>, name: &str, busy: f64) -> fmt::Result {
+    write!(
+        f,
+        "on {name} the client's busiest core was {} busy: the server may be faster than this; add \
+         cores with --cores",
+        percent(busy)
+    )
 }
 
 fn same_result(f: &mut fmt::Formatter<'_>, name: &str, again: &str) -> fmt::Result {

@@ -26,6 +26,7 @@ use crate::clock::Instant;
 use crate::error::{Error, Kind, Phase, Progress, Sent};
 use crate::mesh::wakes::{WakeList, Wakes};
 use crate::shard::pool::exchange::Stamps;
+use crate::shard::tasks::wake_quietly;
 
 /// Bytes of a whole body up to which it is copied into what the handle's thread brought: less than it costs to give memory back to another thread.
 const COPIED_BYTES_MAX: usize = 128;
@@ -307,7 +308,7 @@ impl Call {
         drop(server);
         match (reader, wakes.zip(list)) {
             (Some(reader), Some((wakes, list))) => wakes.push(list, reader),
-            (Some(reader), None) => reader.wake(),
+            (Some(reader), None) => wake_quietly(reader),
             (None, _) => {}
         }
     }

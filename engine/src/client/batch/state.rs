@@ -20,6 +20,7 @@ use crate::error::{Error, Kind, TimeoutKind};
 use crate::mesh::Seat;
 use crate::mesh::placement::Homes;
 use crate::shard::pool::exchange::Standing;
+use crate::shard::tasks::wake_quietly;
 
 /// Inputs that a core pulls at a time.
 pub(super) const PULL_BLOCK: usize = 8;
@@ -146,7 +147,7 @@ pub(super) fn note(place: &mut Option<Waker>, cx: &Context<'_>) {
 }
 
 pub(super) fn wake(wakers: impl IntoIterator<Item = Waker>) {
-    wakers.into_iter().for_each(Waker::wake);
+    wakers.into_iter().for_each(wake_quietly);
 }
 
 impl<T> State<T> {
