@@ -16,10 +16,10 @@ use ringshot::load::{
 use ringshot::proto::url::Url;
 use ringshot_benches::bare::Outcome;
 use ringshot_benches::choice;
-use ringshot_benches::contest::{Contest, Run, Score, median};
+use ringshot_benches::contest::{Contest, Run, Score, median, turns};
 use ringshot_benches::engine::{self, Engine};
 use ringshot_benches::lateness::Bare;
-use ringshot_benches::peers::{installed, paced};
+use ringshot_benches::peers::{installed, paced, rate_asked};
 use ringshot_benches::rated::{Rated, run_if_asked};
 use ringshot_benches::server::{Server, serve_if_asked};
 use ringshot_benches::terminal;
@@ -31,6 +31,8 @@ const WARM_UP: Duration = Duration::from_millis(200);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LAG_RATE: f64 = 50_000.0;
 const CPU_RATE: u32 = 20_000;
+/// The share of the rate that must be made for a comparison of what that costs.
+const CPU_RATE_MIN: f64 = 0.99;
 const LAG_MAX_US: f64 = 30.0;
 /// So many that a server which stops for some milliseconds leaves connections free: waiting for one is no lag of the client's.
 const LAG_CONNECTIONS: u32 = 256;
@@ -173,9 +175,10 @@ impl Bench {
             ("timers of 1 ms, sending nothing", &|| bare(Bare::Milliseconds), None),
         ];
         let mut figures = vec![[const { Vec::new() }; 3]; ways.len()];
-        for _ in 0..self.rounds {
-            for ((_, way, _), [p50, p99, own]) in ways.iter().zip(&mut figures) {
-                let [lag, own_lag] = way()?;
+        for round in 0..self.rounds {
+            for place in turns(round, ways.len()) {
+                let [p50, p99, own] = &mut figures[place];
+                let [lag, own_lag] = ways[place].1()?;
                 p50.push(lag.quantile_us(0.5));
                 p99.push(lag.quantile_us(0.99));
                 own.push(own_lag.quantile_us(0.99));
@@ -219,7 +222,7 @@ impl Bench {
         Ok(contestants)
     }
 
-    /// What a request costs at a rate that all hold, as the kernel charges the process. `punctual` shows how late each sends: the others' timers are of a millisecond, so ours may be as
+    /// What a request costs at a rate, as the kernel charges the process; who does not make the rate is not judged by it. `punctual` shows how late each sends: the others' timers are of a millisecond, so ours may be as
     /// late; precise sending costs a wake-up a request and stands beside it.
     fn cpu(&self) -> Outcome<()> {
         let mut contestants = self.at_a_rate(&self.url)?;
@@ -230,30 +233,36 @@ impl Bench {
         )?;
         contest.print()?;
         let names: Vec<String> = contestants.iter().map(|(name, _)| name.clone()).collect();
+        let made = |place| contest.median(place, |score| score.rate);
+        let least = f64::from(CPU_RATE) * CPU_RATE_MIN;
         for (place, name) in names.iter().enumerate().skip(4) {
-            contest.print_ratio(
-                &format!("CPU of {name} / ringshot --slack 2ms"),
-                place,
-                0,
-                |score| score.cpu_us,
-                2.0,
-            )?;
+            let (what, cpu) =
+                (format!("CPU of {name} / ringshot --slack 2ms"), |it: &Score| it.cpu_us);
+            match [0, place].into_iter().find(|place| made(*place) < least) {
+                None => contest.print_ratio(&what, place, 0, cpu, 2.0)?,
+                Some(slow) => {
+                    let (who, made) = (&names[slow], made(slow));
+                    let what = format!("{what}, not judged since {who} made {made:.0}/s");
+                    contest.print_plain_ratio(&what, place, 0, cpu)?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// How late each program of `cpu` sends, by the clock of the server.
+    /// How late each program of `cpu` sends, by the clock of the server and the rate that was asked of it.
     fn punctual(&self) -> Outcome<()> {
         let mut out = std::io::stdout();
         writeln!(out, "late by, at {CPU_RATE}/s as the server sees it: medians of the rounds")?;
         let server = Witness::start(self.first, Manner::Fixed(Duration::ZERO))?;
         let mut contestants = self.at_a_rate(&format!("http://{}/", server.address))?;
         let mut figures = vec![[const { Vec::new() }; 3]; contestants.len()];
-        for _ in 0..self.rounds {
-            for ((_, run), figures) in contestants.iter_mut().zip(&mut figures) {
+        for round in 0..self.rounds {
+            for place in turns(round, contestants.len()) {
+                let (name, run) = &mut contestants[place];
                 run()?;
-                let late = server.lateness(f64::from(CPU_RATE));
-                for (part, figures) in [0.5, 0.9, 0.99].into_iter().zip(figures) {
+                let late = server.lateness(f64::from(rate_asked(name, CONNECTIONS, CPU_RATE)));
+                for (part, figures) in [0.5, 0.9, 0.99].into_iter().zip(&mut figures[place]) {
                     figures.push(late.quantile_us(part));
                 }
             }

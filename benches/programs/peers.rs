@@ -6,12 +6,12 @@ use std::io::Write;
 use std::time::Duration;
 
 use ringshot::driver::DriverKind;
-use ringshot::host::Host;
 use ringshot_benches::bare::Outcome;
 use ringshot_benches::contest::{Contest, Run, Score};
 use ringshot_benches::engine::{self, Engine};
 use ringshot_benches::nginx::Nginx;
 use ringshot_benches::peers::{installed, oha, wrk};
+use ringshot_benches::rated::{Rated, run_if_asked};
 use ringshot_benches::server::{Server, serve_if_asked};
 
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -28,7 +28,7 @@ struct Setting {
 }
 
 fn main() -> Outcome<()> {
-    if serve_if_asked()? {
+    if serve_if_asked()? || run_if_asked()? {
         return Ok(());
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -188,21 +188,15 @@ fn close(setting: &Setting) -> Outcome<()> {
     Ok(())
 }
 
+/// Each driver in a process of its own: what is resident at most never falls again, and other parts have run in this one.
 fn memory(setting: &Setting) -> Outcome<()> {
-    title("10,000 connections on one core: the largest resident set of this process")?;
+    title("10,000 connections on one core: the largest resident set of a process each")?;
     let server = Server::start(setting.server, BODY_BYTES)?;
-    let engine = Engine::new(&format!("http://{}/", server.address), setting.client)?;
+    let url = format!("http://{}/", server.address);
+    let rated = Rated { core: setting.client, url, connections: 10_000 };
     for driver in [DriverKind::IoUring, DriverKind::Epoll] {
-        let report = engine.report(
-            Host::Thread,
-            driver,
-            10_000,
-            1,
-            Duration::from_secs(1),
-            setting.duration,
-        )?;
-        let mebibytes = report.resident_bytes_max as f64 / f64::from(1 << 20);
-        let rate = report.requests_per_second;
+        let (resident, rate) = rated.resident_on(driver, setting.duration)?;
+        let mebibytes = resident / f64::from(1 << 20);
         let reached = verdict(mebibytes <= 64.0);
         title(&format!(
             "  {driver}: {mebibytes:.1} MiB, {rate:.0} req/s (to reach 64 or less: {reached})"

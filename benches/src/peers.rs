@@ -73,10 +73,16 @@ pub fn oha(core: usize, url: &str, connections: u32, duration: Duration) -> Run<
             rate: figure("requestsPerSec")?,
             cpu_us: (user + system) * 1e6 / requests,
             user_us: user * 1e6 / requests,
-            bytes_rate: figure("sizePerSec")?,
+            // oha tells the bytes of bodies only.
             ..Score::default()
         })
     })
+}
+
+/// What [`paced`] asks of a program in all: hey takes a whole number a second for each of its workers.
+#[must_use]
+pub fn rate_asked(program: &str, connections: u32, rate: u32) -> u32 {
+    if program == "hey" { rate / connections * connections } else { rate }
 }
 
 /// oha or hey at a rate, on one core.
@@ -90,8 +96,8 @@ pub fn paced(
     duration: Duration,
 ) -> Run<'static> {
     let seconds = format!("{}s", duration.as_secs().max(1));
-    // hey takes a rate a worker, and does not keep within a second's fraction of it.
-    let rate = if program == "hey" { rate / connections } else { rate };
+    let asked = rate_asked(program, connections, rate);
+    let rate = if program == "hey" { asked / connections } else { asked };
     let plain: &[&str] =
         if program == "oha" { &["--no-tui", "--output-format", "json"] } else { &[] };
     let mut arguments = vec!["-z".to_owned(), seconds, "-c".to_owned(), connections.to_string()];
@@ -186,5 +192,11 @@ mod tests {
         assert_eq!(number_after(text, "Requests/sec:").unwrap(), 909.09);
         assert_eq!(bytes("74.83KB").unwrap(), 74.83 * 1024.0);
         assert!(bytes("3 apples").is_err());
+    }
+
+    #[test]
+    fn hey_is_asked_for_whole_requests_a_worker() {
+        assert_eq!(rate_asked("hey", 64, 20_000), 19_968);
+        assert_eq!(rate_asked("oha", 64, 20_000), 20_000);
     }
 }

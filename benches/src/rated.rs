@@ -82,6 +82,15 @@ impl Rated {
         })
     }
 
+    /// The largest resident set of a process that sent for so long as fast as it could, in bytes, and its requests a second.
+    ///
+    /// # Errors
+    /// As the run.
+    pub fn resident_on(&self, driver: DriverKind, length: Duration) -> Outcome<(f64, f64)> {
+        let [requests, seconds, resident] = self.start(driver, 0, Duration::ZERO, 0, length)?;
+        Ok((resident, requests / seconds))
+    }
+
     /// The largest resident set of a process that sent so many requests as fast as it could, in bytes.
     ///
     /// # Errors
