@@ -14,7 +14,7 @@ use ringshot::client::Target;
 use ringshot::driver::DriverKind;
 use ringshot::host::Host;
 use ringshot_benches::bare::Outcome;
-use ringshot_benches::contest::{Contest, Run, Score};
+use ringshot_benches::contest::{Contest, Run, Score, median, turns};
 use ringshot_benches::echo::Loop;
 use ringshot_benches::engine::{self, Engine};
 use ringshot_benches::heap::{Counting, allocations};
@@ -93,11 +93,9 @@ fn user(connections: u32) -> Outcome<()> {
     Ok(())
 }
 
-/// What cores that work at the same time share costs each of them.
+/// What cores that work at the same time share costs each of them: with one target in common and with one each, in turn.
 fn cores(connections: u32, cores: [usize; 2]) -> Outcome<()> {
-    let target: Target = URL.parse()?;
-    let shared = nanos_on(connections, cores.map(|core| (core, target.clone())))?;
-    let own = nanos_on(connections, [(cores[0], URL.parse()?), (cores[1], URL.parse()?)])?;
+    let [shared, own] = nanos_on(connections, cores)?;
     let ratio = shared / own;
     let verdict = if ratio <= SHARED_MAX { "reached" } else { "BEHIND" };
     writeln!(
@@ -107,27 +105,37 @@ fn cores(connections: u32, cores: [usize; 2]) -> Outcome<()> {
     Ok(())
 }
 
-/// The median over rounds and cores: nanoseconds a request.
-fn nanos_on(connections: u32, cores: [(usize, Target); 2]) -> Outcome<f64> {
+/// The medians over rounds and cores, with one target for all and with one each: nanoseconds a request.
+fn nanos_on(connections: u32, cores: [usize; 2]) -> Outcome<[f64; 2]> {
     let start = Arc::new(Barrier::new(cores.len()));
-    let threads = cores.into_iter().map(|(core, target)| {
-        let start = Arc::clone(&start);
-        ringshot::host::thread::spawn(core, move |_| {
-            let mut work = Loop::client(connections, &target)?;
-            let round = |_| {
-                start.wait();
-                work.run(USER_REQUESTS)
-            };
-            (0..USER_ROUNDS).map(round).collect::<Outcome<Vec<f64>>>()
-        })
-    });
-    let threads: Vec<_> = threads.collect::<Result<_, _>>()?;
-    let mut rounds: Vec<f64> = Vec::new();
-    for thread in threads {
-        rounds.extend(thread.join().map_err(|_| "a core panicked")??);
+    let shared: Target = URL.parse()?;
+    let mut threads = Vec::new();
+    for core in cores {
+        let (start, targets) = (Arc::clone(&start), [shared.clone(), URL.parse()?]);
+        threads.push(ringshot::host::thread::spawn(core, move |_| {
+            rounds_on(connections, &targets, &start)
+        })?);
     }
-    rounds.sort_by(f64::total_cmp);
-    Ok(rounds[rounds.len() / 2])
+    let mut all = [Vec::new(), Vec::new()];
+    for thread in threads {
+        let rounds = thread.join().map_err(|_| "a core panicked")??;
+        all.iter_mut().zip(rounds).for_each(|(all, rounds)| all.extend(rounds));
+    }
+    Ok(all.map(median))
+}
+
+/// The rounds of one core, each of which both cores begin together: nanoseconds a request, by target.
+fn rounds_on(connections: u32, targets: &[Target; 2], start: &Barrier) -> Outcome<[Vec<f64>; 2]> {
+    let [shared, own] = targets;
+    let mut loops = [Loop::client(connections, shared)?, Loop::client(connections, own)?];
+    let mut rounds = [Vec::new(), Vec::new()];
+    for round in 0..USER_ROUNDS as usize {
+        for place in turns(round, loops.len()) {
+            start.wait();
+            rounds[place].push(loops[place].run(USER_REQUESTS)?);
+        }
+    }
+    Ok(rounds)
 }
 
 fn contest(setting: &Setting, server: usize, driver: DriverKind) -> Outcome<()> {

@@ -23,7 +23,7 @@ use ringshot::host::Host;
 use ringshot::shard::doorbell::Doorbell;
 use ringshot::shard::tasks::{Spawner, Tasks};
 use ringshot_benches::bare::Outcome;
-use ringshot_benches::contest::median;
+use ringshot_benches::contest::{median, turns};
 use ringshot_benches::engine::two_cores;
 use ringshot_benches::heap::{Counting, allocations};
 use ringshot_benches::server::{Server, serve_if_asked};
@@ -59,45 +59,76 @@ fn main() -> Outcome<()> {
     if let Ok(glommio) = "glommio".parse() {
         hosts.push(("io_uring, glommio", DriverChoice::IoUring, glommio));
     }
-    let first = time(rounds, || one_at_a_time(&url, requests))?;
-    show("one at a time", first, first)?;
-    show("10 threads", time(rounds, || threads(&url, requests))?, first)?;
+    let mut engines = Vec::new();
     for (name, driver, host) in hosts {
-        let begin = Instant::now();
-        let cores = Cores::List(vec![core]);
-        match Engine::builder().cores(cores).driver(driver).host(host).build() {
-            Ok(engine) => {
-                let started = (Instant::now() - begin).as_secs_f64() * 1e3;
-                show(name, time(rounds, || tasks(&url, requests, &engine))?, first)?;
-                let end = Instant::now();
-                engine.shutdown()?;
-                let stopped = (Instant::now() - end).as_secs_f64() * 1e3;
-                writeln!(
-                    out,
-                    "    its engine started in {started:.1} ms, stopped in {stopped:.1} ms"
-                )?;
-            }
+        match Running::start(name, driver, host, core) {
+            Ok(engine) => engines.push(engine),
             Err(problem) => writeln!(out, "  {name:<22} not built: {problem}")?,
         }
     }
+    let mut ways: Vec<Way<'_>> = vec![
+        ("one at a time", Box::new(|| one_at_a_time(&url, requests))),
+        ("10 threads", Box::new(|| threads(&url, requests))),
+    ];
+    for it in &engines {
+        ways.push((it.name, Box::new(|| tasks(&url, requests, &it.engine))));
+    }
+    let times = times(rounds, &ways)?;
+    for ((name, _), taken) in ways.iter().zip(&times) {
+        let factor = times[0] / taken;
+        writeln!(out, "  {name:<22} {taken:>8.1} ms, {factor:>5.1} times as fast")?;
+    }
+    drop(ways);
+    engines.into_iter().try_for_each(Running::stop)?;
     task()
 }
 
-/// The median time in milliseconds.
-fn time(rounds: usize, mut run: impl FnMut() -> Outcome<()>) -> Outcome<f64> {
-    let mut times = Vec::new();
-    for _ in 0..rounds {
-        let begin = Instant::now();
-        run()?;
-        times.push((Instant::now() - begin).as_secs_f64() * 1e3);
-    }
-    Ok(median(times))
+/// A way to send all requests once, and its name.
+type Way<'a> = (&'static str, Box<dyn Fn() -> Outcome<()> + 'a>);
+
+/// An engine that runs through all rounds: idle while it is not its turn.
+struct Running {
+    name: &'static str,
+    engine: Engine,
+    started_ms: f64,
 }
 
-fn show(name: &str, taken: f64, first: f64) -> Outcome<()> {
-    let factor = first / taken;
-    writeln!(std::io::stdout(), "  {name:<22} {taken:>8.1} ms, {factor:>5.1} times as fast")?;
-    Ok(())
+impl Running {
+    fn start(name: &'static str, driver: DriverChoice, host: Host, core: usize) -> Outcome<Self> {
+        let begin = Instant::now();
+        let cores = Cores::List(vec![core]);
+        let engine = Engine::builder().cores(cores).driver(driver).host(host).build()?;
+        Ok(Self { name, engine, started_ms: millis_since(begin) })
+    }
+
+    fn stop(self) -> Outcome<()> {
+        let Self { name, engine, started_ms } = self;
+        let end = Instant::now();
+        engine.shutdown()?;
+        let stopped_ms = millis_since(end);
+        writeln!(
+            std::io::stdout(),
+            "    the engine of {name} started in {started_ms:.1} ms, stopped in {stopped_ms:.1} ms"
+        )?;
+        Ok(())
+    }
+}
+
+fn millis_since(begin: Instant) -> f64 {
+    (Instant::now() - begin).as_secs_f64() * 1e3
+}
+
+/// The median time of each way in milliseconds.
+fn times(rounds: usize, ways: &[Way<'_>]) -> Outcome<Vec<f64>> {
+    let mut times = vec![Vec::new(); ways.len()];
+    for round in 0..rounds {
+        for place in turns(round, ways.len()) {
+            let begin = Instant::now();
+            ways[place].1()?;
+            times[place].push(millis_since(begin));
+        }
+    }
+    Ok(times.into_iter().map(median).collect())
 }
 
 fn one_at_a_time(url: &str, requests: usize) -> Outcome<()> {

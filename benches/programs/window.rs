@@ -12,7 +12,7 @@ use std::time::Duration;
 use ringshot::client::{Client, Cores, Engine, Target, blocking::block_on};
 use ringshot::clock::Instant;
 use ringshot_benches::bare::Outcome;
-use ringshot_benches::contest::median;
+use ringshot_benches::contest::{median, turns};
 use ringshot_benches::engine::two_cores;
 use ringshot_benches::server::{Server, serve_if_asked};
 
@@ -53,9 +53,10 @@ fn main() -> Outcome<()> {
         sigma as f64 / 100.0
     )?;
     let mut runs: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
-    for _ in 0..rounds {
-        for (runs, pace) in runs.iter_mut().zip([Pace::Window, Pace::Barrier]) {
-            runs.push(run(&client, &target, pace, in_flight)?);
+    for round in 0..rounds {
+        for place in turns(round, runs.len()) {
+            let pace = [Pace::Window, Pace::Barrier][place];
+            runs[place].push(run(&client, &target, pace, in_flight)?);
         }
     }
     report(&runs)

@@ -1,7 +1,7 @@
 //! Support for the benchmarks: bare loops, an origin in a process of its own, interleaved rounds, and figures that are ratios.
 //!
-//! A lone absolute figure means nothing on a shared machine: every program here runs its contestants in turn, round after round, and prints medians and the
-//! ratios within the rounds.
+//! A lone absolute figure means nothing on a shared machine: what is set against another runs in turn with it, round after round, and medians and the ratios
+//! within the rounds are printed. `docs/benchmarking.md` names the exceptions.
 
 pub mod bare;
 pub mod choice;
