@@ -6,7 +6,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringshot::client::{Error, Kind, LocalBody, Response, TimeoutKind, Timeouts, TotalFrom};
+use ringshot::client::{Error, Kind, LocalBody, Response, Sent, TimeoutKind, Timeouts, TotalFrom};
 use ringshot::clock::Instant;
 use ringshot::driver::sim::Clock;
 
@@ -244,8 +244,10 @@ impl Ticket {
         let refused =
             matches!(error.kind(), Kind::RequestBody(_)) && (doomed || chunked && terms.old);
         let closed = matches!(error.kind(), Kind::Closed | Kind::Io(_)) && terms.idle_ends;
-        let unrepeatable =
-            !errand.may_repeat() || chunked || matches!(errand.upload, Upload::StreamOf(_));
+        let streamed = chunked || matches!(errand.upload, Upload::StreamOf(_));
+        // What never left this machine is sent again, whatever its method (A5).
+        let unsent = error.is_reused() && error.sent() == Sent::None;
+        let unrepeatable = streamed || !errand.may_repeat() && !unsent;
         let excused = doomed || refused || shut || (closed && unrepeatable);
         if terms.patient && !excused {
             self.problem(format!("failed: {error}"));
