@@ -66,17 +66,17 @@ impl<T> Receiver<T> {
         self.shared.try_recv()
     }
 
-    /// See [`Sender::joined`].
+    /// See [`Sender::joined`](super::Sender::joined).
     pub async fn joined(&self) {
         self.shared.ledger.joined().await;
     }
 
-    /// See [`Sender::close`].
+    /// See [`Sender::close`](super::Sender::close).
     pub fn close(&self) {
         self.shared.close();
     }
 
-    /// See [`Sender::close_now`].
+    /// See [`Sender::close_now`](super::Sender::close_now).
     pub fn close_now(&self) -> usize {
         self.shared.close_now()
     }
