@@ -12,11 +12,10 @@ use ringshot::client::blocking::block_on;
 use ringshot::client::{Cores, Engine, EngineBuilder, Holding};
 use ringshot::driver::DriverChoice;
 use ringshot::host::Host;
-use ringshot::load::{Control, KeepAlive, Plan, Request, Stop, Template, run};
+use ringshot::load::{Plan, Stop};
 use ringshot::origin::{Config, Origin};
-use ringshot::proto::url::Url;
 use ringshot::sys::process::CpuTime;
-use ringshot_tests::load::{choices, hosts};
+use ringshot_tests::load::{Asked, choices, drivers, hosts, plan, run_whole};
 
 fn each(check: impl Fn(EngineBuilder, &str)) {
     for host in hosts() {
@@ -384,28 +383,14 @@ fn outside_of_an_executor_there_is_nothing_to_attach_to() {
 #[test]
 fn the_load_generator_runs_on_each_host() {
     let (_origin, url) = origin();
-    let url = Url::parse(&url).unwrap();
-    let request = Request {
-        method: &http::Method::GET,
-        url: &url,
-        headers: &[],
-        body: b"",
-        keep_alive: KeepAlive::On,
-    };
-    let template = Template::encode(&request).unwrap();
-    let peers = vec![format!("{}:{}", url.host, url.port).parse().unwrap()];
     for host in hosts() {
-        let report = run(
-            &Plan {
-                connections: 8,
-                host,
-                stop: Stop::requests(5_000),
-                ..Plan::closed(template.clone(), peers.clone(), ringshot::sys::affinity::cores())
-            },
-            &Control::new(),
-        )
-        .unwrap();
-        assert_eq!((report.requests, report.errors, report.host), (5_000, 0, host.to_string()));
+        for driver in drivers() {
+            let (stop, cores) = (Stop::requests(5_000), ringshot::sys::affinity::cores());
+            let plan = plan(&url, driver, &Asked::default());
+            let report = run_whole(&Plan { connections: 8, host, stop, cores, ..plan });
+            assert_eq!((report.requests, report.errors), (5_000, 0), "{host}, {driver}");
+            assert_eq!(report.host, host.to_string());
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use ringshot::client::{
 use ringshot::resolve::{Answer, Lookup, Resolve, ResolveError, Resolver};
 use ringshot_tests::peer::{Conversation, Peer};
 
-use crate::access::{Access, LONG, OK, check, get, millis, origin, post};
+use crate::access::{Access, OK, check, get, millis, post};
 use crate::feed::fed;
 
 /// What is expected of an error.
@@ -379,52 +379,6 @@ fn what_led_to_a_redirect_is_not_forgotten() {
             assert!(matches!(error.kind(), Kind::Connect(_)), "{error}");
             // The GET may be repeated, what led to it may not.
             assert!(error.may_have_been_processed() && !error.is_retryable(), "{error}");
-        },
-    );
-}
-
-/// The head counts, what the kernel threw away counts, and a limit is not taken for it.
-#[test]
-fn how_much_of_a_response_had_come() {
-    const HEAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    const CHUNK: &str = "a\r\n0123456789\r\n";
-    check(
-        |builder| builder,
-        |access| {
-            let origin = origin();
-            let request = get(&origin.url("/truncate/20000000")).timeout(LONG);
-            let discarded = on_client!(access, client => {
-                client.send(request).await.unwrap().into_body().discard().await
-            });
-            let error = discarded.unwrap_err();
-            assert!(matches!(error.kind(), Kind::Truncated { got: 10_000_000, .. }), "{error}");
-            let came = error.got_bytes();
-            assert!((10_000_001..10_001_000).contains(&came), "{came}: {error}");
-
-            let peer = Peer::start(|mut peer| {
-                peer.request();
-                peer.send(format!("{HEAD}{CHUNK}"));
-                peer.read_to_end();
-            });
-            let all = (HEAD.len() + CHUNK.len()) as u64;
-            let limited = |request: Request| request.max_body_bytes(5).timeout(LONG);
-            let request = limited(get(&peer.url()));
-            let read = on_client!(access, client => {
-                client.send(request).await.unwrap().bytes().await
-            });
-            for error in [read.unwrap_err(), access.fetch(limited(get(&peer.url()))).unwrap_err()] {
-                assert!(matches!(error.kind(), Kind::Limit(_)), "{error}");
-                let came = error.got_bytes();
-                assert!((HEAD.len() as u64 + 10..=all).contains(&came), "{came}: {error}");
-            }
-            // It was announced to be too long: nobody waits for the body.
-            let peer = Peer::start(|mut peer| {
-                peer.request();
-                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
-                peer.read_to_end();
-            });
-            let error = access.fetch(limited(get(&peer.url()))).unwrap_err();
-            assert_eq!((error.kind().name(), error.got_bytes()), ("limit", 41), "{error}");
         },
     );
 }

@@ -48,8 +48,16 @@ impl<'a> Job<'a> {
         parcel: Box<Parcel>,
         trace: Option<Rc<Trace>>,
     ) -> Self {
-        let (in_flight, permit, returns, expected, body) = Default::default();
-        Self { client, parcel, trace, in_flight, permit, returns, expected, body }
+        Self {
+            client,
+            parcel,
+            trace,
+            in_flight: None,
+            permit: None,
+            returns: false,
+            expected: false,
+            body: None,
+        }
     }
 
     /// Sends it, as often as it takes.

@@ -14,6 +14,7 @@
 //! | `dial` | opening, backing off, closing |
 //! | `doorbell` | wakes a core that sleeps in its driver |
 //! | `exchange` | requests out, responses in |
+//! | `backlog` | operations that wait for room |
 //! | `intake` | how much a turn takes in |
 //! | `reading` | responses out of received bytes |
 //! | `failure` | how requests fail |
@@ -24,6 +25,7 @@
 //! | `pool`, `limits` | connections of a client, and limits that hold over all cores |
 //! | `wheel` | arbitrary deadlines |
 
+mod backlog;
 mod config;
 mod connection;
 pub(crate) mod core;
@@ -43,13 +45,13 @@ pub mod timers;
 mod turn;
 pub(crate) mod wheel;
 
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
 use crate::clock::Instant;
-use crate::driver::{Completion, Driver, Op, Slot, TemplateId};
+use crate::driver::{Completion, Driver, TemplateId};
 use crate::proto::h1;
+use backlog::Backlog;
 pub use config::{Body, Config, Copies, Heads};
 use connection::{Connection, State};
 pub use core::TURN_BUCKETS;
@@ -93,8 +95,7 @@ pub struct Shard<D: Driver> {
     /// Lanes that back off, by due time: a heap of at most one entry a lane.
     backoff: std::collections::BinaryHeap<std::cmp::Reverse<(Instant, u32)>>,
     completions: Vec<Completion>,
-    /// Operations that the driver's queue had no room for, at most a few a lane, in order.
-    backlog: VecDeque<(Slot, Op)>,
+    backlog: Backlog,
     memo: h1::HeadMemo,
     phase: Phase,
     /// Lanes whose slot is in use.
@@ -139,7 +140,7 @@ impl<D: Driver> Shard<D> {
             awaiting: Fifo::new(nodes, config.response_timeout),
             backoff: std::collections::BinaryHeap::with_capacity(config.lanes as usize),
             completions: Vec::with_capacity(2 * crate::driver::REAP_MAX),
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             memo: h1::HeadMemo::new(),
             phase: Phase::Running,
             open: 0,

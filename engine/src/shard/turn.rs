@@ -7,7 +7,7 @@ use super::connection::State;
 use super::intake::Intake;
 use super::{Failure, Handler, Shard};
 use crate::clock::Instant;
-use crate::driver::{Completion, Driver, Event, Full, Op, Slot, Wait};
+use crate::driver::{Completion, Driver, Event, Op, Slot, Wait};
 use crate::sys::cache;
 
 /// How many completions before its turn a completion's memory is asked for.
@@ -43,7 +43,7 @@ impl<D: Driver> Shard<D> {
         self.wait(since, max_block)?;
         let now = clock();
         self.now = now;
-        self.flush_backlog();
+        self.backlog.flush(&mut self.driver);
         let mut intake = Intake::from(self.counters.bytes_received);
         loop {
             let mut completions = std::mem::take(&mut self.completions);
@@ -156,23 +156,10 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Hands an operation to the driver, or keeps it for the next turn behind those that wait already.
-    // Always: the operation is built where it is taken apart again, and never becomes memory.
+    /// Hands an operation to the driver, now or in a later turn.
+    // Always: see [`Backlog::submit`](super::backlog::Backlog::submit).
     #[inline(always)]
     pub(super) fn submit(&mut self, slot: Slot, op: Op) {
-        if !self.backlog.is_empty() {
-            self.backlog.push_back((slot, op));
-        } else if let Err(Full { op }) = self.driver.try_submit(slot, op) {
-            self.backlog.push_back((slot, op));
-        }
-    }
-
-    fn flush_backlog(&mut self) {
-        while let Some((slot, op)) = self.backlog.pop_front() {
-            if let Err(Full { op }) = self.driver.try_submit(slot, op) {
-                self.backlog.push_front((slot, op));
-                return;
-            }
-        }
+        self.backlog.submit(&mut self.driver, slot, op);
     }
 }

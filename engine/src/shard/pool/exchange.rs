@@ -239,6 +239,13 @@ impl Renew for Exchange {
 }
 
 impl Exchange {
+    /// So many bytes of the response came: the server has all of its time for the next ones.
+    #[inline]
+    pub(super) fn note_bytes(&mut self, bytes: u64) {
+        self.got_bytes += bytes;
+        self.idle_left = None;
+    }
+
     /// Notes where it goes. Counting a reference to what other cores count too costs all of them a cache miss, and most requests go where the last one went.
     #[inline]
     pub(super) fn go_to(&mut self, origin: &Arc<Origin>) {

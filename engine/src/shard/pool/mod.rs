@@ -46,7 +46,6 @@ mod send;
 pub(crate) mod slab;
 mod units;
 
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,9 +56,10 @@ pub use dial::ATTEMPT_DELAY;
 pub use end::{DRAIN_BYTES_MAX, DRAIN_TIME_MAX};
 
 use crate::clock::Instant;
-use crate::driver::{Completion, Driver, Event, Full, Op, Slot, Wait};
+use crate::driver::{Completion, Driver, Event, Op, Slot, Wait};
 use crate::error::Kind;
 use crate::proto::h1;
+use crate::shard::backlog::Backlog;
 use crate::shard::intake::Intake;
 use asked::{Ask, Asked, Command, Lookup};
 use config::Shared;
@@ -98,7 +98,7 @@ pub(crate) struct Pool<D: Driver> {
     memo: h1::HeadMemo,
     /// The head that came last: most are the same.
     last_head: Option<Arc<Head>>,
-    backlog: VecDeque<(Slot, Op)>,
+    backlog: Backlog,
     completions: Vec<Completion>,
     asked: Vec<Asked>,
     now: Instant,
@@ -130,7 +130,7 @@ impl<D: Driver> Pool<D> {
             unblocking: Vec::new(),
             memo: h1::HeadMemo::new(),
             last_head: None,
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             completions: Vec::with_capacity(2 * crate::driver::REAP_MAX),
             asked: Vec::new(),
             now,
@@ -254,7 +254,7 @@ impl<D: Driver> Pool<D> {
     #[inline]
     pub(crate) fn reap(&mut self, now: Instant) -> u64 {
         self.set_now(now);
-        self.flush_backlog();
+        self.backlog.flush(&mut self.driver);
         let mut intake = Intake::from(self.counters.bytes_received);
         loop {
             let mut completions = std::mem::take(&mut self.completions);
@@ -296,23 +296,10 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// Hands an operation to the driver, or keeps it for the next turn behind those that wait already.
+    /// Hands an operation to the driver, now or in a later turn.
     #[inline]
     fn submit(&mut self, slot: Slot, op: Op) {
-        if !self.backlog.is_empty() {
-            self.backlog.push_back((slot, op));
-        } else if let Err(Full { op }) = self.driver.try_submit(slot, op) {
-            self.backlog.push_back((slot, op));
-        }
-    }
-
-    fn flush_backlog(&mut self) {
-        while let Some((slot, op)) = self.backlog.pop_front() {
-            if let Err(Full { op }) = self.driver.try_submit(slot, op) {
-                self.backlog.push_front((slot, op));
-                return;
-            }
-        }
+        self.backlog.submit(&mut self.driver, slot, op);
     }
 
     /// Fails everything that is not over with [`Kind::Shutdown`] and closes every connection: turn until [`Pool::is_closed`].

@@ -87,29 +87,21 @@ impl<D: Driver> Pool<D> {
         match outcome {
             Outcome::Open => {
                 if !self.resend_after_408(index) {
-                    self.after_piece(index);
+                    self.receive_on(index);
                 }
             }
             Outcome::Continue => {
                 if let State::Busy(id) = self.connections[index as usize].state {
                     self.go_on_sending(index, id);
                 }
-                self.after_piece(index);
+                self.receive_on(index);
             }
             Outcome::Done(end) => self.finish_response(index, end),
             Outcome::Failed(error) => self.fail_connection(index, Kind::of_protocol(error)),
         }
     }
 
-    /// Between two pieces: the idle timeout begins anew.
-    fn after_piece(&mut self, index: u32) {
-        if let State::Busy(id) = self.connections[index as usize].state {
-            self.with(id, |exchange| exchange.idle_left = None);
-        }
-        self.receive_on(index);
-    }
-
-    /// The idle timeout goes on, where somebody waits, and the next receive fits what is expected.
+    /// Between two pieces: the idle timeout begins anew or goes on, where somebody waits, and the next receive fits what is expected.
     fn receive_on(&mut self, index: u32) {
         let connection = &self.connections[index as usize];
         if connection.state == State::Draining && connection.drain_bytes == 0 {
@@ -144,7 +136,7 @@ impl<D: Driver> Pool<D> {
         connection.drain_bytes = connection.drain_bytes.saturating_sub(bytes);
         if let State::Busy(id) = connection.state {
             self.with(id, |exchange| {
-                exchange.got_bytes += bytes;
+                exchange.note_bytes(bytes);
                 exchange.discarded += bytes;
             });
         }
@@ -290,7 +282,7 @@ impl Reader<'_> {
     #[inline]
     fn read(&mut self, mut input: &[u8]) -> Outcome {
         if let Some(exchange) = self.exchange.as_deref_mut() {
-            exchange.got_bytes += input.len() as u64;
+            exchange.note_bytes(input.len() as u64);
         }
         if let Some(whole) = self.connection.machine.try_whole(input, self.memo) {
             self.take_whole(whole, input);
