@@ -7,7 +7,7 @@ use ringshot::load::{Latency, Report};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
-use crate::output::format::{count, microseconds, percent, rate};
+use crate::output::format::{at_least, count, percent, rate};
 use crate::units;
 
 /// When a run has failed.
@@ -80,10 +80,7 @@ impl ThresholdOutcome {
         let unit = Metric::from_str(&self.metric).map(|metric| metric.unit());
         match (self.value, unit) {
             (None, _) | (_, Err(_)) => "nothing recorded".to_owned(),
-            (Some(value), Ok(Unit::Time)) if self.is_lower_bound => {
-                format!("≥{}", microseconds(value))
-            }
-            (Some(value), Ok(Unit::Time)) => microseconds(value),
+            (Some(value), Ok(Unit::Time)) => at_least(self.is_lower_bound, value),
             (Some(value), Ok(Unit::Share)) => percent(value),
             (Some(value), Ok(Unit::Rate)) => format!("{} a second", rate(value)),
             (Some(value), Ok(Unit::Count)) => whole(value),

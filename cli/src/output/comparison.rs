@@ -6,7 +6,9 @@ use ringshot::load::Comparison;
 use ringshot::load::compare::{Contestant, Difference, Ratio, Spread};
 use ringshot::load::statistics::PAIRS_MIN;
 
-use super::format::{bytes, count, counted, length, microseconds, percent, rate, three_digits};
+use super::format::{
+    at_least, bytes, count, counted, length, microseconds, percent, rate, three_digits,
+};
 use super::json::{CompareDocument, Settings};
 
 /// One line of the table: its label and how a contestant's figure is written.
@@ -62,11 +64,6 @@ fn latency(one: &Contestant, share: f64, micros: f64) -> String {
         0 => "-".to_owned(),
         _ => at_least(share > one.exact_below, micros),
     }
-}
-
-/// With a sign where requests that were cut off make it a lower bound.
-fn at_least(is_lower_bound: bool, micros: f64) -> String {
-    format!("{}{}", if is_lower_bound { "≥" } else { "" }, microseconds(micros))
 }
 
 /// The metrics of ratios: key, label, and the words for above and below 1.

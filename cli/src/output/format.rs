@@ -21,6 +21,11 @@ pub(crate) fn microseconds(latency_us: f64) -> String {
     latency.map_or_else(|_| "-".to_owned(), format_latency)
 }
 
+/// The same, with a sign where requests that were cut off make it a lower bound: `≥1.06 s`.
+pub(crate) fn at_least(is_lower_bound: bool, latency_us: f64) -> String {
+    format!("{}{}", if is_lower_bound { "≥" } else { "" }, microseconds(latency_us))
+}
+
 /// `10 s`, `2.5 s`, `500 ms`: a length of time that someone asked for, to a thousandth of its unit.
 pub(crate) fn length(duration: Duration) -> String {
     let thousandths = |number: f64| (number * 1e3).round() / 1e3;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use ringshot::load::{CoreReport, Latency, Report, SocketsReport, StatusCounts};
 
 use super::format::{
-    bytes, count, counted, format_latency, length, microseconds, percent, rate, three_digits,
+    at_least, bytes, count, counted, format_latency, length, microseconds, percent, rate,
+    three_digits,
 };
 use super::headings::with_censored;
 use super::json::RunDocument;
@@ -218,8 +219,7 @@ const PERCENTILES: [Percentile; 12] = [
 impl Percentile {
     /// With a sign where censored requests make it a lower bound.
     fn shown(&self, times: &Latency, exact_below: f64) -> String {
-        let sign = if self.share > exact_below { "≥" } else { "" };
-        format!("{sign}{}", microseconds((self.of)(times)))
+        at_least(self.share > exact_below, (self.of)(times))
     }
 
     /// Samples beyond it and its interval; `None` for one that rests on no sample at all.
