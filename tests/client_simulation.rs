@@ -37,6 +37,7 @@ use scenario::Scenario;
 
 /// Seeds of each kind without `RINGSHOT_SIM_SEEDS`: about twenty seconds together in the dev profile.
 const SEEDS: u64 = 1200;
+
 impl Told for Outcome {
     fn problems(&self) -> &[String] {
         &self.problems

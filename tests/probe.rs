@@ -126,7 +126,7 @@ fn child_with_limit() {
     };
     // Each choice closes rings, whose memory is charged for some time after: there is room for all of these.
     let choices: Vec<_> =
-        (0..4).map(|_| probe::choose(DriverChoice::Auto).expect("auto")).collect();
+        (0..4).map(|_| probe::choose(DriverChoice::Auto, &[]).expect("auto")).collect();
     for choice in &choices {
         assert_eq!(choice, &choices[0], "with {bytes} bytes");
         if let Some(notice) = &choice.notice {
@@ -153,14 +153,14 @@ fn child() {
     let found = probe::probe();
     assert_eq!((found.tier, &found.blocked), (None, &Some(case.blocked.clone())), "{found:#?}");
 
-    let error = probe::choose(DriverChoice::IoUring).expect_err("io_uring is forbidden");
+    let error = probe::choose(DriverChoice::IoUring, &[]).expect_err("io_uring is forbidden");
     assert_eq!(error, case.blocked);
     let message = error.to_string();
     for word in case.words.iter().chain(&["--driver epoll"]) {
         assert!(message.contains(word), "{word:?} is not in {message:?}");
     }
 
-    let auto = probe::choose(DriverChoice::Auto).expect("epoll can always be chosen");
+    let auto = probe::choose(DriverChoice::Auto, &[]).expect("epoll can always be chosen");
     assert_eq!(auto.kind, DriverKind::Epoll);
     let notice = auto.notice.expect("a notice");
     assert!(notice.starts_with("running on epoll: ") && !notice.contains('\n'), "{notice}");
@@ -276,10 +276,10 @@ fn the_tier_agrees_with_the_features() {
 #[test]
 fn choosing_leaves_nothing_behind() {
     let files = || ringshot::sys::process::open_files().expect("/proc");
-    let first = probe::choose(DriverChoice::Auto).expect("auto never fails");
+    let first = probe::choose(DriverChoice::Auto, &[]).expect("auto never fails");
     let before = files();
     for _ in 0..20 {
-        assert_eq!(probe::choose(DriverChoice::Auto), Ok(first.clone()));
+        assert_eq!(probe::choose(DriverChoice::Auto, &[]), Ok(first.clone()));
     }
     // Tests run beside this one and open files of their own.
     assert!(files() < before + 20, "files stay open: {before}, then {}", files());
@@ -287,7 +287,7 @@ fn choosing_leaves_nothing_behind() {
 
 #[test]
 fn a_run_on_the_chosen_driver_works() {
-    let choice = probe::choose(DriverChoice::Auto).expect("auto never fails");
+    let choice = probe::choose(DriverChoice::Auto, &[]).expect("auto never fails");
     let report = load(choice.kind);
     assert_eq!((report.requests, report.errors), (REQUESTS, 0), "{report:#?}");
     assert_eq!(report.driver, choice.kind.to_string());

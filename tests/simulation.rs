@@ -21,6 +21,7 @@ use scenario::{Outcome, Scenario};
 const SEEDS: u64 = 1000;
 /// Seeds with which a sabotage is tried.
 const SABOTAGED_SEEDS: u64 = 12;
+
 impl Told for Outcome {
     fn problems(&self) -> &[String] {
         &self.problems

@@ -31,9 +31,10 @@ Examples:
   ringshot run http://127.0.0.1:8080/       10 seconds, 64 connections
   ringshot doctor                           what this machine allows
 
-Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment;
-3 a threshold failed; 4 not valid, with --require-valid; the lowest counts;
-130 a second Ctrl-C (the first ends the run and prints what there is)";
+Exit codes: 0 done; 1 no response came; 2 bad input or environment;
+3 a threshold failed; 4 not valid, with --require-valid;
+130 a second Ctrl-C (the first ends the run and prints what there is);
+of several the lowest counts";
 
 pub(crate) const RUN_EXAMPLES: &str = "\
 Examples:
@@ -55,8 +56,9 @@ Figures of --fail-if: mean, min, max, p50, p75, p90, p95, p99, p99.9, p99.99, p9
 the same after service_, response_, first_byte_, connect_, lag_ or client_lag_; rate,
 offered_rate, requests, errors, shed, late, cancelled, error_rate, success_rate,
 shed_rate, late_rate. Times need a unit: 250us, 5ms, 1.5s.
-Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment;
-3 a threshold failed; 4 not valid, with --require-valid; the lowest counts";
+Exit codes: 0 done; 1 no response came; 2 bad input or environment;
+3 a threshold failed; 4 not valid, with --require-valid;
+130 a second Ctrl-C; of several the lowest counts";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -87,9 +89,10 @@ Without a URL an origin is started on cores of its own. --cores auto gives the
 client one core of up to three, else half of them, and the origin the rest.
 Two files are results that `ringshot run -o json` saved; nothing is sent then.
 Speed is successes (2xx and 3xx) a second; of open loops the median time too.
-Exit codes: 0 done; 1 nothing succeeded; 2 bad input or environment, or saved
+Exit codes: 0 done; 1 no response came; 2 bad input or environment, or saved
 results of different loads for --fail-if-slower; 3 the second is slower than
-that allows; 4 there is too little to judge that by, or it refuses more";
+that allows; 4 there is too little to judge that by, or it refuses more;
+130 a second Ctrl-C";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -179,11 +182,11 @@ pub(crate) struct RunArgs {
 /// What `run` and `compare` share.
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// Connections, over all cores
+    /// Connections, over all cores; 1 to 1,048,576
     #[arg(short, long, value_name = "COUNT", default_value = "64", help_heading = "Load")]
     #[arg(value_parser = units::small_count)]
     pub(crate) connections: u32,
-    /// Requests in flight on each connection
+    /// Requests in flight on each connection, 1 to 128
     #[arg(short, long, value_name = "COUNT", default_value = "1", help_heading = "Load")]
     #[arg(value_parser = units::small_count)]
     pub(crate) pipeline: u32,
@@ -207,7 +210,7 @@ pub(crate) struct LoadArgs {
     /// Request body: text, @file, or @- for standard input; read whole before the run, 1 GiB at most
     #[arg(short, long, value_name = "BODY", help_heading = "Request", allow_hyphen_values = true)]
     pub(crate) body: Option<String>,
-    /// Send the body in chunks, without saying its length first; in a scenario a request says chunked = true
+    /// Send the body in chunks, without saying its length first
     #[arg(long, help_heading = "Request", requires = "body")]
     pub(crate) chunked: bool,
     /// Basic authentication, as NAME:PASSWORD, @file, or @- for standard input
@@ -249,10 +252,10 @@ pub(crate) struct ServeArgs {
     /// Core numbers, like 2 or 0,2-5
     #[arg(long, value_name = "LIST|auto", default_value = "auto", value_parser = core_list)]
     pub(crate) cores: CoreList,
-    /// Length of each response body
+    /// Length of each response body, at most 1 GiB
     #[arg(long, value_name = "BYTES", default_value = "13", value_parser = units::bytes)]
     pub(crate) body_bytes: u64,
-    /// Wait this long before each response
+    /// Wait this long before each response, at most 1 h
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
     pub(crate) delay: Duration,
     /// Close each connection after this many responses
@@ -304,7 +307,7 @@ pub(crate) struct CompareArgs {
     pub(crate) driver: DriverChoice,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
-    /// Length of each response body of the origin that is started
+    /// Length of each response body of the origin that is started, at most 1 GiB
     #[arg(long, value_name = "BYTES", default_value = "13", help_heading = "Request")]
     #[arg(value_parser = units::bytes, conflicts_with = "urls")]
     pub(crate) body_bytes: u64,
@@ -352,12 +355,17 @@ pub(crate) fn parse_from(line: &str) -> Result<Command, clap::Error> {
 fn refuse(error: &clap::Error) -> Failure {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let code = if error.use_stderr() { Exit::Unusable } else { Exit::Ok };
-        // A reader that closed the pipe has read enough.
-        let _ = error.print().and_then(|()| std::io::stdout().flush());
-        std::process::exit(code as i32);
+        let printed = error.print().and_then(|()| std::io::stdout().flush());
+        match printed {
+            Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe && code == Exit::Ok => {
+                return Failure::unusable(format_args!("can't write to standard output: {cause}"));
+            }
+            // A reader that closed the pipe has read enough; with stderr closed there is no one left to tell.
+            _ => std::process::exit(code as i32),
+        }
     }
-    let first = std::env::args().nth(1).unwrap_or_default();
-    Failure::unusable(one_line(error, &first))
+    let first = std::env::args_os().nth(1).unwrap_or_default();
+    Failure::unusable(one_line(error, &first.to_string_lossy()))
 }
 
 /// clap's first paragraph without its `error: ` and line breaks, its tip, and where to read on.

@@ -62,7 +62,31 @@ fn page(command: Option<&str>) -> Result<String, Failure> {
     let page = Man::new(command.clone()).source(concat!("ringshot ", env!("CARGO_PKG_VERSION")));
     let rendered = page.render(&mut text);
     rendered.map_err(|error| Failure::unusable(format_args!("can't make the page: {error}")))?;
-    Ok(with_exit_status(&String::from_utf8_lossy(&text)))
+    Ok(with_examples(&with_exit_status(&String::from_utf8_lossy(&text))))
+}
+
+/// What clap adds as EXTRA, in the sections where pages have it, and with the lines that are indented left as they are: a paragraph would join and hyphenate them.
+fn with_examples(page: &str) -> String {
+    let Some((before, rest)) = page.split_once(".SH EXTRA\nExamples:\n") else {
+        return page.to_owned();
+    };
+    let (extra, after) = rest.split_at(rest.find(".SH ").unwrap_or(rest.len()));
+    let (examples, notes) = extra.split_once("\n\n").unwrap_or((extra, ""));
+    let notes =
+        if notes.is_empty() { String::new() } else { format!(".SH NOTES\n{}", kept(notes)) };
+    format!("{before}.SH EXAMPLES\n{}{notes}{after}", kept(examples))
+}
+
+/// Lines that are indented between requests not to fill them; the others are text.
+fn kept(text: &str) -> String {
+    let is_indented = |line: &&str| line.starts_with("  ");
+    let lines: Vec<&str> = text.lines().collect();
+    let blocks = lines.chunk_by(|one, next| is_indented(one) == is_indented(next));
+    let block = |block: &[&str]| match block[0].starts_with("  ") {
+        true => format!(".nf\n{}\n.fi\n", block.join("\n")),
+        false => format!("{}\n", block.join("\n")),
+    };
+    blocks.map(block).collect()
 }
 
 /// The exit codes, which the help tells in one sentence, as a list in the section where pages have them.
@@ -114,12 +138,23 @@ mod tests {
 
     #[test]
     fn exit_codes_have_a_section_and_a_line_each() {
-        let list = ".SH \"EXIT STATUS\"\n.TP\n\\fB0\\fR\ndone\n.TP\n\\fB1\\fR\nnothing succeeded\n.TP\n\\fB2\\fR\nbad input or environment\n";
+        let list = ".SH \"EXIT STATUS\"\n.TP\n\\fB0\\fR\ndone\n.TP\n\\fB1\\fR\nno response came\n.TP\n\\fB2\\fR\nbad input or environment\n";
         for text in [page(None).unwrap(), text_of("run")] {
             assert!(text.contains(list) && !text.contains("Exit codes"), "{text}");
         }
         assert!(page(None).unwrap().contains("\n.SH VERSION"), "what follows stays");
-        assert!(text_of("run").ends_with("\n.PP\nthe lowest counts\n"));
+        assert!(text_of("run").ends_with("\n.PP\nof several the lowest counts\n"));
+    }
+
+    #[test]
+    fn examples_and_tables_stay_as_they_are() {
+        let run = text_of("run");
+        assert!(run.contains("\n.SH EXAMPLES\n.nf\n  ringshot run http"), "{run}");
+        assert!(run.contains("\n.fi\n.SH NOTES\nWithout a rate"), "{run}");
+        let serve = text_of("serve");
+        assert!(serve.contains("\n.nf\n  /delay/MS  ") && !serve.contains("EXTRA"), "{serve}");
+        let root = page(None).unwrap();
+        assert!(root.contains("\n.fi\n.SH \"EXIT STATUS\"\n"), "{root}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Ok = 0,
-    NothingSucceeded = 1,
+    NoResponse = 1,
     Unusable = 2,
     /// A condition of `--fail-if` or `--fail-if-slower` was met, or no rate held the objectives.
     ThresholdFailed = 3,
@@ -38,9 +38,9 @@ impl Failure {
         Self::new(Exit::Unusable, &reason)
     }
 
-    /// Nothing completed with a response: exit code 1.
-    pub(crate) fn nothing_succeeded(reason: impl fmt::Display) -> Self {
-        Self::new(Exit::NothingSucceeded, &reason)
+    /// Nothing completed with a response, or with one that was looked for: exit code 1.
+    pub(crate) fn no_response(reason: impl fmt::Display) -> Self {
+        Self::new(Exit::NoResponse, &reason)
     }
 
     /// A limit that was set is exceeded: exit code 3.
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn kinds_have_their_codes() {
         assert_eq!(Failure::unusable("x").exit, Exit::Unusable);
-        assert_eq!(Failure::nothing_succeeded("x").exit as u8, 1);
+        assert_eq!(Failure::no_response("x").exit as u8, 1);
         assert_eq!(Failure::invalid("x").exit as u8, 4);
         assert_eq!((Exit::Unusable as u8, Exit::ThresholdFailed as u8), (2, 3));
     }

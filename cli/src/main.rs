@@ -3,7 +3,7 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | done: at least one request completed with a response (of any status) |
-//! | 1 | nothing succeeded: no request completed with a response |
+//! | 1 | no request completed with a response; `find-max`: no success, or none that its objectives could be judged by |
 //! | 2 | bad input, or an environment that can't do what was asked; one line on stderr says which |
 //! | 3 | a condition of `--fail-if` or `--fail-if-slower` was met; `find-max` found no rate that holds the objectives |
 //! | 4 | `--require-valid`, and the verdict says that the figures can't be taken for the server's; `--fail-if-slower`, and there is too little to judge it by; or `find-max` held no rate before the client was the limit, or before Ctrl-C |

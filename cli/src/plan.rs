@@ -39,8 +39,7 @@ pub(crate) struct Prepared<T> {
 
 /// What `ringshot run` shall do.
 pub(crate) fn for_run(args: &RunArgs, sending: &Sending) -> Result<Prepared<Plan>, Failure> {
-    let (driver, mut warnings) = choose_driver(args.driver)?;
-    warnings.extend(sending.warnings.iter().cloned());
+    let mut warnings = sending.warnings.clone();
     let cores = cores(&args.load, sending.is_to_loopback(), &mut warnings)?;
     let schedule = &args.schedule;
     let config = Plan {
@@ -51,7 +50,7 @@ pub(crate) fn for_run(args: &RunArgs, sending: &Sending) -> Result<Prepared<Plan
         drain: schedule.drain(args.load.timeout),
         sources: args.network.sources()?,
         requests_per_connection: args.network.max_requests_per_connection,
-        ..load(&args.load, Arc::clone(&sending.mix), cores, driver, sending.stop(schedule))
+        ..load(&args.load, Arc::clone(&sending.mix), cores, sending.stop(schedule))
     };
     warnings.extend(Shortage::of_plan(&config).map(Warning::FewPorts));
     Ok(Prepared { config, warnings })
@@ -59,7 +58,7 @@ pub(crate) fn for_run(args: &RunArgs, sending: &Sending) -> Result<Prepared<Plan
 
 /// The closed loop with which `ringshot find-max` begins, and whose schedule each step sets.
 pub(crate) fn for_search(args: &FindMaxArgs, target: &Target) -> Result<Prepared<Plan>, Failure> {
-    let (driver, mut warnings) = choose_driver(args.driver)?;
+    let mut warnings = Vec::new();
     let cores =
         cores(&args.load, target.peers.iter().all(|peer| peer.ip().is_loopback()), &mut warnings)?;
     let template = Asked::of(&args.load)?.encode(&target.url)?;
@@ -67,7 +66,7 @@ pub(crate) fn for_search(args: &FindMaxArgs, target: &Target) -> Result<Prepared
     let config = Plan {
         sources: args.network.sources()?,
         requests_per_connection: args.network.max_requests_per_connection,
-        ..load(&args.load, mix, cores, driver, Stop::after(args.step_duration))
+        ..load(&args.load, mix, cores, Stop::after(args.step_duration))
     };
     warnings.extend(Shortage::of_plan(&config).map(Warning::FewPorts));
     Ok(Prepared { config, warnings })
@@ -88,19 +87,12 @@ fn cores(
     Ok(cores)
 }
 
-/// The plan of a load on the thread host: what `run` sends, and `compare` in each of its rounds. Its figures are for the caller to check,
-/// once all files are open that count against the limit.
-pub(crate) fn load(
-    args: &LoadArgs,
-    mix: Arc<Mix>,
-    cores: Vec<usize>,
-    driver: DriverKind,
-    stop: Stop,
-) -> Plan {
+/// The plan of a load on the thread host: what `run` sends, and `compare` in each of its rounds. Its figures are for [`on_driver`] to check, once all files are
+/// open that count against the limit.
+pub(crate) fn load(args: &LoadArgs, mix: Arc<Mix>, cores: Vec<usize>, stop: Stop) -> Plan {
     Plan {
         connections: args.connections,
         pipeline: args.pipeline,
-        driver,
         keep_alive: keep_alive(args),
         stop,
         drain: ScheduleArgs::default().drain(args.timeout),
@@ -115,18 +107,19 @@ pub(crate) fn keep_alive(args: &LoadArgs) -> KeepAlive {
 
 /// What `ringshot serve` shall do.
 pub(crate) fn for_serve(args: &ServeArgs) -> Result<Prepared<origin::Config>, Failure> {
-    let (driver, warnings) = choose_driver(args.driver)?;
-    let config = origin::Config {
+    let mut config = origin::Config {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)),
         cores: args
             .cores
             .resolve(&affinity::cores(), |all| all.iter().copied().take(1).collect())?,
-        driver,
+        driver: DriverKind::Epoll,
         body_bytes: args.body_bytes,
         delay: args.delay,
         close_every: args.close_every,
         seed: args.seed,
     };
+    let (mut warnings, shards) = (Vec::new(), vec![config.conns_per_core(); config.cores.len()]);
+    config.driver = choose_driver(args.driver, &shards, &mut warnings)?;
     Ok(Prepared { config, warnings })
 }
 
@@ -135,10 +128,28 @@ fn last(cores: &[usize], at_most: usize) -> Vec<usize> {
     cores[cores.len().saturating_sub(at_most)..].to_vec()
 }
 
-fn choose_driver(choice: DriverChoice) -> Result<(DriverKind, Vec<Warning>), Failure> {
-    let choice = probe::choose(choice).map_err(Failure::unusable)?;
-    let warnings = choice.notice.map(Warning::DriverNotice).into_iter().collect();
-    Ok((choice.kind, warnings))
+impl Prepared<Plan> {
+    /// The same plan, which can be run as it is, on the driver that was chosen: the last thing before it runs.
+    pub(crate) fn on_driver(self, choice: DriverChoice) -> Result<Self, Failure> {
+        let Self { config, mut warnings } = self;
+        config.check().map_err(Failure::unusable)?;
+        config.host.check().map_err(Failure::unusable)?;
+        let driver = choose_driver(choice, &config.conns_by_core(), &mut warnings)?;
+        Ok(Self { config: Plan { driver, ..config }, warnings })
+    }
+}
+
+/// The driver of cores with room for so many connections each. That another runs than was hoped for is the first thing to be told.
+pub(crate) fn choose_driver(
+    choice: DriverChoice,
+    shards: &[u32],
+    warnings: &mut Vec<Warning>,
+) -> Result<DriverKind, Failure> {
+    let choice = probe::choose(choice, shards).map_err(|blocked| {
+        Failure::unusable(format_args!("{blocked}, or run with --driver epoll"))
+    })?;
+    warnings.splice(0..0, choice.notice.map(Warning::DriverNotice));
+    Ok(choice.kind)
 }
 
 /// What the arguments say of each request besides its URL, read once.
@@ -228,7 +239,12 @@ pub(crate) fn one_reader_of_input(
 
 /// What follows, or the first line of `@file` or of standard input, so that it need not stand on the command line for all to see.
 fn secret(option: &str, text: &str) -> Result<String, Failure> {
-    let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
+    let Some(path) = text.strip_prefix('@') else {
+        return match text {
+            "" => Err(Failure::unusable(format_args!("{option} is empty: is a variable not set?"))),
+            text => Ok(text.to_owned()),
+        };
+    };
     let (place, line) = match path {
         "-" => ("standard input", first_line(std::io::stdin().lock())),
         path => (path, fs::File::open(path).and_then(first_line)),

@@ -12,12 +12,12 @@ use crate::watch::{self, Watchers};
 /// Runs the load and shows its report; exits by whether anything succeeded.
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let sending = Sending::of(args)?;
-    let Prepared { config: plan, warnings } = plan::for_run(args, &sending)?;
+    let prepared = plan::for_run(args, &sending)?;
     args.output.result.prepare()?;
     let interrupts = Interrupts::install()?;
     let metrics = args.metrics.listen()?;
     // Only now, because the descriptors of the line above count when it asks whether there are enough.
-    plan.check().map_err(Failure::unusable)?;
+    let Prepared { config: plan, warnings } = prepared.on_driver(args.driver)?;
     warnings::print(&warnings);
     let live = match args.output.quiet {
         true => None,

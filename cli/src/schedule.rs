@@ -17,7 +17,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug, Args, Default)]
 #[command(next_help_heading = "Schedule")]
 pub(crate) struct ScheduleArgs {
-    /// How long to send [default: 10s, without -n and --stages]
+    /// How long to send, at most 30 days [default: 10s, without -n and --stages]
     #[arg(short, long, value_name = "TIME", value_parser = units::positive_duration)]
     pub(crate) duration: Option<Duration>,
     /// Send exactly this many requests: 1000, 10k, 1M; with -d whichever comes first
@@ -35,10 +35,10 @@ pub(crate) struct ScheduleArgs {
     /// Give up a request that finds no connection for this long, and count it as shed
     #[arg(long, value_name = "TIME", value_parser = units::positive_duration)]
     pub(crate) shed_after: Option<Duration>,
-    /// Watch the clock for this long before a request is due, instead of sleeping
+    /// Watch the clock for this long before a request is due, instead of sleeping; at most 1 ms
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
     pub(crate) spin: Duration,
-    /// Let requests leave up to this late, several at once: less CPU, less precision
+    /// Let requests leave up to this late, at most 100 ms, several at once: less CPU, less precision
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
     pub(crate) slack: Duration,
     /// Send for this long before the clock starts, measured apart

@@ -36,7 +36,7 @@ impl ThresholdArgs {
             Failure::invalid(format_args!("--require-valid: {summary}")).report();
         }
         match report.requests {
-            0 => Exit::NothingSucceeded,
+            0 => Exit::NoResponse,
             _ if outcomes.iter().any(|outcome| !outcome.passed) => Exit::ThresholdFailed,
             _ if invalid => Exit::Invalid,
             _ => Exit::Ok,
@@ -557,7 +557,7 @@ mod tests {
         check(&[], false, 1, Exit::Invalid);
         check(&["p99 > 5ms"], true, 1, Exit::Ok);
         check(&["p99 > 5ms", "p50 > 1us"], false, 1, Exit::ThresholdFailed);
-        check(&["p50 > 1us"], false, 0, Exit::NothingSucceeded);
+        check(&["p50 > 1us"], false, 0, Exit::NoResponse);
     }
 
     #[test]

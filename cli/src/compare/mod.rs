@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringshot::load::compare::{Judgement, Series};
-use ringshot::load::{Comparison, Mix, Plan, Report, Stop, statistics};
+use ringshot::load::{Comparison, DURATION_MAX, Mix, Plan, Report, Stop, statistics};
 use ringshot::sys::affinity;
 
 use crate::args::{CompareArgs, Format};
@@ -47,7 +47,8 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
 
 fn compare_now(args: &CompareArgs) -> Result<Exit, Failure> {
     check_rounds(args.rounds)?;
-    let sides = Sides::choose(args)?;
+    check_warm_up(args.warmup)?;
+    let sides = Sides::of(args)?;
     let interrupts = Interrupts::install()?;
     let placement = place(args)?;
     let origin = match args.urls[..] {
@@ -55,9 +56,12 @@ fn compare_now(args: &CompareArgs) -> Result<Exit, Failure> {
         _ => None,
     };
     let targets = targets(args, origin.as_ref())?;
-    let plans = round_plans(args, sides, &targets, &placement)?;
+    let plans = round_plans(args, &targets, &placement)?;
     plans.iter().try_for_each(Plan::check).map_err(Failure::unusable)?;
-    warnings::print(&Warning::of_placement(&placement));
+    let mut warnings: Vec<_> = Warning::of_placement(&placement).into_iter().collect();
+    let sides = sides.choose(args, &plans[0].conns_by_core(), &mut warnings)?;
+    let plans = sides.of_plans(plans);
+    warnings::print(&warnings);
     let mut session =
         Session { plans, sides, args, interrupts: &interrupts, rounds: [Vec::new(), Vec::new()] };
     session.say(&format!("{}: {}", urls(&targets).join(" and "), placement.describe()));
@@ -150,8 +154,8 @@ impl Session<'_> {
                 Some(url) if self.args.urls.len() == 2 => url.clone(),
                 _ => self.sides.0[side].to_string(),
             };
-            return Err(Failure::nothing_succeeded(format_args!(
-                "nothing succeeded with {side}: {}",
+            return Err(Failure::no_response(format_args!(
+                "no response came with {side}: {}",
                 reason(&report)
             )));
         }
@@ -183,7 +187,7 @@ fn finish(
 ) -> Result<Exit, Failure> {
     let rounds_completed = session.rounds[0].len();
     if rounds_completed == 0 {
-        return Err(Failure::nothing_succeeded(
+        return Err(Failure::no_response(
             "interrupted before the first round was complete: there is nothing to compare yet",
         ));
     }
@@ -241,6 +245,13 @@ fn check_rounds(rounds: u32) -> Result<(), Failure> {
     Ok(())
 }
 
+fn check_warm_up(warm_up: Duration) -> Result<(), Failure> {
+    match warm_up > DURATION_MAX {
+        true => Err(Failure::unusable("--warmup must be at most 30 days")),
+        false => Ok(()),
+    }
+}
+
 fn place(args: &CompareArgs) -> Result<Placement, Failure> {
     let server = if args.urls.is_empty() { Server::Ours } else { Server::Theirs };
     let siblings = |core| topology::siblings(core).unwrap_or_else(|| vec![core]);
@@ -255,17 +266,15 @@ fn place(args: &CompareArgs) -> Result<Placement, Failure> {
 
 fn round_plans(
     args: &CompareArgs,
-    sides: Sides,
     targets: &[Target; 2],
     at: &Placement,
 ) -> Result<[Plan; 2], Failure> {
     let plan = |place: usize| {
-        let side = sides.0[place];
         let (stop, cores) = (Stop::after(args.duration), at.client_cores.clone());
         let template = plan::Asked::of(&args.load)?.encode(&targets[place].url)?;
         let mix = Arc::new(Mix::single(template, targets[place].peers.clone()));
-        let plan = plan::load(&args.load, mix, cores, side.driver, stop);
-        Ok(side.of(Plan { warm_up: (args.duration / 10).min(ROUND_WARM_UP_MAX), ..plan }))
+        let plan = plan::load(&args.load, mix, cores, stop);
+        Ok(Plan { warm_up: (args.duration / 10).min(ROUND_WARM_UP_MAX), ..plan })
     };
     Ok([plan(0)?, plan(1)?])
 }

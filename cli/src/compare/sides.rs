@@ -8,6 +8,8 @@ use ringshot::load::Plan;
 
 use crate::args::CompareArgs;
 use crate::exit::Failure;
+use crate::plan;
+use crate::warnings::Warning;
 
 /// One contestant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,28 +23,47 @@ pub(super) struct Side {
 pub(super) struct Sides(pub(super) [Side; 2]);
 
 impl Sides {
-    /// What was asked for, if it can run here.
-    pub(super) fn choose(args: &CompareArgs) -> Result<Self, Failure> {
+    /// What was asked for, before it is known whether it can run here: with epoll where one driver is yet to be chosen for both.
+    pub(super) fn of(args: &CompareArgs) -> Result<Self, Failure> {
+        use DriverKind::{Epoll, IoUring};
         match args.hosts[..] {
-            [host] if args.urls.len() == 2 => {
-                let driver = probe::choose(args.driver).map_err(Failure::unusable)?.kind;
-                Ok(Self([Side { driver, host }; 2]))
-            }
-            [host] => {
-                require_io_uring()?;
-                Ok(Self(
-                    [DriverKind::IoUring, DriverKind::Epoll].map(|driver| Side { driver, host }),
-                ))
-            }
+            [host] if args.urls.len() == 2 => Ok(Self([Side { driver: Epoll, host }; 2])),
+            [_] if args.driver != DriverChoice::Auto => Err(Failure::unusable(
+                "--driver is for two URLs or two --hosts: without them io_uring and epoll are compared",
+            )),
+            [host] => Ok(Self([IoUring, Epoll].map(|driver| Side { driver, host }))),
             [of, to] if of != to && args.urls.len() < 2 => {
-                let driver = probe::choose(args.driver).map_err(Failure::unusable)?.kind;
-                Ok(Self([of, to].map(|host| Side { driver, host })))
+                Ok(Self([of, to].map(|host| Side { driver: Epoll, host })))
             }
             [_, _] if args.urls.len() == 2 => {
                 Err(Failure::unusable("--hosts takes one host where two URLs are compared"))
             }
             _ => Err(Failure::unusable("--hosts takes one host, or two that differ")),
         }
+    }
+
+    /// The same, if it can run here with so many connections a core.
+    pub(super) fn choose(
+        self,
+        args: &CompareArgs,
+        shards: &[u32],
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Self, Failure> {
+        for side in &self.0 {
+            side.host.check().map_err(Failure::unusable)?;
+        }
+        if self.0[0].driver != self.0[1].driver {
+            return require_io_uring(shards).map(|()| self);
+        }
+        let driver = plan::choose_driver(args.driver, shards, warnings)?;
+        Ok(Self(self.0.map(|side| Side { driver, ..side })))
+    }
+
+    /// The same loads, each on its side.
+    pub(super) fn of_plans(self, plans: [Plan; 2]) -> [Plan; 2] {
+        let [first, second] = plans;
+        let on = |Side { driver, host }, plan| Plan { driver, host, ..plan };
+        [on(self.0[0], first), on(self.0[1], second)]
     }
 
     /// What each is called: by that in which they differ.
@@ -65,21 +86,14 @@ pub(super) fn order(round: u32) -> [usize; 2] {
     if round.is_multiple_of(2) { [0, 1] } else { [1, 0] }
 }
 
-impl Side {
-    /// The same load on this side.
-    pub(super) fn of(self, plan: Plan) -> Plan {
-        Plan { driver: self.driver, host: self.host, ..plan }
-    }
-}
-
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on the {} host", self.driver, self.host)
     }
 }
 
-fn require_io_uring() -> Result<(), Failure> {
-    let choice = probe::choose(DriverChoice::IoUring);
+fn require_io_uring(shards: &[u32]) -> Result<(), Failure> {
+    let choice = probe::choose(DriverChoice::IoUring, shards);
     choice.map(|_| ()).map_err(|blocked| {
         Failure::unusable(format_args!("nothing to compare without io_uring: {blocked}"))
     })

@@ -50,9 +50,10 @@ answered in time, none is given up unsent, and 99% are answered with a success (
 client was the limit, or a confirmation fails, the step is taken once more before it
 bounds the search. The answer is an interval: the highest rate that was held, and the
 lowest that was not. Figures of --slo: those of `ringshot run --fail-if`.
-Exit codes: 0 found, or at least a rate that holds; 1 nothing succeeded;
+Exit codes: 0 found, or at least a rate that holds; 1 nothing succeeded to begin with;
 2 bad input or environment; 3 no rate holds the objectives;
-4 none was held before the client was the limit, or before Ctrl-C";
+4 none was held before the client was the limit, or before Ctrl-C;
+130 a second Ctrl-C";
 
 /// `ringshot find-max`.
 #[derive(Debug, Args)]
@@ -73,7 +74,7 @@ pub(crate) struct FindMaxArgs {
     /// The highest rate to try [default: as far as it holds]
     #[arg(long, value_name = "RATE", value_parser = rate_above_zero, help_heading = "Search")]
     pub(crate) max_rate: Option<f64>,
-    /// How close the two ends of the answer must come
+    /// How close the two ends of the answer must come, 0.1% to 50%
     #[arg(long, value_name = "SHARE", default_value = "2%", value_parser = precision)]
     #[arg(help_heading = "Search")]
     pub(crate) precision: f64,
@@ -115,9 +116,9 @@ fn precision(text: &str) -> Result<f64, String> {
 /// Searches, and prints what was found.
 pub(crate) fn find_max(args: &FindMaxArgs) -> Result<Exit, Failure> {
     let target = Target::find(&args.url, &args.network)?;
-    let Prepared { config: plan, warnings } = plan::for_search(args, &target)?;
+    let prepared = plan::for_search(args, &target)?;
     let interrupts = Interrupts::install()?;
-    plan.check().map_err(Failure::unusable)?;
+    let Prepared { config: plan, warnings } = prepared.on_driver(args.driver)?;
     warnings::print(&warnings);
     let mut session = Session { plan, args, interrupts: &interrupts, steps: Vec::new() };
     let ceiling = session.ceiling()?;
@@ -149,10 +150,17 @@ impl Session<'_> {
         let stop = Stop::after(self.args.step_duration);
         let plan = Plan { stop, warm_up: self.args.warmup, ..self.plan.clone() };
         let report = watch::drive(&plan, self.interrupts, None)?;
-        if report.status.success == 0 {
+        if report.status.successes() == 0 {
             let example = report.error_examples.values().next().cloned();
-            let example = example.unwrap_or_else(|| "no response was a 2xx".to_owned());
-            return Err(Failure::nothing_succeeded(format_args!("nothing succeeded: {example}")));
+            let example = example.unwrap_or_else(|| "no response was a 2xx or 3xx".to_owned());
+            return Err(Failure::no_response(format_args!("nothing succeeded: {example}")));
+        }
+        let mut objectives = self.args.slo.iter().map(|objective| objective.demand(&report));
+        if let Some(blank) = objectives.find(|outcome| outcome.value.is_none()) {
+            return Err(Failure::no_response(format_args!(
+                "--slo {:?} can't be judged: times are those of 2xx responses, and there was none",
+                blank.text
+            )));
         }
         let successes = report.successes_per_second();
         self.say(&report::ceiling_line(successes));

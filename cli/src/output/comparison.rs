@@ -66,13 +66,12 @@ fn latency(one: &Contestant, share: f64, micros: f64) -> String {
     }
 }
 
-/// The metrics of ratios: key, label, and the words for above and below 1.
-const METRICS: [(&str, &str, [&str; 2]); 5] = [
+/// The metrics whose ratios are shown: key, label, and the words for above and below 1. Of latencies the differences are, which are of all samples: two answers
+/// to one question would only leave the reader to choose.
+const METRICS: [(&str, &str, [&str; 2]); 3] = [
     ("requests_per_second", "requests a second", ["more", "fewer"]),
     ("successes_per_second", "successes a second", ["more", "fewer"]),
     ("cpu_us_per_request", "CPU a request", ["more", "less"]),
-    ("p50", "latency p50", ["longer", "shorter"]),
-    ("p99", "latency p99", ["longer", "shorter"]),
 ];
 
 /// The whole comparison.
@@ -123,9 +122,10 @@ fn sources(sources: &[&str]) -> String {
 fn rounds(document: &CompareDocument<'_>, settings: &Settings) -> String {
     let Settings { rounds, round_seconds, .. } = settings;
     let each = length(Duration::try_from_secs_f64(*round_seconds).unwrap_or_default());
-    let (side, common) = match document.sources {
-        [_, _] => ("URL", String::new()),
-        _ => sides(&document.comparison.contestants),
+    let contestants = &document.comparison.contestants[..];
+    let (side, common) = match (document.sources, contestants) {
+        ([_, _], [of, _]) => ("URL", format!("; both with {}", of.driver)),
+        _ => sides(contestants),
     };
     match document.interrupted {
         true => format!(
@@ -176,25 +176,14 @@ fn ratios(comparison: &Comparison, words: &Words) -> String {
     };
     let label = format!("{} to {}", short(&first.of, 11), short(&first.to, 11));
     let head = format!("{label:<20}{:>8}{:>20}   {}\n", "ratio", "95% interval", words.ratios);
-    let is_told = |it: &&Ratio| {
-        let (_, label, _) = known(it);
-        is_told(label, &comparison.contestants)
-    };
-    let told = comparison.ratios.iter().filter(is_told).map(|it| ratio(it, words));
-    std::iter::once(head).chain(told).collect()
-}
-
-fn ratio(ratio: &Ratio, words: &Words) -> String {
-    let (_, label, ends) = known(ratio);
-    let interval = format!("{:.3} to {:.3}", ratio.low, ratio.high);
-    let verdict = verdict(ratio, ends, words.part);
-    format!("{label:<20}{:>8.3}{interval:>20}   {verdict}\n", ratio.median)
-}
-
-/// How a ratio's metric is called.
-fn known(ratio: &Ratio) -> (&str, &str, [&'static str; 2]) {
-    let known = METRICS.iter().find(|(key, ..)| *key == ratio.metric).copied();
-    known.unwrap_or((&*ratio.metric, &*ratio.metric, ["more", "less"]))
+    let told = METRICS.iter().filter(|(_, label, _)| is_told(label, &comparison.contestants));
+    let rows = told.filter_map(|(key, label, ends)| {
+        let ratio = comparison.ratios.iter().find(|ratio| ratio.metric == *key)?;
+        let interval = format!("{:.3} to {:.3}", ratio.low, ratio.high);
+        let verdict = verdict(ratio, *ends, words.part);
+        Some(format!("{label:<20}{:>8.3}{interval:>20}   {verdict}\n", ratio.median))
+    });
+    std::iter::once(head).chain(rows).collect()
 }
 
 /// Percentiles of all samples of each side, and how far they lie apart.
@@ -285,8 +274,6 @@ errors, all rounds                                 0                         0
 io_uring to epoll      ratio        95% interval   median of the rounds' ratios
 requests a second      1.250      1.250 to 1.250   25.0% more
 CPU a request          0.800      0.800 to 0.800   20.0% less
-latency p50            0.800      0.800 to 0.800   20.0% shorter
-latency p99            0.998      0.998 to 1.005   no difference shown
 
 all rounds              io_uring       epoll   95% interval of the difference
 latency p50               209 us      249 us   -40.1 us to -40.1 us

@@ -79,6 +79,6 @@ fn a_comparison_with_nobody() {
     let ended = ringshot(&["compare", &dead_url(), "-q", "--rounds", "5", "-d", "100ms"]);
     assert_eq!((ended.code(), ended.stdout.as_str()), (Some(1), ""), "{ended:#?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:#?}");
-    assert!(ended.stderr.contains("nothing succeeded with io_uring"), "{ended:#?}");
+    assert!(ended.stderr.contains("no response came with io_uring"), "{ended:#?}");
     assert!(ended.stderr.contains("ECONNREFUSED"), "{ended:#?}");
 }

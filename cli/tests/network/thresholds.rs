@@ -28,7 +28,7 @@ fn each_condition_is_named_and_decides_the_exit_code() {
 }
 
 #[test]
-fn nothing_succeeded_comes_before_a_threshold() {
+fn no_response_comes_before_a_threshold() {
     let ended = run(&dead_url(), &["--fail-if", "errors > 0", "--require-valid"]);
     assert_eq!(ended.code(), Some(1), "{ended:#?}");
     assert!(ended.stdout.contains("FAILED   errors > 0"), "{ended:#?}");

@@ -41,8 +41,6 @@ impl EngineBuilder {
         let core = allowed.first().copied().ok_or(EngineError::NoCores)?;
         let pinned = if allowed.len() == 1 { Pinned::Yes } else { Pinned::No };
         let config = MeshConfig { host: Host::Glommio, ..self.config(vec![core])? };
-        let mesh = Mesh::without_threads(&config.cores);
-        let mesh = mesh.map_err(|(core, source)| EngineError::Core { core, source })?;
         let seated = RefCell::new(None);
         let attendant = |place: Place| {
             let ctx = CoreCtx::new(place);
@@ -50,9 +48,12 @@ impl EngineBuilder {
             let open: Box<dyn FnMut(_)> = Box::new(move |note| attend(&ctx, note));
             open
         };
-        let attached = mesh.attach(&config, pinned, attendants(), &attendant);
-        attached.map_err(|source| EngineError::Core { core, source })?;
-        let engine = Engine::of(mesh, &config, Time::Clock);
+        let engine = self.start(config, |config| {
+            let mesh = Mesh::without_threads(&config.cores)?;
+            let attached = mesh.attach(config, pinned, attendants(), &attendant);
+            attached.map_err(|error| (core, error))?;
+            Ok(Engine::of(mesh, config, Time::Clock))
+        })?;
         seated.take().map(|ctx| (engine, ctx)).ok_or(EngineError::NoCores)
     }
 }

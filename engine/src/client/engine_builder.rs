@@ -1,6 +1,6 @@
 //! How an engine is made: on which cores, with which driver and host. Starts nothing before `build`.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use super::engine::{Engine, Time, attendants};
@@ -96,7 +96,7 @@ pub enum EngineError {
     #[error("conns_per_core must be 1 to {SLOTS_MAX}")]
     ConnsPerCore,
     /// `io_uring` was asked for and can't be used here.
-    #[error(transparent)]
+    #[error("{0}, or use epoll: DriverChoice::Auto does by itself")]
     Blocked(#[from] Blocked),
     /// A core could not be started.
     #[error("can't start core {core}: {source}")]
@@ -137,7 +137,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets the driver: `io_uring` where it works and else epoll, unless told.
+    /// Sets the driver: `io_uring` where it works and else epoll, unless told. It does not work where it is blocked, nor where the memory that may be locked is
+    /// too little for the rings of all cores (some 0.65 MiB each with room for 8192 connections); [`Engine::driver`] says which it is.
     pub fn driver(mut self, driver: DriverChoice) -> Self {
         self.driver = driver;
         self
@@ -207,8 +208,25 @@ impl EngineBuilder {
     /// [`EngineError`]; nothing runs then.
     pub fn build(self) -> Result<Engine, EngineError> {
         let config = self.config(self.cores.list()?)?;
-        let mesh = Mesh::start(&config, &attendants());
-        let mesh = mesh.map_err(|(core, source)| EngineError::Core { core, source })?;
-        Ok(Engine::of(mesh, &config, Time::Clock))
+        self.start(config, |config| {
+            let mesh = Mesh::start(config, &attendants())?;
+            Ok(Engine::of(mesh, config, Time::Clock))
+        })
+    }
+
+    /// Calls `start`; again with epoll where the choice is free and the memory that may be locked is too little for all rings, though it was enough for one.
+    pub(super) fn start<T>(
+        &self,
+        config: MeshConfig,
+        start: impl Fn(&MeshConfig) -> Result<T, (usize, io::Error)>,
+    ) -> Result<T, EngineError> {
+        let may_fall_back = self.driver == DriverChoice::Auto;
+        let started = match start(&config) {
+            Err((_, error)) if may_fall_back && error.kind() == ErrorKind::OutOfMemory => {
+                start(&MeshConfig { driver: DriverKind::Epoll, ..config })
+            }
+            started => started,
+        };
+        started.map_err(|(core, source)| EngineError::Core { core, source })
     }
 }

@@ -34,9 +34,10 @@ impl Fields {
         }
     }
 
-    /// Takes out those with these names.
-    pub(crate) fn remove(&mut self, names: &[HeaderName]) {
+    /// Takes out those of which this holds.
+    pub(crate) fn remove_where(&mut self, holds: impl Fn(&HeaderName) -> bool) {
         if let Some(map) = &mut self.0 {
+            let names: Vec<HeaderName> = map.keys().filter(|name| holds(name)).cloned().collect();
             names.iter().for_each(|name| drop(map.remove(name)));
         }
     }
@@ -75,9 +76,9 @@ mod tests {
         fields.to_mut().insert("a", http::HeaderValue::from_static("1"));
         assert!(!fields.is_empty());
         assert_eq!(Fields::from((*fields).clone()).len(), 1);
-        fields.remove(&[HeaderName::from_static("b")]);
+        fields.remove_where(|name| name == "b");
         assert_eq!(fields.len(), 1);
-        fields.remove(&[HeaderName::from_static("a")]);
+        fields.remove_where(|name| name == "a");
         assert!(fields.is_empty() && Fields::from(HeaderMap::new()).0.is_none());
     }
 }

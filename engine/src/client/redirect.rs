@@ -1,16 +1,20 @@
 //! Where a redirect leads, and what of the request goes along (RFC 9110 15.4, RFC 9700 4.12 for what does not). Sends nothing.
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, LOCATION};
-use http::header::{CONTENT_ENCODING, HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, COOKIE, EXPECT, HeaderName, HeaderValue, LAST_MODIFIED};
+use http::header::{LOCATION, PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::request::Request;
 use super::request_body::Source;
 use crate::error::RedirectKind;
 
-/// Fields that speak of the body, and go with it.
-const OF_THE_BODY: [HeaderName; 4] =
-    [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, TRANSFER_ENCODING];
+/// Whether a field speaks of the body, and goes with it: its framing, what it is and how it is to be sent (RFC 9110 15.4, 10.1.1).
+fn is_of_the_body(name: &HeaderName) -> bool {
+    name.as_str().starts_with("content-")
+        || [EXPECT, LAST_MODIFIED, TRAILER, TRANSFER_ENCODING].contains(name)
+        || ["digest", "repr-digest"].contains(&name.as_str())
+}
+
 /// Fields that are meant for one origin alone.
 pub(super) const SECRETS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
 
@@ -50,15 +54,15 @@ pub(crate) fn follow(
     if becomes_get {
         request.method = Method::GET;
         request.body.0 = Source::None;
-        request.headers.remove(&OF_THE_BODY);
+        request.headers.remove_where(is_of_the_body);
     } else {
         request.body.0 = body.ok_or(RedirectKind::BodyGone)?;
     }
     if target.origin() != request.target.origin() {
-        request.headers.remove(&SECRETS);
+        request.headers.remove_where(|name| SECRETS.contains(name));
     }
     // A `Host` of the caller's own was for the first server.
-    request.headers.remove(&[http::header::HOST]);
+    request.headers.remove_where(|name| *name == http::header::HOST);
     request.target = target;
     Ok(())
 }
@@ -116,6 +120,20 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_the_body_go_with_it() {
+        let of = |name: &str| is_of_the_body(&name.parse().unwrap());
+        for name in ["content-type", "content-language", "expect", "trailer", "digest"] {
+            assert!(of(name), "{name}");
+        }
+        for name in ["accept", "authorization", "content", "x-content-type"] {
+            assert!(!of(name), "{name}");
+        }
+        let (_, request) = follow_from(Method::POST, 302, "/z");
+        let names: Vec<_> = request.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["authorization"]);
+    }
+
+    #[test]
     fn not_every_3xx_leads_elsewhere() {
         let redirects = |status| is_redirect(StatusCode::from_u16(status).unwrap());
         assert!([301, 302, 303, 307, 308].into_iter().all(redirects));
@@ -150,7 +168,7 @@ mod tests {
         assert!(
             !follow_from(Method::GET, 302, "http://a:81/").1.headers.contains_key(AUTHORIZATION)
         );
-        assert!(!follow_from(Method::POST, 302, "/z").1.headers.contains_key(CONTENT_TYPE));
+        assert!(!follow_from(Method::POST, 302, "/z").1.headers.contains_key("content-type"));
     }
 
     /// Each of them by its name here, so that none can be forgotten in the table above.

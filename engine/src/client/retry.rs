@@ -201,10 +201,11 @@ impl Retry {
     }
 }
 
-/// The seconds that a `Retry-After` asks for; a date is not read (RFC 9110 10.2.3).
+/// The seconds that a `Retry-After` asks for; a date is not read (RFC 9110 10.2.3). More than can be counted is as long as can be.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(text.parse().unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -214,6 +215,20 @@ mod tests {
 
     fn wants(retry: &Retry, number: u8, attempt: &Attempt<'_>) -> bool {
         retry.is_worth(number, attempt) && retry.withdraw()
+    }
+
+    #[test]
+    fn retry_after_is_seconds() {
+        let check = |value: &str, expected: Option<u64>| {
+            let headers = [(http::header::RETRY_AFTER, value.parse().unwrap())];
+            let asked = retry_after(&headers.into_iter().collect());
+            assert_eq!(asked, expected.map(Duration::from_secs), "{value:?}");
+        };
+        check(" 120 ", Some(120));
+        check("18446744073709551616", Some(u64::MAX));
+        for none in ["", "+2", "-1", "1.5", "Fri, 31 Dec 1999 23:59:59 GMT"] {
+            check(none, None);
+        }
     }
 
     #[test]

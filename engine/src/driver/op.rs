@@ -162,11 +162,19 @@ pub struct Lent {
     pub(super) buffer: u32,
     pub(super) start: u32,
     pub(super) bytes: u32,
+    pub(super) has_more: bool,
 }
 
 impl Lent {
-    /// Bytes `start` to `start + bytes` of the buffer that a driver calls `buffer`: for drivers alone.
+    /// Bytes `start` to `start + bytes` of the buffer that a driver calls `buffer`, the last that it knows of: for drivers alone.
     pub const fn new(buffer: u32, start: u32, bytes: u32) -> Self {
-        Self { buffer, start, bytes }
+        Self { buffer, start, bytes, has_more: false }
+    }
+
+    /// Whether the driver knows that more can be received at once: bytes, or the end. The reap after the next [`Driver::wait`](super::Driver::wait) tells it,
+    /// if a receive is armed. `false` says nothing.
+    #[must_use]
+    pub const fn has_more(&self) -> bool {
+        self.has_more
     }
 }

@@ -78,9 +78,9 @@ where
 }
 
 /// Finds what glommio would panic at, or end the process for.
-fn check() -> io::Result<()> {
+pub(super) fn check() -> io::Result<()> {
     probe::best_tier().map_err(|blocked| {
-        let text = format!("glommio needs io_uring: {blocked}, and use the thread host");
+        let text = format!("glommio needs io_uring: {blocked}, or use the thread host");
         io::Error::new(io::ErrorKind::Unsupported, text)
     })?;
     check_locked_memory(process::locked_memory_limit().soft)

@@ -176,6 +176,22 @@ impl Host {
         }
     }
 
+    /// Whether what this host needs is there, as far as that shows without starting it.
+    ///
+    /// ```
+    /// assert!(ringshot::host::Host::Thread.check().is_ok());
+    /// ```
+    ///
+    /// # Errors
+    /// What keeps it from starting, and the remedy.
+    pub fn check(self) -> io::Result<()> {
+        match self {
+            Self::Thread => Ok(()),
+            #[cfg(feature = "glommio")]
+            Self::Glommio => glommio::check(),
+        }
+    }
+
     /// Whether this host can start here: finds out by starting and ending it, on a thread of its own.
     ///
     /// # Errors

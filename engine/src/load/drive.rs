@@ -31,14 +31,14 @@ pub(super) struct Drive<D: Driver, P, C> {
     pinned: Pinned,
     pace: P,
     clock: C,
-    /// What had been counted when measuring began.
-    before: Before,
+    /// What had been counted when measuring began; `None` until then.
+    before: Option<Before>,
     /// When the watchers are shown the next histogram.
     publish_at: Instant,
 }
 
 /// Readings at the start of the measured time.
-#[derive(Default)]
+#[derive(Clone, Copy)]
 struct Before {
     cpu: CpuTime,
     run_delay: Duration,
@@ -49,8 +49,8 @@ struct Before {
 impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
     pub(super) fn new(job: Job, shard: Shard<D>, pinned: Pinned, pace: P, clock: C) -> Self {
         let worker = Worker::new(&job.plan, job.place, job.lanes, &job.shared.budgets);
-        let before = Before::default();
-        Self { job, shard, worker, pinned, pace, clock, before, publish_at: Instant::default() }
+        let publish_at = Instant::default();
+        Self { job, shard, worker, pinned, pace, clock, before: None, publish_at }
     }
 
     /// The whole run of this core.
@@ -186,10 +186,9 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
     /// Shows the watchers how far this core is, and keeps the time line.
     #[inline]
     fn publish(&mut self, now: Instant) {
-        let counters = self.shard.counters();
-        let totals = self.worker.totals(counters.bytes_received - self.before.shard.bytes_received);
+        let totals = self.worker.totals(self.measured_bytes());
         let Self { worker, job, shard, .. } = self;
-        worker.publish(&job.gauge, &totals, shard.in_flight(), counters.connected);
+        worker.publish(&job.gauge, &totals, shard.in_flight(), shard.counters().connected);
         if worker.timeline.is_due(now) {
             worker.roll_timeline(now, totals);
         }
@@ -209,12 +208,23 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         let mut schedule = self.job.schedule(&self.job.plan.arrival, from, requests);
         schedule.iter_mut().for_each(|schedule| schedule.cut(end));
         self.worker.measure(from, schedule);
-        self.before = Before {
+        self.before = Some(self.readings());
+    }
+
+    fn readings(&self) -> Before {
+        Before {
             cpu: CpuTime::of_thread(),
             run_delay: run_delay_of_thread(),
             shard: self.shard.counters(),
             driver: self.shard.driver().counters(),
-        };
+        }
+    }
+
+    /// Bytes received since measuring began.
+    #[inline]
+    fn measured_bytes(&self) -> u64 {
+        let before = self.before.as_ref().map(|before| before.shard.bytes_received);
+        before.map_or(0, |before| self.shard.counters().bytes_received - before)
     }
 
     /// Waits for the last responses, then cancels what is left. Who ends a run by then wants no more to be sent; who ends it while it waits, not to wait either.
@@ -234,8 +244,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         }
         self.send_no_more(now);
         self.shard.close(&mut self.worker, now);
-        let bytes = self.shard.counters().bytes_received - self.before.shard.bytes_received;
-        let totals = self.worker.totals(bytes);
+        let totals = self.worker.totals(self.measured_bytes());
         self.worker.finish_timeline(totals);
         Ok(now)
     }
@@ -261,7 +270,8 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
     fn outcome(&mut self, from: Instant, to: Instant) -> CoreOutcome {
         // Watchers keep what they were shown last.
         self.publish_at = Instant::NEVER;
-        let (shard, before) = (self.shard.counters(), &self.before);
+        let before = self.before.unwrap_or_else(|| self.readings());
+        let shard = self.shard.counters();
         let driver = self.shard.driver().counters();
         CoreOutcome {
             core: self.job.core,

@@ -154,6 +154,17 @@ impl Plan {
         self.mix.targets.len() as u32
     }
 
+    /// Connections of the core at this place.
+    pub(super) fn conns_of(&self, place: usize) -> u32 {
+        share(self.connections, self.cores.len(), place).saturating_mul(self.lanes_per_user())
+    }
+
+    /// How many connections each core has room for, in the order of the cores.
+    #[must_use]
+    pub fn conns_by_core(&self) -> Vec<u32> {
+        (0..self.cores.len()).map(|place| self.conns_of(place)).collect()
+    }
+
     /// How long the measured time lasts at most.
     #[must_use]
     pub fn length(&self) -> Option<Duration> {
@@ -162,6 +173,12 @@ impl Plan {
             (after, length) => after.or(length),
         }
     }
+}
+
+/// The `index`th of `parts` shares of `whole`: they differ by one at most, the first are the larger.
+pub(super) fn share(whole: u32, parts: usize, index: usize) -> u32 {
+    let parts = parts.max(1) as u32;
+    whole / parts + u32::from((index as u32) < whole % parts)
 }
 
 /// File descriptors that a run needs besides one a connection: standard streams, rings, libraries.
@@ -365,5 +382,14 @@ mod tests {
             plan().check_files(limit, 90),
             Err(PlanError::FileLimit { needed: 112, .. })
         ));
+    }
+
+    #[test]
+    fn connections_are_spread_with_the_remainder() {
+        let shares =
+            |whole, parts| (0..parts).map(|index| share(whole, parts, index)).collect::<Vec<_>>();
+        assert_eq!(shares(10, 4), [3, 3, 2, 2]);
+        assert_eq!(shares(3, 3), [1, 1, 1]);
+        assert_eq!(shares(1, 1), [1]);
     }
 }

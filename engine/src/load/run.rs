@@ -14,7 +14,7 @@ use super::feed::Feed;
 use super::gate::Gate;
 use super::merge::{CoreOutcome, report};
 use super::mix::Content;
-use super::plan::{KeepAlive, Plan};
+use super::plan::{KeepAlive, Plan, share};
 use super::plan_error::PlanError;
 use super::quota::QuotaWatch;
 use super::report::Report;
@@ -51,7 +51,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// `io_uring` can't be used here.
-    #[error(transparent)]
+    #[error("{0}, or use epoll")]
     Blocked(#[from] Blocked),
     /// The driver could not be opened on a core.
     #[error("can't open {driver} on core {core}: {source}")]
@@ -130,7 +130,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
         let job = Job {
             core,
             place: index,
-            lanes: share(plan.connections, cores, index) * plan.lanes_per_user(),
+            lanes: plan.conns_of(index),
             plan: plan.clone(),
             tier,
             shared: Arc::clone(&shared),
@@ -158,12 +158,6 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
     }
     gauges.iter().for_each(|gauge| gauge.set_phase(Phase::Done));
     Ok(report(plan, control, outcomes, sockets.report(), quota.report()))
-}
-
-/// The `index`th of `parts` shares of `whole`: they differ by one at most, the first are the larger.
-fn share(whole: u32, parts: usize, index: usize) -> u32 {
-    let parts = parts.max(1) as u32;
-    whole / parts + u32::from((index as u32) < whole % parts)
 }
 
 /// One core's part of a run.
@@ -204,7 +198,7 @@ impl Work for Job {
                     KeepAlive::Off => Descriptors::Plain,
                 };
                 let config = RingConfig { limits, tier: self.tier, descriptors };
-                self.open(pinned, pace, Uring::open(config)).await
+                self.open(pinned, pace, Uring::open(config).map_err(probe::explain)).await
             }
             DriverKind::Epoll => self.open(pinned, pace, Epoll::open(limits)).await,
         }
@@ -289,18 +283,5 @@ impl Job {
         requests: u64,
     ) -> Option<Schedule> {
         Schedule::new(arrival, from, (self.place, self.plan.cores.len()), requests)
-    }
-}
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_are_spread_with_the_remainder() {
-        let shares =
-            |whole, parts| (0..parts).map(|index| share(whole, parts, index)).collect::<Vec<_>>();
-        assert_eq!(shares(10, 4), [3, 3, 2, 2]);
-        assert_eq!(shares(3, 3), [1, 1, 1]);
-        assert_eq!(shares(1, 1), [1]);
     }
 }

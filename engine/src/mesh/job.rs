@@ -9,6 +9,7 @@ use super::shift::{LAST_TURNS_MAX, Post, Shift};
 use super::wakes::Wakes;
 use super::{Attendant, Attendants, MeshConfig, Place, Seat};
 use crate::clock::Instant;
+use crate::driver::probe;
 use crate::driver::uring::{Config as RingConfig, Descriptors};
 use crate::driver::{Driver, DriverKind, Epoll, Limits, Uring};
 use crate::host::Turn;
@@ -55,7 +56,7 @@ impl<M: Send + 'static> Job<M> {
             DriverKind::IoUring => {
                 let tier = self.config.tier;
                 let config = RingConfig { limits, tier, descriptors: Descriptors::Fixed };
-                self.take_place(Uring::open(config)?, pinned, attendant)
+                self.take_place(Uring::open(config).map_err(probe::explain)?, pinned, attendant)
             }
             DriverKind::Epoll => self.take_place(Epoll::open(limits)?, pinned, attendant),
         }

@@ -4,13 +4,15 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::driver::{DriverKind, probe};
-use crate::sys::affinity;
+use crate::driver::{DriverChoice, DriverKind, probe};
+use crate::sys::{affinity, process};
 
 /// The largest body that an origin serves.
 pub const BODY_BYTES_MAX: u64 = 1 << 30;
 /// Most connections of one core.
 pub const CONNECTIONS_MAX: u32 = 1 << 17;
+/// Descriptors that are not connections.
+const FILES_BESIDES_CONNECTIONS: u64 = 32;
 /// The longest delay of an answer.
 pub const DELAY_MAX: Duration = Duration::from_secs(3600);
 
@@ -68,17 +70,27 @@ impl Config {
     /// answer has 13 bytes, at once, on a connection that stays.
     #[must_use]
     pub fn on_loopback() -> Self {
-        let ring = probe::best_tier().is_ok();
-        Self {
+        let config = Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             // A process that may use no core at all does not run.
             cores: vec![affinity::cores().last().copied().unwrap_or(0)],
-            driver: if ring { DriverKind::IoUring } else { DriverKind::Epoll },
+            driver: DriverKind::Epoll,
             body_bytes: 13,
             delay: Duration::ZERO,
             close_every: None,
             seed: 1,
-        }
+        };
+        let places = [config.conns_per_core()];
+        let driver = probe::choose(DriverChoice::Auto, &places).map(|choice| choice.kind);
+        Self { driver: driver.unwrap_or(config.driver), ..config }
+    }
+
+    /// Connections that each core has room for: its share of the descriptors that the process may have, at most [`CONNECTIONS_MAX`].
+    #[must_use]
+    pub fn conns_per_core(&self) -> u32 {
+        let files = process::file_limit().soft.saturating_sub(FILES_BESIDES_CONNECTIONS);
+        let share = files / (self.cores.len() as u64).max(1);
+        share.clamp(2, CONNECTIONS_MAX.into()) as u32
     }
 
     pub(super) fn check(&self) -> Result<(), OriginError> {

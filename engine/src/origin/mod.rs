@@ -57,7 +57,6 @@ use crate::driver::probe;
 use crate::driver::uring::Config as RingConfig;
 use crate::driver::{Driver, DriverKind, Epoll, Limits, Uring};
 use crate::host::thread;
-use crate::sys::process;
 use crate::sys::socket::{self, Blocking, Share};
 use counters::{Open, Published};
 use server::Server;
@@ -66,9 +65,6 @@ pub use config::{BODY_BYTES_MAX, CONNECTIONS_MAX, Config, DELAY_MAX, OriginError
 pub use counters::Counters;
 pub use directive::{DIRECTIVES, Directive};
 pub use incoming::ECHO_BYTES_MAX;
-
-/// Descriptors that are not connections.
-const FILES_BESIDES_CONNECTIONS: u64 = 32;
 
 /// A running origin. Stops when it is dropped.
 #[derive(Debug)]
@@ -196,14 +192,16 @@ type Ready = std::sync::mpsc::Sender<io::Result<()>>;
 
 impl Job {
     fn run(self, ready: &Ready) -> io::Result<()> {
-        let share = process::file_limit().soft.saturating_sub(FILES_BESIDES_CONNECTIONS);
-        let slots =
-            (share / self.config.cores.len() as u64).clamp(2, CONNECTIONS_MAX.into()) as u32;
+        let slots = self.config.conns_per_core();
         match self.config.driver {
             DriverKind::IoUring => {
                 let tier = probe::best_tier().map_err(io::Error::other);
                 let config = |tier| RingConfig { tier, ..RingConfig::for_slots(slots) };
-                self.serve(tier.and_then(|tier| Uring::open(config(tier))), slots, ready)
+                self.serve(
+                    tier.and_then(|tier| Uring::open(config(tier)).map_err(probe::explain)),
+                    slots,
+                    ready,
+                )
             }
             DriverKind::Epoll => self.serve(Epoll::open(Limits { slots }), slots, ready),
         }

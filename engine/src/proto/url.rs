@@ -52,7 +52,7 @@ pub struct Url {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// There is no `scheme://`.
-    #[error("the URL {0:?} has no scheme; write http://{shown}", shown = .0.escape_debug())]
+    #[error("the URL {0:?} has no scheme; write http://{shown}", shown = .0.trim_start_matches('/').escape_debug())]
     NoScheme(String),
     /// `http:` without the two slashes.
     #[error("the URL {0:?} lacks the // behind http:")]
@@ -384,6 +384,7 @@ mod tests {
         check("h\n\u{1b}[1m", r#"the URL "h\n\u{1b}[1m" has no scheme; write http://h\n\u{1b}[1m"#);
         check("h/?u=http://x", r#"the URL "h/?..." has no scheme; write http://h/?..."#);
         check(" http://h", r#"the scheme of " http://h" is not supported; only http is"#);
+        check("//h/", "the URL \"//h/\" has no scheme; write http://h/");
         check("://h", "the URL \"h\" has no scheme; write http://h");
         check("https://h", "the URL \"https://h\" is https, which is not supported yet");
         check("ftp://h", "the scheme of \"ftp://h\" is not supported; only http is");

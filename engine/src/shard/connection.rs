@@ -59,6 +59,8 @@ pub(super) enum Sending {
     Free,
     /// It must wait.
     Busy,
+    /// It must wait for the next reap: more can be received, though all requests are answered.
+    Held,
 }
 
 /// The places of a lane's unanswered requests: a ring of `pipeline` places, oldest first.

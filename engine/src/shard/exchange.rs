@@ -35,7 +35,7 @@ impl<D: Driver> Shard<D> {
         }
         let input = self.driver.bytes(&lent);
         self.counters.bytes_received += input.len() as u64;
-        let full = input.len() >= SMALL_BUFFER_BYTES as usize;
+        let (full, has_more) = (input.len() >= SMALL_BUFFER_BYTES as usize, lent.has_more());
         let outcome = Reader {
             connection,
             memo: &mut self.memo,
@@ -52,7 +52,35 @@ impl<D: Driver> Shard<D> {
         if full {
             self.lanes[lane as usize].handle_full_buffer();
         }
+        if has_more {
+            self.hold(lane);
+        }
         self.go_on(lane, outcome, handler, now);
+    }
+
+    /// Keeps the next request back where all are answered, until it is known what stands behind the last response: bytes would be taken for the answer, and the end
+    /// would lose it.
+    #[cold]
+    fn hold(&mut self, lane: u32) {
+        let connection = &mut self.lanes[lane as usize];
+        if connection.unanswered() == 0 && connection.sending == Sending::Free {
+            connection.sending = Sending::Held;
+            self.held.push(connection.slot);
+        }
+    }
+
+    /// Sends what was kept back by the first `count`, which were before this turn's completions.
+    pub(super) fn release(&mut self, count: usize, handler: &mut impl Handler, now: Instant) {
+        for place in 0..count {
+            let slot = self.held[place];
+            let connection = &mut self.lanes[slot.index as usize];
+            // It may have ended, and the lane may have another by now.
+            if connection.slot == slot && connection.sending == Sending::Held {
+                connection.sending = Sending::Free;
+                self.send_more(slot.index, handler, now);
+            }
+        }
+        self.held.drain(..count);
     }
 
     /// After a piece of input: the next requests and the next receive, or the end.
@@ -240,13 +268,12 @@ impl<D: Driver> Shard<D> {
     #[inline]
     fn room(&self, lane: u32) -> u32 {
         let connection = &self.lanes[lane as usize];
-        let busy = connection.sending == Sending::Busy || self.phase != Phase::Running;
+        let busy = connection.sending != Sending::Free || self.phase != Phase::Running;
         if busy || connection.machine.close_reason().is_some() || connection.state != State::Open {
             return 0;
         }
         let unanswered = connection.unanswered();
-        // Nothing may follow a request that ends its connection (RFC 9112 9.6).
-        if self.closes || self.is_unproven(connection) {
+        if self.one_by_one || self.is_unproven(connection) {
             return u32::from(unanswered == 0 && connection.left > 0);
         }
         let room = (self.config.pipeline - unanswered).min(self.copies);
@@ -290,7 +317,7 @@ impl<D: Driver> Shard<D> {
         if !self.begin(lane, sent, 1, now) {
             return false;
         }
-        self.closes |= sent.persistence == h1::Persistence::Close;
+        self.one_by_one |= sent.is_final();
         self.request_bytes_max = self.request_bytes_max.max(buffer.len() as u32);
         let outstanding = u64::from(unanswered) * u64::from(self.request_bytes_max);
         let confirm = self.confirm(lane, outstanding + buffer.len() as u64);

@@ -49,7 +49,7 @@ use std::io;
 use std::rc::Rc;
 
 use crate::clock::Instant;
-use crate::driver::{Completion, Driver, TemplateId};
+use crate::driver::{Completion, Driver, Slot, TemplateId};
 use crate::proto::h1;
 use backlog::Backlog;
 pub use config::{Body, Config, Copies, Heads};
@@ -85,8 +85,8 @@ pub struct Shard<D: Driver> {
     copies: u32,
     /// Bytes of the largest request so far.
     request_bytes_max: u32,
-    /// Whether requests end their connections.
-    closes: bool,
+    /// Whether there are requests that nothing may follow before they are answered: none are pipelined then.
+    one_by_one: bool,
     lanes: Box<[Connection]>,
     /// By lane.
     dialing: Fifo,
@@ -95,6 +95,8 @@ pub struct Shard<D: Driver> {
     /// Lanes that back off, by due time: a heap of at most one entry a lane.
     backoff: std::collections::BinaryHeap<std::cmp::Reverse<(Instant, u32)>>,
     completions: Vec<Completion>,
+    /// Connections whose next request is kept back until the next reap.
+    held: Vec<Slot>,
     backlog: Backlog,
     memo: h1::HeadMemo,
     phase: Phase,
@@ -124,8 +126,7 @@ impl<D: Driver> Shard<D> {
         let copies = config.templates.iter().map(Copies::count).min().unwrap_or(u32::MAX);
         let sizes = config.templates.iter().map(|copies| copies.request_bytes);
         let request_bytes_max = sizes.max().unwrap_or_default();
-        let closing = |copies: &Copies| copies.sent.persistence == h1::Persistence::Close;
-        let closes = config.templates.iter().any(closing);
+        let one_by_one = config.templates.iter().any(|copies| copies.sent.is_final());
         let lanes = (0..config.lanes)
             .map(|lane| Connection::new(lane, config.pipeline, &config.limits))
             .collect();
@@ -134,12 +135,13 @@ impl<D: Driver> Shard<D> {
             templates,
             copies,
             request_bytes_max,
-            closes,
+            one_by_one,
             lanes,
             dialing: Fifo::new(config.lanes as usize, config.connect_timeout),
             awaiting: Fifo::new(nodes, config.response_timeout),
             backoff: std::collections::BinaryHeap::with_capacity(config.lanes as usize),
             completions: Vec::with_capacity(2 * crate::driver::REAP_MAX),
+            held: Vec::new(),
             backlog: Backlog::default(),
             memo: h1::HeadMemo::new(),
             phase: Phase::Running,

@@ -44,6 +44,7 @@ impl<D: Driver> Shard<D> {
         let now = clock();
         self.now = now;
         self.backlog.flush(&mut self.driver);
+        let held = self.held.len();
         let mut intake = Intake::from(self.counters.bytes_received);
         loop {
             let mut completions = std::mem::take(&mut self.completions);
@@ -60,6 +61,9 @@ impl<D: Driver> Shard<D> {
             if !intake.goes_on(count, self.counters.bytes_received) {
                 break;
             }
+        }
+        if held > 0 {
+            self.release(held, handler, now);
         }
         self.expire(handler, now);
         self.note_turn(intake.completions(), now);
@@ -89,7 +93,7 @@ impl<D: Driver> Shard<D> {
     fn wait(&mut self, since: Option<Instant>, max_block: Duration) -> io::Result<()> {
         // The time since the last turn began is not taken off: a turn is short, and a timer that is late by one is in order.
         let timeout = (self.next_deadline() - self.now).min(max_block);
-        let block = self.backlog.is_empty() && !timeout.is_zero();
+        let block = self.backlog.is_empty() && self.held.is_empty() && !timeout.is_zero();
         let (completions, settle) = self.settle.plan(self.in_flight);
         let completions = if block { completions } else { 0 };
         self.driver.wait(Wait { completions, settle, timeout, since })

@@ -53,7 +53,9 @@ impl Epoll {
                 entry.after_read(outcome, room).map(|taken| {
                     self.arena_used += taken;
                     self.lent += 1;
-                    let lent = Lent { buffer: 0, start: start as u32, bytes: taken as u32 };
+                    let has_more = entry.readable;
+                    let (start, bytes) = (start as u32, taken as u32);
+                    let lent = Lent { buffer: 0, start, bytes, has_more };
                     let stream = entry.reading == Reading::Stream;
                     Event::Received(lent, if stream { Armed::Yes } else { Armed::No })
                 })

@@ -86,7 +86,7 @@ impl Blocked {
                 "io_uring: EPERM: a seccomp filter forbids it, as the default profiles of Docker (25 and later), containerd, podman and Kubernetes (RuntimeDefault) do".into()
             }
             Self::NoMemory => {
-                "io_uring_setup: ENOMEM: no room for the ring under the limit on locked memory (ulimit -l) or the control group's memory limit".into()
+                "io_uring_setup: ENOMEM: no room for the rings under the limit on locked memory (ulimit -l) or the control group's memory limit".into()
             }
             Self::TooOld => {
                 "io_uring_setup: EINVAL: the io_uring of this kernel is older than that of Linux 5.19".into()
@@ -138,7 +138,7 @@ impl Blocked {
 
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {}, or run with --driver epoll", self.problem(), self.remedy())
+        write!(f, "{}. {}", self.problem(), self.remedy())
     }
 }
 
@@ -206,7 +206,7 @@ mod tests {
         let check = |blocked: Blocked, kind: &str, words: &[&str]| {
             let message = blocked.to_string();
             assert!(!message.contains('\n') && !message.contains("  "), "{message}");
-            assert!(message.ends_with(", or run with --driver epoll"), "{message}");
+            assert!(message.ends_with(blocked.remedy()), "{message}");
             for word in words {
                 assert!(message.contains(word), "{word:?} is not in {message:?}");
             }
@@ -242,7 +242,7 @@ mod tests {
     fn the_message_of_the_sysctl_is_the_one_that_is_promised() {
         assert_eq!(
             Blocked::SwitchedOff { value: 2 }.to_string(),
-            "io_uring_setup: EPERM: kernel.io_uring_disabled is 2. Set it to 0 (sysctl kernel.io_uring_disabled=0), or run with --driver epoll"
+            "io_uring_setup: EPERM: kernel.io_uring_disabled is 2. Set it to 0 (sysctl kernel.io_uring_disabled=0)"
         );
     }
 }

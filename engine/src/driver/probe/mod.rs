@@ -16,14 +16,16 @@ mod features;
 mod self_test;
 mod surroundings;
 
+use std::io;
 use std::sync::OnceLock;
 
 use serde::Serialize;
 
 pub use blocked::Blocked;
 
-use super::uring::Tier;
+use super::uring::{Config, Tier, Uring};
 use super::{DriverChoice, DriverKind};
+use crate::sys::Errno;
 use surroundings::Surroundings;
 
 /// What [`probe`] found.
@@ -75,18 +77,38 @@ pub fn probe() -> Probe {
     Probe { kernel: surroundings::kernel_release(), tier, blocked, features }
 }
 
-/// Picks the driver: `io_uring` only if it passes its self-test, about a millisecond on the calling thread (and a tenth of a second where memory for rings is
-/// short).
+/// Picks the driver: `io_uring` only if it passes its self-test and has room for `shards`, the connections that each core is to have. All of their rings are
+/// opened at the same time, on the calling thread, and closed again: about a millisecond, and a tenth of a second where memory for rings is short.
 ///
 /// # Errors
 /// [`Blocked`] if `io_uring` was insisted on and can't be used.
-pub fn choose(choice: DriverChoice) -> Result<Choice, Blocked> {
+pub fn choose(choice: DriverChoice, shards: &[u32]) -> Result<Choice, Blocked> {
+    let fits = || best().and_then(|tier| open_all(tier, shards));
     match choice {
         DriverChoice::Epoll => Ok(Choice::epoll(None)),
-        DriverChoice::IoUring => best().map(Choice::io_uring),
+        DriverChoice::IoUring => fits().map(Choice::io_uring),
         DriverChoice::Auto => {
-            Ok(best().map_or_else(|blocked| Choice::epoll(Some(&blocked)), Choice::io_uring))
+            Ok(fits().map_or_else(|blocked| Choice::epoll(Some(&blocked)), Choice::io_uring))
         }
+    }
+}
+
+/// Whether there is room for the rings of all shards: one that passes its self-test says nothing of what is left for the next.
+fn open_all(tier: Tier, shards: &[u32]) -> Result<Tier, Blocked> {
+    let open = |slots: &u32| Uring::open(Config { tier, ..Config::for_slots(*slots) });
+    let opened: io::Result<Vec<Uring>> = shards.iter().map(open).collect();
+    let refused = |error| Blocked::classify(Errno::of(&error), Surroundings::read());
+    opened.map(|_| tier).map_err(refused)
+}
+
+/// The error of a driver that could not be opened though its self-test passed: with what to do, where a limit was reached.
+pub(crate) fn explain(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno @ (libc::ENOMEM | libc::EMFILE | libc::ENFILE)) => {
+            let blocked = Blocked::classify(Errno(errno), Surroundings::read());
+            io::Error::new(error.kind(), blocked)
+        }
+        _ => error,
     }
 }
 
@@ -137,7 +159,7 @@ pub fn best_tier() -> Result<Tier, Blocked> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Trouble {
     /// The kernel, or a filter before it, refused a system call that every tier needs.
-    Refused(crate::sys::Errno),
+    Refused(Errno),
     /// Something else than what was expected happened.
     Wrong(String),
 }
@@ -157,7 +179,7 @@ mod tests {
 
     #[test]
     fn epoll_is_chosen_without_a_look_at_io_uring() {
-        let choice = choose(DriverChoice::Epoll);
+        let choice = choose(DriverChoice::Epoll, &[]);
         assert_eq!(choice, Ok(Choice { kind: DriverKind::Epoll, tier: None, notice: None }));
     }
 
@@ -172,13 +194,13 @@ mod tests {
     fn the_choice_follows_the_probe() {
         let probe = probe();
         assert_eq!(probe.tier.is_some(), probe.blocked.is_none());
-        match choose(DriverChoice::IoUring) {
+        match choose(DriverChoice::IoUring, &[]) {
             Ok(choice) => {
                 assert_eq!((choice.kind, choice.tier), (DriverKind::IoUring, probe.tier));
             }
             Err(blocked) => assert_eq!(Some(blocked), probe.blocked),
         }
-        let auto = choose(DriverChoice::Auto).unwrap();
+        let auto = choose(DriverChoice::Auto, &[]).unwrap();
         assert_eq!(auto.kind == DriverKind::IoUring, probe.tier.is_some());
         assert_eq!(auto.notice.is_some(), probe.blocked.is_some());
     }

@@ -45,13 +45,14 @@ impl Buffers {
     }
 
     /// Fills a free buffer for a completion.
-    pub(super) fn fill(&mut self, bytes: impl Iterator<Item = u8>) -> Option<Lent> {
+    pub(super) fn fill(&mut self, bytes: impl Iterator<Item = u8>, has_more: bool) -> Option<Lent> {
         let place = self.free.pop()?;
         let buffer = self.buffers.get_mut(place as usize)?;
         buffer.bytes.clear();
         buffer.bytes.extend(bytes);
         buffer.holder = Holder::Completion;
-        Some(Lent { buffer: self.first + place, start: 0, bytes: buffer.bytes.len() as u32 })
+        let bytes = buffer.bytes.len() as u32;
+        Some(Lent { buffer: self.first + place, start: 0, bytes, has_more })
     }
 
     fn get(&self, lent: &Lent) -> Option<&Buffer> {

@@ -66,6 +66,8 @@ impl Uring {
             buffer: u32::from(group) << 16 | u32::from(id),
             start: 0,
             bytes: result.max(0) as u32,
+            // 5.19: bytes, or the end (`tcp_inq_hint` counts a FIN as one).
+            has_more: cqueue::sock_nonempty(flags),
         });
         let armed = if cqueue::more(flags) { Armed::Yes } else { Armed::No };
         let (closing, sentry) = self

@@ -47,6 +47,16 @@ pub struct Sent {
     pub upgrade: Upgrade,
 }
 
+impl Sent {
+    /// Whether nothing may follow it until it is answered: RFC 9112 9.6 for a close, RFC 9110 9.3.6 and 7.8 for a connection that may become something else.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        self.persistence == Persistence::Close
+            || self.upgrade == Upgrade::Asked
+            || self.method == MethodKind::Connect
+    }
+}
+
 /// How to take responses whose framing contradicts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Leniency {

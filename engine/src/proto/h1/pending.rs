@@ -2,7 +2,7 @@
 //! has to know of them in a few bytes, never the requests themselves, and never allocates.
 
 use super::event::Refused;
-use super::framing::{MethodKind, Persistence, Sent, Upgrade};
+use super::framing::{MethodKind, Sent};
 
 /// The most requests that may be unanswered on one connection.
 pub const PIPELINE_DEPTH_MAX: u32 = 128;
@@ -26,7 +26,7 @@ impl Pending {
     /// Whether the queue holds a request that nothing may follow.
     #[inline]
     pub(super) fn is_final(&self) -> bool {
-        is_final(self.newest)
+        self.newest.is_final()
     }
 
     /// Whether the oldest is a `HEAD`.
@@ -40,7 +40,7 @@ impl Pending {
         if count > PIPELINE_DEPTH_MAX - self.count() {
             return Err(Refused::Full);
         }
-        if self.is_final() || is_final(sent) && count > 1 {
+        if self.is_final() || sent.is_final() && count > 1 {
             return Err(Refused::Closing);
         }
         if sent.method == MethodKind::Head && count > 0 {
@@ -68,12 +68,4 @@ impl Pending {
         }
         self.count == 0
     }
-}
-
-/// Whether nothing may follow this request until it is answered: RFC 9112 9.6 for a close, RFC 9110
-/// 9.3.6 and 7.8 for a connection that may become something else.
-fn is_final(sent: Sent) -> bool {
-    sent.persistence == Persistence::Close
-        || sent.upgrade == Upgrade::Asked
-        || sent.method == MethodKind::Connect
 }

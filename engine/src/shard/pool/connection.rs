@@ -1,16 +1,17 @@
-//! One connection of a pool. Plain state: moves are made by `dial`, `acquire`, `receive`, `send` and `expiry`.
+//! One connection of a pool. Plain state: moves are made by `dial`, `acquire`, `resting`, `receive`, `send` and `expiry`.
 //!
 //! ```text
 //!         dial                 connected              response read to its end
-//!  Free ───────> Dialing ─────────────────> Idle <──────────────────────────────┐
-//!    ^              │ failed, timeout,        │ a request                       │
+//!  Free ───────> Dialing ─────────────────> Idle <─────────────────────────── Resting
+//!    ^              │ failed, timeout,        │ a request                       ^
 //!    │              │ not wanted              v                                 │
 //!    │              v       end, reset,     Busy ───────────────────────────────┤
 //!    └───────── Closing <── any byte ──┐      │ body dropped unread, little left│
-//!   the driver           while idle,   │      v                                 │
-//!   says Closed          too old,      └── Draining ────────────────────────────┘
-//!                        broken                 too much, too slow: Closing
+//!   the driver           while idle or │      v                                 │
+//!   says Closed          resting,      └── Draining ────────────────────────────┘
+//!                        too old, broken        too much, too slow: Closing
 //! ```
+//! Most rest for no time: `resting` says when.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -35,7 +36,16 @@ pub(super) enum State {
     Busy(Id),
     /// Throws away the rest of a body that nobody wants.
     Draining,
+    /// Its response is complete, and it is not known yet what stands behind it.
+    Resting,
     Closing,
+}
+
+impl State {
+    /// Whether it counts as active, though whoever asked has all of the response, or left.
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Self::Draining | Self::Resting)
+    }
 }
 
 /// Whether a connection counts in the budgets of its client and host.
@@ -68,6 +78,8 @@ pub(super) struct Connection {
     pub(super) client: u32,
     pub(super) host: u32,
     pub(super) machine: Machine,
+    /// Whether the driver knows of more than it gave with the last piece.
+    pub(super) has_more: bool,
     /// Unique on its core.
     pub(super) id: u64,
     pub(super) peer: Option<SocketAddr>,
@@ -109,6 +121,7 @@ impl Connection {
             client: 0,
             host: 0,
             machine: Machine::new(limits),
+            has_more: false,
             id: 0,
             peer: None,
             served: 0,

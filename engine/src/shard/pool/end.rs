@@ -54,7 +54,7 @@ impl<D: Driver> Pool<D> {
             shared.note_version(&host.origin, host.is_http10);
         }
         if reusable {
-            self.release(index);
+            self.settle(index);
         } else {
             self.retire_active(index);
             self.close_connection(index);
@@ -230,9 +230,12 @@ impl<D: Driver> Pool<D> {
         self.receive_next(index);
     }
 
-    /// An idle connection ended by itself, or spoke unasked.
+    /// An idle connection ended by itself, or spoke unasked; or one that rests.
     pub(super) fn evict(&mut self, index: u32) {
         self.counters.evicted += 1;
+        if self.connections[index as usize].state == State::Resting {
+            self.retire_active(index);
+        }
         self.close_connection(index);
     }
 
@@ -243,6 +246,7 @@ impl<D: Driver> Pool<D> {
             State::Free | State::Closing => return,
             State::Idle => self.leave_idle(index),
             State::Dialing(_) => self.holding.connecting -= 1,
+            State::Resting => self.end_rest(index),
             State::Busy(_) | State::Draining => {}
         }
         let connection = &mut self.connections[index as usize];

@@ -134,7 +134,7 @@ impl<D: Driver> Pool<D> {
                 self.retire_active(index);
                 self.close_connection(index);
             }
-            State::Free | State::Busy(_) | State::Closing => {}
+            State::Free | State::Busy(_) | State::Resting | State::Closing => {}
         }
     }
 

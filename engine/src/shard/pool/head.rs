@@ -35,15 +35,17 @@ impl Head {
 
     /// A head that was validated.
     pub(super) fn of_bytes(bytes: &[u8], status: u16) -> Self {
-        let hint = h1::Fields::of(bytes).find(|(name, _)| name.eq_ignore_ascii_case(b"keep-alive"));
-        let hint = hint.map(|(_, value)| KeepAliveHint::of(value));
+        let mut hint = KeepAliveHint::default();
+        let fields = h1::Fields::of(bytes);
+        let lines = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"keep-alive"));
+        lines.for_each(|(_, value)| hint.handle_line(value));
         let old = bytes.trim_ascii_start().starts_with(b"HTTP/1.0");
         Self {
             status: StatusCode::from_u16(status).unwrap_or_default(),
             version: if old { Version::HTTP_10 } else { Version::HTTP_11 },
             bytes: bytes.into(),
             headers: OnceLock::new(),
-            keep_alive: hint.unwrap_or_default(),
+            keep_alive: hint,
         }
     }
 
@@ -87,22 +89,20 @@ impl KeepAliveHint {
         self.timeout.map(|timeout| timeout - (timeout / 2).min(MARGIN_MAX))
     }
 
-    /// Reads `timeout=5, max=100`; what is no number says nothing.
-    fn of(value: &[u8]) -> Self {
+    /// Reads `timeout=5, max=100`, all or a part of what the server says; what is no number says nothing.
+    fn handle_line(&mut self, value: &[u8]) {
         let text = String::from_utf8_lossy(value).to_ascii_lowercase();
-        let mut hint = Self::default();
         for member in text.split(',') {
             let Some((name, number)) = member.split_once('=') else { continue };
             let number = number.trim().trim_matches('"').parse::<u32>().ok();
             match name.trim() {
                 "timeout" => {
-                    hint.timeout = number.map(|secs| Duration::from_secs(secs.into()));
+                    self.timeout = number.map(|secs| Duration::from_secs(secs.into()));
                 }
-                "max" => hint.max = number,
+                "max" => self.max = number,
                 _ => {}
             }
         }
-        hint
     }
 }
 
@@ -113,7 +113,8 @@ mod tests {
     #[test]
     fn keep_alive_hints() {
         let check = |value: &str, timeout: Option<u64>, max: Option<u32>| {
-            let hint = KeepAliveHint::of(value.as_bytes());
+            let mut hint = KeepAliveHint::default();
+            value.split('|').for_each(|line| hint.handle_line(line.as_bytes()));
             assert_eq!(
                 (hint.timeout, hint.max),
                 (timeout.map(Duration::from_secs), max),
@@ -122,6 +123,7 @@ mod tests {
         };
         check("timeout=5", Some(5), None);
         check("timeout=5, max=100", Some(5), Some(100));
+        check("max=100|timeout=5", Some(5), Some(100));
         check(" Max = 1 ,TIMEOUT=\"7\"", Some(7), Some(1));
         check("timeout=x, max", None, None);
         check("", None, None);

@@ -23,8 +23,10 @@ pub(super) struct Host {
     pub(super) fresh: List,
     /// Dials in progress, by place.
     pub(super) dials: List,
-    /// Connections that carry requests or drain.
+    /// Connections that carry requests, drain or rest.
     pub(super) active: u32,
+    /// Of those, the ones that rest: each is about to serve somebody.
+    pub(super) resting: u32,
     /// Sockets, from the attempt to the close.
     pub(super) open: u32,
     /// It answered in HTTP/1.0 last: it can't take a chunked body (RFC 9112 6.1).
@@ -34,9 +36,17 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Requests that no dial is under way for.
+    /// Requests that no dial is under way for, and no connection about to be free.
     pub(super) fn undialed(&self) -> u32 {
-        (self.waiters.len() + self.fresh.len()).saturating_sub(self.dials.len())
+        let fresh = self.fresh.len();
+        let any = self.waiters.len().saturating_sub(self.resting);
+        (any + fresh).saturating_sub(self.dials.len())
+    }
+
+    /// Whether a request waits for a connection.
+    #[inline]
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.waiters.is_empty() || !self.fresh.is_empty()
     }
 
     fn is_unused(&self) -> bool {
@@ -137,6 +147,7 @@ impl Hosts {
             fresh: List::default(),
             dials: List::default(),
             active: 0,
+            resting: 0,
             open: 0,
             is_http10: member.shared.is_http10(origin),
             is_blocked: false,

@@ -13,6 +13,7 @@
 //! | `counters` | what was counted, and what is held |
 //! | `host` | idle connections and waiters of one origin |
 //! | `acquire` | permits, connections, and who is next |
+//! | `resting` | connections that are free once it is known what stands behind their response |
 //! | `units` | what is scarce: who gives it up, and to whom |
 //! | `dial`, `attempt` | new connections: names, addresses, happy eyeballs |
 //! | `send` | requests out |
@@ -42,6 +43,7 @@ mod list;
 pub(crate) mod origin;
 pub(crate) mod outgoing;
 mod receive;
+mod resting;
 mod send;
 pub(crate) mod slab;
 mod units;
@@ -63,12 +65,13 @@ use crate::shard::backlog::Backlog;
 use crate::shard::intake::Intake;
 use asked::{Ask, Asked, Command, Lookup};
 use config::Shared;
-use connection::{Connection, State};
+use connection::Connection;
 use desk::Desk;
 use dial::Dial;
 use head::Head;
 use host::{Hosts, Member, Presence};
 use list::Links;
+use resting::Resting;
 use slab::Slab;
 
 /// The connections of one core on one driver.
@@ -93,6 +96,10 @@ pub(crate) struct Pool<D: Driver> {
     /// Idle connections in their host's list, and in their client's.
     idle_of_host: Links,
     idle_of_member: Links,
+    /// Connections whose response is complete, and which are not free yet.
+    resting: Vec<Resting>,
+    /// How often completions were reaped.
+    reaps: u64,
     /// Memory for [`Member::blocked`] while it is gone through.
     unblocking: Vec<u32>,
     memo: h1::HeadMemo,
@@ -127,6 +134,8 @@ impl<D: Driver> Pool<D> {
             dialing: Links::default(),
             idle_of_host: Links::default(),
             idle_of_member: Links::default(),
+            resting: Vec::new(),
+            reaps: 0,
             unblocking: Vec::new(),
             memo: h1::HeadMemo::new(),
             last_head: None,
@@ -238,7 +247,7 @@ impl<D: Driver> Pool<D> {
     #[inline]
     pub(crate) fn wait(&mut self, max_block: Duration) -> io::Result<()> {
         let timeout = (self.desk.wheel.borrow().next_deadline() - self.now).min(max_block);
-        let block = self.backlog.is_empty() && !timeout.is_zero();
+        let block = self.backlog.is_empty() && self.resting.is_empty() && !timeout.is_zero();
         let completions = u32::from(block);
         self.driver.wait(Wait { completions, timeout, ..Wait::LOOK })
     }
@@ -254,6 +263,7 @@ impl<D: Driver> Pool<D> {
     #[inline]
     pub(crate) fn reap(&mut self, now: Instant) -> u64 {
         self.set_now(now);
+        self.reaps += 1;
         self.backlog.flush(&mut self.driver);
         let mut intake = Intake::from(self.counters.bytes_received);
         loop {
@@ -268,6 +278,7 @@ impl<D: Driver> Pool<D> {
         let reaped = intake.completions() as u64;
         self.counters.turns += u64::from(reaped > 0);
         self.counters.completions += reaped;
+        self.release_rested();
         self.expire();
         reaped
     }
@@ -309,7 +320,7 @@ impl<D: Driver> Pool<D> {
         exchanges.into_iter().for_each(|exchange| self.abort(exchange, Kind::Shutdown));
         self.dials.ids().into_iter().for_each(|dial| self.cancel_dial(dial));
         for index in 0..self.connections.len() as u32 {
-            if self.connections[index as usize].state == State::Draining {
+            if self.connections[index as usize].state.is_over() {
                 self.retire_active(index);
             }
             self.close_connection(index);

@@ -39,8 +39,8 @@ impl<D: Driver> Pool<D> {
         let bytes = self.driver.bytes(&lent).len();
         self.counters.bytes_received += bytes as u64;
         match connection.state {
-            State::Busy(_) | State::Draining => {}
-            State::Idle => {
+            State::Busy(_) | State::Draining => connection.has_more = lent.has_more(),
+            State::Idle | State::Resting => {
                 // Any byte: a late surplus, or a 408 (RFC 9112 9.2, 9.5).
                 self.driver.give_back(lent);
                 self.evict(index);
@@ -132,6 +132,7 @@ impl<D: Driver> Pool<D> {
             return;
         }
         self.counters.bytes_received += bytes;
+        connection.has_more = false;
         connection.machine.handle_discarded(bytes);
         connection.drain_bytes = connection.drain_bytes.saturating_sub(bytes);
         if let State::Busy(id) = connection.state {
@@ -162,8 +163,8 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         connection.receiving = Receiving::Nothing;
         match (connection.state, end) {
-            (State::Idle, End::Starved | End::Stopped) => self.receive_next(index),
-            (State::Idle, _) => self.evict(index),
+            (State::Idle | State::Resting, End::Starved | End::Stopped) => self.receive_next(index),
+            (State::Idle | State::Resting, _) => self.evict(index),
             (State::Busy(_) | State::Draining, End::Starved | End::Stopped) => {
                 self.receive_next(index);
             }
@@ -215,7 +216,7 @@ impl<D: Driver> Pool<D> {
     #[inline]
     pub(super) fn receive_next(&mut self, index: u32) {
         let connection = &mut self.connections[index as usize];
-        if connection.state == State::Idle {
+        if matches!(connection.state, State::Idle | State::Resting) {
             connection.bodies = Bodies::Small;
         }
         let rest = connection.machine.discardable();
@@ -233,7 +234,7 @@ impl<D: Driver> Pool<D> {
         let large = connection.bodies == Bodies::Large;
         let (behind, reads) = self.demand(index);
         let connection = &mut self.connections[index as usize];
-        let open = matches!(connection.state, State::Idle | State::Busy(_) | State::Draining);
+        let open = !matches!(connection.state, State::Free | State::Dialing(_) | State::Closing);
         let op = match connection.receiving {
             Receiving::Stream if large || behind => Op::Stop,
             Receiving::Nothing if open && !behind => {

@@ -1,0 +1,73 @@
+//! Connections between their response and the next request, until all that had come by then is known: what stands behind the response would be taken for the answer to
+//! that request, and what the server has closed would lose it. Sends nothing.
+//!
+//! A connection rests where somebody waits for it already, until the completions of the turn are handled, one of which may be its end; and where the driver has said
+//! that more can be received behind the response, until the next reap has told what. Every other goes idle at once, with a receive armed.
+
+use super::Pool;
+use super::connection::State;
+use crate::driver::{Driver, Slot};
+
+/// One that rests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resting {
+    slot: Slot,
+    /// The reap after which it is free.
+    until: u64,
+}
+
+impl<D: Driver> Pool<D> {
+    /// The response on a connection is complete: it is free, now or when it is known what stands behind the response.
+    #[inline]
+    pub(super) fn settle(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        let has_more = std::mem::take(&mut connection.has_more);
+        let host = self.hosts.find_mut(connection.host);
+        let Some(host) = host.filter(|host| has_more || host.is_awaited()) else {
+            self.release(index);
+            return;
+        };
+        host.resting += 1;
+        connection.state = State::Resting;
+        let until = self.reaps + u64::from(has_more);
+        self.resting.push(Resting { slot: connection.slot, until });
+        self.receive_next(index);
+    }
+
+    /// Takes a connection out of its rest: it is free, or it is closed.
+    pub(super) fn end_rest(&mut self, index: u32) {
+        if let Some(host) = self.hosts.find_mut(self.connections[index as usize].host) {
+            host.resting -= 1;
+        }
+    }
+
+    /// Frees those of which all is known by now.
+    #[inline]
+    pub(super) fn release_rested(&mut self) {
+        if !self.resting.is_empty() {
+            self.release_some();
+        }
+    }
+
+    fn release_some(&mut self) {
+        let mut resting = std::mem::take(&mut self.resting);
+        resting.retain(|rests| {
+            if rests.until > self.reaps {
+                return true;
+            }
+            let index = rests.slot.index;
+            let connection = &mut self.connections[index as usize];
+            // It may have ended, and its place may have another by now.
+            if connection.slot == rests.slot && connection.state == State::Resting {
+                // As it was before: busy with a response that is over.
+                connection.state = State::Draining;
+                self.end_rest(index);
+                self.release(index);
+            }
+            false
+        });
+        // What was freed may have led to others.
+        resting.append(&mut self.resting);
+        self.resting = resting;
+    }
+}
