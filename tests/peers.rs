@@ -17,6 +17,48 @@ use ringshot_tests::peer::{Conversation, ENDLESS_MAX, Peer};
 
 // --- Connections ---
 
+/// A response of `bytes` bytes, with its head.
+fn response_of(bytes: usize) -> Vec<u8> {
+    let head = |body: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {body:06}\r\n\r\n");
+    let body = bytes - head(0).len();
+    [head(body).into_bytes(), vec![b'x'; body]].concat()
+}
+
+/// What stands behind a response, in the same segment, is no answer to the next request, wherever the response ends: at the end of a receive buffer neither.
+#[test]
+fn what_stands_behind_a_response_is_no_answer() {
+    for bytes in [64, 4096, 8192, 12 << 10, 40 << 10] {
+        for behind in ["HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", "\r\n"] {
+            let all = [response_of(bytes), behind.as_bytes().to_vec()].concat();
+            check(move |mut peer| peer.answer_all(&all), "2xx");
+        }
+    }
+}
+
+/// An end that comes with a response loses no request.
+#[test]
+fn an_end_behind_a_response_fails_nothing() {
+    for bytes in [64, 4096, 12 << 10] {
+        let all = response_of(bytes);
+        check(
+            move |mut peer| {
+                if peer.request().is_some() {
+                    peer.send_last(&all);
+                }
+            },
+            "2xx",
+        );
+    }
+}
+
+/// Nothing may follow a request for an upgrade before its answer, so that none is pipelined: all are sent all the same.
+#[test]
+fn requests_for_an_upgrade_are_sent_one_by_one() {
+    let asked = Asked::default().header("Upgrade", "x").header("Connection", "upgrade");
+    let variant = Variant { asked, ..pipelined(4) };
+    check_variant(|mut peer| peer.answer_all(OK), &variant, "2xx");
+}
+
 #[test]
 fn refuses() {
     let url = Peer::start(drop).url();

@@ -318,3 +318,26 @@ fn a_busy_host_leaves_another_its_turn() {
         );
     }
 }
+
+/// Where about as many requests are in flight as connections are allowed, each core has one too many and one too few in turn: they don't take connections from each other
+/// for that, which cost every third request a new one.
+#[test]
+fn cores_with_enough_keep_their_connections() {
+    check_on(
+        2,
+        |builder| builder.max_conns_per_host(8),
+        |access| {
+            let (origin, requests) = (origin(), 2000);
+            for window in [8, 10] {
+                let urls = (0..requests).map(|_| origin.url("/delay/1"));
+                let window = NonZeroUsize::new(window).unwrap();
+                let all = block_on(
+                    access.client.batch(urls.collect::<Vec<_>>()).window(window).collect(),
+                );
+                assert_eq!(all.iter().filter(|done| done.is_ok()).count(), requests);
+            }
+            let connected = access.total(|core| core.counters.connected);
+            assert!(connected < 2 * requests as u64 / 8, "{connected} connections");
+        },
+    );
+}

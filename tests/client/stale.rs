@@ -250,3 +250,41 @@ fn a_file_is_repeated() {
         std::fs::remove_file(&path).unwrap();
     });
 }
+
+/// What stands behind a response is not the next request's answer, and an end that came with it loses none: a request that waits for the connection goes to another.
+#[test]
+fn what_came_behind_a_response_is_nobodys() {
+    let one_connection = |builder: ClientBuilder| builder.max_conns_per_host(1);
+    let body = |bytes: usize| {
+        let head = |body: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {body:06}\r\n\r\n");
+        let body = bytes - head(0).len();
+        [head(body).into_bytes(), vec![b'x'; body]].concat()
+    };
+    let check_all = |peer: &Peer, what: &str| {
+        check(one_connection, |access| {
+            let started: Vec<_> = (0..12).map(|_| access.start(post(&peer.url(), "x"))).collect();
+            for started in started {
+                let response = started.outcome().unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!((response.status().as_u16(), response.bytes()[0]), (200, b'x'));
+            }
+            assert_eq!(access.total(|core| core.counters.stale_retries), 0);
+        });
+    };
+    for bytes in [64, 4096, 8192, 20 << 10] {
+        let surplus = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL";
+        let all = [body(bytes), surplus.to_vec()].concat();
+        check_all(
+            &Peer::start(move |mut peer| peer.answer_all(&all)),
+            &format!("{bytes} and more"),
+        );
+        let all = body(bytes);
+        check_all(
+            &Peer::start(move |mut peer| {
+                if peer.request().is_some() {
+                    peer.send_last(&all);
+                }
+            }),
+            &format!("{bytes} and the end"),
+        );
+    }
+}

@@ -235,6 +235,17 @@ impl Conversation {
         wait_until(READ_MAX, || self.shared.stop.load(Ordering::SeqCst));
     }
 
+    /// Sends `bytes` and the end of the connection in one segment, so that who reads the one can know of the other.
+    ///
+    /// # Panics
+    /// If the socket refuses it.
+    pub fn send_last(self, bytes: impl AsRef<[u8]>) {
+        let socket = socket2::SockRef::from(&*self.stream);
+        let sent = socket.send_with_flags(bytes.as_ref(), libc::MSG_MORE).expect("send");
+        assert_eq!(sent, bytes.as_ref().len(), "a socket buffer has room for one response");
+        self.stream.shutdown(Shutdown::Write).expect("an end");
+    }
+
     /// Closes with a reset instead of an end.
     ///
     /// # Panics

@@ -61,6 +61,9 @@ use crate::sys::socket::Blocking;
 /// Most completions that one [`Driver::reap`] appends.
 pub const REAP_MAX: usize = 256;
 
+/// Reaps, each after a [`Driver::wait`], by which a receive that is armed tells what [`Lent::has_more`] announced: one that polls first takes two (seen on 6.18).
+pub const REAPS_TO_TELL: u64 = 2;
+
 /// The contract between a shard and the kernel: see the module's head.
 pub trait Driver {
     /// Which of the drivers this is, for reports.

@@ -119,8 +119,13 @@ pub enum Event {
     },
     /// Bytes came.
     Received(Lent, Armed),
-    /// Bytes were discarded: so many, not zero.
-    Discarded(u64),
+    /// Bytes were discarded.
+    Discarded {
+        /// So many, not zero.
+        bytes: u64,
+        /// Whether the driver knows that more is to be had: see [`Lent::has_more`].
+        has_more: bool,
+    },
     /// A receive or discard is over without bytes.
     ReceiveEnded(End),
     /// A listener accepted a connection.
@@ -171,8 +176,8 @@ impl Lent {
         Self { buffer, start, bytes, has_more: false }
     }
 
-    /// Whether the driver knows that more can be received at once: bytes, or the end. The reap after the next [`Driver::wait`](super::Driver::wait) tells it,
-    /// if a receive is armed. `false` says nothing.
+    /// Whether the driver knows that more can be received at once: bytes, or the end. A receive that is armed tells it within
+    /// [`REAPS_TO_TELL`](super::REAPS_TO_TELL) reaps. `false` says nothing.
     #[must_use]
     pub const fn has_more(&self) -> bool {
         self.has_more

@@ -5,7 +5,7 @@ use super::reading::{Outcome, Reader};
 use super::{Body, Failure, Handler, Next, Phase, Response, Shard};
 use crate::clock::Instant;
 use crate::driver::uring::SMALL_BUFFER_BYTES;
-use crate::driver::{Armed, Confirm, Driver, End, Lent, Op, Payload, Span, Window};
+use crate::driver::{Armed, Confirm, Driver, End, Lent, Op, Payload, REAPS_TO_TELL, Span, Window};
 use crate::proto::h1::{self, Eof};
 use crate::sys::Errno;
 
@@ -65,22 +65,36 @@ impl<D: Driver> Shard<D> {
         let connection = &mut self.lanes[lane as usize];
         if connection.unanswered() == 0 && connection.sending == Sending::Free {
             connection.sending = Sending::Held;
-            self.held.push(connection.slot);
+            self.held.push((connection.slot, self.counters.turns + REAPS_TO_TELL));
         }
     }
 
-    /// Sends what was kept back by the first `count`, which were before this turn's completions.
-    pub(super) fn release(&mut self, count: usize, handler: &mut impl Handler, now: Instant) {
-        for place in 0..count {
-            let slot = self.held[place];
+    /// The receive of a lane ended without a word of what stands there: another is armed, and tells it.
+    fn listen_on(&mut self, lane: u32) {
+        let (slot, due) = (self.lanes[lane as usize].slot, self.counters.turns + REAPS_TO_TELL);
+        self.held.iter_mut().filter(|held| held.0 == slot).for_each(|held| held.1 = due);
+        self.receive_next(lane);
+    }
+
+    /// Sends what was kept back until now.
+    #[cold]
+    pub(super) fn release_held(&mut self, handler: &mut impl Handler, now: Instant) {
+        let mut at = 0;
+        while let Some((slot, due)) = self.held.get(at).copied() {
             let connection = &mut self.lanes[slot.index as usize];
             // It may have ended, and the lane may have another by now.
-            if connection.slot == slot && connection.sending == Sending::Held {
+            let is_held = connection.slot == slot && connection.sending == Sending::Held;
+            if is_held && (due > self.counters.turns || connection.receiving == Receiving::Stopping)
+            {
+                at += 1;
+                continue;
+            }
+            self.held.swap_remove(at);
+            if is_held {
                 connection.sending = Sending::Free;
                 self.send_more(slot.index, handler, now);
             }
         }
-        self.held.drain(..count);
     }
 
     /// After a piece of input: the next requests and the next receive, or the end.
@@ -101,6 +115,7 @@ impl<D: Driver> Shard<D> {
         &mut self,
         lane: u32,
         bytes: u64,
+        has_more: bool,
         handler: &mut impl Handler,
         now: Instant,
     ) {
@@ -123,6 +138,9 @@ impl<D: Driver> Shard<D> {
             now,
         }
         .read(&[], handler);
+        if has_more {
+            self.hold(lane);
+        }
         self.go_on(lane, outcome, handler, now);
     }
 
@@ -149,7 +167,7 @@ impl<D: Driver> Shard<D> {
             return;
         }
         match end {
-            End::Starved | End::Stopped => self.receive_next(lane),
+            End::Starved | End::Stopped => self.listen_on(lane),
             End::Failed(errno) => self.fail(lane, Failure::Reset(errno), handler, now),
             End::Eof => self.handle_eof(lane, handler, now),
         }

@@ -247,6 +247,13 @@ impl Budget {
         starving > 1 || (starving == 1 && !self.starves(core))
     }
 
+    /// Whether one of them has no unit at all, so that none of its own comes free.
+    pub(crate) fn others_have_none(&self, core: u32) -> bool {
+        let others = (0..self.seats.len() as u32).filter(|other| *other != core);
+        let has_none = |other: &u32| self.seat(*other).held.load(Ordering::SeqCst) == 0;
+        others.filter(has_none).any(|other| self.starves(other))
+    }
+
     /// Whether a unit is there to be taken.
     pub(crate) fn has_room(&self) -> bool {
         self.room() > 0

@@ -95,8 +95,8 @@ pub struct Shard<D: Driver> {
     /// Lanes that back off, by due time: a heap of at most one entry a lane.
     backoff: std::collections::BinaryHeap<std::cmp::Reverse<(Instant, u32)>>,
     completions: Vec<Completion>,
-    /// Connections whose next request is kept back until the next reap.
-    held: Vec<Slot>,
+    /// Connections whose next request is kept back, and the turn from which on it is not.
+    held: Vec<(Slot, u64)>,
     backlog: Backlog,
     memo: h1::HeadMemo,
     phase: Phase,

@@ -44,7 +44,6 @@ impl<D: Driver> Shard<D> {
         let now = clock();
         self.now = now;
         self.backlog.flush(&mut self.driver);
-        let held = self.held.len();
         let mut intake = Intake::from(self.counters.bytes_received);
         loop {
             let mut completions = std::mem::take(&mut self.completions);
@@ -62,8 +61,8 @@ impl<D: Driver> Shard<D> {
                 break;
             }
         }
-        if held > 0 {
-            self.release(held, handler, now);
+        if !self.held.is_empty() {
+            self.release_held(handler, now);
         }
         self.expire(handler, now);
         self.note_turn(intake.completions(), now);
@@ -146,7 +145,9 @@ impl<D: Driver> Shard<D> {
         }
         match event {
             Event::Received(lent, armed) => self.handle_received(lane, lent, armed, handler, now),
-            Event::Discarded(bytes) => self.handle_discarded(lane, bytes, handler, now),
+            Event::Discarded { bytes, has_more } => {
+                self.handle_discarded(lane, bytes, has_more, handler, now);
+            }
             Event::ReceiveEnded(end) => self.handle_receive_ended(lane, end, handler, now),
             Event::Sent => self.handle_sent(lane, handler, now),
             Event::SendFailed { errno, .. } => self.handle_send_failed(lane, errno, handler, now),

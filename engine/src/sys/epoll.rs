@@ -168,6 +168,18 @@ pub fn discard(fd: BorrowedFd<'_>, bytes: usize) -> Result<usize, Errno> {
     usize::try_from(count).map_err(|_| Errno::last())
 }
 
+/// Bytes that can be received at once (`FIONREAD`, tcp(7)); an end that was announced counts as none.
+///
+/// # Errors
+/// What ioctl(2) reports.
+#[inline]
+pub fn readable_bytes(fd: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, to `bytes` (ioctl_tty(2)).
+    let status = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    if status == 0 { Ok(bytes.max(0) as usize) } else { Err(Errno::last()) }
+}
+
 /// Hands `bytes` to the kernel as far as it takes them, without blocking and without SIGPIPE (send(2)).
 ///
 /// # Errors

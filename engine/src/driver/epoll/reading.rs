@@ -44,7 +44,15 @@ impl Epoll {
             Reading::Discard(bytes) => {
                 let asked = bytes.min(DISCARD_BYTES_MAX) as usize;
                 let outcome = calls::discard(entry.socket.as_fd(), asked);
-                entry.after_read(outcome, asked).map(|taken| Event::Discarded(taken as u64))
+                // It never reads beyond the body: only the kernel knows whether that was all.
+                let drained = outcome == Ok(asked) && {
+                    self.counters.system_calls += 1;
+                    calls::readable_bytes(entry.socket.as_fd()) == Ok(0)
+                };
+                entry.after_read(outcome, asked).map(|taken| {
+                    entry.readable &= !drained || entry.ending;
+                    Event::Discarded { bytes: taken as u64, has_more: entry.readable }
+                })
             }
             Reading::Stream | Reading::Once => {
                 let room = (ARENA_BYTES - start).min(RECEIVE_BYTES_MAX);

@@ -133,7 +133,7 @@ impl Rig {
         while left > 0 {
             self.submit(Op::Discard { bytes: left })?;
             match self.event()? {
-                Event::Discarded(bytes) if (1..=left).contains(&bytes) => left -= bytes,
+                Event::Discarded { bytes, .. } if (1..=left).contains(&bytes) => left -= bytes,
                 other => return wrong(&format!("asked for {left} bytes, saw {other:?}")),
             }
         }

@@ -115,7 +115,7 @@ pub(super) fn words(event: &Event) -> (&'static str, u64) {
         Event::SendFailed { errno, .. } => ("send failed", errno.0 as u64),
         Event::Received(lent, super::super::Armed::Yes) => ("received", lent.bytes.into()),
         Event::Received(lent, super::super::Armed::No) => ("received last", lent.bytes.into()),
-        Event::Discarded(bytes) => ("discarded", *bytes),
+        Event::Discarded { bytes, .. } => ("discarded", *bytes),
         Event::ReceiveEnded(end) => ("receive ended", end_number(*end)),
         Event::Accepted(_) => ("accepted", 0),
         Event::AcceptFailed(errno) => ("accept failed", errno.0 as u64),

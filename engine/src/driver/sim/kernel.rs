@@ -180,7 +180,8 @@ impl Sim {
         let Some(socket) = self.socket(slot) else { return };
         socket.reading = None;
         socket.inbound.drain(..bytes as usize);
-        self.tell(slot, Channel::Receive, Event::Discarded(bytes));
+        let has_more = !socket.inbound.is_empty() || socket.ending.is_some();
+        self.tell(slot, Channel::Receive, Event::Discarded { bytes, has_more });
     }
 
     fn piece(&mut self, slot: Slot, window: Window, there: u64) {

@@ -164,7 +164,7 @@ impl Watch {
             Event::Connected if connecting => self.stage = Stage::Connected,
             Event::ConnectFailed(_) if connecting => self.stage = Stage::Failed,
             Event::Sent | Event::SendFailed { .. } => self.confirming &= !confirmed,
-            Event::Received(_, Armed::No) | Event::Discarded(_) => self.receiving = false,
+            Event::Received(_, Armed::No) | Event::Discarded { .. } => self.receiving = false,
             Event::ReceiveEnded(end) => {
                 self.receiving = false;
                 self.ended |= matches!(end, End::Eof | End::Failed(_));
@@ -302,10 +302,12 @@ mod tests {
     fn discards_and_stops() {
         let mut sim = echo(Config::calm(2, 1));
         run(&mut sim, [(ONE, connect())]);
-        assert_eq!(run(&mut sim, [(ONE, SEND), (ONE, Op::Discard { bytes: 3 })]), ["Discarded(3)"]);
+        let told = run(&mut sim, [(ONE, SEND), (ONE, Op::Discard { bytes: 3 })]);
+        assert_eq!(told, ["Discarded { bytes: 3, has_more: true }"]);
         assert_eq!(run(&mut sim, [(ONE, STREAM)]), ["g Yes"]);
         assert_eq!(run(&mut sim, [(ONE, Op::Stop)]), ["ReceiveEnded(Stopped)"]);
-        assert_eq!(run(&mut sim, [(ONE, Op::Discard { bytes: 9 }), (ONE, SEND)]), ["Discarded(4)"]);
+        let told = run(&mut sim, [(ONE, Op::Discard { bytes: 9 }), (ONE, SEND)]);
+        assert_eq!(told, ["Discarded { bytes: 4, has_more: false }"]);
         run(&mut sim, [(ONE, Op::Close)]);
         assert!(sim.audit().is_clean(), "{:?}", sim.audit());
     }

@@ -60,7 +60,7 @@ impl Sim {
                     self.large.corrupt(lent);
                 }
             }
-            (Event::Discarded(bytes), sabotage) => {
+            (Event::Discarded { bytes, .. }, sabotage) => {
                 self.told[2] += 1;
                 *bytes += u64::from(sabotage == Some(Sabotage::Miscount(discards)));
             }

@@ -47,7 +47,7 @@ impl Uring {
             Kind::Bytes | Kind::BytesQuiet => self.handle_sent(slot, kind, cqe.result(), into),
             Kind::Sentry => self.handle_sentry(slot, cqe.result()),
             Kind::Wake => self.handle_wake(cqueue::more(cqe.flags())),
-            _ => self.handle_single(slot, kind, cqe.result(), into),
+            _ => self.handle_single(slot, kind, cqe, into),
         }
     }
 
@@ -94,7 +94,14 @@ impl Uring {
     }
 
     /// Connects, confirmed and quiet sends, discards and cancellations: one completion each.
-    fn handle_single(&mut self, slot: Slot, kind: Kind, result: i32, into: &mut Vec<Completion>) {
+    fn handle_single(
+        &mut self,
+        slot: Slot,
+        kind: Kind,
+        cqe: &cqueue::Entry,
+        into: &mut Vec<Completion>,
+    ) {
+        let (result, flags) = (cqe.result(), cqe.flags());
         let Some(entry) = self.in_flight.live(slot) else { return };
         if kind == Kind::Connect {
             entry.drop_address();
@@ -102,7 +109,8 @@ impl Uring {
         if !entry.closing() {
             match kind {
                 Kind::Discard if result <= 0 => self.tell_end(slot, result, into),
-                _ => into.extend(event_of(kind, result).map(|event| Completion { slot, event })),
+                _ => into
+                    .extend(event_of(kind, result, flags).map(|event| Completion { slot, event })),
             }
         }
         if kind != Kind::SendQuiet {
@@ -176,7 +184,7 @@ impl Uring {
 }
 
 /// What a single completion says; `None` for one that needs no telling.
-fn event_of(kind: Kind, result: i32) -> Option<Event> {
+fn event_of(kind: Kind, result: i32, flags: u32) -> Option<Event> {
     let errno = Errno(-result);
     Some(match kind {
         Kind::Connect if result < 0 => Event::ConnectFailed(errno),
@@ -188,7 +196,9 @@ fn event_of(kind: Kind, result: i32) -> Option<Event> {
             Event::SendFailed { errno: Errno(libc::EPIPE), taken: result as u64 }
         }
         Kind::SendQuiet => Event::SendFailed { errno, taken: 0 },
-        Kind::Discard => Event::Discarded(result as u64),
+        Kind::Discard => {
+            Event::Discarded { bytes: result as u64, has_more: cqueue::sock_nonempty(flags) }
+        }
         _ => return None,
     })
 }

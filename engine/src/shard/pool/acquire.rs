@@ -322,11 +322,8 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         let Some(host) = self.hosts.find_mut(connection.host) else { return };
         let member = &mut self.members[connection.client as usize];
-        // Nobody asks for it any more; or whoever starves on another core needs the unit more than we may.
-        if member.presence != Presence::Here
-            || host.budget.others_starve(self.core)
-            || member.shared.connections.others_starve(self.core)
-        {
+        if member.presence != Presence::Here {
+            // Nobody asks for it any more.
             self.counters.reaped += 1;
             connection.state = State::Idle;
             self.close_connection(index);
@@ -335,13 +332,14 @@ impl<D: Driver> Pool<D> {
         connection.state = State::Idle;
         connection.rested = true;
         connection.idle_since = self.now;
-        let idle = member.shared.config.idle_timeout;
-        let idle = connection.kept.map_or(idle, |kept| idle.min(kept));
-        connection.deadline = (self.now + idle).min(connection.retires);
         self.idle_of_host.push_back(&mut host.idle, index);
         self.idle_of_member.push_back(&mut member.idle, index);
         self.holding.idle += 1;
-        self.watch_connection(index);
+        if !self.stays_idle(index) {
+            self.counters.reaped += 1;
+            self.close_connection(index);
+            return;
+        }
         self.receive_next(index);
     }
 

@@ -124,8 +124,10 @@ impl<D: Driver> Pool<D> {
         }
         match connection.state {
             State::Idle => {
-                self.counters.reaped += 1;
-                self.close_connection(index);
+                if !self.stays_idle(index) {
+                    self.counters.reaped += 1;
+                    self.close_connection(index);
+                }
             }
             State::Dialing(_) => {
                 self.attempt_failed(index, Kind::Timeout(TimeoutKind::Connect));

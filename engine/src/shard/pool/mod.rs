@@ -296,7 +296,7 @@ impl<D: Driver> Pool<D> {
         }
         match event {
             Event::Received(lent, armed) => self.handle_received(index, lent, armed),
-            Event::Discarded(bytes) => self.handle_discarded(index, bytes),
+            Event::Discarded { bytes, has_more } => self.handle_discarded(index, bytes, has_more),
             Event::ReceiveEnded(end) => self.handle_receive_ended(index, end),
             Event::Sent => self.handle_sent(index),
             Event::SendFailed { errno, taken } => self.handle_send_failed(index, errno, taken),

@@ -125,14 +125,14 @@ impl<D: Driver> Pool<D> {
         self.receive_next(index);
     }
 
-    pub(super) fn handle_discarded(&mut self, index: u32, bytes: u64) {
+    pub(super) fn handle_discarded(&mut self, index: u32, bytes: u64, has_more: bool) {
         let connection = &mut self.connections[index as usize];
         connection.receiving = Receiving::Nothing;
         if !matches!(connection.state, State::Busy(_) | State::Draining) {
             return;
         }
         self.counters.bytes_received += bytes;
-        connection.has_more = false;
+        connection.has_more = has_more;
         connection.machine.handle_discarded(bytes);
         connection.drain_bytes = connection.drain_bytes.saturating_sub(bytes);
         if let State::Busy(id) = connection.state {
@@ -163,7 +163,8 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         connection.receiving = Receiving::Nothing;
         match (connection.state, end) {
-            (State::Idle | State::Resting, End::Starved | End::Stopped) => self.receive_next(index),
+            (State::Idle, End::Starved | End::Stopped) => self.receive_next(index),
+            (State::Resting, End::Starved | End::Stopped) => self.rest_on(index),
             (State::Idle | State::Resting, _) => self.evict(index),
             (State::Busy(_) | State::Draining, End::Starved | End::Stopped) => {
                 self.receive_next(index);

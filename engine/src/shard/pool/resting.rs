@@ -2,16 +2,19 @@
 //! that request, and what the server has closed would lose it. Sends nothing.
 //!
 //! A connection rests where somebody waits for it already, until the completions of the turn are handled, one of which may be its end; and where the driver has said
-//! that more can be received behind the response, until the next reap has told what. Every other goes idle at once, with a receive armed.
+//! that more can be received behind the response, until a reap has told what. Every other goes idle at once, with a receive armed.
 
 use super::Pool;
 use super::connection::State;
-use crate::driver::{Driver, Slot};
+use crate::driver::{Driver, REAPS_TO_TELL, Slot};
+use crate::shard::connection::Receiving;
 
 /// One that rests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resting {
     slot: Slot,
+    /// Whether there is something behind the response.
+    has_more: bool,
     /// The reap after which it is free.
     until: u64,
 }
@@ -29,8 +32,19 @@ impl<D: Driver> Pool<D> {
         };
         host.resting += 1;
         connection.state = State::Resting;
-        let until = self.reaps + u64::from(has_more);
-        self.resting.push(Resting { slot: connection.slot, until });
+        let until = self.reaps + if has_more { REAPS_TO_TELL } else { 0 };
+        self.resting.push(Resting { slot: connection.slot, has_more, until });
+        self.receive_next(index);
+    }
+
+    /// The receive of a connection that rests ended without a word of what stands there: another is armed, and tells it.
+    pub(super) fn rest_on(&mut self, index: u32) {
+        let slot = self.connections[index as usize].slot;
+        let until = self.reaps + REAPS_TO_TELL;
+        let mut resting = self.resting.iter_mut();
+        if let Some(rests) = resting.find(|rests| rests.slot == slot && rests.has_more) {
+            rests.until = until;
+        }
         self.receive_next(index);
     }
 
@@ -52,18 +66,20 @@ impl<D: Driver> Pool<D> {
     fn release_some(&mut self) {
         let mut resting = std::mem::take(&mut self.resting);
         resting.retain(|rests| {
-            if rests.until > self.reaps {
-                return true;
-            }
             let index = rests.slot.index;
             let connection = &mut self.connections[index as usize];
             // It may have ended, and its place may have another by now.
-            if connection.slot == rests.slot && connection.state == State::Resting {
-                // As it was before: busy with a response that is over.
-                connection.state = State::Draining;
-                self.end_rest(index);
-                self.release(index);
+            if connection.slot != rests.slot || connection.state != State::Resting {
+                return false;
             }
+            let is_deaf = rests.has_more && connection.receiving == Receiving::Stopping;
+            if rests.until > self.reaps || is_deaf {
+                return true;
+            }
+            // As it was before: busy with a response that is over.
+            connection.state = State::Draining;
+            self.end_rest(index);
+            self.release(index);
             false
         });
         // What was freed may have led to others.

@@ -1,11 +1,16 @@
 //! Units of the limits, and slots of the core: who gives one up, and whose turn it is at the next. No host waits for ever, and no core. Opens nothing itself.
 
+use std::time::Duration;
+
 use super::Pool;
 use super::connection::{Charge, Heirs, State};
 use super::host::Member;
 use crate::clock::Instant;
 use crate::driver::Driver;
 
+/// How long a connection is idle before another core that starves, and has others that may come free, gets its unit. At once it would be asked back: where there are about
+/// as many requests as units, each core has one too many and one too few in turn, and a third of the requests would pay for a new connection.
+const SPARE_AFTER: Duration = Duration::from_millis(20);
 /// Hosts that a connection which comes free is compared with: those whose turn is next.
 const NEXT_HOSTS_MAX: usize = 16;
 
@@ -297,8 +302,30 @@ impl<D: Driver> Pool<D> {
             }
         }
         for index in spare {
-            self.counters.reaped += 1;
-            self.close_connection(index);
+            if !self.stays_idle(index) {
+                self.counters.reaped += 1;
+                self.close_connection(index);
+            }
         }
+    }
+
+    /// Whether an idle connection stays, and until when: as long as its client, its server and its age allow, and where another core starves for what it holds, a little.
+    pub(super) fn stays_idle(&mut self, index: u32) -> bool {
+        let connection = &mut self.connections[index as usize];
+        let shared = &self.members[connection.client as usize].shared;
+        let host = self.hosts.find(connection.host).map(|host| &host.budget);
+        let budgets = || host.iter().map(|budget| &***budget).chain([&shared.connections]);
+        let idle = shared.config.idle_timeout;
+        let mut most = connection.kept.map_or(idle, |kept| idle.min(kept));
+        if budgets().any(|budget| budget.others_starve(self.core)) {
+            let deprived = budgets().any(|budget| budget.others_have_none(self.core));
+            most = most.min(if deprived { Duration::ZERO } else { SPARE_AFTER });
+        }
+        connection.deadline = (connection.idle_since + most).min(connection.retires);
+        let stays = connection.deadline > self.now;
+        if stays {
+            self.watch_connection(index);
+        }
+        stays
     }
 }
