@@ -1,6 +1,7 @@
 //! What user code does to its core: it computes, panics, loops, and holds what it was given. Others are told the truth, and the core ends when it is asked to.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -8,7 +9,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use ringshot::client::blocking::block_on;
 use ringshot::client::{
-    BoxError, CoreCtx, Cores, Engine, Kind, LocalClient, Phase, Request, RequestBody, Timeouts,
+    BoxError, CoreCtx, Cores, Engine, Kind, LocalClient, Phase, Request, RequestBody, Stall,
+    Timeouts, Watch,
 };
 use ringshot::resolve::{Lookup, Resolve, Resolver};
 use ringshot_tests::load::hosts;
@@ -304,6 +306,47 @@ fn work_that_waits_for_uploads_of_files_does_not_wait_for_itself() {
     assert!(wait_until(LONG, || uploads.iter().all(|upload| upload.is_finished())));
     uploads.into_iter().for_each(|upload| assert_eq!(upload.join().unwrap(), 11));
     std::fs::remove_file(path).unwrap();
+}
+
+/// What it is given is of the turn that it is told of: a shorter stall is not called by a longer one's name.
+#[test]
+fn each_stall_is_told_by_its_own_name() {
+    let told = Arc::<Mutex<Vec<Stall>>>::default();
+    let all = Arc::clone(&told);
+    let engine = Engine::builder()
+        .cores(Cores::Count(1))
+        .watch(Watch { slow_after: millis(20) })
+        .on_stall(move |_, stall| all.lock().unwrap().push(stall))
+        .build()
+        .unwrap();
+    let work = async |ctx: CoreCtx| {
+        for (name, length) in [("long", 90), ("short", 50)] {
+            let blocks = async move { std::thread::sleep(millis(length)) };
+            ctx.spawn_named(name, blocks).await.unwrap();
+        }
+    };
+    block_on(engine.run_on(0, work)).unwrap();
+    engine.shutdown().unwrap();
+    let named = |name| told.lock().unwrap().iter().filter(|stall| stall.name == name).count();
+    assert_eq!((named("long"), named("short")), (1, 1), "{told:?}");
+    assert_eq!(engine.stats()[0].longest_stall.map(|stall| stall.name), Some("long"));
+}
+
+/// The call itself brings the work to its core: whoever wants no result need not wait for one.
+#[test]
+fn what_is_run_on_a_core_runs_though_nobody_awaits_it() {
+    for engine in engines() {
+        let (tell, told) = std::sync::mpsc::channel();
+        drop(engine.run_on(0, async move |ctx: CoreCtx| {
+            ctx.sleep(millis(5)).await;
+            tell.send(ctx.core()).unwrap();
+        }));
+        assert!(told.recv_timeout(LONG).is_ok());
+        engine.shutdown().unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        drop(engine.run_on(0, async move |_| tell.send(()).unwrap()));
+        assert!(told.recv_timeout(LONG).is_err(), "it ran on an engine that was shut down");
+    }
 }
 
 #[test]

@@ -137,8 +137,10 @@ impl Engine {
         self.0.mesh.stats()
     }
 
-    /// Runs a future on the `index`th core, beside its connections, and gives what it returns. The future is made there, and need not be `Send`. Dropping
-    /// what this returns does not stop it.
+    /// Runs a future on the `index`th core, beside its connections, and gives what it returns. The future is made there, and need not be `Send`.
+    ///
+    /// It is brought to the core by the call itself, and goes on there whether or not what this returns is awaited or dropped. Only where the core's mailbox is full, with
+    /// [`MAILBOX_NOTES_MAX`](super::MAILBOX_NOTES_MAX) others, does what this returns bring it when it is polled, and dropped before then it never runs.
     ///
     /// ```
     /// use std::rc::Rc;
@@ -181,7 +183,10 @@ impl Engine {
             };
             ctx.spawn_named("report a task", report).detach();
         };
-        let (sent, cores) = (self.post(index, Note::Run(Box::new(run))), self.cores());
+        let note = Note::Run(Box::new(run));
+        let stopped = self.0.mesh.is_stopped();
+        let left = if stopped { Some(note) } else { self.try_post(index, note).err() };
+        let (sent, cores) = (left.map(|note| self.post(index, note)), self.cores());
         async move {
             if index >= cores {
                 let problem =
@@ -189,7 +194,9 @@ impl Engine {
                 return Err(Error::new(Kind::Config(problem), Phase::Build));
             }
             let shutdown = || Error::new(Kind::Shutdown, Phase::Queue);
-            sent.await.map_err(|()| shutdown())?;
+            if let Some(sent) = sent {
+                sent.await.map_err(|()| shutdown())?;
+            }
             told.recv().await.map_or_else(|| Err(shutdown()), |item| item.into_inner())
         }
     }

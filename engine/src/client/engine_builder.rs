@@ -156,14 +156,15 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets how long a task may keep a core before that counts as a stall, which [`CoreStats::longest_stall`](super::CoreStats::longest_stall) names.
+    /// Sets how long a task may keep a core before that counts as a stall, which [`CoreStats::longest_stall`](super::CoreStats::longest_stall) names: 10 ms unless told. Any
+    /// duration does; less than a tick of the coarse clock finds no more than a tick does (see [`Watch`]), zero counts every poll, and [`Duration::MAX`](std::time::Duration::MAX) turns it off.
     pub fn watch(mut self, watch: Watch) -> Self {
         self.watch = watch;
         self
     }
 
-    /// Tells that tasks kept a core for longer than the stall limit, once a turn in which any did: the core's number, and the longest stall so far, with the
-    /// task's name. How many there were is counted in [`CoreStats::stalls`](super::CoreStats::stalls). Called on that core; what it panics with is dropped.
+    /// Tells that tasks kept a core for longer than the stall limit, once a turn in which any did: the core's number, and the longest stall of that turn, with the
+    /// task's name. The longest of all turns is [`CoreStats::longest_stall`](super::CoreStats::longest_stall), and how many there were is counted in [`CoreStats::stalls`](super::CoreStats::stalls). Called on that core; what it panics with is dropped.
     ///
     /// ```
     /// use ringshot::client::Engine;

@@ -41,13 +41,13 @@ pub struct CoreStats {
     pub placed_total: u64,
     /// Of those, requests whose home was another core, which was behind.
     pub spilled: u64,
-    /// How often its bell was rung, and how often that took a system call.
+    /// How often its bell was rung.
     pub rings: u64,
     /// Rings that took a system call: the core was asleep.
     pub signals: u64,
     /// Polls of tasks that kept the core for longer than the stall limit.
     pub stalls: u64,
-    /// The longest of them, with the task's name.
+    /// The longest of them since the start, with the task's name.
     pub longest_stall: Option<Stall>,
     /// Tasks alive.
     pub tasks: u64,
@@ -90,14 +90,14 @@ impl Gauges {
         self.pinned.store(pinned == Pinned::Yes, Ordering::Relaxed);
     }
 
-    /// Publishes a core's figures. Gives the longest stall if there was another.
+    /// Publishes a core's figures. Tells whether there was another stall.
     pub(crate) fn publish(
         &self,
         holding: Holding,
         counters: PoolCounters,
         (stalls, tasks): (Stalls, usize),
         kept: Kept,
-    ) -> Option<Stall> {
+    ) -> bool {
         self.publish_pool(holding, counters);
         self.tasks.store(tasks as u64, Ordering::Relaxed);
         let length = kept.length.as_nanos() as u64;
@@ -108,11 +108,11 @@ impl Gauges {
         // Only this core writes: no need for an operation that is atomic as a whole.
         turns.store(turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         if self.stalls.load(Ordering::Relaxed) == stalls.count {
-            return None;
+            return false;
         }
         self.stalls.store(stalls.count, Ordering::Relaxed);
         *lock(&self.longest_stall) = stalls.longest;
-        stalls.longest
+        true
     }
 
     fn publish_pool(&self, holding: Holding, counters: PoolCounters) {
@@ -216,11 +216,10 @@ mod tests {
         let holding = to_holding([1, 2, 3, 4, 5, 6, 7]);
         let counters = to_counters(std::array::from_fn(|place| place as u64 + 10));
         let stall = Stall { name: "slow", lasted: Duration::from_secs(1) };
-        let stalls = Stalls { count: 1, longest: Some(stall) };
+        let stalls = Stalls { count: 1, longest: Some(stall), latest: None };
         let kept = Kept { length: Duration::from_micros(5), bucket: 2 };
-        let told = gauges.publish(holding, counters, (stalls, 9), kept);
-        assert_eq!(told.map(|stall| stall.name), Some("slow"));
-        assert_eq!(gauges.publish(holding, counters, (stalls, 9), kept), None);
+        assert!(gauges.publish(holding, counters, (stalls, 9), kept));
+        assert!(!gauges.publish(holding, counters, (stalls, 9), kept));
         let read = gauges.read();
         assert_eq!(
             (read.holding, read.counters, read.stalls, read.tasks),

@@ -126,18 +126,27 @@ impl<D: Driver, M> Shift<D, M> {
     }
 
     #[inline]
-    fn publish(&self) {
+    fn publish(&mut self) {
         self.publish_with(self.core.pool().holding(), self.core.tasks().live());
     }
 
     #[inline]
-    fn publish_with(&self, holding: Holding, live: usize) {
+    fn publish_with(&mut self, holding: Holding, live: usize) {
         let seat = &self.post.seats[self.post.index as usize];
         let (counters, stalls) = (self.core.pool().counters(), self.core.tasks().stalls());
-        let stall = seat.gauges.publish(holding, counters, (stalls, live), self.core.kept());
+        let (core, kept) = (seat.core, self.core.kept());
+        if seat.gauges.publish(holding, counters, (stalls, live), kept) {
+            self.tell_stall(core);
+        }
+    }
+
+    /// Tells of the longest stall since the last that was told of.
+    #[cold]
+    fn tell_stall(&mut self, core: usize) {
+        let stall = self.core.tasks_mut().take_stall();
         if let Some((stall, tell)) = stall.zip(self.on_stall.as_ref()) {
             // The core is others' too: what the closure panics with ends here.
-            let told = catch_unwind(AssertUnwindSafe(|| (tell.0)(seat.core, stall)));
+            let told = catch_unwind(AssertUnwindSafe(|| (tell.0)(core, stall)));
             let _ = told.map_err(std::mem::forget);
         }
     }

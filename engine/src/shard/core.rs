@@ -87,6 +87,10 @@ impl<D: Driver> Core<D> {
         &self.tasks
     }
 
+    pub(crate) fn tasks_mut(&mut self) -> &mut Tasks {
+        &mut self.tasks
+    }
+
     pub(crate) fn spawner(&self) -> Spawner {
         self.tasks.spawner()
     }

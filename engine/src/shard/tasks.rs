@@ -149,6 +149,11 @@ impl Tasks {
     pub fn stalls(&self) -> Stalls {
         self.stalls
     }
+
+    /// Takes the longest of the polls that kept the core since the last call.
+    pub fn take_stall(&mut self) -> Option<Stall> {
+        self.stalls.latest.take()
+    }
 }
 
 thread_local! {
@@ -562,10 +567,15 @@ mod tests {
         spawner.spawn_named("long", sleep(60)).detach();
         spawner.spawn_named("longest", sleep(300)).detach();
         run_all(&mut tasks);
-        let Stalls { count, longest } = tasks.stalls();
+        let Stalls { count, longest, latest } = tasks.stalls();
         let longest = longest.unwrap();
         assert!(count >= 2 && longest.lasted >= Duration::from_millis(290), "{count} {longest:?}");
-        assert_eq!(longest.name, "longest");
+        assert_eq!((longest.name, tasks.take_stall()), ("longest", latest));
+        // What is taken is of its own time, however long another was before.
+        tasks.spawner().spawn_named("after", sleep(60)).detach();
+        run_all(&mut tasks);
+        assert_eq!(tasks.take_stall().map(|stall| stall.name), Some("after"));
+        assert_eq!((tasks.take_stall(), tasks.stalls().longest), (None, Some(longest)));
         let mut unwatched = new().with_watch(Watch { slow_after: Duration::MAX });
         unwatched.spawner().spawn(sleep(60)).detach();
         run_all(&mut unwatched);

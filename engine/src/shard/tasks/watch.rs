@@ -69,14 +69,18 @@ pub struct Stalls {
     pub count: u64,
     /// The first of the longest.
     pub longest: Option<Stall>,
+    /// The first of the longest since [`Tasks::take_stall`](super::Tasks::take_stall).
+    pub latest: Option<Stall>,
 }
 
 impl Stalls {
     #[cold]
     pub(super) fn record(&mut self, stall: Stall) {
         self.count += 1;
-        if self.longest.is_none_or(|longest| longest.lasted < stall.lasted) {
-            self.longest = Some(stall);
+        for longest in [&mut self.longest, &mut self.latest] {
+            if longest.is_none_or(|longest| longest.lasted < stall.lasted) {
+                *longest = Some(stall);
+            }
         }
     }
 }
