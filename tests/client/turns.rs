@@ -13,6 +13,7 @@ use ringshot_tests::peer::Peer;
 use ringshot_tests::watch::wait_until;
 
 use crate::access::{Access, LONG, OK, Started, check, get, millis, origin};
+use crate::names::full_listener;
 
 /// A peer that notes the paths it is asked for, and answers `/first` when it is told to.
 struct Noting {
@@ -138,6 +139,25 @@ fn without_waiters_there_are_still_requests() {
             assert!(matches!(error.kind(), Kind::PoolFull { max_waiters: 0 }), "{error}");
             peer.open();
             assert_eq!(running.outcome().unwrap().status(), 200);
+        },
+    );
+}
+
+/// A connection is being made for another, and none for who is turned away: its error names no address and no dial.
+#[test]
+fn who_is_turned_away_was_dialed_for_by_nobody() {
+    check(
+        |builder| builder.max_connecting_per_host(1).max_waiters(0),
+        |access| {
+            let listener = full_listener();
+            let url = format!("http://{}/", listener.address);
+            let dialing = access.start(get(&url));
+            access.wait_for(1, |core| core.holding.connecting.into());
+            let error = access.get(&url).unwrap_err();
+            assert!(matches!(error.kind(), Kind::PoolFull { max_waiters: 0 }), "{error}");
+            assert_eq!((error.phase(), error.peer()), (Phase::Acquire, None), "{error}");
+            dialing.cancel();
+            access.wait_empty();
         },
     );
 }

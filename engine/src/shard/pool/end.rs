@@ -143,7 +143,9 @@ impl<D: Driver> Pool<D> {
             self.retire_active(index);
             self.close_connection(index);
         }
-        if let Some((phase, peer)) = self.dialing_for(id) {
+        // Nobody dials for what is turned away.
+        let turned_away = matches!(kind, Kind::PoolFull { .. });
+        if let Some((phase, peer)) = self.dialing_for(id).filter(|_| !turned_away) {
             self.with(id, |exchange| {
                 (exchange.dialing, exchange.carrier.peer) = (Some(phase), peer);
             });
