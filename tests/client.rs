@@ -19,6 +19,7 @@
 //! | `errors` | every kind: its line, phase, fault |
 //! | `names` | names, several addresses |
 //! | `threads` | executors, drops |
+//! | `sharing` | what goes to other threads, and what may be shared among them |
 //! | `shutdown` | the end of an engine |
 //! | `isolation` | user code that computes, panics, loops, holds on to what it has |
 //! | `waiting` | the client that blocks: where it may, and where not |
@@ -56,6 +57,8 @@ mod redirects;
 mod response;
 #[path = "client/retries.rs"]
 mod retries;
+#[path = "client/sharing.rs"]
+mod sharing;
 #[path = "client/shutdown.rs"]
 mod shutdown;
 #[path = "client/stale.rs"]

@@ -18,9 +18,11 @@ use crate::access::{Access, LONG, check, check_on, drivers, get, millis, origin}
 const _: fn() = || {
     fn everywhere<T: Send + Sync + Clone + 'static>() {}
     fn sendable<T: Send>(_: T) {}
-    fn futures(client: &Client, request: Request, builder: RequestBuilder<&Client>) {
+    fn spawned<T: Send + 'static>(_: T) {}
+    fn futures(client: &Client, request: Request, builder: RequestBuilder<Client>) {
         sendable(client.send(request));
-        sendable(builder.send());
+        spawned(builder.send());
+        spawned(client.get("http://h/").into_future());
     }
     fn bodies(mut body: Body, response: Response) {
         sendable(body.chunk());

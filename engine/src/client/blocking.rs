@@ -82,7 +82,7 @@ impl Client {
         engine.client().build().map(Self)
     }
 
-    begin_requests!();
+    begin_requests!(Self, Self::clone);
 
     /// Sends a request and waits for all of its response.
     ///
@@ -132,7 +132,7 @@ impl From<super::Client> for Client {
     }
 }
 
-impl RequestBuilder<&Client> {
+impl RequestBuilder<Client> {
     /// Sends it, follows up to [`REDIRECTS_DEFAULT`](super::REDIRECTS_DEFAULT) redirects unless something else was set, and waits for all of the response.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ impl RequestBuilder<&Client> {
     pub fn send(self) -> Result<Fetched, Error> {
         let (client, parcel) = self.into_parts()?;
         check(&parcel.request)?;
-        block_on(RequestBuilder::of(&client.0, parcel).fetch())
+        block_on(RequestBuilder::of(client.0, parcel).fetch())
     }
 }
 

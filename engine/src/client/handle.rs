@@ -119,7 +119,7 @@ impl Client {
         &self.0.engine
     }
 
-    begin_requests!();
+    begin_requests!(Self, Self::clone);
 
     /// Sends a request and waits for the head of its response. Dropping the future cancels it.
     ///
@@ -227,16 +227,16 @@ impl Client {
     }
 }
 
-impl<'a> RequestBuilder<&'a Client> {
+impl RequestBuilder<Client> {
     /// The request, which follows redirects unless something else was set.
-    fn into_redirected(self) -> Result<(&'a Client, Box<Parcel>), Error> {
+    fn into_redirected(self) -> Result<(Client, Box<Parcel>), Error> {
         let (client, mut parcel) = self.into_parts()?;
         let default = client.0.settings.redirects.unwrap_or(REDIRECTS_DEFAULT);
         parcel.request.redirects.get_or_insert(default);
         Ok((client, parcel))
     }
 
-    /// Sends it, and follows up to [`REDIRECTS_DEFAULT`] redirects unless something else was set.
+    /// Sends it, and follows up to [`REDIRECTS_DEFAULT`] redirects unless something else was set. The future borrows nothing: it may be spawned.
     ///
     /// # Errors
     /// As [`Client::send`], and what was wrong with the request.
@@ -255,9 +255,9 @@ impl<'a> RequestBuilder<&'a Client> {
     }
 }
 
-impl<'a> IntoFuture for RequestBuilder<&'a Client> {
+impl IntoFuture for RequestBuilder<Client> {
     type Output = Result<Response, Error>;
-    type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+    type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.send())

@@ -52,7 +52,7 @@ impl LocalClient {
         &self.ctx
     }
 
-    begin_requests!();
+    begin_requests!(&Self, std::convert::identity);
 
     /// Sends a request and waits for the head of its response. Dropping the future cancels it.
     ///

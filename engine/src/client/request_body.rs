@@ -4,17 +4,16 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::fs::File;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use pin_project_lite::pin_project;
 
 /// What a body stream fails with.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
+pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send + Sync>>;
 
 /// The body of a request.
 ///
@@ -86,7 +85,7 @@ impl RequestBody {
         B: Into<Bytes>,
         E: Into<BoxError>,
     {
-        Self(Source::Stream { pieces: Box::pin(Plain { stream: pieces }), length: None })
+        Self(Source::Stream { pieces: Plain::of(pieces), length: None })
     }
 
     /// [`RequestBody::stream`] of exactly `length` bytes: more or fewer end the request and its connection.
@@ -96,15 +95,16 @@ impl RequestBody {
         B: Into<Bytes>,
         E: Into<BoxError>,
     {
-        Self(Source::Stream { pieces: Box::pin(Plain { stream: pieces }), length: Some(length) })
+        Self(Source::Stream { pieces: Plain::of(pieces), length: Some(length) })
     }
 }
 
-pin_project! {
-    /// A stream with pieces and errors of the one kind that is sent.
-    struct Plain<S> {
-        #[pin]
-        stream: S,
+/// A stream with pieces and errors of the one kind that is sent. Nobody locks it: the mutex makes a request `Sync` whose stream is only `Send`.
+struct Plain<S>(Mutex<Pin<Box<S>>>);
+
+impl<S> Plain<S> {
+    fn of(stream: S) -> Pin<Box<Self>> {
+        Box::pin(Self(Mutex::new(Box::pin(stream))))
     }
 }
 
@@ -116,8 +116,9 @@ where
 {
     type Item = Result<Bytes, BoxError>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = ready!(self.project().stream.poll_next(cx));
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let stream = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let piece = ready!(stream.as_mut().poll_next(cx));
         Poll::Ready(piece.map(|piece| piece.map(Into::into).map_err(Into::into)))
     }
 }

@@ -12,26 +12,26 @@ use super::request_body::RequestBody;
 use crate::error::Error;
 use crate::proto::url::UrlError;
 
-/// The ways to begin a request, which each client has.
+/// The ways to begin a request, which each client has. A builder holds what `hold` makes of the client.
 macro_rules! begin_requests {
-    () => {
+    ($held:ty, $hold:path) => {
         /// Begins a request; what is wrong with the URL is told when it is sent.
         #[inline(always)] // It is to stay in registers: what is returned through memory is read in other pieces than it was written in.
         pub fn request<U>(
             &self,
             method: http::Method,
             target: U,
-        ) -> $crate::client::RequestBuilder<&Self>
+        ) -> $crate::client::RequestBuilder<$held>
         where
             U: TryInto<$crate::client::Target>,
             $crate::client::UrlError: From<U::Error>,
         {
-            $crate::client::RequestBuilder::new(self, method, target)
+            $crate::client::RequestBuilder::new($hold(self), method, target)
         }
 
         /// Begins a `GET` request.
         #[inline(always)] // As `request`.
-        pub fn get<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        pub fn get<U>(&self, target: U) -> $crate::client::RequestBuilder<$held>
         where
             U: TryInto<$crate::client::Target>,
             $crate::client::UrlError: From<U::Error>,
@@ -40,7 +40,7 @@ macro_rules! begin_requests {
         }
 
         /// Begins a `POST` request.
-        pub fn post<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        pub fn post<U>(&self, target: U) -> $crate::client::RequestBuilder<$held>
         where
             U: TryInto<$crate::client::Target>,
             $crate::client::UrlError: From<U::Error>,
@@ -49,7 +49,7 @@ macro_rules! begin_requests {
         }
 
         /// Begins a `PUT` request.
-        pub fn put<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        pub fn put<U>(&self, target: U) -> $crate::client::RequestBuilder<$held>
         where
             U: TryInto<$crate::client::Target>,
             $crate::client::UrlError: From<U::Error>,
@@ -58,7 +58,7 @@ macro_rules! begin_requests {
         }
 
         /// Begins a `PATCH` request.
-        pub fn patch<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        pub fn patch<U>(&self, target: U) -> $crate::client::RequestBuilder<$held>
         where
             U: TryInto<$crate::client::Target>,
             $crate::client::UrlError: From<U::Error>,
@@ -67,7 +67,7 @@ macro_rules! begin_requests {
         }
 
         /// Begins a `DELETE` request.
-        pub fn delete<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        pub fn delete<U>(&self, target: U) -> $crate::client::RequestBuilder<$held>
         where
             U: TryInto<$crate::client::Target>,
             $crate::client::UrlError: From<U::Error>,
@@ -76,7 +76,7 @@ macro_rules! begin_requests {
         }
 
         /// Begins a `HEAD` request.
-        pub fn head<U>(&self, target: U) -> $crate::client::RequestBuilder<&Self>
+        pub fn head<U>(&self, target: U) -> $crate::client::RequestBuilder<$held>
         where
             U: TryInto<$crate::client::Target>,
             $crate::client::UrlError: From<U::Error>,
@@ -88,6 +88,8 @@ macro_rules! begin_requests {
 pub(super) use begin_requests;
 
 /// A request of a client, while it is put together: [`Client::get`](super::Client::get) begins one, `send` ends it.
+///
+/// It holds a [`Client`](super::Client) as one of its handles, so its future may be spawned as it is; of a [`LocalClient`](super::LocalClient) it borrows the client.
 ///
 /// ```
 /// # use ringshot::client::{Engine, blocking::block_on};

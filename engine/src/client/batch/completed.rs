@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ use crate::clock::Instant;
 /// Blocks of inputs that fail at once after a shutdown, before the executor's other tasks have their turn.
 const BLOCKS_MAX: usize = 64;
 
+/// Brings a batch to its cores. Nobody locks it: the mutex makes what holds it `Sync`.
+pub(super) type Starting = Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>;
+
 /// The consumer's hold on a batch. Dropping it abandons the batch.
 pub(super) struct Handle<T: Send + 'static> {
     shared: Arc<Shared<T>>,
@@ -32,7 +35,7 @@ pub(super) struct Handle<T: Send + 'static> {
     owed: usize,
     block: usize,
     /// Brings the batch to those cores whose mailboxes were full.
-    starting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    starting: Option<Starting>,
     /// Keeps the engine.
     _client: Client,
 }
@@ -44,17 +47,14 @@ impl<T: Send + 'static> Drop for Handle<T> {
 }
 
 impl<T: Send + 'static> Handle<T> {
-    pub(super) fn new(
-        shared: Arc<Shared<T>>,
-        starting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-        client: Client,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared<T>>, starting: Option<Starting>, client: Client) -> Self {
         let block = shared.lock().credits.block();
         Self { shared, taken: VecDeque::new(), owed: 0, block, starting, _client: client }
     }
 
     fn start(&mut self, cx: &mut Context<'_>) {
         if let Some(starting) = &mut self.starting
+            && let starting = starting.get_mut().unwrap_or_else(PoisonError::into_inner)
             && starting.as_mut().poll(cx).is_ready()
         {
             self.starting = None;

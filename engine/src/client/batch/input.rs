@@ -15,7 +15,7 @@ use crate::client::{RequestBuilder, Target};
 use crate::error::Error;
 use crate::proto::url::Url;
 
-/// What is a request, or a URL to `GET`. An error among a batch's inputs becomes the result of its place.
+/// What is a request, a [`RequestBuilder`], or a URL to `GET`. An error among a batch's inputs becomes the result of its place.
 ///
 /// ```
 /// use ringshot::client::{Request, batch::IntoRequest};
@@ -23,6 +23,8 @@ use crate::proto::url::Url;
 /// assert!("http://example.test/".into_request().is_ok());
 /// assert!(http::Request::get("http://example.test/").body("")?.into_request().is_ok());
 /// assert!(Request::get("no URL").into_request().is_err()); // an error stays one
+/// # let client = ringshot::Engine::builder().build()?.client().build()?;
+/// assert!(client.get("http://example.test/").bearer_auth("token").into_request().is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait IntoRequest {

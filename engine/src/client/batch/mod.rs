@@ -33,7 +33,7 @@ mod summary;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use completed::Handle;
@@ -381,7 +381,7 @@ impl<T: Send + 'static> Batch<T> {
                 let _ = post.await;
             }
         };
-        Handle::new(shared, Some(Box::pin(starting)), client)
+        Handle::new(shared, Some(Mutex::new(Box::pin(starting))), client)
     }
 }
 
