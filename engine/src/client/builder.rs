@@ -146,7 +146,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Limits requests that wait for a connection while none is being made for them: one more fails at once with [`Kind::PoolFull`].
+    /// Limits requests that wait for a connection while none is being made for them: one more fails at once with [`Kind::PoolFull`]. With 0 nobody
+    /// waits so; `None` is no limit, and the default.
     pub fn max_waiters(mut self, max: impl Into<Option<u32>>) -> Self {
         self.pool.max_waiters = max.into();
         self
@@ -240,14 +241,14 @@ impl ClientBuilder {
         }
     }
 
-    /// Sets the most body bytes that `bytes()` and batches hold of a response.
+    /// Sets the most body bytes that `bytes()` and batches hold of a response: [`BODY_BYTES_DEFAULT`] unless told. With 0 they take empty bodies only.
     pub fn max_body_bytes(mut self, max: u64) -> Self {
         self.max_body_bytes = max;
         self
     }
 
     /// Sets how many bytes of a body are received ahead of whoever reads it, before the TCP window is left to close: 64 KiB unless told. A piece may exceed
-    /// it by its own size, at most 256 KiB.
+    /// it by its own size, at most 256 KiB. 0 is taken for 1: the next piece comes when there is nothing left to read.
     pub fn body_buffer_bytes(mut self, bytes: u32) -> Self {
         self.pool.body_buffer_bytes = bytes.max(1);
         self
@@ -274,7 +275,8 @@ impl ClientBuilder {
     /// Builds the client.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a limit or a lifetime of zero, a default header that is none, and more connections than file descriptors.
+    /// [`Kind::Config`] for `max_in_flight`, `max_conns`, `max_conns_per_host` or `max_connecting_per_host` of zero, a `max_lifetime` of zero, a default header that is none,
+    /// and a `max_conns` that is more than the file descriptors allow or than [`conns_per_core`](super::EngineBuilder::conns_per_core) times the cores.
     pub fn build(mut self) -> Result<Client, Error> {
         let problem = self.problem.take().or_else(|| self.fault());
         if let Some(problem) = problem {

@@ -128,6 +128,7 @@ impl Retry {
     }
 
     /// Up to two retries of each request, and over all requests of a client at most `share` retries for each request, 0.0 to 1.0 (after ten that are free).
+    /// What is less or no number counts as 0.0, what is more as 1.0; with 0.0 the ten are all.
     #[must_use]
     pub fn budget(share: f64) -> Self {
         Self {
@@ -139,7 +140,7 @@ impl Retry {
         }
     }
 
-    /// How often a request is sent, the first time included: 1 to 255.
+    /// How often a request is sent, the first time included: 1 to 255; 0 counts as 1.
     #[must_use]
     pub fn attempts(mut self, attempts: u8) -> Self {
         self.attempts = attempts.max(1);
@@ -147,7 +148,8 @@ impl Retry {
     }
 
     /// The wait before a retry: random between nothing and a bound that starts with the first, doubles, and ends with the last ("full jitter"). A
-    /// `Retry-After` in seconds is waited for instead, up to [`RETRY_AFTER_MAX`].
+    /// `Retry-After` in seconds is waited for instead, up to [`RETRY_AFTER_MAX`]. The end is never exceeded: where it is before the start it is the bound from the first retry on, and where it is
+    /// zero nothing is waited for.
     #[must_use]
     pub fn backoff(mut self, bounds: Range<Duration>) -> Self {
         self.backoff = bounds;
@@ -197,7 +199,8 @@ impl Retry {
         let doublings = u32::from(number.saturating_sub(1)).min(20);
         let bound = self.backoff.start.saturating_mul(2_u32.pow(doublings)).min(self.backoff.end);
         let random = RandomState::new().hash_one(number);
-        Duration::from_nanos(random % (bound.as_nanos() as u64).max(1))
+        let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(random % bound.max(1))
     }
 }
 
@@ -265,6 +268,29 @@ mod tests {
         check(Kind::Canceled, false);
         let error = Error::new(Kind::Closed, Phase::Head);
         assert!(!wants(&Retry::none(), 1, &Attempt::Failed(&error)));
+    }
+
+    #[test]
+    fn what_leaves_its_range_counts_as_its_end() {
+        let check = |share: f64, expected: i64| {
+            assert_eq!(Retry::budget(share).share, expected, "{share}");
+        };
+        check(f64::NAN, 0);
+        check(-1.0, 0);
+        check(2.0, RETRY_COST);
+        check(f64::INFINITY, RETRY_COST);
+        assert!(!Retry::budget(1.0).attempts(0).repeats());
+        let longest = |from: u64, to: u64| {
+            let bounds = Duration::from_millis(from)..Duration::from_millis(to);
+            let retry = Retry::budget(1.0).backoff(bounds);
+            (0..200).map(|_| retry.wait(1, None)).max().unwrap()
+        };
+        let backwards = longest(200, 100);
+        let (half, whole) = (Duration::from_millis(50), Duration::from_millis(100));
+        assert!(backwards > half && backwards < whole, "{backwards:?}");
+        assert_eq!((longest(50, 0), longest(0, 50)), (Duration::ZERO, Duration::ZERO));
+        let endless = Retry::budget(1.0).backoff(Duration::MAX..Duration::MAX);
+        assert!((0..200).any(|_| endless.wait(1, None) > RETRY_AFTER_MAX));
     }
 
     #[test]

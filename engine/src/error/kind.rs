@@ -29,7 +29,8 @@ pub enum Kind {
     Url(UrlError),
     /// The request can't go on the wire as it is.
     Request(h1::RequestError),
-    /// The builder was given values that contradict each other or leave their range.
+    /// The caller asked for what can't be: values of a builder that contradict each other or leave their range, a header that is none, a core that the engine does not have, a client of
+    /// another engine, or a call that blocks in a task of a core.
     Config(String),
     /// The host's name has no address, or nobody could say.
     Resolve(String),

@@ -39,7 +39,7 @@ pub struct PoolCounters {
     pub reaped: u64,
     /// Bytes received, discarded ones included.
     pub bytes_received: u64,
-    /// Turns that reaped completions, and completions.
+    /// Turns that reaped completions.
     pub turns: u64,
     /// Completions reaped.
     pub completions: u64,
