@@ -261,7 +261,7 @@ fn good_imports_comments_and_tests_are_not() {
 }
 
 /// Rooms whose public functions are the library.
-const LIBRARY: [&str; 4] = ["client", "error", "resolve", "host"];
+const LIBRARY: [&str; 6] = ["client", "error", "resolve", "host", "load", "origin"];
 
 /// The code of the examples in the documentation of a source: they run with the tests.
 fn examples_of(source: &str) -> String {

@@ -32,6 +32,14 @@ impl Phase {
 }
 
 /// Where a run stands, over all cores. Read at one moment, but not all at the very same.
+///
+/// ```
+/// use ringshot::load::{Phase, Snapshot};
+///
+/// // What a view shows before the run has begun.
+/// let before = Snapshot::at(Phase::Starting);
+/// assert_eq!((before.requests, before.errors, before.cores.len()), (0, 0, 0));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// Requests that were due since measuring began, as of at most [`PUBLISH_EVERY`] ago; all that ended, in a closed loop.
@@ -198,6 +206,32 @@ impl CoreGauge {
 }
 
 /// A handle on a run: give it to [`super::run`] and keep a reference. Good for one run.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringshot::load::{Control, Phase, run};
+/// # use ringshot::load::{KeepAlive, Plan, Request, Template};
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+/// # let url = ringshot::proto::url::Url::parse(&origin.url("/"))?;
+/// # let request = Request { method: &http::Method::GET, url: &url, headers: &[], body: b"", keep_alive: KeepAlive::On };
+/// # let cores = vec![ringshot::sys::affinity::cores()[0]];
+/// # let plan = Plan { connections: 2, ..Plan::closed(Template::encode(&request)?, vec![origin.address()], cores) };
+///
+/// let control = Control::new();
+/// let report = std::thread::scope(|scope| {
+///     let running = scope.spawn(|| run(&plan, &control));
+///     // Ten seconds were planned, and ten responses are enough.
+///     while control.snapshot().requests < 10 && !running.is_finished() {
+///         std::thread::sleep(Duration::from_millis(5));
+///     }
+///     control.stop();
+///     running.join().expect("a run does not panic")
+/// })?;
+/// assert!(control.is_stopped() && report.requests >= 10 && report.seconds < 10.0);
+/// assert_eq!(control.phase(), Phase::Done);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Control {
     stop: Arc<AtomicBool>,

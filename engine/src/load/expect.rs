@@ -9,6 +9,18 @@ use sha2::{Digest, Sha256};
 use crate::proto::h1;
 
 /// What a response must be; what is empty is not looked at.
+///
+/// ```
+/// use ringshot::load::{Expect, ExpectedHeader, Needle};
+///
+/// let expect = Expect {
+///     statuses: vec![200..=299, 304..=304],
+///     headers: vec![ExpectedHeader { name: "content-type".to_owned(), value: None }],
+///     body_contains: Some(Needle::new(b"welcome")),
+///     ..Expect::default()
+/// };
+/// assert_eq!(expect.body_contains.as_ref().map(Needle::bytes), Some(&b"welcome"[..]));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Expect {
     /// Statuses that are all right.

@@ -13,6 +13,19 @@ pub const FEED_BYTES_MAX: usize = 1 << 30;
 pub const FEED_COLUMNS_MAX: usize = 1024;
 
 /// Rows of named columns that templates take values from.
+///
+/// ```
+/// use ringshot::load::{Feed, FeedError, FeedOrder};
+///
+/// let columns = ["id", "name"].map(str::to_owned).to_vec();
+/// let mut users = Feed::new("users", columns, FeedOrder::InOrder)?;
+/// users.push(["1", "Ada"].map(str::as_bytes))?;
+/// users.push(["2", "Grace"].map(str::as_bytes))?;
+/// assert_eq!(users.push([&b"3"[..]]), Err(FeedError::Width { columns: 2, got: 1 }));
+/// assert_eq!((users.name(), users.columns().len(), users.rows()), ("users", 2, 2));
+/// assert!(Feed::is_name("users") && !Feed::is_name("users.csv"));
+/// # Ok::<(), FeedError>(())
+/// ```
 #[derive(Debug)]
 pub struct Feed {
     name: String,

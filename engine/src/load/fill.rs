@@ -9,6 +9,31 @@ use crate::proto::h1::{self, put_content_length, put_decimal};
 use crate::proto::url::put_percent_encoded;
 
 /// A compiled request.
+///
+/// ```
+/// use std::sync::Arc;
+/// use http::Method;
+/// use ringshot::load::{Content, Feed, FeedOrder, FillError, Filled, KeepAlive, Place, Request, encode_places};
+/// use ringshot::proto::url::Url;
+///
+/// let mut users = Feed::new("users", vec!["first name".to_owned()], FeedOrder::InOrder)?;
+/// users.push([&b"Ada"[..]])?;
+/// let feeds = [Arc::new(users)];
+/// let compile = |path: &str, body: &str| {
+///     let url = Url::parse(&encode_places(&format!("http://example.test{path}"))).expect("a URL");
+///     let (method, body) = (Method::POST, body.as_bytes());
+///     let request = Request { method: &method, url: &url, headers: &[], body, keep_alive: KeepAlive::On };
+///     Filled::compile(&request, &feeds)?;
+///     Content::compile_chunked(&request, &feeds)?;
+///     Content::compile(&request, &feeds)
+/// };
+/// assert!(matches!(compile("/", "the same each time")?, Content::Fixed(_)));
+/// assert!(matches!(compile("/{{users.first name}}", "number {{seq}}")?, Content::Filled(_)));
+/// let error = compile("/", "{{users.last name}}").unwrap_err();
+/// assert!(matches!(error, FillError::Column { .. }));
+/// assert_eq!(error.place(), Some(Place::Body));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Filled {
     /// All of it; with a `body` of its own, the head, without its end if that is to say how long the body is.

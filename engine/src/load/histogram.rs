@@ -21,6 +21,24 @@ const DIGITS: u8 = 3;
 /// Times in nanoseconds, each kept to three digits from 1 us to [`LATENCY_MAX`]. Takes about 220 KiB from the first one on, whatever is recorded.
 ///
 /// Serialised as HdrHistogram's V2 format, compressed, in Base64: what other tools of that family read.
+///
+/// ```
+/// use ringshot::load::Histogram;
+///
+/// let (mut times, mut others) = (Histogram::new(), Histogram::new());
+/// times.record(1_500_000);
+/// times.record_many(2_000_000, 98);
+/// others.record(9_000_000);
+/// times.add(&others);
+/// assert_eq!((times.len(), times.is_empty()), (100, false));
+/// assert!((times.quantile_us(0.5) - 2_000.0).abs() < 5.0); // three digits
+/// let [low, high] = times.interval_us(0.5);
+/// assert!(low <= high && times.latency().samples == 100);
+/// assert_eq!(times.buckets().map(|(_, count)| count).sum::<u64>(), times.as_hdr().len());
+/// assert_eq!(Histogram::from_base64(&times.to_base64())?, times);
+/// assert!(Histogram::shortest_alike(2_000_000) <= 2_000_000);
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {
     values: Option<Box<Hdr<u64>>>,
@@ -230,6 +248,20 @@ const SHARES: usize = 16;
 const FIRST_OCTAVE: u32 = 10;
 
 /// Times in sixteen buckets an octave, from 1 us to 137 s: good to 3 %, 1.7 KiB, cheap to copy and to subtract.
+///
+/// ```
+/// use ringshot::load::Coarse;
+///
+/// let mut times = Coarse::default();
+/// assert!(times.is_empty());
+/// times.record(1_000_000);
+/// let earlier = times.clone();
+/// let bucket = Coarse::bucket_of(2_000_000);
+/// times.add(bucket, 3);
+/// assert_eq!((times.len(), times.since(&earlier).len(), times.counts()[bucket]), (4, 3, 3));
+/// assert!(Coarse::middle_of(bucket).abs_diff(2_000_000) < 70_000);
+/// assert!((times.quantile_us(0.9) - 2_000.0).abs() < 70.0);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coarse {
     counts: Box<[u32; COARSE_BUCKETS]>,

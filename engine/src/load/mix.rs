@@ -21,6 +21,30 @@ pub const TARGETS_MAX: usize = 64;
 pub const WEIGHT_MAX: u32 = 1_000_000;
 
 /// What a run sends.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringshot::load::{Mix, MixRequest, Order, Plan, Think};
+/// # use ringshot::load::{KeepAlive, Request, Template};
+/// # let url = ringshot::proto::url::Url::parse("http://127.0.0.1:8080/")?;
+/// # let request = Request { method: &http::Method::GET, url: &url, headers: &[], body: b"", keep_alive: KeepAlive::On };
+/// # let template = Template::encode(&request)?;
+/// # let core = ringshot::sys::affinity::cores()[0];
+///
+/// // Nine of ten requests are of the first kind; after one of the second its user waits.
+/// let mut mix = Mix::single(template, vec!["127.0.0.1:8080".parse()?]);
+/// let rare = MixRequest {
+///     name: 1,
+///     think: Think { min: Duration::from_millis(10), max: Duration::from_millis(50) },
+///     ..mix.requests[0].clone()
+/// };
+/// mix.requests[0].weight = 9;
+/// mix.requests.push(rare);
+/// mix.names = vec!["read".to_owned(), "write".to_owned()];
+/// mix.order = Order::Weighted;
+/// Plan::of(mix, vec![core]).check()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Mix {
     /// Where to. Not empty, at most [`TARGETS_MAX`].

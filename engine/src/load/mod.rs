@@ -30,6 +30,56 @@
 //! | `statistics` | medians and bootstrap intervals |
 //! | `binomial` | ranks of percentiles, tests of shares |
 //! | `report` | what a run found: plain data |
+//!
+//! # Schedules
+//!
+//! ```
+//! use std::time::Duration;
+//! use ringshot::load::{Arrival, Spacing, Stage};
+//!
+//! // From 100 to 300 requests a second in ten seconds, then as many for as long again.
+//! let length = Duration::from_secs(10);
+//! let stages = vec![Stage { length, from: 100.0, to: 300.0 }, Stage { length, from: 300.0, to: 300.0 }];
+//! let ramp = Arrival::Open { stages, spacing: Spacing::Poisson { seed: 7 } };
+//! assert_eq!((ramp.name(), ramp.length()), ("poisson", Some(2 * length)));
+//! assert_eq!((ramp.mean_rate(10.0), ramp.mean_rate(20.0)), (200.0, 250.0));
+//! assert_eq!(ramp.rate_at(Duration::from_secs(5)), Some(200.0));
+//! assert_eq!(Arrival::at_rate(50.0, length).rate_at(length / 2), Some(50.0));
+//! assert_eq!(Arrival::Closed.rate_at(length), None);
+//! ```
+//!
+//! # Samples
+//!
+//! What a run records can be recorded by others, too: each request once, with its stamps.
+//!
+//! ```
+//! use ringshot::clock::Instant;
+//! use ringshot::load::{Recorder, Sample, Stamps};
+//! use ringshot::shard::Failure;
+//!
+//! let at = |micros: u64| Instant::from_nanos(micros * 1_000);
+//! let sample = Sample { name: 0, intended: at(1), sent: at(50), first_byte: at(900), done: at(1_000) };
+//! let mut one = Recorder::new(Stamps::Intended, 1);
+//! one.record_connect(80_000);
+//! one.record_lag(sample.intended, sample.intended, sample.sent);
+//! one.record(200, &sample);
+//! one.record_failure(&Failure::Timeout, 0, Some(&sample));
+//!
+//! let mut other = Recorder::new(Stamps::Intended, 1);
+//! other.record_unexpected("body", || "no \"welcome\" in it".to_owned(), &sample);
+//! other.record_failure(&Failure::Cancelled, 0, Some(&sample));
+//! other.record_unsent(500_000, 3); // they were due for half a millisecond
+//! one.merge(&other);
+//!
+//! assert_eq!((one.responses(), one.errors(), one.cancelled(), one.censored()), (1, 2, 1, 4));
+//! assert_eq!((one.status().success, one.outcomes()["timeout"], one.causes()["timeout"]), (1, 1, 1));
+//! assert_eq!(one.examples()["unexpected_body"], one.cause_examples()["unexpected_body"]);
+//! assert_eq!((one.coarse().len(), one.latency().samples), (1, 1));
+//! let histograms = one.into_histograms();
+//! assert_eq!(histograms.success_response_time().len(), 1 + 4); // censored ones at their age
+//! assert_eq!(histograms.success_service_time().len(), 1 + 1);
+//! assert!(histograms.service_time_exact_below() < 1.0); // from there on they are lower bounds
+//! ```
 
 mod binomial;
 mod budget;

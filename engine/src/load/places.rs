@@ -10,6 +10,13 @@ const CLOSE: &[u8] = b"}}";
 
 /// `url` with what stands in its places percent-encoded, as [`Filled::compile`](super::Filled::compile) takes it: `{{users.first name}}` is a place, but no part of a
 /// [`Url`](crate::proto::url::Url). What stands between the places is as it was.
+///
+/// ```
+/// use ringshot::load::encode_places;
+///
+/// let url = encode_places("http://h.test/{{users.first name}}?page={{seq}}");
+/// assert_eq!(url, "http://h.test/{{users.first%20name}}?page={{seq}}");
+/// ```
 #[must_use]
 pub fn encode_places(url: &str) -> String {
     let mut out = Vec::with_capacity(url.len());

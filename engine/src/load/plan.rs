@@ -27,6 +27,14 @@ pub const SPIN_MAX: Duration = Duration::from_millis(1);
 pub const SLACK_MAX: Duration = Duration::from_millis(100);
 
 /// When a run stops sending: whichever comes first. A schedule that has come to its end stops it too.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringshot::load::Stop;
+///
+/// let both = Stop { requests: Some(1_000), ..Stop::after(Duration::from_secs(5)) };
+/// assert_eq!(both.requests, Stop::requests(1_000).requests);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stop {
     /// After this time on the clock.
@@ -74,6 +82,29 @@ pub enum KeepAlive {
 }
 
 /// One run.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringshot::load::{Arrival, Plan, Stop};
+/// # use ringshot::load::{KeepAlive, Request, Template};
+/// # let url = ringshot::proto::url::Url::parse("http://127.0.0.1:8080/")?;
+/// # let request = Request { method: &http::Method::GET, url: &url, headers: &[], body: b"", keep_alive: KeepAlive::On };
+/// # let template = Template::encode(&request)?;
+/// # let core = ringshot::sys::affinity::cores()[0];
+///
+/// let plan = Plan {
+///     // An open loop: 500 requests a second for a minute, whatever the server does.
+///     arrival: Arrival::at_rate(500.0, Duration::from_secs(60)),
+///     connections: 32,
+///     stop: Stop::after(Duration::from_secs(20)),
+///     ..Plan::closed(template, vec!["127.0.0.1:8080".parse()?], vec![core])
+/// };
+/// plan.check()?;
+/// assert_eq!(plan.length(), Some(Duration::from_secs(20)));
+/// assert_eq!(plan.conns_by_core(), [32]);
+/// assert!(Plan { connections: 0, ..plan }.check().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// What is sent, and where to.

@@ -12,6 +12,24 @@ use super::verdict::Verdict;
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The figures of one run. Requests are counted by outcome: each ends in exactly one.
+///
+/// ```
+/// use ringshot::load::{MergeError, Report, SCHEMA_VERSION, StatusCounts};
+///
+/// let part = |success: u64, seconds: f64| Report {
+///     schema_version: SCHEMA_VERSION,
+///     requests: success,
+///     status: StatusCounts { success, ..StatusCounts::default() },
+///     seconds,
+///     requests_per_second: success as f64 / seconds,
+///     ..Report::default()
+/// };
+/// let whole = Report::merge(&[("left".to_owned(), part(300, 2.0)), ("right".to_owned(), part(120, 2.0))])?;
+/// assert_eq!((whole.requests, whole.successes_per_second()), (420, 210.0));
+/// assert!(!whole.is_throttled() && !whole.hits_own_limits());
+/// assert!(!whole.reached_its_rate()); // a closed loop has none
+/// # Ok::<(), MergeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Report {

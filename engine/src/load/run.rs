@@ -113,6 +113,24 @@ impl Shared {
 
 /// Runs `plan` to its end, or until `control` stops it.
 ///
+/// ```
+/// use http::Method;
+/// use ringshot::load::{Control, KeepAlive, Plan, Request, Stop, Template, run};
+/// use ringshot::proto::url::Url;
+/// # use ringshot::origin::{Config, Origin};
+/// # let origin = Origin::start(&Config::on_loopback())?;
+///
+/// let url = Url::parse(&origin.url("/"))?;
+/// let request = Request { method: &Method::GET, url: &url, headers: &[], body: b"", keep_alive: KeepAlive::On };
+/// let cores = vec![ringshot::sys::affinity::cores()[0]];
+/// let plan = Plan::closed(Template::encode(&request)?, vec![origin.address()], cores);
+/// let plan = Plan { connections: 4, stop: Stop::requests(100), ..plan };
+/// let report = run(&plan, &Control::new())?;
+/// assert_eq!((report.requests, report.errors), (100, 0));
+/// println!("{:.0} successes a second, p99 {:.0} us", report.successes_per_second(), report.latency_us.p99);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`RunError::Plan`] before anything is sent; the others when a core fails, after all cores have ended.
 pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {

@@ -22,6 +22,18 @@ pub const PERCENTILE_RESAMPLES: usize = 2_000;
 const TAIL_OF: usize = 40;
 
 /// A closed interval.
+///
+/// ```
+/// use ringshot::load::statistics::{mean_ratio_interval, median, median_interval, paired_ratios, quartiles};
+///
+/// let (of, to) = ([1010.0, 990.0, 1000.0, 1005.0, 995.0], [800.0, 790.0, 810.0, 805.0, 795.0]);
+/// let ratios = paired_ratios(&of, &to);
+/// let interval = median_interval(&ratios, 1).expect("there are ratios");
+/// assert!(interval.contains(median(&ratios).expect("likewise")) && !interval.contains(1.0));
+/// let apart = mean_ratio_interval(&of, &to, 1).expect("no side is empty");
+/// assert!(apart.contains(1.25));
+/// assert_eq!(quartiles(&of).map(|quarters| quarters.median), Some(1000.0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
     /// The lower end.
@@ -124,6 +136,19 @@ pub enum Pairing {
 }
 
 /// Parts of a sample, such as the rounds of a comparison: how often each value occurred in each of them.
+///
+/// ```
+/// use ringshot::load::statistics::{Pairing, Parts, quantile_difference_intervals};
+///
+/// // Five rounds a side, each with a hundred values; the first side's are 300 more.
+/// let rounds = |more: u64| {
+///     let round = |round: u64| (0..100).map(|value| (1_000 + round + value + more, 1)).collect();
+///     Parts::new(&[0, 1, 2, 3, 4].map(round))
+/// };
+/// let (of, to) = (rounds(300), rounds(0));
+/// let found = quantile_difference_intervals(&of, &to, &[0.5, 0.99], Pairing::Paired, 1);
+/// assert!(found.iter().all(|interval| interval.contains(300.0)));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parts {
     /// All values that occurred, in order.

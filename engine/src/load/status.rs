@@ -3,6 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 /// Completed requests by status class.
+///
+/// ```
+/// use ringshot::load::StatusCounts;
+///
+/// let status = StatusCounts { success: 90, redirect: 5, server_error: 4, ..StatusCounts::default() };
+/// assert_eq!((status.successes(), status.refusals()), (95, 4));
+/// assert!(status.by_class().contains(&("5xx", 4)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StatusCounts {

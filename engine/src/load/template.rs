@@ -82,6 +82,22 @@ impl Request<'_> {
 }
 
 /// One request as bytes, with what the protocol must know of it.
+///
+/// ```
+/// use http::Method;
+/// use ringshot::load::{KeepAlive, Request, Template};
+/// use ringshot::proto::url::Url;
+///
+/// let url = Url::parse("http://example.test/things")?;
+/// let headers = [(b"content-type".to_vec(), b"text/plain".to_vec())];
+/// let request = Request { method: &Method::POST, url: &url, headers: &headers, body: b"hello", keep_alive: KeepAlive::On };
+/// let whole = Template::encode(&request)?;
+/// assert!(whole.bytes().starts_with(b"POST /things HTTP/1.1") && whole.bytes().ends_with(b"hello"));
+/// let chunked = Template::encode_chunked(&request)?;
+/// assert!(chunked.bytes().ends_with(b"5\r\nhello\r\n0\r\n\r\n"));
+/// assert_eq!(whole.sent(), chunked.sent()); // the response is read alike
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Template {
     bytes: Arc<[u8]>,

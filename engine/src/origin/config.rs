@@ -17,6 +17,19 @@ const FILES_BESIDES_CONNECTIONS: u64 = 32;
 pub const DELAY_MAX: Duration = Duration::from_secs(3600);
 
 /// What an origin serves, and where.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringshot::origin::{Config, Origin, OriginError};
+///
+/// let config = Config { body_bytes: 1000, delay: Duration::from_millis(1), ..Config::on_loopback() };
+/// println!("room for {} connections a core", config.conns_per_core());
+/// let origin = Origin::start(&config)?;
+/// println!("on {}", origin.address());
+/// let nowhere = Origin::start(&Config { cores: Vec::new(), ..config });
+/// assert!(matches!(nowhere, Err(OriginError::OutOfRange { .. })));
+/// # Ok::<(), OriginError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen; port 0 takes any free one.

@@ -7,6 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A client's end of a connection counts as soon as it is heard, and an answer as soon as it is handed over to be sent: a client that keeps to a limit is never
 /// seen to have more requests in progress. Connections may be more for a moment, by those that replace others: all that wait are accepted at once, also those that came after the wait whose
 /// events are being looked at, and the ends that came before them are heard in the next turn.
+///
+/// ```
+/// use ringshot::client::{Engine, blocking::block_on};
+/// use ringshot::origin::{Config, Counters, Origin};
+///
+/// let origin = Origin::start(&Config::on_loopback())?;
+/// assert_eq!(origin.counters(), Counters::default());
+/// let client = Engine::builder().build()?.client().max_conns(1).build()?;
+/// for _ in 0..3 {
+///     block_on(client.get(origin.url("/")).fetch())?;
+/// }
+/// assert_eq!((origin.counters().accepted, origin.counters().most_open), (1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counters {

@@ -18,6 +18,14 @@ const SIGMA_PERCENT_MAX: u64 = 1000;
 const RESET_BYTES: u64 = 1000;
 
 /// A path that decides what happens.
+///
+/// ```
+/// use ringshot::origin::DIRECTIVES;
+///
+/// for directive in DIRECTIVES {
+///     println!("/{}{}: {}", directive.name, directive.arguments, directive.does);
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Directive {
     /// Its first segment.

@@ -67,6 +67,20 @@ pub use directive::{DIRECTIVES, Directive};
 pub use incoming::ECHO_BYTES_MAX;
 
 /// A running origin. Stops when it is dropped.
+///
+/// ```
+/// use ringshot::client::{Engine, blocking};
+/// use ringshot::origin::{Config, Origin};
+///
+/// let origin = Origin::start(&Config::on_loopback())?;
+/// let client = blocking::Client::from(Engine::builder().build()?.client().build()?);
+/// let response = client.get(origin.url("/bytes/5")).send()?;
+/// assert_eq!(response.connection().peer, Some(origin.address()));
+/// assert_eq!(client.get(origin.url("/status/404")).send()?.status(), 404);
+/// println!("{} answers so far", origin.served()); // as of each core's last turn
+/// assert_eq!(origin.stop()?, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Origin {
     address: SocketAddr,

@@ -16,6 +16,31 @@ pub use judge::Judgement;
 use judge::{summary, unlike};
 
 /// What the rounds of two contestants show. `rounds[i]` of both form a pair.
+///
+/// ```
+/// use ringshot::load::compare::{Comparison, Judgement, Series};
+/// use ringshot::load::{Report, StatusCounts};
+///
+/// let round = |success: u64| Report {
+///     requests: success,
+///     status: StatusCounts { success, ..StatusCounts::default() },
+///     seconds: 1.0,
+///     requests_per_second: success as f64,
+///     ..Report::default()
+/// };
+/// let before = [1000, 1010, 990, 1005, 995].map(round);
+/// let after = [800, 810, 790, 805, 795].map(round);
+/// let sides = [Series { name: "before", reports: &before }, Series { name: "after", reports: &after }];
+/// let comparison = Comparison::new(sides[0], sides[1], 1);
+/// assert!(comparison.slowdown().is_some_and(|share| share > 0.15 && share < 0.25));
+/// assert_eq!(comparison.judge(0.05), Judgement::Slower);
+/// let side = &comparison.contestants[1];
+/// assert_eq!((side.success_share(), side.is_open_loop()), (1.0, false));
+///
+/// // Single runs are compared by the seconds of their time lines, which these have not.
+/// let saved = Comparison::of_runs(sides[0], sides[1], 1);
+/// assert!(matches!(saved.judge(0.05), Judgement::Undecided(_)));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// The two contestants, in the order given.

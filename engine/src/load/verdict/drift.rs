@@ -11,6 +11,12 @@ const MEDIAN_DRIFT_MAX: f64 = 0.25;
 const DRIFT_SLOTS_MIN: usize = 8;
 
 /// How a run's last quarter differed from its first by more than a steady run's does.
+///
+/// ```
+/// use ringshot::load::{Drift, Report};
+///
+/// assert_eq!(Drift::of(&Report::default()), None); // too short to tell
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Drift {
     /// Answers a second in the first and in the last quarter.

@@ -71,6 +71,14 @@ pub enum Limit {
 }
 
 /// What limited a run, in words and with the evidence.
+///
+/// ```
+/// use ringshot::load::{Limit, Report, Verdict};
+///
+/// let verdict = Verdict::of(&Report::default());
+/// assert_eq!((verdict.limit, verdict.valid), (Limit::Unknown, false)); // nothing was sent
+/// println!("{}", verdict.summary);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// What it was.
