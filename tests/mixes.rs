@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use ringshot::load::{
@@ -181,6 +181,30 @@ fn a_feed_that_is_used_up_ends_the_run() {
             assert!(report.seconds < 20.0, "{} s", report.seconds);
             let seen = listener.take_targets();
             assert!(seen.len() == 300 && seen.values().all(|count| *count == 1), "{seen:?}");
+        }
+    }
+}
+
+/// A warm-up that takes the last row ends the run, which has nothing to measure.
+#[test]
+fn a_feed_that_runs_out_in_the_warm_up_ends_the_run_there() {
+    let listener = Listener::ok();
+    let feeds = vec![unique(50)];
+    let mut mix = mix(&listener, &["/"]);
+    mix.requests[0] = request(&listener, "/{{rows.id}}", "", &feeds);
+    mix.feeds = feeds;
+    for closed in plans(&mix, 2, &[1]) {
+        let at_rate = Arrival::at_rate(1_000.0, Duration::from_secs(30));
+        for arrival in [Arrival::Closed, at_rate] {
+            let begun = Instant::now();
+            let stop = Stop::after(Duration::from_secs(30));
+            let warm_up = Duration::from_secs(30);
+            let report = run_whole(&Plan { arrival, stop, warm_up, ..closed.clone() });
+            assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+            assert_eq!(report.warm_up.requests, 50, "{report:?}");
+            assert_eq!((report.requests, report.offered, report.shed), (0, 0, 0), "{report:?}");
+            assert_eq!(report.exhausted_feeds, ["rows"]);
+            listener.take_targets();
         }
     }
 }

@@ -76,7 +76,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         };
         let begun = if measured { self.worker.measured_from() } else { ended };
         let outcome = CoreOutcome {
-            sending: seconds(begun, end.min(stopped_at)),
+            sending: if measured { seconds(begun, end.min(stopped_at)) } else { 0.0 },
             warm_up_seconds: seconds(start, if measured { from } else { stopped_at }),
             ..self.outcome(begun, ended)
         };
@@ -105,6 +105,10 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
 
     /// Sends from `start` to `end`, and measures from `from` on. Whether it came to that.
     async fn send(&mut self, start: Instant, from: Instant, end: Instant) -> io::Result<bool> {
+        // Stopped while connections were being opened: those that are there have nothing to send.
+        if self.is_stopped() {
+            return Ok(false);
+        }
         let warm_up = self.job.plan.warm_up;
         let mut measuring = warm_up.is_zero();
         let mut now = start;
@@ -117,6 +121,10 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         }
         self.shard.rouse(&mut self.worker, now);
         while now < end && !self.is_stopped() {
+            // The rows that the warm-up took are the run's: without one there is nothing to measure.
+            if !measuring && self.worker.is_exhausted() {
+                break;
+            }
             if !measuring && now >= from {
                 measuring = true;
                 self.measure(self.counts_from(from, now));
