@@ -188,10 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn results_from_before_pacing_was_saved_have_none() {
+    fn results_from_before_pacing_and_stages_were_saved_have_none() {
         let mut value = serde_json::to_value(sample::open_loop()).unwrap();
         let fields = value.as_object_mut().unwrap();
-        assert!(["slack_us", "spin_us"].iter().all(|key| fields.remove(*key).is_some()));
+        assert!(
+            ["slack_us", "spin_us", "stages", "status_expected"]
+                .iter()
+                .all(|key| fields.remove(*key).is_some())
+        );
         assert_eq!(parse(&value.to_string()).unwrap(), sample::open_loop());
     }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::json::RunDocument;
 
 /// Keys whose figures have files of their own.
-const ELSEWHERE: [&str; 3] = ["histograms", "timeline", "histogram"];
+const ELSEWHERE: [&str; 4] = ["histograms", "timeline", "histogram", "censored_histogram"];
 
 /// Every figure of the JSON document under its path, such as `latency_us.p99`, but samples and the time line.
 pub(super) fn summary(document: &RunDocument) -> String {

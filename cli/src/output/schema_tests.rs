@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ringshot::load::{NameReport, SocketsReport};
+use ringshot::load::{NameReport, SocketsReport, StageReport};
 use serde_json::Value;
 
 use super::*;
@@ -121,7 +121,10 @@ fn run_text() -> String {
         errors: 1,
         latency_us: report.latency_us,
         histogram: report.histograms.schedule_lag.clone(),
+        censored_histogram: report.histograms.censored_response.clone(),
+        ..NameReport::default()
     }];
+    report.stages = Some(vec![StageReport::default()]);
     report.cores[0].machine = "left".to_owned();
     document.machines = vec!["left".to_owned()];
     run(&document)

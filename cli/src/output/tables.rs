@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringshot::load::{CoreReport, Latency, Report, SocketsReport, StatusCounts};
+use ringshot::load::{CoreReport, Latency, NameReport, Report, SocketsReport, StatusCounts};
 
 use super::format::{
     at_least, bytes, count, counted, format_latency, length, microseconds, percent, rate,
@@ -126,7 +126,15 @@ pub(super) fn due(report: &Report) -> String {
         Some(time) => Some(format!(", {name} {}", microseconds(time))),
         None => Some(format!(", {name} mixed")),
     });
-    let due = format!("{}, {} a second", report.arrival, rate(report.target_per_second));
+    let rate = rate(report.target_per_second);
+    let due = match report.stages.as_deref() {
+        Some(stages @ [_, ..]) => {
+            let stages: Vec<_> = stages.iter().map(ToString::to_string).collect();
+            let stages = stages.join(", ");
+            format!("{}, {rate} a second on average over stages {stages}", report.arrival)
+        }
+        _ => format!("{}, {rate} a second", report.arrival),
+    };
     std::iter::once(due).chain(words).collect()
 }
 
@@ -232,7 +240,7 @@ impl Percentile {
     }
 }
 
-/// `1.22 ms to 1.24 ms`, or `≥ 1.22 ms` where there are too few samples for an upper end.
+/// `1.22 ms to 1.24 ms`, or `≥ 1.22 ms` where there are too few samples for an upper end, or censored requests lie there.
 fn interval([low, high]: [f64; 2]) -> String {
     match high.is_finite() {
         true => format!("{} to {}", microseconds(low), microseconds(high)),
@@ -318,23 +326,34 @@ pub(crate) fn classes(report: &Report) -> Option<Table> {
 
 /// Figures by name of request.
 pub(crate) fn names(report: &Report) -> Option<Table> {
-    let row = |(shown, name): (String, &ringshot::load::NameReport)| {
-        let times = &name.latency_us;
-        let latency =
-            [times.p50, times.p90, times.p99, times.max].map(|time| match times.samples {
-                0 => "-".to_owned(),
-                _ => microseconds(time),
-            });
+    let any_censored = report.names.iter().any(|name| name.censored > 0);
+    let row = |(shown, name): (String, &NameReport)| {
         let counts = [count(name.requests), count(name.errors)];
-        [vec![shown], counts.to_vec(), latency.to_vec()].concat()
+        let censored = any_censored.then(|| count(name.censored));
+        [vec![shown], counts.to_vec(), censored.into_iter().collect(), name_times(name)].concat()
     };
     let shown = all_shortened(report.names.iter().map(|name| &*name.name).collect());
+    let censored: &[&str] = if any_censored { &["censored"] } else { &[] };
+    let others = report.status_expected.successes() > report.status_expected.success
+        || report.status_expected.refusals() > 0;
+    let wanted = if others { ", and of a status that was expected" } else { "" };
     (!report.names.is_empty()).then(|| Table {
-        title: "By name (latency of 2xx)".to_owned(),
-        head: vec!["", "requests", "errors", "p50", "p90", "p99", "max"],
+        title: format!("By name (latency of 2xx{wanted})"),
+        head: [&["", "requests", "errors"], censored, &["p50", "p90", "p99", "max"]].concat(),
         rows: shown.into_iter().zip(&report.names).map(row).collect(),
         note: String::new(),
     })
+}
+
+/// Percentiles of one name, with a sign where censored requests make them lower bounds.
+fn name_times(name: &NameReport) -> Vec<String> {
+    let times = &name.latency_us;
+    let percentiles = [(0.5, times.p50), (0.9, times.p90), (0.99, times.p99), (1.0, times.max)];
+    let shown = percentiles.map(|(share, time)| match times.samples {
+        0 => "-".to_owned(),
+        _ => at_least(share > name.exact_below, time),
+    });
+    shown.to_vec()
 }
 
 /// Each core's share.
@@ -381,6 +400,8 @@ fn imbalance(cores: &[CoreReport]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use ringshot::load::StageReport;
+
     use super::*;
     use crate::output::sample;
 
@@ -435,9 +456,7 @@ mod tests {
     #[test]
     fn no_time_is_shown_where_none_was_measured() {
         let mut report = sample::document().report;
-        let (name, requests) = ("hung".to_owned(), 0);
-        let (latency_us, histogram) = (Latency::default(), ringshot::load::Histogram::new());
-        let hung = ringshot::load::NameReport { name, requests, errors: 3, latency_us, histogram };
+        let hung = NameReport { name: "hung".to_owned(), errors: 3, ..NameReport::default() };
         report.names = vec![hung];
         assert_eq!(names(&report).unwrap().rows[0][1..], ["0", "3", "-", "-", "-", "-"]);
         report.warm_up = ringshot::load::WarmUp { seconds: 0.5, ..Default::default() };
@@ -445,6 +464,51 @@ mod tests {
         report.warm_up.shed = 7;
         let told = "0 requests and 0 errors, 7 due requests not sent, in 500 ms, counted apart";
         assert_eq!(warm_up(&report), told);
+    }
+
+    #[test]
+    fn a_name_shows_what_was_cut_off_and_what_was_wanted() {
+        let mut report = sample::document().report;
+        let named = |name: &str, censored, exact_below| NameReport {
+            name: name.to_owned(),
+            requests: 6,
+            cancelled: censored,
+            censored,
+            exact_below,
+            latency_us: Latency {
+                p50: 1e3,
+                p90: 2e3,
+                p99: 3e3,
+                max: 4e3,
+                samples: 12,
+                ..Latency::default()
+            },
+            ..NameReport::default()
+        };
+        report.names = vec![named("half", 6, 0.5), named("whole", 0, 1.0)];
+        let table = names(&report).unwrap();
+        assert_eq!((&*table.title, table.head[3]), ("By name (latency of 2xx)", "censored"));
+        let half = ["half", "6", "0", "6", "1.00 ms", "≥2.00 ms", "≥3.00 ms", "≥4.00 ms"];
+        assert_eq!(table.rows[0], half);
+        assert!(!table.rows[1].concat().contains('≥'));
+        report.names.remove(0);
+        report.status_expected.client_error = 3;
+        let table = names(&report).unwrap();
+        assert!(table.title.contains("of a status that was expected") && table.head[3] == "p50");
+    }
+
+    #[test]
+    fn the_stages_of_a_schedule_are_shown() {
+        let mut report = sample::open_loop().report;
+        assert_eq!(due(&report), "constant, 5,000 a second");
+        let stage = |seconds, from_per_second, to_per_second| StageReport {
+            seconds,
+            from_per_second,
+            to_per_second,
+        };
+        report.stages = Some(vec![stage(2.5, 0.0, 8e3), stage(5.0, 8e3, 8e3)]);
+        let told = "constant, 5,000 a second on average over stages 2.5s:0..8000, 5s:8000";
+        assert_eq!(due(&report), told);
     }
 
     #[test]

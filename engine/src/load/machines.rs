@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::merge::per;
-use super::report::{NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, WarmUp};
+use super::report::{NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, StageReport, WarmUp};
 use super::timeline::SLOT;
 use super::verdict::{Limit, Verdict};
 
@@ -60,6 +60,7 @@ impl Report {
         sum.driver = common(parts, |part| &part.driver);
         sum.host = common(parts, |part| &part.host);
         sum.arrival = common(parts, |part| &part.arrival);
+        sum.stages = stages(parts);
         sum.slack_us = shared(parts, |part| part.slack_us);
         sum.spin_us = shared(parts, |part| part.spin_us);
         sum.timeline = timeline(parts, sum.seconds);
@@ -95,13 +96,10 @@ impl Report {
             (&mut self.waited, part.waited),
             (&mut self.connections_opened, part.connections_opened),
             (&mut self.connect_failures, part.connect_failures),
-            (&mut self.status.success, part.status.success),
-            (&mut self.status.redirect, part.status.redirect),
-            (&mut self.status.client_error, part.status.client_error),
-            (&mut self.status.server_error, part.status.server_error),
-            (&mut self.status.other, part.status.other),
         ];
         counts.into_iter().for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        self.status = self.status.plus(part.status);
+        self.status_expected = self.status_expected.plus(part.status_expected);
         self.seconds = self.seconds.max(part.seconds);
         self.sending_seconds = self.sending_seconds.max(part.sending_seconds);
         self.target_per_second += part.target_per_second;
@@ -145,8 +143,11 @@ impl Report {
             Some(mine) => {
                 mine.requests = mine.requests.saturating_add(name.requests);
                 mine.errors = mine.errors.saturating_add(name.errors);
+                mine.cancelled = mine.cancelled.saturating_add(name.cancelled);
+                mine.censored = mine.censored.saturating_add(name.censored);
                 mine.histogram.add(&name.histogram);
-                mine.latency_us = mine.histogram.latency();
+                mine.censored_histogram.add(&name.censored_histogram);
+                mine.set_times();
             }
         }
     }
@@ -220,6 +221,24 @@ fn shared(parts: &[(String, Report)], of: fn(&Report) -> Option<f64>) -> Option<
     let mut figures = parts.iter().map(|(_, part)| of(part));
     let first = figures.next()?;
     figures.all(|figure| figure == first).then_some(first).flatten()
+}
+
+/// The stages of all together, if theirs have the same lengths.
+fn stages(parts: &[(String, Report)]) -> Option<Vec<StageReport>> {
+    let mut all = parts.iter().map(|(_, part)| part.stages.as_deref());
+    let mut sum = all.next()??.to_vec();
+    for stages in all {
+        let stages = stages?;
+        let lengths = |of: &[StageReport]| of.iter().map(|it| it.seconds).collect::<Vec<_>>();
+        if lengths(stages) != lengths(&sum) {
+            return None;
+        }
+        for (sum, stage) in sum.iter_mut().zip(stages) {
+            sum.from_per_second += stage.from_per_second;
+            sum.to_per_second += stage.to_per_second;
+        }
+    }
+    Some(sum)
 }
 
 /// All time lines as one of `seconds`, in the longest slots that one of them has.
@@ -512,6 +531,22 @@ mod tests {
         ];
         assert_eq!(sums, [u64::MAX; 10]);
         assert!(merged.requests_per_second > 1.8e19, "{}", merged.requests_per_second);
+    }
+
+    #[test]
+    fn stages_of_machines_add_up_where_they_take_the_same_time() {
+        let stage =
+            |seconds, to_per_second| StageReport { seconds, from_per_second: 1.0, to_per_second };
+        let of = |stages: Option<Vec<StageReport>>| {
+            (String::new(), Report { stages, ..Report::default() })
+        };
+        let ramp = |to| of(Some(vec![stage(5.0, to)]));
+        let summed = StageReport { seconds: 5.0, from_per_second: 2.0, to_per_second: 30.0 };
+        assert_eq!(stages(&[ramp(10.0), ramp(20.0)]), Some(vec![summed]));
+        assert_eq!(stages(&[of(Some(vec![])), of(Some(vec![]))]), Some(vec![]));
+        for other in [of(None), of(Some(vec![])), of(Some(vec![stage(4.0, 10.0)]))] {
+            assert_eq!(stages(&[ramp(10.0), other]), None);
+        }
     }
 
     #[test]

@@ -5,9 +5,11 @@ use std::time::Duration;
 use super::control::Control;
 use super::plan::Plan;
 use super::quota::QuotaReport;
-use super::recorder::Recorder;
-use super::report::{CoreReport, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, WarmUp};
-use super::schedule::Arrival;
+use super::recorder::{NameTally, Recorder};
+use super::report::{
+    CoreReport, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, StageReport, WarmUp,
+};
+use super::schedule::{Arrival, Stage};
 use super::timeline::Timeline;
 use super::verdict::Verdict;
 use super::worker::Tallies;
@@ -84,6 +86,7 @@ pub(super) fn report(
         driver: plan.driver.to_string(),
         host: plan.host.to_string(),
         arrival: plan.arrival.name().to_owned(),
+        stages: Some(stages(&plan.arrival)),
         slack_us: Some(micros(plan.pacing.slack)),
         spin_us: Some(micros(plan.pacing.spin)),
         target_per_second: target(plan, sending),
@@ -102,6 +105,7 @@ pub(super) fn report(
         requests_per_second: per(requests as f64, seconds),
         bytes_per_second: per(sum(&|outcome| outcome.bytes) as f64, seconds),
         status: recorder.status(),
+        status_expected: recorder.status_expected(),
         outcomes: recorder.outcomes(),
         error_examples: recorder.examples(),
         error_causes: recorder.causes(),
@@ -177,6 +181,21 @@ fn target(plan: &Plan, sending: f64) -> f64 {
     plan.arrival.mean_rate(if is_whole_log { over.max(1.0) } else { over })
 }
 
+/// The stages of a schedule whose rate was to change.
+fn stages(arrival: &Arrival) -> Vec<StageReport> {
+    let Arrival::Open { stages, .. } = arrival else { return Vec::new() };
+    let first = stages.first().map_or(0.0, |stage| stage.from);
+    if stages.iter().all(|stage| [stage.from, stage.to] == [first; 2]) {
+        return Vec::new();
+    }
+    let report = |stage: &Stage| StageReport {
+        seconds: stage.length.as_secs_f64(),
+        from_per_second: stage.from,
+        to_per_second: stage.to,
+    };
+    stages.iter().map(report).collect()
+}
+
 /// The part of the time in which requests could be due that was over when the last one was.
 fn sending_seconds(plan: &Plan, outcomes: &[CoreOutcome]) -> f64 {
     let sending = longest(outcomes, |outcome| outcome.sending);
@@ -198,12 +217,19 @@ fn warm_up(outcomes: &[CoreOutcome], all: &Recorder) -> WarmUp {
 
 fn names(plan: &Plan, recorder: &Recorder) -> Vec<NameReport> {
     let named = plan.mix.names.iter().zip(recorder.names());
-    let report = |(name, tally): (&String, &super::recorder::NameTally)| NameReport {
-        name: name.clone(),
-        requests: tally.requests,
-        errors: tally.errors,
-        latency_us: tally.latency(),
-        histogram: tally.response.as_deref().cloned().unwrap_or_default(),
+    let report = |(name, tally): (&String, &NameTally)| {
+        let mut report = NameReport {
+            name: name.clone(),
+            requests: tally.requests,
+            errors: tally.errors,
+            cancelled: tally.cancelled,
+            censored: tally.censored.len(),
+            histogram: tally.response.clone(),
+            censored_histogram: tally.censored.clone(),
+            ..NameReport::default()
+        };
+        report.set_times();
+        report
     };
     named.map(report).collect()
 }

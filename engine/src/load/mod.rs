@@ -138,7 +138,7 @@ pub use plan_error::{Invalid, PlanError};
 pub use recorder::{CLASSES, Recorder, Sample, Stamps};
 pub use report::{
     CoreReport, Histograms, Latency, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport,
-    WarmUp,
+    StageReport, WarmUp,
 };
 pub use run::{RunError, run};
 pub use schedule::{Arrival, RATE_MAX, RECORDED_MAX, STAGES_MAX, Spacing, Stage};

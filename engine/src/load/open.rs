@@ -36,6 +36,19 @@ pub(super) struct Open {
     pub(super) shed: u64,
 }
 
+/// Requests of a core that are given up one by one at the end of a run: within a second.
+const EACH_MAX: u64 = 1 << 22;
+
+/// How requests that are given up are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// Those whose ages a histogram takes for the same together, whatever they are: in no time, however many there are.
+    Together,
+    /// Each for itself, since they are counted by name; of more than [`EACH_MAX`] the rest together. As many ages as a histogram tells apart draw a name each, so that the
+    /// names' shares hold there too, if not to the last request.
+    Each,
+}
+
 impl Open {
     /// For so many targets and lanes; nothing is due before [`Open::restart`].
     pub(super) fn new(targets: usize, lanes: u32, pacing: Pacing) -> Self {
@@ -187,32 +200,38 @@ impl Open {
         self.ahead.cut(end);
     }
 
-    /// Gives up everything that was due and not sent, and tells the ages of what was not too late anyway, and of how many requests: those whose ages a histogram takes for the same are told together.
+    /// Gives up everything that was due and not sent, and tells the ages of what was not too late anyway, of how many requests, and the place of one of them in the mix.
     pub(super) fn give_up(
         &mut self,
         picker: &Picker,
         now: Instant,
-        mut unsent: impl FnMut(u64, u64),
+        telling: Telling,
+        mut unsent: impl FnMut(u64, u64, u32),
     ) {
         let limit = self.pacing.shed_after;
         for target in 0..self.waiting.len() {
             while let Some(flight) = self.pop(target, picker) {
                 self.shed += 1;
                 if !self.is_too_late(&flight, now) {
-                    unsent(now.nanos_since(flight.intended), 1);
+                    unsent(now.nanos_since(flight.intended), 1, flight.request);
                 }
             }
         }
         let mut given = limit.map_or(0, |limit| self.schedule.skip(before(now, limit)));
-        while self.schedule.next_due() != Instant::NEVER {
-            let age = now.nanos_since(self.schedule.next_due());
-            let alike = Duration::from_nanos(Histogram::shortest_alike(age));
-            let count = self.schedule.skip(before(now, alike) + Duration::from_nanos(1));
-            // Due after `now`: nothing that was cut is.
-            if count == 0 {
-                break;
-            }
-            unsent(age, count);
+        // Due after `now`: nothing that was cut is.
+        while let Some(due) = self.schedule.peek(now) {
+            let (flight, _) = self.requests(picker).flight(due);
+            let age = now.nanos_since(due.at);
+            let count = match telling {
+                Telling::Each if given < EACH_MAX => {
+                    u64::from(self.schedule.take(due.at).is_some())
+                }
+                _ => {
+                    let alike = Duration::from_nanos(Histogram::shortest_alike(age));
+                    self.schedule.skip(before(now, alike) + Duration::from_nanos(1))
+                }
+            };
+            unsent(age, count, flight.request);
             given += count;
         }
         self.offered += given;
@@ -359,7 +378,7 @@ mod tests {
                 assert_eq!(flight.map(|flight| flight.index), Some(first + 2 * nth));
             }
             let mut unsent = 0;
-            open.give_up(&picker, at(2_000), |_, count| unsent += count);
+            open.give_up(&picker, at(2_000), Telling::Together, |_, count, _| unsent += count);
             // What is too late anyway has no age that counts.
             let told = if shed_after.is_some() { 0 } else { 30_000 };
             assert_eq!((open.shed, unsent, open.is_over()), (30_000, told, true));
@@ -386,7 +405,8 @@ mod tests {
         assert_eq!((flight.index, open.shed, open.offered), (3, 3, 6));
         open.cut(at(90));
         let mut unsent = Vec::new();
-        open.give_up(&picker, at(90), |age, count| unsent.push((age, count)));
+        let tell = |age, count, _| unsent.push((age, count));
+        open.give_up(&picker, at(90), Telling::Together, tell);
         assert_eq!((open.shed, open.offered, open.is_over()), (8, 9, true));
         // Those of 40 to 60 ms were too late.
         assert_eq!(unsent, [(20_000_000, 1), (10_000_000, 1)]);
@@ -395,17 +415,21 @@ mod tests {
     /// A backlog that it would take minutes to count one by one.
     #[test]
     fn a_backlog_is_given_up_at_once_and_exactly() {
-        let (mut open, picker) = open(1, None);
-        let arrival = Arrival::at_rate(1e9, Duration::from_secs(3_600));
-        open.restart(Schedule::new(&arrival, at(0), (0, 2), u64::MAX).unwrap());
-        open.cut(at(3_500_000));
-        let mut ages = Histogram::new();
-        open.give_up(&picker, at(3_501_000), |age, count| ages.record_many(age, count));
-        let all = 3_500 * 1_000_000_000 / 2;
-        assert_eq!((open.shed, open.offered, ages.len()), (all, all, all));
-        // All but those of the last minute are as old as is told apart.
-        assert!(ages.latency().saturated.abs_diff(all - 59 * 500_000_000) <= 500_000_000 / 1_000);
-        assert!((ages.latency().min / 1e6 - 1.0).abs() < 0.002, "{:?}", ages.latency());
+        for telling in [Telling::Together, Telling::Each] {
+            let (mut open, picker) = open(1, None);
+            let arrival = Arrival::at_rate(1e9, Duration::from_secs(3_600));
+            open.restart(Schedule::new(&arrival, at(0), (0, 2), u64::MAX).unwrap());
+            open.cut(at(3_500_000));
+            let mut ages = Histogram::new();
+            let tell = |age, count, _| ages.record_many(age, count);
+            open.give_up(&picker, at(3_501_000), telling, tell);
+            let all = 3_500 * 1_000_000_000 / 2;
+            assert_eq!((open.shed, open.offered, ages.len()), (all, all, all));
+            // All but those of the last minute are as old as is told apart.
+            let old = all - 59 * 500_000_000;
+            assert!(ages.latency().saturated.abs_diff(old) <= 500_000_000 / 1_000);
+            assert!((ages.latency().min / 1e6 - 1.0).abs() < 0.002, "{:?}", ages.latency());
+        }
     }
 
     #[test]
@@ -435,7 +459,7 @@ mod tests {
                 let even = counts.iter().zip([100_000_u64, 200_000, 300_000, 300_000]);
                 assert!(even.clone().all(|(it, due)| it.abs_diff(due) <= off), "{counts:?}");
                 assert_eq!(counts[2], counts[3]);
-                open.give_up(&picker, at(5_000), |_, _| ());
+                open.give_up(&picker, at(5_000), Telling::Together, |_, _, _| ());
                 assert_eq!(open.offered, counts[3]);
             }
         }

@@ -118,12 +118,19 @@ impl Tallies {
 pub(super) struct NameTally {
     pub(super) requests: u64,
     pub(super) errors: u64,
-    pub(super) response: Option<Box<Histogram>>,
+    pub(super) cancelled: u64,
+    /// Of successes, and of what was expected.
+    pub(super) response: Histogram,
+    pub(super) censored: Histogram,
 }
 
 impl NameTally {
-    pub(super) fn latency(&self) -> Latency {
-        self.response.as_ref().map(|response| response.latency()).unwrap_or_default()
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.cancelled += other.cancelled;
+        self.response.add(&other.response);
+        self.censored.add(&other.censored);
     }
 }
 
@@ -140,6 +147,8 @@ pub struct Recorder {
     censored_response: Histogram,
     censored_service: Histogram,
     status: [u64; 5],
+    /// Those of them whose requests say which status they expect.
+    expected: [u64; 5],
     failures: Tallies,
     causes: Tallies,
     names: Vec<NameTally>,
@@ -168,6 +177,7 @@ impl Recorder {
             censored_response: Histogram::new(),
             censored_service: Histogram::new(),
             status: [0; 5],
+            expected: [0; 5],
             failures: Tallies::default(),
             causes: Tallies::default(),
             names,
@@ -178,17 +188,32 @@ impl Recorder {
     /// Records a response with its status.
     #[inline]
     pub fn record(&mut self, status: u16, sample: &Sample) {
-        // Classes 2 to 5 have places 0 to 3; what is left goes to the last.
-        let class = (usize::from(status / 100)).wrapping_sub(2).min(4);
-        self.status[class] += 1;
-        self.record_times(class, sample);
-        self.first_byte.record(sample.first_byte.nanos_since(sample.sent));
+        let class = class_of(status);
+        self.record_response(class, sample);
         if let Some(name) = self.names.get_mut(sample.name as usize) {
             name.requests += 1;
             if class == SUCCESS {
-                name.response.get_or_insert_default().record(sample.response());
+                name.response.record(sample.response());
             }
         }
+    }
+
+    /// The same of a response that has a status which its request expects: what was wanted, whatever its class.
+    pub fn record_expected(&mut self, status: u16, sample: &Sample) {
+        let class = class_of(status);
+        self.record_response(class, sample);
+        self.expected[class] += 1;
+        if let Some(name) = self.names.get_mut(sample.name as usize) {
+            name.requests += 1;
+            name.response.record(sample.response());
+        }
+    }
+
+    #[inline]
+    fn record_response(&mut self, class: usize, sample: &Sample) {
+        self.status[class] += 1;
+        self.record_times(class, sample);
+        self.first_byte.record(sample.first_byte.nanos_since(sample.sent));
     }
 
     #[inline]
@@ -222,6 +247,10 @@ impl Recorder {
                 self.censored_response.record(sample.response());
                 self.censored_service.record(sample.service());
             }
+            if let Some(name) = self.names.get_mut(name as usize) {
+                name.cancelled += 1;
+                sample.into_iter().for_each(|sample| name.censored.record(sample.response()));
+            }
             self.failures.count(failure.kind().into_owned(), || failure.to_string());
             return;
         }
@@ -233,9 +262,12 @@ impl Recorder {
         self.record_error([kind, cause], || failure.to_string(), name, sample);
     }
 
-    /// Records the age of requests that were due and never sent: nobody saw their end.
-    pub fn record_unsent(&mut self, nanos: u64, count: u64) {
+    /// Records the age of requests of one name that were due and never sent: nobody saw their end.
+    pub fn record_unsent(&mut self, nanos: u64, count: u64, name: u32) {
         self.censored_response.record_many(nanos, count);
+        if let Some(name) = self.names.get_mut(name as usize) {
+            name.censored.record_many(nanos, count);
+        }
     }
 
     /// Counts a response that was not what was expected of it, as the outcome `unexpected_<what>`.
@@ -280,14 +312,13 @@ impl Recorder {
         for (mine, theirs) in self.status.iter_mut().zip(other.status) {
             *mine += theirs;
         }
+        for (mine, theirs) in self.expected.iter_mut().zip(other.expected) {
+            *mine += theirs;
+        }
         self.failures.add(&other.failures);
         self.causes.add(&other.causes);
         for (mine, theirs) in self.names.iter_mut().zip(&other.names) {
-            mine.requests += theirs.requests;
-            mine.errors += theirs.errors;
-            if let Some(response) = &theirs.response {
-                mine.response.get_or_insert_default().add(response);
-            }
+            mine.add(theirs);
         }
     }
 
@@ -318,8 +349,13 @@ impl Recorder {
     /// Responses by class.
     #[must_use]
     pub fn status(&self) -> StatusCounts {
-        let [success, redirect, client_error, server_error, other] = self.status;
-        StatusCounts { success, redirect, client_error, server_error, other }
+        status_counts(self.status)
+    }
+
+    /// Those of them whose requests say which status they expect.
+    #[must_use]
+    pub fn status_expected(&self) -> StatusCounts {
+        status_counts(self.expected)
     }
 
     /// Every outcome that occurred, with its count.
@@ -391,6 +427,17 @@ impl Recorder {
     }
 }
 
+/// Classes 2 to 5 have places 0 to 3; what is left goes to the last.
+#[inline]
+fn class_of(status: u16) -> usize {
+    usize::from(status / 100).wrapping_sub(2).min(4)
+}
+
+fn status_counts(by_class: [u64; 5]) -> StatusCounts {
+    let [success, redirect, client_error, server_error, other] = by_class;
+    StatusCounts { success, redirect, client_error, server_error, other }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -448,6 +495,29 @@ mod tests {
         assert_eq!(examples["unexpected_status"], "503, not 200");
         assert_eq!(sum.examples()["connect"], examples["connect ECONNREFUSED"]);
         assert_eq!((examples.len(), sum.errors()), (3, 8));
+    }
+
+    #[test]
+    fn a_name_has_the_times_of_what_was_wanted_and_of_what_was_cut_off() {
+        let mut recorder = Recorder::new(Stamps::Intended, 2);
+        let of = |name, took| Sample { name, ..sample([0, 0, 1, took]) };
+        recorder.record(404, &of(0, 10));
+        recorder.record(200, &of(0, 20));
+        [404, 404, 302].iter().for_each(|status| recorder.record_expected(*status, &of(1, 30)));
+        recorder.record_failure(&Failure::Cancelled, 1, Some(&of(1, 900)));
+        recorder.record_unsent(700_000, 4, 1);
+        let mut sum = Recorder::new(Stamps::Intended, 2);
+        sum.merge(&recorder);
+        sum.merge(&recorder);
+        let told = |place: usize| {
+            let name = &sum.names()[place];
+            (name.requests, name.response.len(), name.cancelled, name.censored.len())
+        };
+        assert_eq!((told(0), told(1)), ((4, 2, 0, 0), (6, 6, 2, 10)));
+        let (all, wanted) = (sum.status(), sum.status_expected());
+        assert_eq!((all.client_error, all.redirect), (6, 2));
+        assert_eq!((wanted.client_error, wanted.redirect, wanted.success), (4, 2, 0));
+        assert_eq!((sum.censored(), sum.responses()), (10, 10));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a run found, as plain data: it serialises to the documented JSON, is read back from it, and is printed elsewhere.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -41,6 +42,9 @@ pub struct Report {
     pub host: String,
     /// When requests were due: `closed`, `constant`, `poisson` or `recorded`, or `mixed`.
     pub arrival: String,
+    /// The stages of a schedule whose rate was to change, in their order; empty where it was not, and in a closed loop. Of reports merged with stages of the same lengths
+    /// the sums of their rates; `None` (null in JSON) where the lengths differ, and in a report saved before this was known.
+    pub stages: Option<Vec<StageReport>>,
     /// How late a request might leave so that several went out at once, in microseconds; zero if each was sent when due, `None` (null in JSON) in a report
     /// merged of runs that differ in it.
     #[serde(default = "not_asked_for")]
@@ -97,7 +101,7 @@ pub struct Report {
     pub connect_us: Latency,
     /// From when a request was due to its being sent, in microseconds; empty in a closed loop.
     pub schedule_lag_us: Latency,
-    /// The client's own part of the lag: from when a request was due and a connection free to its being sent, in microseconds.
+    /// The client's own part of the lag: from when a request was due, its slack (`slack_us`) over and a connection free, to its being sent, in microseconds.
     pub client_lag_us: Latency,
     /// The share of samples of `response_time_us`, 0 to 1, from which on percentiles are lower bounds, because censored requests lie there; 1 if there are none.
     pub exact_below: f64,
@@ -105,6 +109,8 @@ pub struct Report {
     pub classes: BTreeMap<String, Latency>,
     /// Completed requests by status class.
     pub status: StatusCounts,
+    /// Those of `status` whose requests say which status they expect: what was wanted, whatever its class.
+    pub status_expected: StatusCounts,
     /// All requests by outcome: `2xx` and the like, `connect`, `reset`, `timeout`, `protocol_<kind>`, `behind_failed`, `unexpected_<what>`, `cancelled`.
     /// Only outcomes that occurred.
     pub outcomes: BTreeMap<String, u64>,
@@ -199,8 +205,8 @@ pub struct Latency {
     pub samples: u64,
     /// Samples above the histogram's 60 s: counted here and recorded as 60 s, so that percentiles which read 60 s mean "60 s or more".
     pub saturated: u64,
-    /// 95 % interval of `p50`, low and high; it supposes nothing of the distribution. Where there are too few samples for an upper end, that is infinite: null in
-    /// JSON, here and in the others.
+    /// 95 % interval of `p50`, low and high; it supposes nothing of the distribution. Where there are too few samples for an upper end, or censored requests lie
+    /// there, that is infinite: null in JSON, here and in the others.
     #[serde(deserialize_with = "interval")]
     pub p50_interval: [f64; 2],
     /// 95 % interval of `p99`.
@@ -247,8 +253,30 @@ pub struct WarmUp {
     pub p99_us: f64,
 }
 
+/// A stage of a schedule: a length of time in which the rate goes evenly from one value to another.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct StageReport {
+    /// Its length.
+    pub seconds: f64,
+    /// Requests a second at its start.
+    pub from_per_second: f64,
+    /// Requests a second at its end.
+    pub to_per_second: f64,
+}
+
+/// `10s:0..500`, or `30s:500` where the rate stays.
+impl fmt::Display for StageReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seconds, from_per_second: from, to_per_second: to } = self;
+        match from == to {
+            true => write!(f, "{seconds}s:{from}"),
+            false => write!(f, "{seconds}s:{from}..{to}"),
+        }
+    }
+}
+
 /// One named request of a scenario.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct NameReport {
     /// Its name.
     pub name: String,
@@ -256,11 +284,29 @@ pub struct NameReport {
     pub requests: u64,
     /// Requests that ended in an error.
     pub errors: u64,
-    /// Response times of successful requests (2xx) in microseconds.
+    /// Requests still unanswered when the run's drain time ended; neither in `requests` nor in `errors`.
+    #[serde(default)]
+    pub cancelled: u64,
+    /// Requests whose end nobody saw: as [`Report::censored`].
+    #[serde(default)]
+    pub censored: u64,
+    /// Response times in microseconds of successful requests: 2xx, and where a request says which status it expects, all that had it. Censored requests are in it at
+    /// their age.
     pub latency_us: Latency,
-    /// Their samples.
+    /// As [`Report::exact_below`], of `latency_us`.
+    #[serde(default = "exact_throughout")]
+    pub exact_below: f64,
+    /// The samples of successful requests.
     #[serde(default, skip_serializing_if = "Histogram::is_empty")]
     pub histogram: Histogram,
+    /// Ages of censored requests.
+    #[serde(default, skip_serializing_if = "Histogram::is_empty")]
+    pub censored_histogram: Histogram,
+}
+
+/// Of a name that was saved without its censored requests.
+fn exact_throughout() -> f64 {
+    1.0
 }
 
 /// A slice of the measured time, over all cores.
@@ -389,5 +435,11 @@ impl Report {
     #[must_use]
     pub fn successes_per_second(&self) -> f64 {
         self.requests_per_second * self.status.successes() as f64 / self.requests.max(1) as f64
+    }
+
+    /// Responses that are neither a success (2xx or 3xx) nor what their request expects.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.status.refusals().saturating_sub(self.status_expected.refusals())
     }
 }

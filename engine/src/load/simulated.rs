@@ -14,11 +14,11 @@ mod tests {
     use crate::load::control::{Control, CoreGauge};
     use crate::load::drive::Drive;
     use crate::load::merge::report;
-    use crate::load::mix::{self, Order, Think};
+    use crate::load::mix::{self, MixRequest, Order, Think};
     use crate::load::quota::QuotaReport;
     use crate::load::run::{Job, Shared};
     use crate::load::schedule::{Arrival, Spacing, Stage};
-    use crate::load::{Mix, Pacing, Plan, Report, Stop};
+    use crate::load::{Mix, NameReport, Pacing, Plan, Report, Stop};
     use crate::shard::Shard;
     use crate::sys::affinity::{self, Pinned};
 
@@ -437,6 +437,69 @@ mod tests {
         assert!(report.exact_below < 0.2, "{}", report.exact_below);
         // Request n waits until n / 200 s, for n / 1000 s of which it was not due yet: the oldest unsent one at the end is older than all that were answered.
         assert!(report.latency_us.p50 > 4e6, "{:?}", report.latency_us);
+    }
+
+    /// Two names to one server, one of whose connections is never answered: each name has its share of what was cut off and of what was never sent.
+    #[test]
+    fn what_is_cut_off_is_counted_by_name_too() {
+        let one = mix::testing::mix(1);
+        let request = |name| MixRequest { name, ..one.requests[0].clone() };
+        let names = ["one".to_owned(), "other".to_owned()].into();
+        let mix = Mix { requests: vec![request(0), request(1)], names, ..one };
+        let answers = |number| -> Answers {
+            let delay = if number == 0 { Duration::from_millis(10) } else { 100 * SECOND };
+            Box::new(move |_| delay)
+        };
+        for arrival in [Arrival::Closed, Arrival::at_rate(1_000.0, 3 * SECOND)] {
+            let mix = Arc::new(mix.clone());
+            let plan = Plan { mix, drain: SECOND, ..plan(2, arrival.clone(), seconds(3)) };
+            let report = simulate(&plan, calm(), answers);
+            let sum = |of: fn(&NameReport) -> u64| report.names.iter().map(of).sum::<u64>();
+            assert_eq!(sum(|name| name.requests), report.requests);
+            assert_eq!(sum(|name| name.cancelled), report.cancelled);
+            assert_eq!(sum(|name| name.censored), report.censored);
+            assert_eq!(sum(|name| name.latency_us.samples), report.response_time_us.samples);
+            let least = report.names.iter().map(|name| name.exact_below).fold(1.0, f64::min);
+            assert!(report.cancelled > 0 && least < 1.0, "{least}");
+            if arrival != Arrival::Closed {
+                let censored = [0, 1].map(|place: usize| report.names[place].censored);
+                assert!(censored[0].abs_diff(censored[1]) < 3 && censored[0] > 1_000);
+            }
+        }
+    }
+
+    /// Stopped while connections are being opened: those that are there send nothing.
+    #[test]
+    fn who_is_stopped_before_the_start_sends_nothing() {
+        for arrival in [Arrival::Closed, Arrival::at_rate(1_000.0, 3 * SECOND)] {
+            let control = Arc::new(Control::new());
+            let stop = Arc::clone(&control);
+            let silent = move |number: u64| -> Box<dyn Peer> {
+                if number == 3 {
+                    stop.stop();
+                }
+                server(Box::new(|_| 100 * SECOND))
+            };
+            let plan = Plan { drain: 60 * SECOND, ..plan(200, arrival, seconds(3)) };
+            let report = simulate_with(&plan, calm(), &control, silent);
+            assert_eq!((report.offered, report.sent, report.cancelled), (0, 0, 0), "{report:?}");
+            assert!(report.interrupted && report.sending_seconds == 0.0, "{report:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_says_in_which_stages_its_rate_was_to_change() {
+        let stage = |from, to| Stage { length: SECOND, from, to };
+        let of = |stages: &[Stage]| {
+            let arrival = Arrival::Open { stages: stages.into(), spacing: Spacing::Constant };
+            let length = seconds(stages.len() as u64);
+            let report = simulate(&plan(1, arrival, length), calm(), |_| {
+                Box::new(|_| Duration::from_millis(1))
+            });
+            report.stages.iter().flatten().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[stage(0.0, 50.0), stage(50.0, 50.0)]), ["1s:0..50", "1s:50"]);
+        assert_eq!(of(&[stage(50.0, 50.0)]), [""; 0]);
     }
 
     /// A run with everything drawn from a seed, on a kernel that uses all of its contract and a network that breaks.

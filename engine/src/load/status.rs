@@ -43,6 +43,18 @@ impl StatusCounts {
         self.client_error.saturating_add(self.server_error).saturating_add(self.other)
     }
 
+    /// Both together; counts that no number holds stay at the largest there is.
+    #[must_use]
+    pub const fn plus(&self, other: Self) -> Self {
+        Self {
+            success: self.success.saturating_add(other.success),
+            redirect: self.redirect.saturating_add(other.redirect),
+            client_error: self.client_error.saturating_add(other.client_error),
+            server_error: self.server_error.saturating_add(other.server_error),
+            other: self.other.saturating_add(other.other),
+        }
+    }
+
     /// Each class as reports name it, with its count.
     #[must_use]
     pub const fn by_class(&self) -> [(&'static str, u64); 5] {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::histogram::Histogram;
 use super::merge::per;
-use super::report::{Histograms, Latency, Report};
+use super::report::{Histograms, Latency, NameReport, Report};
 
 /// The class of the headline.
 const SUCCESS: &str = "2xx";
@@ -34,9 +34,10 @@ impl Report {
     pub(super) fn set_times(&mut self) {
         let histograms = &self.histograms;
         let response_time = histograms.success_response_time();
-        self.response_time_us = response_time.latency();
+        self.response_time_us = latency(&response_time, &histograms.censored_response);
         self.latency_us = self.response_time_us;
-        self.service_time_us = histograms.success_service_time().latency();
+        self.service_time_us =
+            latency(&histograms.success_service_time(), &histograms.censored_service);
         self.first_byte_us = histograms.first_byte.latency();
         self.connect_us = histograms.connect.latency();
         self.schedule_lag_us = histograms.schedule_lag.latency();
@@ -44,6 +45,35 @@ impl Report {
         self.exact_below = exact_below(&response_time, &histograms.censored_response);
         self.classes = latencies(&histograms.response_time);
     }
+}
+
+impl NameReport {
+    /// Sets what follows from the histograms.
+    pub(super) fn set_times(&mut self) {
+        let mut all = self.histogram.clone();
+        all.add(&self.censored_histogram);
+        self.latency_us = latency(&all, &self.censored_histogram);
+        self.exact_below = exact_below(&all, &self.censored_histogram);
+    }
+}
+
+/// The figures of `all`, which holds `censored` too. An upper end of an interval that is no shorter than the youngest of those is a lower bound, so that none is known.
+fn latency(all: &Histogram, censored: &Histogram) -> Latency {
+    let mut latency = all.latency();
+    let Some((youngest, _)) = censored.buckets().next() else { return latency };
+    let intervals = [
+        &mut latency.p50_interval,
+        &mut latency.p99_interval,
+        &mut latency.p99_9_interval,
+        &mut latency.p99_99_interval,
+        &mut latency.p99_999_interval,
+    ];
+    for [_, high] in intervals {
+        if *high >= youngest as f64 / 1e3 {
+            *high = f64::INFINITY;
+        }
+    }
+    latency
 }
 
 fn success(classes: &BTreeMap<String, Histogram>, censored: &Histogram) -> Histogram {
@@ -88,5 +118,24 @@ mod tests {
         assert_eq!(report.histograms.service_time_exact_below(), 0.8);
         assert_eq!(report.classes["2xx"].samples, 4);
         assert_eq!(exact_below(&times(&[1]), &Histogram::new()), 1.0);
+    }
+
+    #[test]
+    fn an_interval_has_no_upper_end_among_censored_requests() {
+        let answered: Vec<u64> = (1..=5_000).collect();
+        let highs = |censored: &[u64]| {
+            let mut all = times(&answered);
+            all.add(&times(censored));
+            let latency = latency(&all, &times(censored));
+            [latency.p50_interval, latency.p99_interval, latency.p99_9_interval].map(|it| it[1])
+        };
+        assert!(highs(&[]).iter().all(|high| high.is_finite()));
+        // Older than all that was answered: only of the tail nobody knows how long it is.
+        let [median, _, tail] = highs(&[9_000; 20]);
+        assert!((median / 1e3 - 2_580.0).abs() < 30.0 && tail == f64::INFINITY, "{median} {tail}");
+        // Younger than the median, which is a lower bound itself.
+        assert_eq!(highs(&[100; 20]), [f64::INFINITY; 3]);
+        let all = latency(&times(&[9_000; 500]), &times(&[9_000; 500]));
+        assert!(all.p50_interval[0] > 8.9e6, "the lower end holds: {all:?}");
     }
 }

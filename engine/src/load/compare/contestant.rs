@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::histogram::Histogram;
-use super::super::report::{Histograms, Report, Slot};
+use super::super::report::{Histograms, Report, Slot, StageReport};
 use super::super::statistics;
 use super::super::status::StatusCounts;
 use super::super::times;
@@ -35,6 +35,8 @@ pub struct Contestant {
     pub arrival: String,
     /// Requests a second that its schedule asked for; zero in a closed loop.
     pub target_per_second: f64,
+    /// Its schedule's stages: see [`Report::stages`].
+    pub stages: Option<Vec<StageReport>>,
     /// How late a request might leave, in microseconds: see [`Report::slack_us`].
     pub slack_us: Option<f64>,
     /// How long before a request was due its core watched the clock, in microseconds: see [`Report::spin_us`].
@@ -162,6 +164,7 @@ impl Contestant {
             host: reports.first().map(|report| report.host.clone()).unwrap_or_default(),
             arrival: reports.first().map(|report| report.arrival.clone()).unwrap_or_default(),
             target_per_second: reports.first().map_or(0.0, |report| report.target_per_second),
+            stages: reports.first().and_then(|report| report.stages.clone()),
             slack_us: reports.first().map_or(Some(0.0), |report| report.slack_us),
             spin_us: reports.first().map_or(Some(0.0), |report| report.spin_us),
             requests: median(|report| count(report.requests)),
@@ -318,13 +321,7 @@ fn count(requests: u64) -> f64 {
 }
 
 fn status(reports: &[Report]) -> StatusCounts {
-    reports.iter().fold(StatusCounts::default(), |sum, report| StatusCounts {
-        success: sum.success.saturating_add(report.status.success),
-        redirect: sum.redirect.saturating_add(report.status.redirect),
-        client_error: sum.client_error.saturating_add(report.status.client_error),
-        server_error: sum.server_error.saturating_add(report.status.server_error),
-        other: sum.other.saturating_add(report.status.other),
-    })
+    reports.iter().fold(StatusCounts::default(), |sum, report| sum.plus(report.status))
 }
 
 fn outcomes(reports: &[Report]) -> BTreeMap<String, u64> {

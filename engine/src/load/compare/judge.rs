@@ -91,15 +91,32 @@ impl Comparison {
 pub(super) fn unlike([of, to]: &[Contestant; 2]) -> Option<String> {
     let targets = [of, to].map(|one| one.target_per_second);
     let apart = (targets[0] - targets[1]).abs();
+    let staged_alike = match (&of.stages, &to.stages) {
+        (Some(of), Some(to)) => of == to,
+        // Nobody knows any more.
+        _ => true,
+    };
     let alike = of.is_open_loop() == to.is_open_loop()
+        && staged_alike
         && apart <= TARGETS_APART_MAX * targets[0].max(targets[1]);
     let asked = |one: &Contestant| match one.is_open_loop() {
-        true => format!("{} was to send {:.1} requests a second", one.name, one.target_per_second),
+        true => format!(
+            "{} was to send {:.1} requests a second{}",
+            one.name,
+            one.target_per_second,
+            in_stages(one)
+        ),
         false => format!("{} was a closed loop", one.name),
     };
     (!alike).then(|| {
         format!("{}, and {}: different loads, whose speeds can't be compared", asked(of), asked(to))
     })
+}
+
+/// ` in stages of 10s:0..500, 30s:500`, where its rate was to change.
+fn in_stages(one: &Contestant) -> String {
+    let stages = one.stages.iter().flatten().map(ToString::to_string).collect::<Vec<_>>();
+    if stages.is_empty() { String::new() } else { format!(" in stages of {}", stages.join(", ")) }
 }
 
 fn lacks_success(one: &Contestant) -> bool {
@@ -200,7 +217,7 @@ mod tests {
     use super::super::tests::{compare_runs, run};
     use super::*;
     use crate::load::histogram::{Coarse, Histogram};
-    use crate::load::report::Report;
+    use crate::load::report::{Report, StageReport};
     use crate::load::status::StatusCounts;
 
     /// A closed loop that is answered so often a second, with a success as often as that; the rest is refused at once.
@@ -277,6 +294,30 @@ mod tests {
     fn open(target_per_second: f64, micros: u64) -> Report {
         let arrival = "constant".to_owned();
         Report { arrival, target_per_second, ..run(target_per_second as u64, micros) }
+    }
+
+    #[test]
+    fn schedules_of_one_mean_and_different_stages_are_different_loads() {
+        let staged = |stages: &[(f64, f64)]| {
+            let stage = |(from, to): &(f64, f64)| StageReport {
+                seconds: 3.0,
+                from_per_second: *from,
+                to_per_second: *to,
+            };
+            let stages = Some(stages.iter().map(stage).collect());
+            Report { stages, ..open(100.0, 5_000) }
+        };
+        let (rising, falling) = (|| staged(&[(0.0, 200.0)]), || staged(&[(200.0, 0.0)]));
+        check(rising(), rising(), KEPT, "no difference");
+        check(
+            rising(),
+            falling(),
+            UNLIKE,
+            "new was to send 100.0 requests a second in stages of 3s:200..0",
+        );
+        check(staged(&[]), falling(), UNLIKE, "old was to send 100.0 requests a second, and new");
+        // Saved before the stages were.
+        check(open(100.0, 5_000), falling(), KEPT, "no difference");
     }
 
     #[test]

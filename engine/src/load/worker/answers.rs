@@ -10,6 +10,15 @@ use crate::load::mix::Think;
 use crate::load::recorder::Sample;
 use crate::shard::{Failure, Response};
 
+/// What the request of a response says of its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// Nothing: what it means is told by its class.
+    Any,
+    /// That it be the one which it is.
+    ThisStatus,
+}
+
 impl Worker {
     /// A lane's user has what it wanted, or never will.
     pub(super) fn free(&mut self, lane: u32, think: Think, now: Instant) {
@@ -41,12 +50,16 @@ impl Worker {
         let sample = self.sample(&flight, response.sent, response.first_byte, now);
         let Some(request) = self.mix.requests.get(flight.request as usize) else { return };
         let think = request.think;
+        let wants = match &request.expect {
+            Some(expect) if !expect.statuses.is_empty() => Wants::ThisStatus,
+            _ => Wants::Any,
+        };
         let judged = match (&request.expect, self.checks.get_mut(lane as usize)) {
             (Some(expect), Some(check)) => check.end(expect, response.status),
             _ => Ok(()),
         };
         match judged {
-            Ok(()) => self.record(response.status, flight.intended, &sample),
+            Ok(()) => self.record(response.status, wants, flight.intended, &sample),
             Err(unexpected) if self.measures(flight.intended) => {
                 self.errors += 1;
                 self.last_end = now;
@@ -61,13 +74,16 @@ impl Worker {
 
     /// Records a response to a request that was due, or in a closed loop given to its lane, at `due`.
     #[inline]
-    pub(super) fn record(&mut self, status: u16, due: Instant, sample: &Sample) {
-        if self.measures(due) {
-            self.responses += 1;
-            self.last_end = sample.done;
-            self.recorder.record(status, sample);
-        } else {
+    pub(super) fn record(&mut self, status: u16, wants: Wants, due: Instant, sample: &Sample) {
+        if !self.measures(due) {
             self.warm_up.record(status, sample);
+            return;
+        }
+        self.responses += 1;
+        self.last_end = sample.done;
+        match wants {
+            Wants::Any => self.recorder.record(status, sample),
+            Wants::ThisStatus => self.recorder.record_expected(status, sample),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::answers::Wants;
 use super::{Source, Stage, Worker};
 use crate::clock::Instant;
 use crate::load::expect::Check;
@@ -83,7 +84,8 @@ impl Handler for Worker {
             return;
         }
         let Response { sent, first_byte, status } = response;
-        self.record(status, sent, &Sample { name: 0, intended: sent, sent, first_byte, done: now });
+        let sample = Sample { name: 0, intended: sent, sent, first_byte, done: now };
+        self.record(status, Wants::Any, sent, &sample);
     }
 
     fn handle_failure(&mut self, lane: u32, failure: Failure, sent: Option<Instant>, now: Instant) {

@@ -23,7 +23,7 @@ use crate::load::expect::Check;
 use crate::load::fill::Filler;
 use crate::load::flights::{Flight, Flights};
 use crate::load::mix::{Mix, Picker, Think};
-use crate::load::open::Open;
+use crate::load::open::{Open, Telling};
 use crate::load::plan::Plan;
 use crate::load::recorder::{Recorder, Stamps};
 use crate::load::schedule::{Arrival, Schedule};
@@ -282,20 +282,22 @@ impl Worker {
     pub(in crate::load) fn give_up(&mut self, now: Instant) {
         let (from, exhausted) = (self.measured_from, self.is_exhausted());
         let given = self.take_back_all();
-        let Self { source: Source::Open(open), recorder, tallies, picker, .. } = self else {
+        let Self { source: Source::Open(open), recorder, tallies, picker, mix, .. } = self else {
             return;
         };
         let oldest = now.nanos_since(from);
-        let mut unsent = |age: u64, count: u64| {
+        let telling = if mix.names.len() > 1 { Telling::Each } else { Telling::Together };
+        let mut unsent = |age: u64, count: u64, request: u32| {
             if age <= oldest && from <= now && !exhausted {
-                recorder.record_unsent(age, count);
+                let name = mix.requests.get(request as usize).map_or(0, |request| request.name);
+                recorder.record_unsent(age, count, name);
             }
         };
         for flight in &given {
             tallies.shed += u64::from(flight.intended >= from);
-            unsent(now.nanos_since(flight.intended), 1);
+            unsent(now.nanos_since(flight.intended), 1, flight.request);
         }
-        open.give_up(picker, now, unsent);
+        open.give_up(picker, now, telling, unsent);
     }
 
     /// Takes back what lanes were given and have not sent.
