@@ -77,7 +77,8 @@ impl Warning {
             (!unpinned.is_empty()).then_some(Self::NotPinned { cores: unpinned }),
             client_limit(report, no_ports),
             Drift::of(report).map(|drift| Self::NotSteady { drift: drift.to_string() }),
-            no_success(report.requests, report.status).then_some(Self::NoSuccess),
+            (no_success(report.requests, report.status) && !wanted_other(report))
+                .then_some(Self::NoSuccess),
             no_ports.then_some(Self::PortsExhausted),
             (saturated > 0).then_some(Self::Saturated { samples: saturated }),
             (report.censored > 0).then(|| Self::Censored {
@@ -316,6 +317,11 @@ fn no_success(requests: u64, status: StatusCounts) -> bool {
     requests > 0 && status.success == 0
 }
 
+/// Whether some of the responses were what a scenario expects, whatever their class.
+fn wanted_other(report: &Report) -> bool {
+    report.status_expected != StatusCounts::default()
+}
+
 /// The share of responses that were no 2xx, if it is worth a word: who fails may do so quickly.
 fn unsuccessful(one: &Contestant) -> Option<f64> {
     let share = 1.0 - one.status.success as f64 / one.requests_total.max(1) as f64;
@@ -379,6 +385,11 @@ mod tests {
         );
         check(|r| r.latency_us.saturated = 2, &Warning::Saturated { samples: 2 });
         check(|r| r.status = StatusCounts::default(), &Warning::NoSuccess);
+        let mut wanted = sample::report();
+        wanted.cores[0].busy = 0.5;
+        let not_found = StatusCounts { client_error: 9, ..StatusCounts::default() };
+        (wanted.status, wanted.status_expected) = (not_found, not_found);
+        assert_eq!(Warning::of_report(&wanted), []);
         // Most failed at something else, whose example is the kind's.
         check(
             |r| {

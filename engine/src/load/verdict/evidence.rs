@@ -6,6 +6,8 @@ use super::{Drift, answered, failures, has_none_to_spare, is_open, network, shar
 
 /// The share of time without a core from which on it is told.
 const RUN_DELAY_TOLD_MIN: f64 = 0.01;
+/// The share of the median response time that a run's slack is, from which on it is told.
+const SLACK_TOLD_MIN: f64 = 0.1;
 
 /// What the verdict rests on, from the most telling.
 pub(super) fn of(report: &Report) -> Vec<String> {
@@ -25,8 +27,12 @@ pub(super) fn of(report: &Report) -> Vec<String> {
     lines
 }
 
-fn schedule_evidence(report: &Report) -> [String; 3] {
-    [
+fn schedule_evidence(report: &Report) -> impl Iterator<Item = String> {
+    let slack = report.slack_us.filter(|slack| *slack > 0.0);
+    let since = if slack.is_some() { ", its slack over" } else { "" };
+    let median = report.response_time_us.p50;
+    let held_up = slack.filter(|slack| median > 0.0 && *slack > median * SLACK_TOLD_MIN);
+    let lines = [
         format!(
             "rate: {:.1} a second asked for, {:.1} answered; {} of the requests that were due",
             report.target_per_second,
@@ -34,7 +40,7 @@ fn schedule_evidence(report: &Report) -> [String; 3] {
             percent(answered(report))
         ),
         format!(
-            "client lag: p99 {:.0} us from a request being due and a connection free to its being sent",
+            "client lag: p99 {:.0} us from a request being due{since} and a connection free to its being sent",
             report.client_lag_us.p99
         ),
         format!(
@@ -43,7 +49,33 @@ fn schedule_evidence(report: &Report) -> [String; 3] {
             percent(share(report.late, report.offered)),
             percent(share(report.shed, report.offered))
         ),
-    ]
+    ];
+    let held_up = held_up.map(|slack| {
+        format!(
+            "slack: response times hold up to {} of the client's own waiting, as --slack asked, beside a median of {}",
+            time(slack),
+            time(median)
+        )
+    });
+    lines.into_iter().chain(held_up)
+}
+
+/// `1.21 s`, of microseconds.
+pub(super) fn time(micros: f64) -> String {
+    match micros {
+        short if short < 999.5 => format!("{short:.0} us"),
+        medium if medium < 999_500.0 => format!("{} ms", digits(medium / 1e3)),
+        long => format!("{} s", digits(long / 1e6)),
+    }
+}
+
+/// `1.21`, `12.1`, `121`.
+fn digits(figure: f64) -> String {
+    match figure {
+        small if small < 9.995 => format!("{small:.2}"),
+        medium if medium < 99.95 => format!("{medium:.1}"),
+        large => format!("{large:.0}"),
+    }
 }
 
 fn core_evidence(report: &Report) -> Vec<String> {

@@ -50,18 +50,41 @@ pub(super) fn judged(report: &Report) -> Option<(Limit, String)> {
     if report.hits_own_limits() {
         return Some((Limit::Client, own_words(report)));
     }
-    let reason = match () {
-        () if report.seconds < SECONDS_MIN => "The run was too short to tell what limited it.",
-        () if report.requests == 0 => "Nothing was answered, so nothing can be said of a limit.",
-        () if share(report.errors, ended(report)) > MOST => {
-            "Most requests failed: the figures are of the few that did not, so nothing can be said of a limit."
+    let reason = match unexpected(report) {
+        _ if report.seconds < SECONDS_MIN => {
+            "The run was too short to tell what limited it.".to_owned()
         }
-        () if refused(report) == report.requests => {
-            "No response was a success (2xx or 3xx), so nothing can be said of a limit."
+        Some(what) if report.requests == 0 => format!(
+            "No response was as expected, most often because of its {what}, so nothing can be said of a limit."
+        ),
+        None if report.requests == 0 => {
+            "Nothing was answered, so nothing can be said of a limit.".to_owned()
         }
-        () => return None,
+        _ if share(report.errors, ended(report)) > MOST => {
+            "Most requests failed: the figures are of the few that did not, so nothing can be said of a limit.".to_owned()
+        }
+        _ if report.refusals() == report.requests => {
+            "No response was a success (2xx or 3xx), so nothing can be said of a limit.".to_owned()
+        }
+        _ => return None,
     };
-    Some((Limit::Unknown, reason.to_owned()))
+    Some((Limit::Unknown, reason))
+}
+
+/// Counts of responses that were not as expected, by what it was: `status`, `header`, `body` or `hash`.
+fn all_unexpected(report: &Report) -> impl Iterator<Item = (&str, u64)> {
+    let outcomes = report.outcomes.iter();
+    outcomes.filter_map(|(kind, count)| Some((kind.strip_prefix("unexpected_")?, *count)))
+}
+
+/// What of them was most often not as expected, if any were.
+fn unexpected(report: &Report) -> Option<&str> {
+    all_unexpected(report).max_by_key(|(_, count)| *count).map(|(what, _)| what)
+}
+
+/// Whether failures broke connections: a response that only was not as expected leaves its own in use.
+pub(super) fn broke_connections(report: &Report) -> bool {
+    report.errors > all_unexpected(report).map(|(_, count)| count).sum()
 }
 
 /// Names the error that came most often, and its remedy.
@@ -77,15 +100,9 @@ fn own_words(report: &Report) -> String {
     )
 }
 
-/// Responses that are no success.
-fn refused(report: &Report) -> u64 {
-    let status = report.status;
-    status.client_error + status.server_error + status.other
-}
-
 /// What is to be added to a summary, if most responses were no success.
 pub(super) fn refusals_told(report: &Report) -> &'static str {
-    match share(refused(report), report.requests) > MOST {
+    match share(report.refusals(), report.requests) > MOST {
         true => {
             " But most responses were no success (2xx or 3xx): this is how fast they are refused."
         }
@@ -96,8 +113,10 @@ pub(super) fn refusals_told(report: &Report) -> &'static str {
 /// Shares of what went wrong.
 pub(super) fn evidence(report: &Report) -> Vec<String> {
     let failed = share(report.errors, ended(report));
+    let server_errors =
+        report.status.server_error.saturating_sub(report.status_expected.server_error);
     let [unsuccessful, server_errors] =
-        [refused(report), report.status.server_error].map(|count| share(count, report.requests));
+        [report.refusals(), server_errors].map(|count| share(count, report.requests));
     let errors = (failed > TOLD_MIN).then(|| {
         let most = report.error_causes.iter().max_by_key(|(_, count)| **count);
         let named = most.map(|(cause, _)| format!(", most often by {cause}"));

@@ -13,7 +13,8 @@
 //! open loop:    rate reached, requests sent on time ...... none
 //!               rate reached, requests sent late ......... client
 //!               rate missed, a core without time ......... client
-//!               rate missed by failures alone ............ server
+//!               rate missed by failures alone, sent on
+//!               time or late for connections that broke .. server
 //!               rate missed, most waited for a connection  network, or server
 //!               rate missed, requests sent late .......... client
 //!               rate missed, else ........................ network, or server
@@ -160,7 +161,7 @@ fn missed(report: &Report, late: bool) -> (Limit, &'static str) {
     if let Some(words) = no_time_to_spare(report) {
         return (Limit::Client, words);
     }
-    if is_missed_by_failures(report) {
+    if is_missed_by_failures(report, late) {
         return (
             Limit::Server,
             "The server was the limit: the rate was sent, but some of the requests failed.",
@@ -222,13 +223,14 @@ fn reached(report: &Report) -> bool {
     keeps_up(report, report.requests, |slot| slot.requests)
 }
 
-/// Whether all that was due ended in time, and only failures are missing. Who was late with half of the requests can't lay it to them; that a connection which
-/// broke must be made again may be the lag of the others.
-fn is_missed_by_failures(report: &Report) -> bool {
+/// Whether all that was due ended in time, and only failures are missing. Who was late can lay it to them where they broke connections, which must be made again;
+/// not who was late with half of the requests.
+fn is_missed_by_failures(report: &Report, late: bool) -> bool {
     let [surely, _] = report.client_lag_us.p50_interval;
     let ended = report.requests + report.errors;
     report.errors > 0
         && surely <= CLIENT_LAG_US_MAX
+        && (!late || failures::broke_connections(report))
         && keeps_up(report, ended, |slot| slot.requests + slot.errors)
 }
 

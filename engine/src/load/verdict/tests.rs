@@ -135,6 +135,11 @@ fn a_rate_that_failures_alone_miss_was_sent() {
     let verdict = Verdict::of(&report);
     assert!(verdict.summary.contains("some of the requests failed"), "{verdict:#?}");
     assert!(verdict.evidence.iter().any(|line| line.contains("5.0% of the requests failed")));
+    // Who is late without a connection that broke is late too: the next request went out on the same one.
+    let mut unexpected = report.clone();
+    unexpected.outcomes = [("unexpected_status".to_owned(), 50)].into();
+    check(unexpected.clone(), |_| (), Limit::Client);
+    check(unexpected, |r| r.client_lag_us = lag(10.0), Limit::Server);
     // Who is late with half of all requests is late.
     report.client_lag_us.p50_interval = [2_000.0, 2_100.0];
     check(report.clone(), |_| (), Limit::Client);
@@ -181,6 +186,47 @@ fn nothing_is_said_of_a_server_that_mostly_fails() {
     assert_eq!(told(300, 700), (Limit::Server, true, true));
     assert_eq!(told(900, 100), (Limit::Server, false, true));
     assert_eq!(told(995, 5), (Limit::Server, false, false));
+}
+
+#[test]
+fn what_was_answered_and_not_as_expected_is_told_so() {
+    let outcomes = [("unexpected_body", 9), ("unexpected_status", 990), ("timeout", 1)];
+    let outcomes = outcomes.map(|(kind, count)| (kind.to_owned(), count)).into();
+    let report = Report { requests: 0, errors: 1_000, outcomes, ..closed_loop() };
+    let Verdict { limit, summary, .. } = Verdict::of(&report);
+    assert_eq!(limit, Limit::Unknown);
+    assert!(summary.starts_with("No response was as expected, most often because of its status"));
+    let nothing = Verdict::of(&Report { outcomes: [].into(), ..report }).summary;
+    assert!(nothing.starts_with("Nothing was answered"), "{nothing}");
+}
+
+#[test]
+fn a_status_that_was_expected_is_no_refusal() {
+    let not_found = |client_error| StatusCounts { client_error, ..StatusCounts::default() };
+    let wanted = |status, status_expected| Report { status, status_expected, ..closed_loop() };
+    let verdict = Verdict::of(&wanted(not_found(1_000), not_found(1_000)));
+    assert_eq!((verdict.limit, verdict.valid), (Limit::Server, true));
+    assert!(!verdict.summary.contains("refused"), "{verdict:#?}");
+    assert!(!verdict.evidence.iter().any(|line| line.starts_with("responses: ")), "{verdict:#?}");
+    let verdict = Verdict::of(&wanted(not_found(1_000), not_found(300)));
+    assert!(verdict.summary.contains("most responses were no success"), "{verdict:#?}");
+}
+
+#[test]
+fn slack_is_told_as_waiting_of_the_clients_own() {
+    let lines = |slack_us, p50| {
+        let mut report = Report { slack_us, ..open_loop() };
+        report.response_time_us.p50 = p50;
+        Verdict::of(&report).evidence.join("\n")
+    };
+    let told = lines(Some(1_000.0), 1_210.0);
+    assert!(told.contains("from a request being due, its slack over and a connection free"));
+    assert!(told.contains("slack: response times hold up to 1.00 ms of the client's own waiting"));
+    assert!(told.contains("beside a median of 1.21 ms"), "{told}");
+    assert!(!lines(Some(1_000.0), 11_000.0).contains("slack: "));
+    for none in [Some(0.0), None] {
+        assert!(!lines(none, 1_210.0).contains("slack"));
+    }
 }
 
 /// Of a server on another machine, 25 ms away, with its answers there and then.
@@ -323,15 +369,47 @@ fn drift_is_told_from_noise_and_from_a_rate_that_was_to_change() {
     assert_eq!(drift(&[]), None);
     assert_eq!(drift(&[100.0, 10.0]), None);
     assert_eq!(drift(&[100.0, 96.0, 103.0, 99.0, 100.0, 101.0, 97.0, 95.0, 9.0]), None);
-    let slower = [100.0, 100.0, 90.0, 90.0, 90.0, 90.0, 80.0, 80.0, 1.0];
+    let slower = [1e3, 1e3, 900.0, 900.0, 900.0, 900.0, 800.0, 800.0, 1.0];
     let found = drift(&slower).map(|found| (found.per_second, found.p50_us));
-    assert_eq!(found, Some(([100.0, 80.0], [1_000.0, 1_250.0])));
+    assert_eq!(found, Some(([1e3, 800.0], [100.0, 125.0])));
     let report = Report { timeline: slots(&slower), ..closed_loop() };
     let lines = Verdict::of(&report).evidence;
-    assert!(lines.iter().any(|line| line.contains("100 to 80 a second")), "{lines:#?}");
+    let told = "1000 to 800 a second, p50 100 us to 125 us";
+    assert!(lines.iter().any(|line| line.contains(told)), "{lines:#?}");
     let mut ramp = Report { timeline: slots(&slower), ..open_loop() };
     ramp.timeline.iter_mut().for_each(|slot| slot.offered = slot.requests);
     assert_eq!(Drift::of(&ramp), None);
+}
+
+/// Slots of a second with so many answers, whose median is the second figure.
+fn few_slots(slots: &[(u64, f64)]) -> Vec<Slot> {
+    let slot = |(requests, p50): &(u64, f64)| Slot {
+        seconds: 1.0,
+        requests: *requests,
+        p50: *p50,
+        ..Slot::default()
+    };
+    slots.iter().map(slot).collect()
+}
+
+#[test]
+fn drift_is_no_matter_of_slots_in_which_nothing_ended_or_of_a_few_requests() {
+    let drift = |slots: &[(u64, f64)]| {
+        Drift::of(&Report { timeline: few_slots(slots), ..closed_loop() }).map(|it| it.to_string())
+    };
+    // Four connections to a server that takes three seconds, whose slots are empty but for every third.
+    let threes = (0..20).map(|second| if second % 3 == 2 { (4, 3e6) } else { (0, 0.0) });
+    assert_eq!(drift(&threes.collect::<Vec<_>>()), None);
+    // By chance: 4 and 8 requests, and medians of a few.
+    assert_eq!(drift(&[[(2, 1e5); 6], [(4, 2e5); 6]].concat()), None);
+    let median = |requests: u64| drift(&[[(requests, 1e5); 12], [(requests, 2.5e5); 12]].concat());
+    assert_eq!(median(5), None);
+    let told =
+        "changed from its first quarter to its last: 50 to 50 a second, p50 100 ms to 250 ms";
+    assert_eq!(median(50), Some(told.to_owned()));
+    let slower = drift(&[[(12, 0.0); 50], [(3, 0.0); 50]].concat());
+    let told = "changed from its first quarter to its last: 12 to 3.00 a second";
+    assert_eq!(slower, Some(told.to_owned()));
 }
 
 #[test]
