@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::control::Control;
 use super::plan::Plan;
 use super::quota::QuotaReport;
-use super::recorder::{NameTally, Recorder};
+use super::recorder::Recorder;
 use super::report::{
     CoreReport, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, StageReport, WarmUp,
 };
 use super::schedule::{Arrival, Stage};
+use super::tallies::NameTally;
 use super::timeline::Timeline;
 use super::verdict::Verdict;
 use super::worker::Tallies;

@@ -21,6 +21,7 @@
 //! | `times` | what follows from a report's histograms |
 //! | `machines` | several machines' reports as one |
 //! | `recorder`, `histogram` | times and outcomes of one core |
+//! | `tallies` | failures by kind, and each name's share |
 //! | `timeline` | what came in each second |
 //! | `sockets` | what the kernel says of the connections |
 //! | `quota` | whether a CPU quota stopped it |
@@ -110,6 +111,7 @@ mod simulated;
 mod sockets;
 pub mod statistics;
 mod status;
+mod tallies;
 mod template;
 mod timeline;
 mod times;

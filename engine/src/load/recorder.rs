@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::histogram::{Coarse, Histogram};
 use super::report::{Histograms, Latency};
 use super::status::StatusCounts;
+use super::tallies::{NameTally, Tallies};
 use crate::clock::Instant;
 use crate::shard::Failure;
 
@@ -73,64 +74,6 @@ impl Classes {
     fn into_map(self) -> BTreeMap<String, Histogram> {
         let named = CLASSES.into_iter().zip(self.0);
         named.filter_map(|(name, one)| Some((name.to_owned(), *one?))).collect()
-    }
-}
-
-/// How often a failure came, and how its first one read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Tally {
-    count: u64,
-    example: String,
-}
-
-/// Failures by kind, or by cause.
-#[derive(Debug, Clone, Default)]
-struct Tallies(BTreeMap<String, Tally>);
-
-impl Tallies {
-    fn count(&mut self, key: String, example: impl FnOnce() -> String) {
-        match self.0.get_mut(&key) {
-            Some(tally) => tally.count += 1,
-            None => {
-                self.0.insert(key, Tally { count: 1, example: example() });
-            }
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        for (key, theirs) in &other.0 {
-            let tally = self.0.entry(key.clone());
-            tally.and_modify(|mine| mine.count += theirs.count).or_insert_with(|| theirs.clone());
-        }
-    }
-
-    fn counts(&self) -> impl Iterator<Item = (String, u64)> {
-        self.0.iter().map(|(key, tally)| (key.clone(), tally.count))
-    }
-
-    fn examples(&self) -> BTreeMap<String, String> {
-        self.0.iter().map(|(key, tally)| (key.clone(), tally.example.clone())).collect()
-    }
-}
-
-/// One name's share.
-#[derive(Debug, Clone, Default)]
-pub(super) struct NameTally {
-    pub(super) requests: u64,
-    pub(super) errors: u64,
-    pub(super) cancelled: u64,
-    /// Of successes, and of what was expected.
-    pub(super) response: Histogram,
-    pub(super) censored: Histogram,
-}
-
-impl NameTally {
-    fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.errors += other.errors;
-        self.cancelled += other.cancelled;
-        self.response.add(&other.response);
-        self.censored.add(&other.censored);
     }
 }
 
@@ -337,7 +280,7 @@ impl Recorder {
     /// Requests that were cancelled.
     #[must_use]
     pub fn cancelled(&self) -> u64 {
-        self.failures.0.get(Failure::CANCELLED).map_or(0, |tally| tally.count)
+        self.failures.count_of(Failure::CANCELLED)
     }
 
     /// Requests whose end nobody saw, recorded at their age: those that were cancelled, and those that were never sent.

@@ -1,0 +1,67 @@
+//! What a recorder counts under words: failures by kind and cause, and each name's share. Plain data.
+
+use std::collections::BTreeMap;
+
+use super::histogram::Histogram;
+
+/// How often a failure came, and how its first one read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tally {
+    count: u64,
+    example: String,
+}
+
+/// Failures by kind, or by cause.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tallies(BTreeMap<String, Tally>);
+
+impl Tallies {
+    pub(super) fn count(&mut self, key: String, example: impl FnOnce() -> String) {
+        match self.0.get_mut(&key) {
+            Some(tally) => tally.count += 1,
+            None => {
+                self.0.insert(key, Tally { count: 1, example: example() });
+            }
+        }
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (key, theirs) in &other.0 {
+            let tally = self.0.entry(key.clone());
+            tally.and_modify(|mine| mine.count += theirs.count).or_insert_with(|| theirs.clone());
+        }
+    }
+
+    pub(super) fn counts(&self) -> impl Iterator<Item = (String, u64)> {
+        self.0.iter().map(|(key, tally)| (key.clone(), tally.count))
+    }
+
+    pub(super) fn count_of(&self, key: &str) -> u64 {
+        self.0.get(key).map_or(0, |tally| tally.count)
+    }
+
+    pub(super) fn examples(&self) -> BTreeMap<String, String> {
+        self.0.iter().map(|(key, tally)| (key.clone(), tally.example.clone())).collect()
+    }
+}
+
+/// One name's share.
+#[derive(Debug, Clone, Default)]
+pub(super) struct NameTally {
+    pub(super) requests: u64,
+    pub(super) errors: u64,
+    pub(super) cancelled: u64,
+    /// Of successes, and of what was expected.
+    pub(super) response: Histogram,
+    pub(super) censored: Histogram,
+}
+
+impl NameTally {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.cancelled += other.cancelled;
+        self.response.add(&other.response);
+        self.censored.add(&other.censored);
+    }
+}
