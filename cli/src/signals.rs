@@ -1,5 +1,7 @@
-//! Ctrl-C and SIGTERM: the first asks for an end, the second ends the process at once. A thread of its own takes them, so that a second one works wherever the others are.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks for an end, the second ends the process at once. A thread of its own takes them, so that a second one works wherever the others are.
+//! SIGQUIT and SIGTSTP do what they do by default, once the terminal has been given back by whoever holds it.
 
+use std::ffi::c_int;
 use std::io::{Read, Result, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
@@ -9,15 +11,18 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level::{self, pipe};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level;
 
 use crate::exit::{Failure, INTERRUPTED_TWICE};
 
 /// The byte that [`Waker`] writes.
 const DONE: u8 = b'.';
-/// The byte that stands for a signal.
+/// The byte that stands for a signal that asks for an end.
 const SIGNAL: u8 = b'X';
+/// The bytes that stand for signals that are to do what they do by default, the one that ends the process first.
+const BY_DEFAULT: [(u8, c_int); 2] = [(b'Q', SIGQUIT), (b'Z', SIGTSTP)];
 /// What comes so soon after the first is no second wish: timeout(1) signals its child and then the whole group.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -44,8 +49,10 @@ struct State {
 /// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
-    /// A signal arrived.
+    /// A signal arrived that asks for an end.
     Signal,
+    /// One arrived that is left to whoever waits, because it holds the terminal: [`act_by_default`].
+    ByDefault(c_int),
     /// The waker fired: there is nothing left to wait for.
     Done,
     /// The keys can be read.
@@ -70,7 +77,7 @@ enum Wish {
 }
 
 impl Interrupts {
-    /// Takes over SIGINT and SIGTERM for the rest of the process.
+    /// Takes over the signals that end or stop a process politely, for the rest of this one.
     pub(crate) fn install() -> std::result::Result<Self, Failure> {
         Self::open().map_err(|error| {
             Failure::unusable(format_args!(
@@ -80,11 +87,8 @@ impl Interrupts {
     }
 
     fn open() -> Result<Self> {
-        let (caught, handlers) = UnixStream::pair()?;
+        let caught = Signals::new(taken())?;
         let (signals, wake) = UnixStream::pair()?;
-        for signal in [SIGINT, SIGTERM] {
-            pipe::register(signal, handlers.try_clone()?)?;
-        }
         let (wake, arming) = (Arc::new(wake), Arc::<Arming>::default());
         let (waking, armed) = (Arc::clone(&wake), Arc::clone(&arming));
         thread::Builder::new()
@@ -93,7 +97,7 @@ impl Interrupts {
         Ok(Self { signals, wake, arming })
     }
 
-    /// Whether a signal has arrived since the start.
+    /// Whether a signal that asks for an end has arrived since the start.
     pub(crate) fn seen(&self) -> bool {
         self.arming.state().first.is_some()
     }
@@ -130,22 +134,62 @@ impl Interrupts {
     fn read(&self) -> Wake {
         let mut bytes = [0; 16];
         match (&self.signals).read(&mut bytes) {
-            Ok(count) if count > 0 && !bytes[..count].contains(&DONE) => Wake::Signal,
+            Ok(count) if count > 0 => wake_of(&bytes[..count]),
             _ => Wake::Done,
         }
     }
 }
 
-/// Tells whoever waits of each signal, and ends the process when one asks for that.
-fn pass_on(mut caught: UnixStream, waking: &UnixStream, arming: &Arming) {
-    // It is read to its end whatever interrupts it: nobody else takes signals.
-    while caught.read_exact(&mut [0]).is_ok() {
-        if arming.handle_signal(Instant::now()) == Wish::EndAtOnce {
-            low_level::exit(INTERRUPTED_TWICE);
-        }
-        // It fails only when nobody waits any more.
-        let _ = (&*waking).write_all(&[SIGNAL]);
+/// What several bytes come to: of those who ask for different things, the one after which there is least left to do.
+fn wake_of(bytes: &[u8]) -> Wake {
+    let [(quit, by_quit), (_, by_stop)] = BY_DEFAULT;
+    match bytes {
+        _ if bytes.contains(&quit) => Wake::ByDefault(by_quit),
+        _ if bytes.contains(&DONE) => Wake::Done,
+        _ if bytes.contains(&SIGNAL) => Wake::Signal,
+        _ => Wake::ByDefault(by_stop),
     }
+}
+
+/// The signals that are handled. What nohup(1) or a shell without job control had us ignore stays so.
+fn taken() -> Vec<c_int> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = ignored_in(&status);
+    let is_heard = |signal: &c_int| ignored & (1 << (signal - 1)) == 0;
+    let others = [SIGHUP, SIGQUIT, SIGTSTP].into_iter().filter(is_heard);
+    [SIGINT, SIGTERM].into_iter().chain(others).collect()
+}
+
+/// The mask of ignored signals in proc_pid_status(5), the first signal in its lowest bit.
+fn ignored_in(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Tells whoever waits of each signal, and does itself what needs nobody to put something in order first.
+fn pass_on(mut caught: Signals, waking: &UnixStream, arming: &Arming) {
+    for signal in caught.forever() {
+        let left_to_default = BY_DEFAULT.iter().find(|(_, known)| *known == signal);
+        let byte = match left_to_default {
+            Some(_) if arming.state().held_back == 0 => {
+                act_by_default(signal);
+                continue;
+            }
+            Some((byte, _)) => *byte,
+            None if arming.handle_signal(Instant::now()) == Wish::EndAtOnce => {
+                low_level::exit(INTERRUPTED_TWICE)
+            }
+            None => SIGNAL,
+        };
+        // It fails only when nobody waits any more.
+        let _ = (&*waking).write_all(&[byte]);
+    }
+}
+
+/// Dies of SIGQUIT; or stops with SIGTSTP, and returns when the process goes on.
+pub(crate) fn act_by_default(signal: c_int) {
+    // It fails only for signals that nobody knows.
+    let _ = low_level::emulate_default_handler(signal);
 }
 
 impl Arming {
@@ -202,6 +246,23 @@ mod tests {
         assert_eq!(wait(), Wake::Keys);
         drop(interrupts.waker());
         assert_eq!(wait(), Wake::Done);
+    }
+
+    #[test]
+    fn what_comes_at_once_is_told_by_what_ends_more() {
+        let check = |bytes: &[u8], expected| assert_eq!(wake_of(bytes), expected, "{bytes:?}");
+        check(b"X", Wake::Signal);
+        check(b"ZX", Wake::Signal);
+        check(b"ZXX.", Wake::Done);
+        check(b".Q", Wake::ByDefault(SIGQUIT));
+        check(b"Z", Wake::ByDefault(SIGTSTP));
+    }
+
+    #[test]
+    fn signals_that_were_ignored_stay_so() {
+        assert_eq!(ignored_in("SigBlk:\t0\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"), 0x1001);
+        assert_eq!(ignored_in(""), 0);
+        assert!(taken().contains(&SIGINT) && taken().contains(&SIGTERM));
     }
 
     #[test]

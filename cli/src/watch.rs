@@ -1,6 +1,7 @@
-//! A run under watchers, on threads of their own: one passes Ctrl-C on and feeds the live view, one answers for metrics.
+//! A run under watchers, on threads of their own: one passes signals on and feeds the live view, one answers for metrics.
 //! The threads that send know nothing of them; they read their counters.
 
+use std::ffi::c_int;
 use std::thread;
 
 use ringshot::load::{self, Control, Plan, Report};
@@ -9,7 +10,7 @@ use ringshot::sys::affinity;
 use crate::exit::{Failure, INTERRUPTED_TWICE};
 use crate::live::{Asked, Live};
 use crate::metrics::Metrics;
-use crate::signals::{Interrupts, Wake};
+use crate::signals::{self, Interrupts, Wake};
 
 /// Who watches a run besides Ctrl-C.
 #[derive(Debug, Default)]
@@ -61,6 +62,7 @@ fn watch(control: &Control, interrupts: &Interrupts, mut live: Option<Live>) {
         let (tick, keys) = (live.as_ref().map(Live::tick), live.as_ref().and_then(Live::keys));
         match interrupts.wait(tick, keys) {
             Wake::Signal => end(control, interrupts, &mut live),
+            Wake::ByDefault(signal) => stand_back(signal, &mut live),
             Wake::Done => break,
             Wake::Keys => match live.as_mut().map_or(Asked::Nothing, Live::handle_keys) {
                 Asked::Nothing => {}
@@ -75,6 +77,12 @@ fn watch(control: &Control, interrupts: &Interrupts, mut live: Option<Live>) {
             }
         }
     }
+}
+
+/// SIGQUIT or SIGTSTP while the screen is up: the terminal is given back before they do what they do by default. A run that goes on after it was stopped draws again.
+fn stand_back(signal: c_int, live: &mut Option<Live>) {
+    live.iter_mut().for_each(Live::put_away);
+    signals::act_by_default(signal);
 }
 
 /// The first Ctrl-C. The terminal is given back before the second, which ends the process wherever it is.

@@ -163,6 +163,13 @@ impl Live {
         }
     }
 
+    /// Gives the terminal back, until [`Live::show`] finds us in its foreground.
+    pub(crate) fn put_away(&mut self) {
+        if let Display::Screen(screen) = &mut self.display {
+            screen.put_away();
+        }
+    }
+
     /// Gives the terminal back, and shows the rest of the run, which was asked to end, in a line.
     pub(crate) fn give_back(&mut self) {
         if matches!(self.display, Display::Screen(_) | Display::Soon) {

@@ -1,7 +1,7 @@
-//! The terminal, taken over: raw mode, a screen of its own, keys. It is given back when [`Screen`] is dropped, and by any panic.
+//! The terminal, taken over: raw mode, a screen of its own, keys. It is given back when [`Screen`] is dropped, while the process is stopped, and by any panic.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Stderr, Stdin, stderr, stdin};
+use std::io::{self, BufWriter, IsTerminal, Stdin, Write, stderr, stdin};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,19 +45,39 @@ enum Key {
 /// Whether a screen can be had: stderr is a terminal that can move its cursor, and we are in its foreground, where taking it over stops nobody.
 pub(super) fn is_usable() -> bool {
     let moves = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
-    moves && stderr().is_terminal() && tcgetpgrp(stderr()) == Ok(getpgrp())
+    moves && stderr().is_terminal() && is_in_foreground()
+}
+
+fn is_in_foreground() -> bool {
+    tcgetpgrp(stderr()) == Ok(getpgrp())
 }
 
 /// The terminal while it is ours.
 #[derive(Debug)]
 pub(super) struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stderr>>>,
+    terminal: Terminal<CrosstermBackend<BufWriter<Shown>>>,
     history: History,
     drawing: Drawing,
     size: Size,
     keys: Keys,
+    /// Whether it was given back because the process was to stop.
+    is_away: bool,
     // The last field: signals are released when the terminal has been given back.
     _held: HeldBack,
+}
+
+/// Stderr, to which nothing fails: ratatui complains there of what does, and panics where the terminal is gone, which is no reason to lose the results.
+#[derive(Debug)]
+struct Shown;
+
+impl Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(stderr().write(bytes).unwrap_or(bytes.len()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Where keys come from.
@@ -78,25 +98,40 @@ impl Screen {
         } else {
             Keys::Terminal(File::open("/dev/tty")?)
         };
-        let terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(stderr())))?;
+        let terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(Shown)))?;
         let size = terminal.size()?;
         give_back_on_panic();
-        terminal::enable_raw_mode()?;
-        TAKEN.store(true, Ordering::SeqCst);
         let screen = Self {
             terminal,
             history: History::default(),
             drawing: Drawing::On,
             size,
             keys,
+            is_away: false,
             _held: held,
         };
-        execute!(stderr(), terminal::EnterAlternateScreen, cursor::Hide)?;
+        take_over()?;
         Ok(screen)
+    }
+
+    /// Gives the terminal back until we are in its foreground again.
+    pub(super) fn put_away(&mut self) {
+        self.is_away |= give_back() == Given::Now;
+    }
+
+    /// Takes it over again, if it was put away and that stops nobody.
+    fn come_back(&mut self) {
+        if self.is_away && is_in_foreground() && take_over().is_ok() {
+            self.is_away = false;
+            // What others wrote meanwhile is not what was drawn last.
+            let _ = self.terminal.clear();
+        }
     }
 
     pub(super) fn keys(&self) -> Option<BorrowedFd<'_>> {
         match &self.keys {
+            // To read from the background would stop us.
+            _ if self.is_away => None,
             Keys::Stdin(stdin) => Some(stdin.as_fd()),
             Keys::Terminal(file) => Some(file.as_fd()),
             Keys::None => None,
@@ -106,6 +141,7 @@ impl Screen {
     /// Takes a snapshot in, and draws it unless drawing is paused.
     pub(super) fn show(&mut self, facts: &Facts, now: &Snapshot) {
         self.history.push(now, &facts.arrival);
+        self.come_back();
         let size = self.terminal.size().unwrap_or(self.size);
         if self.drawing == Drawing::On || size != self.size {
             self.draw(facts);
@@ -141,7 +177,7 @@ impl Screen {
         }
     }
 
-    /// Does nothing after a panic gave the terminal back.
+    /// Does nothing while the terminal is not ours.
     fn draw(&mut self, facts: &Facts) {
         if TAKEN.load(Ordering::SeqCst) {
             let Self { terminal, history, drawing, .. } = self;
@@ -157,13 +193,28 @@ impl Drop for Screen {
     }
 }
 
+fn take_over() -> io::Result<()> {
+    terminal::enable_raw_mode()?;
+    TAKEN.store(true, Ordering::SeqCst);
+    execute!(stderr(), terminal::EnterAlternateScreen, cursor::Hide)
+}
+
+/// When the terminal was given back.
+#[derive(Debug, PartialEq, Eq)]
+enum Given {
+    Now,
+    Before,
+}
+
 /// Gives the terminal back, once.
-fn give_back() {
-    if TAKEN.swap(false, Ordering::SeqCst) {
-        // What fails here fails because the terminal is gone.
-        let _ = execute!(stderr(), terminal::LeaveAlternateScreen, cursor::Show);
-        let _ = terminal::disable_raw_mode();
+fn give_back() -> Given {
+    if !TAKEN.swap(false, Ordering::SeqCst) {
+        return Given::Before;
     }
+    // What fails here fails because the terminal is gone.
+    let _ = execute!(stderr(), terminal::LeaveAlternateScreen, cursor::Show);
+    let _ = terminal::disable_raw_mode();
+    Given::Now
 }
 
 /// The message of a panic on any thread is to be read: on the screen that stays, in lines.
@@ -222,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_was_never_taken_is_not_given_back() {
-        give_back();
+        assert_eq!(give_back(), Given::Before);
         assert!(!TAKEN.load(Ordering::SeqCst));
     }
 }

@@ -1,5 +1,7 @@
 //! Ctrl-C during a run: what there is so far is printed at once; a second one ends the process.
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -33,6 +35,47 @@ fn a_timed_run_prints_what_it_has() {
         assert!(value["requests"].as_u64() > Some(0), "{value:#}");
         assert!(value["seconds"].as_f64().is_some_and(|s| s < 60.0), "{value:#}");
     }
+}
+
+/// Started as by a shell with job control, even where these tests were told to ignore the signal.
+fn by_default(signal: &str, args: &[&str]) -> Program {
+    let mut env = Command::new("env");
+    env.arg(format!("--default-signal={signal}")).arg(env!("CARGO_BIN_EXE_ringshot")).args(args);
+    Program::spawn(&mut env)
+}
+
+#[test]
+fn a_hang_up_ends_a_run_with_its_report_unless_it_was_to_be_ignored() {
+    let peer = Peer::healthy();
+    let args = ["run", &peer.url, "-q", "-c", "2", "-d", "60s", "-o", "json"];
+    let program = by_default("HUP", &args);
+    peer.wait_for(50);
+    program.signal("-HUP");
+    let value = program.wait_for(INTERRUPT_MAX).json_with_code(0);
+    assert_eq!(value["interrupted"], true, "{value:#}");
+    // As nohup(1) starts it.
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ringshot")])
+        .args(args);
+    let before = peer.requests();
+    let program = Program::spawn(&mut shell);
+    peer.wait_for(before + 50);
+    program.signal("-HUP");
+    let after = peer.requests();
+    peer.wait_for(after + 1_000);
+    program.signal("-INT");
+    assert_eq!(program.wait_for(INTERRUPT_MAX).code(), Some(0));
+}
+
+#[test]
+fn without_a_screen_a_quit_is_by_default() {
+    let peer = Peer::healthy();
+    let program = by_default("QUIT", &["run", &peer.url, "-q", "-c", "2", "-d", "60s"]);
+    peer.wait_for(50);
+    program.signal("-QUIT");
+    let ended = program.wait_for(INTERRUPT_MAX);
+    assert_eq!((ended.status.signal(), ended.stdout.as_str()), (Some(3), ""), "{ended:#?}");
 }
 
 #[test]
