@@ -7,7 +7,7 @@ use ringshot::load::{Latency, Report};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
-use crate::output::format::{at_least, count, percent, rate};
+use crate::output::format::{at_least, count, percent_apart, rate};
 use crate::units;
 
 /// When a run has failed.
@@ -81,7 +81,7 @@ impl ThresholdOutcome {
         match (self.value, unit) {
             (None, _) | (_, Err(_)) => "nothing recorded".to_owned(),
             (Some(value), Ok(Unit::Time)) => at_least(self.is_lower_bound, value),
-            (Some(value), Ok(Unit::Share)) => percent(value),
+            (Some(value), Ok(Unit::Share)) => percent_apart(value, self.limit),
             (Some(value), Ok(Unit::Rate)) => format!("{} a second", rate(value)),
             (Some(value), Ok(Unit::Count)) => whole(value),
         }
@@ -259,7 +259,8 @@ const STATISTICS: [(&str, f64, Statistic); 11] = [
     ("max", 1.0, |it| it.max),
 ];
 
-fn exact_below(report: &Report) -> f64 {
+/// From which share of the headline's samples on percentiles are lower bounds.
+pub(crate) fn exact_below(report: &Report) -> f64 {
     // Results that were saved before this was told say nothing of what was cut off either.
     if report.censored > 0 { report.exact_below } else { 1.0 }
 }
@@ -574,5 +575,20 @@ mod tests {
             (false, "shed > 0: shed was 350"),
         ];
         assert_eq!(told, expected.map(|(passed, words)| (passed, words.to_owned())));
+    }
+
+    #[test]
+    fn no_figure_is_rounded_to_the_limit_that_it_is_beyond() {
+        let mut report = report();
+        (report.requests, report.errors, report.shed) = (999_960, 40, 0);
+        report.status.success = 999_960;
+        let check = |text: &str, expected: &str| {
+            let told = Condition::from_str(text).unwrap().forbid(&report).in_words();
+            assert_eq!(told, format!("{text}: {expected}"));
+        };
+        check("error_rate > 0.003%", "error_rate was 0.004%");
+        check("error_rate > 0.1%", "error_rate was 0.004%");
+        check("success_rate < 99.999%", "success_rate was 99.996%");
+        check("shed_rate > 0.01%", "shed_rate was 0.00%");
     }
 }

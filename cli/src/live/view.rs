@@ -195,7 +195,8 @@ fn rate_lines(facts: &Facts, now: &Snapshot, recent: &Recent) -> Vec<Line<'stati
         Line::from(vec![label("target"), target_text(facts, now, recent.rate).into()]),
         Line::from(vec![
             label("errors"),
-            Span::styled(format!("{}  {}", count(now.errors), percent(share)), errors),
+            // A digit and no more: there is no room, and the count stands beside it.
+            Span::styled(format!("{}  {:.1}%", count(now.errors), share * 100.0), errors),
             Span::styled(refusals(now, "   "), Style::new().fg(Color::Red)),
             Span::styled(format!("   {} lately", count(recent.errors)), LABEL),
         ]),

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Most digits of a share after the point: enough for one request of a billion.
+const PERCENT_DIGITS_MAX: usize = 9;
+
 /// `1.23 ms`, `145 us`, `12.3 s`.
 pub(crate) fn format_latency(latency: Duration) -> String {
     let nanos = latency.as_secs_f64() * 1e9;
@@ -78,9 +81,20 @@ pub(crate) fn bytes(bytes: f64) -> String {
     format!("{} {unit}", three_digits(bytes / scale))
 }
 
-/// `99.8%` of a share of 1.
+/// `99.8%` of a share of 1; `0.004%` and `99.998%` with as many digits as tell it from none and from all.
 pub(crate) fn percent(share: f64) -> String {
-    format!("{:.1}%", share * 100.0)
+    percent_apart(share, share)
+}
+
+/// The same, with as many digits as tell it from `limit` too.
+pub(crate) fn percent_apart(share: f64, limit: f64) -> String {
+    let shown = |share: f64, digits: usize| format!("{:.digits$}%", share * 100.0);
+    let is_told = |digits: &usize| {
+        [0.0, 1.0, limit].iter().all(|other| {
+            share.total_cmp(other).is_eq() || shown(share, *digits) != shown(*other, *digits)
+        })
+    };
+    shown(share, (1..PERCENT_DIGITS_MAX).find(is_told).unwrap_or(PERCENT_DIGITS_MAX))
 }
 
 /// Three digits that count, and more only before the point: `1.23`, `12.3`, `1234`.
@@ -154,6 +168,18 @@ mod tests {
         check(999.6, "1.00 kB");
         check(55_300_000.0, "55.3 MB");
         check(12_345_000_000_000.0, "12345 GB");
-        assert_eq!(percent(0.998), "99.8%");
+        let check = |share, expected: &str| assert_eq!(percent(share), expected);
+        check(0.998, "99.8%");
+        check(0.0, "0.0%");
+        check(1.0, "100.0%");
+        check(0.000_04, "0.004%");
+        check(0.999_98, "99.998%");
+        check(0.999_9, "99.99%");
+        check(1.5, "150.0%");
+        check(1e-30, "0.000000000%");
+        assert_eq!(percent(f64::NAN), "NaN%");
+        assert_eq!(percent_apart(0.010_4, 0.01), "1.04%");
+        assert_eq!(percent_apart(0.01, 0.01), "1.0%");
+        assert_eq!(percent_apart(0.000_12, 0.000_1), "0.012%");
     }
 }

@@ -4,7 +4,7 @@ use ringshot::load::{Histogram, Report, Slot};
 
 use super::svg::{Axis, Plot, Scale, legend, rows};
 use crate::output::bins::{Bin, bins};
-use crate::output::format::{count, microseconds, percent, rate, three_digits};
+use crate::output::format::{count, microseconds, percent, rate};
 use crate::output::tables::{core_name, is_open_loop};
 
 /// With more slots than this, none says its figures when pointed at: the page would be all strips.
@@ -29,13 +29,24 @@ pub(super) fn timeline(report: &Report) -> String {
     rates(report, &slots, end) + &latencies(&slots, end)
 }
 
+/// In the unit in which the last tick is a number to read.
 fn time(end: f64) -> Axis {
-    Axis { name: "seconds", scale: Scale::between(0.0, end), label: three_digits_short }
+    let (name, label): (_, fn(f64) -> String) = match end {
+        short if short < 2e-3 => ("microseconds", |seconds| digits_that_count(seconds * 1e6)),
+        short if short < 2.0 => ("milliseconds", |seconds| digits_that_count(seconds * 1e3)),
+        _ => ("seconds", digits_that_count),
+    };
+    Axis { name, scale: Scale::between(0.0, end), label }
 }
 
-/// `0.5`, `30`, `3600`.
-fn three_digits_short(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value}") } else { three_digits(value) }
+/// `0.5`, `0.00125`, `30`, `3612`: three digits, more only before the point, and no zeros at the end.
+fn digits_that_count(value: f64) -> String {
+    let places = 2.0 - value.abs().max(f64::MIN_POSITIVE).log10().floor();
+    let shown = format!("{value:.*}", places.clamp(0.0, 12.0) as usize);
+    match shown.contains('.') {
+        true => shown.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => shown,
+    }
 }
 
 /// A line's class and name, and what it counts in a slot.
@@ -67,8 +78,8 @@ fn rates(report: &Report, slots: &[&Slot], end: f64) -> String {
             "{} a second, {} errors, {} s from {} s",
             rate(rate_of(slot, |slot| slot.requests)),
             count(slot.errors),
-            three_digits_short(slot.seconds),
-            three_digits_short(slot.start)
+            digits_that_count(slot.seconds),
+            digits_that_count(slot.start)
         )
     });
     let entries: Vec<_> = shown.iter().map(|(class, words, _)| (*class, *words)).collect();
@@ -106,7 +117,7 @@ fn latencies(slots: &[&Slot], end: f64) -> String {
             microseconds(slot.p50),
             microseconds(slot.p99),
             microseconds(slot.max),
-            three_digits_short(slot.start)
+            digits_that_count(slot.start)
         )
     });
     let entries = [("first", "p50"), ("second", "p99"), ("third", "max")];
@@ -262,12 +273,31 @@ mod tests {
         check(100_000.0, "99.999%");
         check(20.0, "");
         assert_eq!((whole(2_000.0), whole(0.5)), ("2,000".to_owned(), String::new()));
-        assert_eq!((rate_tick(0.0), three_digits_short(1.5)), ("0".to_owned(), "1.50".to_owned()));
+        assert_eq!((rate_tick(0.0), digits_that_count(1.5)), ("0".to_owned(), "1.5".to_owned()));
         assert_eq!(
             (time_tick(2_000.0), time_tick(1_500.0)),
             ("2 ms".to_owned(), "1.50 ms".to_owned())
         );
         assert_eq!(three_digits_of_percentile(0.999), "99.9");
+    }
+
+    #[test]
+    fn every_tick_of_time_reads_differently() {
+        let check = |end: f64, expected: &[&str]| {
+            let axis = time(end);
+            let ticks = axis.scale.ticks();
+            let labels: Vec<String> = ticks.iter().map(|tick| (axis.label)(*tick)).collect();
+            assert_eq!(labels, expected, "{end}: {}", axis.name);
+        };
+        check(3_612.0, &["0", "500", "1000", "1500", "2000", "2500", "3000", "3500"]);
+        check(3.0, &["0", "0.5", "1", "1.5", "2", "2.5", "3"]);
+        check(0.022, &["0", "5", "10", "15", "20"]);
+        check(0.000_3, &["0", "50", "100", "150", "200", "250", "300"]);
+        assert_eq!((time(0.022).name, time(3.0).name), ("milliseconds", "seconds"));
+        assert_eq!(
+            (digits_that_count(0.001_25), digits_that_count(3_612.4)),
+            ("0.00125".to_owned(), "3612".to_owned())
+        );
     }
 
     #[test]

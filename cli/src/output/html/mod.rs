@@ -8,11 +8,11 @@ mod tests;
 use ringshot::load::{Limit, Report, Verdict};
 
 use super::endings::{self, Ending};
-use super::format::{count, microseconds, percent, rate};
+use super::format::{at_least, count, percent, rate};
 use super::headings;
 use super::json::RunDocument;
 use super::tables::{self, Table};
-use crate::thresholds::ThresholdOutcome;
+use crate::thresholds::{ThresholdOutcome, exact_below};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -110,22 +110,35 @@ fn limit(limit: Limit) -> &'static str {
 fn cards(document: &RunDocument) -> String {
     let report = &document.report;
     let busiest = report.cores.iter().map(|core| core.busy).fold(0.0, f64::max);
-    let latency = |value: f64| match report.status.success {
-        0 => "-".to_owned(),
-        _ => microseconds(value),
-    };
     let cards = [
-        ("requests a second", rate(report.requests_per_second)),
-        ("p50 of 2xx", latency(report.latency_us.p50)),
-        ("p99 of 2xx", latency(report.latency_us.p99)),
-        ("p99.9 of 2xx", latency(report.latency_us.p99_9)),
-        ("errors", count(report.errors)),
-        ("busiest core", percent(busiest)),
+        Some(("requests a second", rate(report.requests_per_second))),
+        latency(report, "p50 of 2xx", 0.5, report.latency_us.p50),
+        latency(report, "p99 of 2xx", 0.99, report.latency_us.p99),
+        // The table leaves it out too where it rests on no sample.
+        latency(report, "p99.9 of 2xx", 0.999, report.latency_us.p99_9)
+            .filter(|_| report.latency_us.p99_9_samples > 0),
+        Some(("errors", count(report.errors))),
+        Some(("busiest core", percent(busiest))),
     ];
     let card = |(label, value): &(&str, String)| {
         format!("<div><b>{value}</b><span>{label}</span></div>\n")
     };
-    format!("<div class=\"cards\">\n{}</div>\n", cards.iter().map(card).collect::<String>())
+    let cards: String = cards.iter().flatten().map(card).collect();
+    format!("<div class=\"cards\">\n{cards}</div>\n")
+}
+
+/// A percentile of the headline, with a sign where it is a lower bound.
+fn latency(
+    report: &Report,
+    label: &'static str,
+    share: f64,
+    micros: f64,
+) -> Option<(&'static str, String)> {
+    let shown = match report.status.success {
+        0 => "-".to_owned(),
+        _ => at_least(share > exact_below(report), micros),
+    };
+    Some((label, shown))
 }
 
 fn thresholds(thresholds: &[ThresholdOutcome]) -> String {

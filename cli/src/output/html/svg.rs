@@ -54,7 +54,7 @@ impl Scale {
         if place.is_finite() { place.clamp(0.0, 1.0) } else { 0.0 }
     }
 
-    fn ticks(&self) -> Vec<f64> {
+    pub(super) fn ticks(&self) -> Vec<f64> {
         match *self {
             Self::Linear { from, to, step } => {
                 let ticks =
@@ -173,14 +173,15 @@ impl Plot {
         );
     }
 
-    /// A line across at `x`, with a word beside it.
+    /// A line across at `x`, with a word on the side where there is more room.
     pub(super) fn bound(&mut self, x: f64, word: &str) {
         let at = self.x(x);
+        let (anchor, beside) =
+            if at < WIDTH / 2.0 { ("start", at + 6.0) } else { ("end", at - 6.0) };
         let _ = writeln!(
             self.marks,
-            "<path class=\"bound\" d=\"M{at:.1} {TOP}V{}\"/><text x=\"{:.1}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            "<path class=\"bound\" d=\"M{at:.1} {TOP}V{}\"/><text x=\"{beside:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
             HEIGHT - BOTTOM,
-            at - 6.0,
             TOP + 12.0,
             escaped(word)
         );
@@ -288,6 +289,16 @@ mod tests {
                 assert!((0.0..=1.0).contains(&scale.place(value)), "{scale:?} {value}");
             }
             assert!(scale.ticks().len() <= 21, "{scale:?}");
+        }
+    }
+
+    #[test]
+    fn words_beside_a_line_stay_in_the_plot() {
+        let axis = || Axis { name: "", scale: Scale::up_to(1.0), label: |it| it.to_string() };
+        for (x, anchor) in [(0.0, "start"), (1.0, "end")] {
+            let mut plot = Plot::new(axis(), axis());
+            plot.bound(x, "lower bounds");
+            assert!(plot.marks.contains(&format!("text-anchor=\"{anchor}\"")), "{}", plot.marks);
         }
     }
 

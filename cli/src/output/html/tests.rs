@@ -1,6 +1,7 @@
 //! The page as a whole: what is in it, that it is whole, and that nobody else's words become markup.
 
 use super::*;
+use crate::output::format::microseconds;
 use crate::output::sample;
 
 /// Every tag of the page, in order, without attributes.
@@ -123,4 +124,18 @@ fn a_page_without_figures_is_whole_too() {
     let mut document = sample::document();
     document.report.timeline.clear();
     check_balanced(&render(&document));
+}
+
+#[test]
+fn tiles_say_what_the_table_says() {
+    let mut document = sample::open_loop();
+    let p99 = at_least(true, document.report.latency_us.p99);
+    assert!(!render(&document).contains(&format!("<b>{p99}</b>")));
+    document.report.exact_below = 0.6;
+    let page = render(&document);
+    assert!(page.contains(&format!("<b>{p99}</b><span>p99 of 2xx")), "{page}");
+    assert!(page.contains("p99.9 of 2xx") && !page.contains("≥-"), "{page}");
+    assert!(!page.contains(&format!("<b>≥{}", microseconds(document.report.latency_us.p50))));
+    document.report.latency_us.p99_9_samples = 0;
+    assert!(!render(&document).contains("p99.9 of 2xx"));
 }

@@ -10,6 +10,7 @@ use super::endings::{self, Ending};
 use super::format::count;
 use super::headings;
 use super::json::RunDocument;
+use super::shortened::{columns, harmless};
 use super::tables::{self, Fact, Table};
 use crate::thresholds::ThresholdOutcome;
 
@@ -40,12 +41,8 @@ pub(crate) fn render(document: &RunDocument) -> String {
 
 /// Without what a server's words could do to a terminal.
 fn printable(text: &str) -> String {
-    let harmless = |letter: char| match letter {
-        '\n' => letter,
-        control if control.is_control() => '\u{fffd}',
-        letter => letter,
-    };
-    text.chars().map(harmless).collect()
+    let shown = |letter: char| if letter == '\n' { letter } else { harmless(letter) };
+    text.chars().map(shown).collect()
 }
 
 fn fact((label, text): &Fact) -> String {
@@ -105,13 +102,18 @@ fn table(table: &Table) -> String {
 fn width(head: &[String], rows: &[Vec<String>], column: usize) -> usize {
     let cells = rows.iter().filter_map(|row| row.get(column)).chain(head.get(column));
     let least = if column == 0 { INDENT } else { 8 };
-    cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(least)
+    cells.map(|cell| columns(cell)).max().unwrap_or(0).max(least)
+}
+
+/// What a cell leaves of its column.
+fn room(cell: &str, width: usize) -> String {
+    " ".repeat(width.saturating_sub(columns(cell)))
 }
 
 fn row(cells: &[String], widths: &[usize]) -> String {
     let padded = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
-        0 => format!("{cell:<width$}"),
-        _ => format!("  {cell:>width$}"),
+        0 => format!("{cell}{}", room(cell, *width)),
+        _ => format!("  {}{cell}", room(cell, *width)),
     });
     format!("{}\n", padded.collect::<String>().trim_end())
 }

@@ -176,6 +176,18 @@ fn what_could_move_a_terminal_is_replaced() {
     document.url = "http://h/\u{1b}[2J\r".to_owned();
     let text = render(&document);
     assert!(text.starts_with("GET http://h/\u{fffd}[2J\u{fffd}\n"), "{text}");
+    document.url = "http://h/\u{202e}moc".to_owned();
+    assert!(render(&document).starts_with("GET http://h/\u{fffd}moc\n"));
+}
+
+#[test]
+fn columns_stand_below_each_other_whatever_the_letters() {
+    let row = |name: &str| vec![name.to_owned(), "7".to_owned()];
+    let rows = ["search", "検索", "e\u{301}t\u{e9}"].map(row).into();
+    let head = vec!["", "requests"];
+    let text = table(&Table { title: "By name".to_owned(), head, rows, ..Table::default() });
+    let ends: Vec<usize> = text.lines().skip(1).map(columns).collect();
+    assert_eq!(ends, [ends[0]; 4], "{text}");
 }
 
 #[test]
