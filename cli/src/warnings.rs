@@ -8,6 +8,7 @@ use ringshot::load::statistics::PAIRS_MIN;
 use ringshot::load::{CLIENT_BUSY_MIN, Comparison, Drift, Limit, Report, StatusCounts};
 
 use crate::cores::name;
+use crate::output::endings;
 use crate::output::format::{count, counted, percent};
 use crate::placement::{Placement, Shared};
 use crate::ports::Shortage;
@@ -100,7 +101,7 @@ impl Warning {
             all.iter().all(|one| one.driver == all[0].driver && one.host == all[0].host);
         for one in all {
             let name = || one.name.clone();
-            let example = one.error_examples.values().next().cloned();
+            let example = endings::example(&one.outcomes, &one.error_examples);
             let candidates = [
                 (!of_servers && one.busy < CLIENT_BUSY_MIN)
                     .then(|| Self::ServerLimit { name: name(), busy: one.busy }),
@@ -109,7 +110,7 @@ impl Warning {
                 (one.errors_total > 0).then(|| Self::Errors {
                     name: name(),
                     errors: one.errors_total,
-                    example,
+                    example: example.map(str::to_owned),
                 }),
                 unsuccessful(one).map(|share| Self::Unsuccessful { name: name(), share }),
                 ports_exhausted(one.error_examples.values()).then_some(Self::PortsExhausted),
@@ -461,10 +462,13 @@ mod tests {
         assert_eq!(Warning::of_comparison(&comparison), []);
         comparison.contestants[1].busy = 0.5;
         comparison.contestants[1].errors_total = 2;
+        let examples = [("cancelled", "when the run ended"), ("reset", "ECONNRESET")];
+        comparison.contestants[1].error_examples =
+            examples.map(|(kind, example)| (kind.to_owned(), example.to_owned())).into();
         let texts: Vec<_> =
             Warning::of_comparison(&comparison).iter().map(ToString::to_string).collect();
         assert!(texts[0].contains("on epoll the client's busiest core was only 50.0% busy"));
-        assert!(texts[1].starts_with("2 errors on epoll"), "{texts:?}");
+        assert!(texts[1].starts_with("2 errors on epoll, such as: ECONNRESET: "), "{texts:?}");
         let mut comparison = sample::comparison();
         let one = &mut comparison.contestants[0];
         one.status.success = one.requests_total / 4;

@@ -18,7 +18,7 @@ use ringshot::load::{Arrival, Limit, Plan, RATE_MAX, Report, Stop};
 use crate::args::{Format, LoadArgs, OutputArgs, driver};
 use crate::exit::{Exit, Failure};
 use crate::network::NetworkArgs;
-use crate::output::{self, json};
+use crate::output::{self, endings, json};
 use crate::plan::{self, Prepared};
 use crate::signals::Interrupts;
 use crate::target::Target;
@@ -150,9 +150,12 @@ impl Session<'_> {
         let stop = Stop::after(self.args.step_duration);
         let plan = Plan { stop, warm_up: self.args.warmup, ..self.plan.clone() };
         let report = watch::drive(&plan, self.interrupts, None)?;
+        if self.interrupts.seen() {
+            return Err(Failure::invalid("interrupted before a rate was tried: let it run longer"));
+        }
         if report.status.successes() == 0 {
-            let example = report.error_examples.values().next().cloned();
-            let example = example.unwrap_or_else(|| "no response was a 2xx or 3xx".to_owned());
+            let example = endings::example(&report.outcomes, &report.error_examples);
+            let example = example.unwrap_or("no response was a 2xx or 3xx");
             return Err(Failure::no_response(format_args!("nothing succeeded: {example}")));
         }
         let mut objectives = self.args.slo.iter().map(|objective| objective.demand(&report));

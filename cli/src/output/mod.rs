@@ -4,7 +4,7 @@ mod bins;
 pub(crate) mod comparison;
 mod csv;
 pub(crate) mod doctor;
-mod endings;
+pub(crate) mod endings;
 pub(crate) mod format;
 mod hdrlog;
 pub(crate) mod headings;

@@ -79,6 +79,19 @@ fn without_a_screen_a_quit_is_by_default() {
 }
 
 #[test]
+fn a_search_that_has_tried_no_rate_does_not_blame_the_server() {
+    for peer in [Peer::healthy(), Peer::silent()] {
+        let args = ["find-max", &peer.url, "--slo", "p99 < 1s", "--warmup", "60s", "-c", "2"];
+        let program = Program::start(&args);
+        peer.wait_for(2);
+        program.signal("-INT");
+        let ended = program.wait_for(INTERRUPT_MAX);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (Some(4), ""), "{ended:#?}");
+        assert!(ended.stderr.contains("interrupted before a rate was tried"), "{ended:#?}");
+    }
+}
+
+#[test]
 fn a_run_that_never_came_to_measuring_has_a_warm_up_and_nothing_else() {
     let peer = Peer::healthy();
     for driver in drivers() {
