@@ -1,10 +1,13 @@
 //! The command line, as clap reads it. Ranges that need the machine are checked in `plan`.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ringshot::driver::DriverChoice;
 use ringshot::host::{Host, UnknownHost};
 use ringshot::origin::{DIRECTIVES, Directive};
@@ -87,7 +90,8 @@ Examples:
 
 Without a URL an origin is started on cores of its own. --cores auto gives the
 client one core of up to three, else half of them, and the origin the rest.
-Two files are results that `ringshot run -o json` saved; nothing is sent then.
+Two files are results that `ringshot run -o json` saved; nothing is sent then, and
+of the options only --seed, --fail-if-slower, -o and -q mean something.
 Speed is successes (2xx and 3xx) a second; of open loops the median time too.
 Exit codes: 0 done; 1 no response came; 2 bad input or environment, or saved
 results of different loads for --fail-if-slower; 3 the second is slower than
@@ -165,11 +169,11 @@ pub(crate) struct RunArgs {
     pub(crate) thresholds: ThresholdArgs,
     /// The system interface that drives the sockets; auto is io_uring where it works
     #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto")]
-    #[arg(help_heading = "Placement", value_parser = driver)]
+    #[arg(help_heading = "Placement", value_parser = driver_names(), hide_possible_values = true)]
     pub(crate) driver: DriverChoice,
     /// Who turns the loop of each core: a bare thread, or a glommio executor
     #[arg(long, value_name = "thread|glommio", default_value = "thread")]
-    #[arg(help_heading = "Placement", value_parser = host)]
+    #[arg(help_heading = "Placement", value_parser = host_names(), hide_possible_values = true)]
     pub(crate) host: Host,
     #[command(flatten)]
     pub(crate) output: RunOutputArgs,
@@ -265,7 +269,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = units::number)]
     pub(crate) seed: u64,
     /// The system interface that drives the sockets; auto is io_uring where it works
-    #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto", value_parser = driver)]
+    #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto", value_parser = driver_names(), hide_possible_values = true)]
     pub(crate) driver: DriverChoice,
     /// End when standard input does: `compare` starts its origin so, and takes it along when it dies
     #[arg(long, hide = true)]
@@ -282,11 +286,11 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "COUNT", default_value = "7", help_heading = "Rounds")]
     #[arg(value_parser = units::small_count)]
     pub(crate) rounds: u32,
-    /// Length of one driver's run in a round
+    /// Measured length of one driver's run in a round
     #[arg(short, long, value_name = "TIME", default_value = "2s", help_heading = "Rounds")]
     #[arg(value_parser = units::positive_duration)]
     pub(crate) duration: Duration,
-    /// Run each driver this long before the first round, unmeasured
+    /// Run each driver this long before the first round, unmeasured; besides, each run of a round warms up for a tenth of -d first, 200 ms at most
     #[arg(long, value_name = "TIME", default_value = "1s", help_heading = "Rounds")]
     #[arg(value_parser = units::duration)]
     pub(crate) warmup: Duration,
@@ -296,14 +300,14 @@ pub(crate) struct CompareArgs {
     pub(crate) seed: u64,
     /// One host, on which io_uring is set against epoll; or two, which are set against each other
     #[arg(long, value_name = "HOST[,HOST]", default_value = "thread", value_delimiter = ',')]
-    #[arg(help_heading = "Contestants", value_parser = host)]
+    #[arg(help_heading = "Contestants", value_parser = host_names(), hide_possible_values = true)]
     pub(crate) hosts: Vec<Host>,
     /// Exit with 3 if the second is shown to be slower than the first by more than this share, like 5%
     #[arg(long, value_name = "SHARE", value_parser = units::share, help_heading = "Rounds")]
     pub(crate) fail_if_slower: Option<f64>,
     /// The driver on which two hosts or two URLs are set against each other
     #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto")]
-    #[arg(help_heading = "Contestants", value_parser = driver)]
+    #[arg(help_heading = "Contestants", value_parser = driver_names(), hide_possible_values = true)]
     pub(crate) driver: DriverChoice,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
@@ -313,7 +317,13 @@ pub(crate) struct CompareArgs {
     pub(crate) body_bytes: u64,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    /// The first option of the line that only a comparison by rounds has a use for.
+    #[arg(skip)]
+    pub(crate) for_rounds: Option<String>,
 }
+
+/// Options of `compare` that saved results have a use for, and the results themselves.
+const FOR_RESULTS: [&str; 5] = ["urls", "seed", "fail_if_slower", "output", "quiet"];
 
 /// `ringshot doctor`.
 #[derive(Debug, Args)]
@@ -335,10 +345,30 @@ fn serve_help() -> String {
 
 /// Reads the command line. `--help` and `--version` print and end the process with 0.
 pub(crate) fn parse() -> Result<Command, Failure> {
-    match Cli::try_parse() {
-        Ok(cli) => Ok(cli.command),
-        Err(error) => Err(refuse(&error)),
+    read(Cli::command().try_get_matches()).map_err(|error| refuse(&error))
+}
+
+fn read(found: Result<ArgMatches, clap::Error>) -> Result<Command, clap::Error> {
+    let matches = found?;
+    let mut command = Cli::from_arg_matches(&matches)?.command;
+    if let Command::Compare(args) = &mut command {
+        args.for_rounds = matches.subcommand().and_then(|(_, given)| first_for_rounds(given));
     }
+    Ok(command)
+}
+
+/// As it is called, `--rounds`.
+fn first_for_rounds(given: &ArgMatches) -> Option<String> {
+    let definition = Cli::command();
+    let options = definition.find_subcommand("compare")?.get_arguments();
+    let is_given = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
+    let of_rounds = options.filter(|option| {
+        let id = option.get_id().as_str();
+        !FOR_RESULTS.contains(&id) && given.try_contains_id(id).is_ok() && is_given(id)
+    });
+    let place = |option: &&clap::Arg| given.indices_of(option.get_id().as_str())?.next();
+    let first = of_rounds.min_by_key(place)?;
+    first.get_long().map(|name| format!("--{name}"))
 }
 
 /// All commands with their arguments, as clap has them.
@@ -349,7 +379,7 @@ pub(crate) fn definition() -> clap::Command {
 /// The command of a line whose words stand between spaces.
 #[cfg(test)]
 pub(crate) fn parse_from(line: &str) -> Result<Command, clap::Error> {
-    Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
+    read(Cli::command().try_get_matches_from(line.split(' ')))
 }
 
 fn refuse(error: &clap::Error) -> Failure {
@@ -365,7 +395,22 @@ fn refuse(error: &clap::Error) -> Failure {
         }
     }
     let first = std::env::args_os().nth(1).unwrap_or_default();
-    Failure::unusable(one_line(error, &first.to_string_lossy()))
+    let line = one_line(error, &first.to_string_lossy());
+    match error.kind() {
+        ErrorKind::InvalidUtf8 => Failure::unusable(not_utf8(std::env::args_os(), &line)),
+        _ => Failure::unusable(line),
+    }
+}
+
+/// Which arguments it was, of which clap says no more than that there was one.
+fn not_utf8(args: impl Iterator<Item = impl AsRef<OsStr>>, line: &str) -> String {
+    let wrong = args.enumerate().filter(|(_, arg)| arg.as_ref().to_str().is_none());
+    let told = |(place, arg): (usize, _)| {
+        let text = AsRef::<OsStr>::as_ref(&arg).to_string_lossy().into_owned();
+        format!("argument {place}, {text:?}")
+    };
+    let told: Vec<String> = wrong.map(told).collect();
+    format!("{}: {line}", told.join(", and "))
 }
 
 /// clap's first paragraph without its `error: ` and line breaks, its tip, and where to read on.
@@ -399,8 +444,43 @@ fn host(text: &str) -> Result<Host, UnknownHost> {
     text.parse()
 }
 
+/// [`driver`], with what shells may offer.
+pub(crate) fn driver_names() -> impl TypedValueParser<Value = DriverChoice> {
+    Listed { parser: driver, names: &["auto", "io_uring", "epoll"] }
+}
+
+fn host_names() -> impl TypedValueParser<Value = Host> {
+    Listed { parser: host, names: &["thread", "glommio"] }
+}
+
+/// Reads as `parser` does, refuses in its words, and knows the names that it takes.
+#[derive(Debug, Clone)]
+struct Listed<P> {
+    parser: P,
+    names: &'static [&'static str],
+}
+
+impl<P: TypedValueParser> TypedValueParser for Listed<P> {
+    type Value = P::Value;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        option: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<P::Value, clap::Error> {
+        self.parser.parse_ref(command, option, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.names.iter().map(PossibleValue::new)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use ringshot::load::Stop;
 
     use super::parse_from as command;
@@ -471,5 +551,26 @@ mod tests {
         check("ringshot run u --host tokio", &["no host is called \"tokio\"", "use thread"]);
         check("ringshot compare --hosts thread,x", &["no host is called \"x\""]);
         check("ringshot dance", &["dance", "see `ringshot --help`"]);
+    }
+
+    #[test]
+    fn an_argument_that_is_no_text_is_named() {
+        let args = [OsStr::new("ringshot"), OsStr::new("-b"), OsStr::from_bytes(b"@\xff")];
+        let line = not_utf8(args.iter(), "invalid UTF-8");
+        assert_eq!(line, "argument 2, \"@\u{fffd}\": invalid UTF-8");
+    }
+
+    #[test]
+    fn what_only_rounds_have_a_use_for_is_known_by_the_first() {
+        let check = |options: &str, expected: Option<&str>| {
+            let line = format!("ringshot compare{options}");
+            let Ok(Command::Compare(args)) = command(&line) else { panic!("{line}") };
+            assert_eq!(args.for_rounds.as_deref(), expected, "{line}");
+        };
+        check("", None);
+        check(" a b --seed 2 --fail-if-slower 5% -o json -q", None);
+        check(" a b --rounds 7", Some("--rounds"));
+        check(" a b -q -c 5 --rounds 9", Some("--connections"));
+        check(" --hosts thread,glommio a b --no-keepalive", Some("--hosts"));
     }
 }

@@ -132,6 +132,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn shells_offer_the_names_of_drivers_and_hosts() {
+        let bash = script(Shell::Bash);
+        for names in ["auto io_uring epoll", "thread glommio"] {
+            assert!(bash.contains(&format!("compgen -W \"{names}\"")), "{names}: {bash}");
+        }
+    }
+
     fn text_of(command: &str) -> String {
         page(Some(command)).unwrap()
     }

@@ -77,7 +77,7 @@ fn maker(value: &Value) -> Option<&'static str> {
 }
 
 /// What machines are called: by the file, by its directory for a `result.json`; by the whole path where two are the same.
-fn names(files: &[PathBuf]) -> Vec<String> {
+pub(crate) fn names(files: &[PathBuf]) -> Vec<String> {
     let short: Vec<String> = files.iter().map(|file| short_name(file)).collect();
     let distinct: BTreeSet<&String> = short.iter().collect();
     match distinct.len() == short.len() {

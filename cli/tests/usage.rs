@@ -72,6 +72,15 @@ fn loads_that_can_not_be_run() {
 }
 
 #[test]
+fn an_argument_that_is_no_text_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let body = std::ffi::OsStr::from_bytes(b"@\xff");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringshot"));
+    let output = command.args(["run", URL, "-b"]).arg(body).output().expect("it starts");
+    check_line(&output, "argument 4, \"@\u{fffd}\"");
+}
+
+#[test]
 fn cores_that_do_not_exist() {
     check(&["run", URL, "--cores", "8000"], "core 8000 does not exist");
     check(&["run", URL, "--cores", "5-2"], "not a list of cores");

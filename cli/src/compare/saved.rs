@@ -1,6 +1,6 @@
 //! Two results that `ringshot run -o json` saved, set against each other. Sends nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ringshot::load::Comparison;
 use ringshot::load::compare::Series;
@@ -9,7 +9,7 @@ use ringshot::load::statistics::PAIRS_MIN;
 use super::{SCHEMA_VERSION, conclude};
 use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure};
-use crate::output::{headings, json};
+use crate::output::{comparison, headings, json};
 use crate::report;
 use crate::warnings::{self, Warning};
 
@@ -32,12 +32,14 @@ pub(super) fn files(given: &[String]) -> Result<Option<[&str; 2]>, Failure> {
 
 /// Reads both and prints what they show.
 pub(super) fn compare(args: &CompareArgs, files: [&str; 2]) -> Result<Exit, Failure> {
+    check_options(args)?;
     let [of, to] = [report::read(Path::new(files[0]))?, report::read(Path::new(files[1]))?];
     let asked_for = [&of, &to].map(headings::asked_for);
     let [of, to] = [[of.report], [to.report]];
+    let [name_of, name_to] = names(files);
     let comparison = Comparison::of_runs(
-        Series { name: files[0], reports: &of },
-        Series { name: files[1], reports: &to },
+        Series { name: &name_of, reports: &of },
+        Series { name: &name_to, reports: &to },
         args.seed,
     );
     let document = json::CompareDocument {
@@ -54,6 +56,24 @@ pub(super) fn compare(args: &CompareArgs, files: [&str; 2]) -> Result<Exit, Fail
     };
     warnings::print(&short(&comparison));
     conclude(args, &document)
+}
+
+fn check_options(args: &CompareArgs) -> Result<(), Failure> {
+    match &args.for_rounds {
+        None => Ok(()),
+        Some(option) => Err(Failure::unusable(format_args!(
+            "{option} means nothing for saved results, which nothing is sent for: leave it out"
+        ))),
+    }
+}
+
+/// What they are called: as results that are merged are, or A and B where columns have no room for what tells them apart.
+fn names(files: [&str; 2]) -> [String; 2] {
+    let called = report::names(&files.map(PathBuf::from));
+    match <[String; 2]>::try_from(called) {
+        Ok(names) if comparison::are_told_apart(&names[0], &names[1]) => names,
+        _ => ["A", "B"].map(str::to_owned),
+    }
 }
 
 /// Too few seconds to tell anything by.
@@ -76,6 +96,16 @@ mod tests {
         for mixed in [vec![here.clone()], vec![here.clone(), url]] {
             assert!(files(&mixed).unwrap_err().to_string().contains("two files"), "{mixed:?}");
         }
+    }
+
+    #[test]
+    fn results_are_called_by_what_tells_them_apart() {
+        let check = |files, expected: [&str; 2]| assert_eq!(names(files), expected, "{files:?}");
+        check(["before.json", "out/after.json"], ["before", "after"]);
+        check(["mon/result.json", "tue/result.json"], ["mon", "tue"]);
+        check(["very/long/path/x.json", "more/long/path/x.json"], ["A", "B"]);
+        check(["x.json", "x.json"], ["A", "B"]);
+        check(["first-of-this-monday.json", "last-of-this-monday.json"], ["A", "B"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use clap::Args;
 use ringshot::driver::DriverChoice;
 use ringshot::load::{Arrival, Limit, Plan, RATE_MAX, Report, Stop};
 
-use crate::args::{Format, LoadArgs, OutputArgs, driver};
+use crate::args::{Format, LoadArgs, OutputArgs, driver_names};
 use crate::exit::{Exit, Failure};
 use crate::network::NetworkArgs;
 use crate::output::{self, endings, json};
@@ -88,7 +88,7 @@ pub(crate) struct FindMaxArgs {
     pub(crate) network: NetworkArgs,
     /// The system interface that drives the sockets; auto is io_uring where it works
     #[arg(long, value_name = "auto|io_uring|epoll", default_value = "auto")]
-    #[arg(help_heading = "Placement", value_parser = driver)]
+    #[arg(help_heading = "Placement", value_parser = driver_names(), hide_possible_values = true)]
     pub(crate) driver: DriverChoice,
     #[command(flatten)]
     pub(crate) output: OutputArgs,

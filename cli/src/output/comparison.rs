@@ -11,6 +11,9 @@ use super::format::{
 };
 use super::json::{CompareDocument, Settings};
 
+/// The letters of a name that every table has room for.
+const NAME_MIN: usize = 11;
+
 /// One line of the table: its label and how a contestant's figure is written.
 type Row = (&'static str, fn(&Contestant) -> String);
 
@@ -91,9 +94,7 @@ pub(crate) fn render(document: &CompareDocument<'_>) -> String {
 
 fn head(document: &CompareDocument<'_>) -> String {
     let (Some(settings), Some(placement)) = (document.settings, document.placement) else {
-        let sides = document.sources.iter().zip(document.asked_for);
-        let side = |(name, asked): (&&str, &String)| format!("{name}:\n  {asked}\n");
-        return format!("saved results\n{}", sides.map(side).collect::<String>());
+        return format!("saved results\n{}", saved(document));
     };
     let pipeline = match settings.pipeline {
         1 => String::new(),
@@ -108,6 +109,17 @@ fn head(document: &CompareDocument<'_>) -> String {
         counted(u64::from(settings.connections), "connection"),
         rounds(document, settings),
     )
+}
+
+/// Which file each side is, by the name that the columns have for it if that is not its own, and what its run was asked for.
+fn saved(document: &CompareDocument<'_>) -> String {
+    let names = document.comparison.contestants.iter().map(|one| &*one.name);
+    let sides = names.zip(document.sources).zip(document.asked_for);
+    let side = |((name, file), asked): ((&str, &&str), &String)| {
+        let letter = if matches!(name, "A" | "B") { format!("{name} ") } else { String::new() };
+        format!("{letter}{file}:\n  {asked}\n")
+    };
+    sides.map(side).collect()
 }
 
 /// The URL, or what the two are called.
@@ -174,7 +186,7 @@ fn ratios(comparison: &Comparison, words: &Words) -> String {
         };
         return format!("no ratio: {why}\n");
     };
-    let label = format!("{} to {}", short(&first.of, 11), short(&first.to, 11));
+    let label = format!("{} to {}", short(&first.of, NAME_MIN), short(&first.to, NAME_MIN));
     let head = format!("{label:<20}{:>8}{:>20}   {}\n", "ratio", "95% interval", words.ratios);
     let told = METRICS.iter().filter(|(_, label, _)| is_told(label, &comparison.contestants));
     let rows = told.filter_map(|(key, label, ends)| {
@@ -191,8 +203,8 @@ fn differences(comparison: &Comparison, words: &Words) -> String {
     if comparison.differences.is_empty() {
         return "latencies can't be compared: one side has no 2xx\n".to_owned();
     }
-    let names: String =
-        comparison.contestants.iter().map(|one| format!("{:>12}", short(&one.name, 11))).collect();
+    let name = |one: &Contestant| format!("{:>12}", short(&one.name, NAME_MIN));
+    let names: String = comparison.contestants.iter().map(name).collect();
     let head = format!("{:<20}{names}   95% interval of the difference\n", words.samples);
     let line = |it: &Difference| {
         let interval = format!("{} to {}", signed(it.low_us), signed(it.high_us));
@@ -206,6 +218,11 @@ fn differences(comparison: &Comparison, words: &Words) -> String {
         )
     };
     std::iter::once(head).chain(comparison.differences.iter().map(line)).collect()
+}
+
+/// Whether what the narrowest column shows of two names differs.
+pub(crate) fn are_told_apart(of: &str, to: &str) -> bool {
+    short(of, NAME_MIN) != short(to, NAME_MIN)
 }
 
 /// The end of a name that is too long for its column: of a file, what tells it from others.
@@ -317,6 +334,25 @@ p50 19.2% longer; p90 16.0% longer; p99 15.6% longer; p99.9 15.4% longer.
             head(&saved)
         });
         let expected = "saved results\nbefore.json:\n  GET http://a/; io_uring\nafter.json:\n  GET http://b/; epoll\n";
+        assert_eq!(text, expected);
+        let text = sample::with_document(|document| {
+            let mut comparison = sample::comparison();
+            comparison.contestants[0].name = "A".to_owned();
+            comparison.contestants[1].name = "B".to_owned();
+            let (settings, placement, sources) = (None, None, &["a/x.json", "b/x.json"]);
+            let asked_for = &["GET http://a/".to_owned(), "GET http://b/".to_owned()];
+            let comparison = &comparison;
+            head(&CompareDocument {
+                settings,
+                placement,
+                sources,
+                asked_for,
+                comparison,
+                ..*document
+            })
+        });
+        let expected =
+            "saved results\nA a/x.json:\n  GET http://a/\nB b/x.json:\n  GET http://b/\n";
         assert_eq!(text, expected);
         let text = sample::with_document(|document| {
             head(&CompareDocument { sources: &["http://a/", "http://b/"], ..*document })

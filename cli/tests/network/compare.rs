@@ -284,6 +284,8 @@ fn two_saved_results_are_compared() {
     assert_eq!(ended.code(), Some(4), "{ended:#?}");
     assert!(ended.stderr.contains("--fail-if-slower 20.0% can't be judged: "), "{ended:#?}");
     assert_eq!(ringshot(&["compare", &files[0], &short]).code(), Some(0));
+    let refused = ringshot(&["compare", &files[0], &files[1], "-q", "--rounds", "9", "-c", "5"]);
+    refused.check_refused(&["--rounds means nothing for saved results"]);
     let text = ringshot(&["compare", &files[1], &files[0]]);
     assert_eq!(text.code(), Some(0), "{text:#?}");
     assert!(
