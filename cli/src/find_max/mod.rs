@@ -15,8 +15,9 @@ use clap::Args;
 use ringshot::driver::DriverChoice;
 use ringshot::load::{Arrival, Limit, Plan, RATE_MAX, Report, Stop};
 
-use crate::args::{Format, LoadArgs, OutputArgs, driver_names};
+use crate::args::{Format, LoadArgs, OutputArgs};
 use crate::exit::{Exit, Failure};
+use crate::names::driver_names;
 use crate::network::NetworkArgs;
 use crate::output::{self, endings, json};
 use crate::plan::{self, Prepared};
