@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use ringshot::client::{Cores, Engine};
 use ringshot::driver::probe::{self, Blocked, Probe};
 use ringshot::driver::uring::Tier;
 use ringshot::driver::{DriverChoice, DriverKind};
@@ -94,15 +95,26 @@ fn check_output(words: &str, command: &mut Command) {
 #[test]
 fn little_locked_memory_is_named_and_much_is_enough() {
     if io_uring_works(&probe::probe()) {
-        check_behind_limit(0);
-        check_behind_limit(4 << 20);
+        check_behind_limit("child_with_limit", 0);
+        check_behind_limit("child_with_limit", 4 << 20);
     }
 }
 
-/// Starts this test binary again with `bytes` of locked memory, and without the capability that overrides the limit.
-fn check_behind_limit(bytes: libc::rlim_t) {
+/// Locked memory that is enough for the ring of one core.
+const ONE_RING_BYTES: libc::rlim_t = 200 << 10;
+
+/// Where there is memory for one ring, and not for those of all cores, all run on epoll.
+#[test]
+fn memory_for_one_ring_is_not_enough_for_two() {
+    if io_uring_works(&probe::probe()) && affinity::cores().len() > 1 {
+        check_behind_limit("child_with_one_ring", ONE_RING_BYTES);
+    }
+}
+
+/// Starts `child` of this test binary again with `bytes` of locked memory, and without the capability that overrides the limit.
+fn check_behind_limit(child: &str, bytes: libc::rlim_t) {
     let mut command = Command::new(std::env::current_exe().expect("a path of our own"));
-    command.args(["--exact", "child_with_limit", "--nocapture"]).env(LIMIT, bytes.to_string());
+    command.args(["--exact", child, "--nocapture"]).env(LIMIT, bytes.to_string());
     let limit = move || {
         const CAP_IPC_LOCK: libc::c_ulong = 14;
         let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
@@ -142,6 +154,29 @@ fn child_with_limit() {
     println!("with {bytes} bytes: {}", report.driver);
 }
 
+/// The part of [`memory_for_one_ring_is_not_enough_for_two`] that runs with it; by itself it checks that there is no limit set.
+#[test]
+fn child_with_one_ring() {
+    let Ok(bytes) = std::env::var(LIMIT) else {
+        assert!(std::env::var_os(LIMIT).is_none());
+        return;
+    };
+    let shards = [512; 2];
+    let choice = probe::choose(DriverChoice::Auto, &shards).expect("auto");
+    // Some kernels charge rings to nobody.
+    if let Some(notice) = &choice.notice {
+        assert!(notice.contains("ENOMEM") && notice.contains("ulimit -l"), "{notice}");
+        assert_eq!(probe::choose(DriverChoice::IoUring, &shards), Err(Blocked::NoMemory));
+    }
+    let builder = || Engine::builder().cores(Cores::Count(shards.len())).conns_per_core(512);
+    assert_eq!(builder().build().expect("an engine").driver(), choice.kind);
+    if choice.kind == DriverKind::Epoll {
+        let error = builder().driver(DriverChoice::IoUring).build().expect_err("no memory");
+        assert!(error.to_string().contains("ulimit -l"), "{error}");
+    }
+    println!("with {bytes} bytes: {}", choice.kind);
+}
+
 /// The part of [`check_behind_filter`] that runs behind it; by itself it checks that there is no case.
 #[test]
 fn child() {
@@ -156,7 +191,7 @@ fn child() {
     let error = probe::choose(DriverChoice::IoUring, &[]).expect_err("io_uring is forbidden");
     assert_eq!(error, case.blocked);
     let message = error.to_string();
-    for word in case.words.iter().chain(&["--driver epoll"]) {
+    for word in case.words {
         assert!(message.contains(word), "{word:?} is not in {message:?}");
     }
 

@@ -78,6 +78,9 @@ fn an_argument_that_is_no_text_is_named() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringshot"));
     let output = command.args(["run", URL, "-b"]).arg(body).output().expect("it starts");
     check_line(&output, "argument 4, \"@\u{fffd}\"");
+    let command = std::ffi::OsStr::from_bytes(b"r\xff");
+    let output = Command::new(env!("CARGO_BIN_EXE_ringshot")).arg(command).output();
+    check_line(&output.expect("it starts"), "unrecognized subcommand");
 }
 
 #[test]
@@ -94,6 +97,7 @@ fn requests_that_can_not_be_sent() {
     check(&["run", URL, "-H", "bad name: x"], "bad name");
     check(&["run", URL, "-m", "G ET"], "is not a method");
     check(&["run", URL, "-b", "@/no/such/file"], "/no/such/file");
+    check(&["run", URL, "--bearer", ""], "--bearer is empty");
 }
 
 #[test]

@@ -128,6 +128,15 @@ fn hosts_must_differ() {
 }
 
 #[test]
+fn what_means_nothing_for_a_comparison_is_refused() {
+    let check = |args: &[&str], words| {
+        ringshot(&[&["compare"], args].concat()).check_refused(&[words]);
+    };
+    check(&["--driver", "epoll"], "--driver is for two URLs");
+    check(&["--warmup", "721h"], "--warmup must be at most 30 days");
+}
+
+#[test]
 fn the_text_gives_a_verdict() {
     if !io_uring_works() {
         return;

@@ -81,6 +81,16 @@ fn a_dead_server_and_wrong_objectives() {
     let ended = ringshot(&args);
     assert_eq!((ended.code(), ended.stdout.as_str()), (Some(1), ""), "{ended:#?}");
     assert!(ended.stderr.contains("nothing succeeded: no response was a 2xx or 3xx"), "{ended:#?}");
+    // Answers of any other kind have no times, but count as answers.
+    let moved = format!("{}status/302", server.url);
+    let search = |slo| {
+        let all = [&["find-max", &moved, "--slo", slo, "--max-rate", "100"], &SHORT[..]].concat();
+        ringshot(&all)
+    };
+    let ended = search("p99 < 1s");
+    assert_eq!(ended.code(), Some(1), "{ended:#?}");
+    assert!(ended.stderr.contains("times are those of 2xx responses"), "{ended:#?}");
+    assert!(matches!(search("error_rate < 1%").code(), Some(0 | 4)), "{ended:#?}");
     let url = "http://127.0.0.1:9/";
     ringshot(&["find-max", url]).check_refused(&["--slo"]);
     ringshot(&["find-max", url, "--slo", "fast"]).check_refused(&["one of > >= < <="]);

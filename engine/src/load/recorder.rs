@@ -142,7 +142,7 @@ impl Recorder {
     }
 
     /// The same of a response that has a status which its request expects: what was wanted, whatever its class.
-    pub fn record_expected(&mut self, status: u16, sample: &Sample) {
+    pub(super) fn record_expected(&mut self, status: u16, sample: &Sample) {
         let class = class_of(status);
         self.record_response(class, sample);
         self.expected[class] += 1;
@@ -297,7 +297,7 @@ impl Recorder {
 
     /// Those of them whose requests say which status they expect.
     #[must_use]
-    pub fn status_expected(&self) -> StatusCounts {
+    pub(super) fn status_expected(&self) -> StatusCounts {
         status_counts(self.expected)
     }
 

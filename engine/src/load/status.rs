@@ -45,7 +45,7 @@ impl StatusCounts {
 
     /// Both together; counts that no number holds stay at the largest there is.
     #[must_use]
-    pub const fn plus(&self, other: Self) -> Self {
+    pub(super) const fn plus(&self, other: Self) -> Self {
         Self {
             success: self.success.saturating_add(other.success),
             redirect: self.redirect.saturating_add(other.redirect),

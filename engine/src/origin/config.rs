@@ -99,6 +99,12 @@ impl Config {
     }
 
     /// Connections that each core has room for: its share of the descriptors that the process may have, at most [`CONNECTIONS_MAX`].
+    ///
+    /// ```
+    /// use ringshot::origin::{CONNECTIONS_MAX, Config};
+    ///
+    /// assert!((2..=CONNECTIONS_MAX).contains(&Config::on_loopback().conns_per_core()));
+    /// ```
     #[must_use]
     pub fn conns_per_core(&self) -> u32 {
         let files = process::file_limit().soft.saturating_sub(FILES_BESIDES_CONNECTIONS);
