@@ -387,13 +387,11 @@ pub(crate) fn core_name(core: &CoreReport) -> String {
 /// How uneven the cores were, if there are several.
 fn imbalance(cores: &[CoreReport]) -> Option<String> {
     let requests = || cores.iter().map(|core| core.requests);
+    let idle = || requests().filter(|count| *count == 0).count() as u64;
     let (most, fewest) = (requests().max()?, requests().min()?);
     match (cores.len(), fewest) {
         (1, _) => None,
-        (_, 0) => {
-            let idle = requests().filter(|count| *count == 0).count() as u64;
-            Some(format!("{} completed nothing", counted(idle, "core")))
-        }
+        (_, 0) => Some(format!("{} completed nothing", counted(idle(), "core"))),
         _ => Some(format!("most to fewest requests: {:.2}", most as f64 / fewest as f64)),
     }
 }

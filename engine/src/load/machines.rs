@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::details::{NameReport, StageReport, WarmUp};
 use super::merge::per;
-use super::report::{NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, StageReport, WarmUp};
+use super::report::{Report, SCHEMA_VERSION, Slot, SocketsReport};
 use super::timeline::SLOT;
 use super::verdict::{Limit, Verdict};
 

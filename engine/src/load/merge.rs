@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::control::Control;
+use super::details::{NameReport, StageReport, WarmUp};
 use super::plan::Plan;
 use super::quota::QuotaReport;
 use super::recorder::Recorder;
-use super::report::{
-    CoreReport, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport, StageReport, WarmUp,
-};
+use super::report::{CoreReport, Report, SCHEMA_VERSION, Slot, SocketsReport};
 use super::schedule::{Arrival, Stage};
 use super::tallies::NameTally;
 use super::timeline::Timeline;

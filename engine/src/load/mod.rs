@@ -30,7 +30,7 @@
 //! | `compare` | rounds of reports set against each other |
 //! | `statistics` | medians and bootstrap intervals |
 //! | `binomial` | ranks of percentiles, tests of shares |
-//! | `report` | what a run found: plain data |
+//! | `report`, `details` | what a run found, and what of its parts: plain data |
 //!
 //! # Schedules
 //!
@@ -87,6 +87,7 @@ mod budget;
 pub mod compare;
 mod compile;
 mod control;
+mod details;
 mod drive;
 mod expect;
 mod feed;
@@ -122,6 +123,7 @@ mod worker;
 pub use compare::Comparison;
 pub use compile::{FillError, Place};
 pub use control::{Control, CoreSnapshot, PUBLISH_EVERY, Phase, Snapshot};
+pub use details::{NameReport, StageReport, WarmUp};
 pub use expect::{Expect, ExpectedHeader, Needle};
 pub use feed::{FEED_BYTES_MAX, FEED_COLUMNS_MAX, FEED_ROWS_MAX, Feed, FeedError, FeedOrder};
 pub use fill::Filled;
@@ -138,10 +140,7 @@ pub use plan::{
 };
 pub use plan_error::{Invalid, PlanError};
 pub use recorder::{CLASSES, Recorder, Sample, Stamps};
-pub use report::{
-    CoreReport, Histograms, Latency, NameReport, Report, SCHEMA_VERSION, Slot, SocketsReport,
-    StageReport, WarmUp,
-};
+pub use report::{CoreReport, Histograms, Latency, Report, SCHEMA_VERSION, Slot, SocketsReport};
 pub use run::{RunError, run};
 pub use schedule::{Arrival, RATE_MAX, RECORDED_MAX, STAGES_MAX, Spacing, Stage};
 pub use status::StatusCounts;

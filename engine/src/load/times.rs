@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::details::NameReport;
 use super::histogram::Histogram;
 use super::merge::per;
-use super::report::{Histograms, Latency, NameReport, Report};
+use super::report::{Histograms, Latency, Report};
 
 /// The class of the headline.
 const SUCCESS: &str = "2xx";

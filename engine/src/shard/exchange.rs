@@ -5,7 +5,7 @@ use super::reading::{Outcome, Reader};
 use super::{Body, Failure, Handler, Next, Phase, Response, Shard};
 use crate::clock::Instant;
 use crate::driver::uring::SMALL_BUFFER_BYTES;
-use crate::driver::{Armed, Confirm, Driver, End, Lent, Op, Payload, REAPS_TO_TELL, Span, Window};
+use crate::driver::{Armed, Confirm, Driver, End, Lent, Op, Payload, Span, Window};
 use crate::proto::h1::{self, Eof};
 use crate::sys::Errno;
 
@@ -56,45 +56,6 @@ impl<D: Driver> Shard<D> {
             self.hold(lane);
         }
         self.go_on(lane, outcome, handler, now);
-    }
-
-    /// Keeps the next request back where all are answered, until it is known what stands behind the last response: bytes would be taken for the answer, and the end
-    /// would lose it.
-    #[cold]
-    fn hold(&mut self, lane: u32) {
-        let connection = &mut self.lanes[lane as usize];
-        if connection.unanswered() == 0 && connection.sending == Sending::Free {
-            connection.sending = Sending::Held;
-            self.held.push((connection.slot, self.counters.turns + REAPS_TO_TELL));
-        }
-    }
-
-    /// The receive of a lane ended without a word of what stands there: another is armed, and tells it.
-    fn listen_on(&mut self, lane: u32) {
-        let (slot, due) = (self.lanes[lane as usize].slot, self.counters.turns + REAPS_TO_TELL);
-        self.held.iter_mut().filter(|held| held.0 == slot).for_each(|held| held.1 = due);
-        self.receive_next(lane);
-    }
-
-    /// Sends what was kept back until now.
-    #[cold]
-    pub(super) fn release_held(&mut self, handler: &mut impl Handler, now: Instant) {
-        let mut at = 0;
-        while let Some((slot, due)) = self.held.get(at).copied() {
-            let connection = &mut self.lanes[slot.index as usize];
-            // It may have ended, and the lane may have another by now.
-            let is_held = connection.slot == slot && connection.sending == Sending::Held;
-            if is_held && (due > self.counters.turns || connection.receiving == Receiving::Stopping)
-            {
-                at += 1;
-                continue;
-            }
-            self.held.swap_remove(at);
-            if is_held {
-                connection.sending = Sending::Free;
-                self.send_more(slot.index, handler, now);
-            }
-        }
     }
 
     /// After a piece of input: the next requests and the next receive, or the end.

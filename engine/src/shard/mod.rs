@@ -14,6 +14,7 @@
 //! | `dial` | opening, backing off, closing |
 //! | `doorbell` | wakes a core that sleeps in its driver |
 //! | `exchange` | requests out, responses in |
+//! | `held` | requests kept back until it is known what stands behind a response |
 //! | `backlog` | operations that wait for room |
 //! | `intake` | how much a turn takes in |
 //! | `reading` | responses out of received bytes |
@@ -35,6 +36,7 @@ pub mod doorbell;
 mod exchange;
 mod failure;
 mod handler;
+mod held;
 pub(crate) mod intake;
 pub(crate) mod limits;
 pub(crate) mod pool;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::super::details::StageReport;
 use super::super::histogram::Histogram;
-use super::super::report::{Histograms, Report, Slot, StageReport};
+use super::super::report::{Histograms, Report, Slot};
 use super::super::statistics;
 use super::super::status::StatusCounts;
 use super::super::times;

@@ -216,8 +216,9 @@ mod tests {
     use super::super::Series;
     use super::super::tests::{compare_runs, run};
     use super::*;
+    use crate::load::details::StageReport;
     use crate::load::histogram::{Coarse, Histogram};
-    use crate::load::report::{Report, StageReport};
+    use crate::load::report::Report;
     use crate::load::status::StatusCounts;
 
     /// A closed loop that is answered so often a second, with a success as often as that; the rest is refused at once.

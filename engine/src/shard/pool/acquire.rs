@@ -329,17 +329,21 @@ impl<D: Driver> Pool<D> {
             self.close_connection(index);
             return;
         }
+        let total = &member.shared.connections;
+        let starved = host.budget.others_starve(self.core) || total.others_starve(self.core);
         connection.state = State::Idle;
         connection.rested = true;
         connection.idle_since = self.now;
+        connection.deadline = connection.idle_until(member.shared.config.idle_timeout);
         self.idle_of_host.push_back(&mut host.idle, index);
         self.idle_of_member.push_back(&mut member.idle, index);
         self.holding.idle += 1;
-        if !self.stays_idle(index) {
+        if starved && !self.stays_idle(index) {
             self.counters.reaped += 1;
             self.close_connection(index);
             return;
         }
+        self.watch_connection(index);
         self.receive_next(index);
     }
 

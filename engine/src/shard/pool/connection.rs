@@ -144,6 +144,12 @@ impl Connection {
         self.served > 0 || self.rested
     }
 
+    /// Until when it is kept idle, where its client keeps connections for `idle`: no longer than its server and its age allow.
+    pub(super) fn idle_until(&self, idle: Duration) -> Instant {
+        let idle = self.kept.map_or(idle, |kept| idle.min(kept));
+        (self.idle_since + idle).min(self.retires)
+    }
+
     /// For the next socket: what a connection must not inherit from the one before.
     pub(super) fn renew(&mut self, limits: &Limits) {
         let machine = std::mem::replace(&mut self.machine, Machine::new(limits));

@@ -309,19 +309,19 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// Whether an idle connection stays, and until when: as long as its client, its server and its age allow, and where another core starves for what it holds, a little.
+    /// Whether an idle connection stays, and until when: where another core starves for what it holds, not long.
     pub(super) fn stays_idle(&mut self, index: u32) -> bool {
         let connection = &mut self.connections[index as usize];
         let shared = &self.members[connection.client as usize].shared;
         let host = self.hosts.find(connection.host).map(|host| &host.budget);
         let budgets = || host.iter().map(|budget| &***budget).chain([&shared.connections]);
-        let idle = shared.config.idle_timeout;
-        let mut most = connection.kept.map_or(idle, |kept| idle.min(kept));
-        if budgets().any(|budget| budget.others_starve(self.core)) {
-            let deprived = budgets().any(|budget| budget.others_have_none(self.core));
-            most = most.min(if deprived { Duration::ZERO } else { SPARE_AFTER });
-        }
-        connection.deadline = (connection.idle_since + most).min(connection.retires);
+        let starved = budgets().any(|budget| budget.others_starve(self.core));
+        let most = match starved {
+            true if budgets().any(|budget| budget.others_have_none(self.core)) => Duration::ZERO,
+            true => SPARE_AFTER,
+            false => Duration::MAX,
+        };
+        connection.deadline = connection.idle_until(shared.config.idle_timeout.min(most));
         let stays = connection.deadline > self.now;
         if stays {
             self.watch_connection(index);
