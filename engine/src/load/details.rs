@@ -59,13 +59,13 @@ pub struct NameReport {
     /// Requests still unanswered when the run's drain time ended; neither in `requests` nor in `errors`.
     #[serde(default)]
     pub cancelled: u64,
-    /// Requests whose end nobody saw: as [`Report::censored`].
+    /// Requests whose end nobody saw: as [`Report::censored`](super::Report::censored).
     #[serde(default)]
     pub censored: u64,
     /// Response times in microseconds of successful requests: 2xx, and where a request says which status it expects, all that had it. Censored requests are in it at
     /// their age.
     pub latency_us: Latency,
-    /// As [`Report::exact_below`], of `latency_us`.
+    /// As [`Report::exact_below`](super::Report::exact_below), of `latency_us`.
     #[serde(default = "exact_throughout")]
     pub exact_below: f64,
     /// The samples of successful requests.

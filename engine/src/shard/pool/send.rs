@@ -194,7 +194,7 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         connection.sending = Sending::Busy;
         let stopped = connection.receiving == Receiving::Nothing;
-        if connection.state == State::Idle {
+        if matches!(connection.state, State::Idle | State::Resting) {
             self.evict(index);
             return;
         }
