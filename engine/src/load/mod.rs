@@ -69,7 +69,7 @@
 //! let mut other = Recorder::new(Stamps::Intended, 1);
 //! other.record_unexpected("body", || "no \"welcome\" in it".to_owned(), &sample);
 //! other.record_failure(&Failure::Cancelled, 0, Some(&sample));
-//! other.record_unsent(500_000, 3); // they were due for half a millisecond
+//! other.record_unsent(500_000, 3, 0); // they were due for half a millisecond
 //! one.merge(&other);
 //!
 //! assert_eq!((one.responses(), one.errors(), one.cancelled(), one.censored()), (1, 2, 1, 4));
