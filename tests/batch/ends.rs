@@ -141,7 +141,9 @@ fn the_end_of_the_engine_is_the_end_of_its_batches() {
     on_each(|bench| {
         let pulled = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&pulled);
-        let note = move |_: &String| drop(counter.fetch_add(1, Ordering::SeqCst));
+        let note = move |_: &String| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        };
         let hang = std::iter::repeat(bench.url("/hang")).inspect(note);
         let completed = bench.client.batch(hang).window(count(300)).completed();
         let (_sender, receiver) = queue::bounded::<String>(NonZeroUsize::MIN);
