@@ -13,16 +13,9 @@ use ringshot_tests::outcomes::{
     OK, REQUESTS, SHORT, Variant, answer, answer_and_close, check, check_among, check_variant,
     impatient, pipelined,
 };
-use ringshot_tests::peer::{Conversation, ENDLESS_MAX, Peer};
+use ringshot_tests::peer::{Conversation, ENDLESS_MAX, Peer, response_of};
 
 // --- Connections ---
-
-/// A response of `bytes` bytes, with its head.
-fn response_of(bytes: usize) -> Vec<u8> {
-    let head = |body: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {body:06}\r\n\r\n");
-    let body = bytes - head(0).len();
-    [head(body).into_bytes(), vec![b'x'; body]].concat()
-}
 
 /// What stands behind a response, in the same segment, is no answer to the next request, wherever the response ends: at the end of a receive buffer neither.
 #[test]

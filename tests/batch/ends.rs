@@ -139,12 +139,9 @@ fn inputs_that_panic_end_the_batch_and_go_on_in_who_reads_it() {
 #[test]
 fn the_end_of_the_engine_is_the_end_of_its_batches() {
     on_each(|bench| {
-        let pulled = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&pulled);
-        let note = move |_: &String| {
-            counter.fetch_add(1, Ordering::SeqCst);
-        };
-        let hang = std::iter::repeat(bench.url("/hang")).inspect(note);
+        let (pulled, url) = (Arc::new(AtomicUsize::new(0)), bench.url("/hang"));
+        let seen = Arc::clone(&pulled);
+        let hang = std::iter::repeat(url).inspect(move |_| _ = seen.fetch_add(1, Ordering::SeqCst));
         let completed = bench.client.batch(hang).window(count(300)).completed();
         let (_sender, receiver) = queue::bounded::<String>(NonZeroUsize::MIN);
         let waits = bench.client.batch(receiver).completed();

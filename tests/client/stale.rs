@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::Method;
 use ringshot::client::{ClientBuilder, Error, Fetched, Kind, Phase, Request, RetryStale, Sent};
-use ringshot_tests::peer::{Conversation, Peer};
+use ringshot_tests::peer::{Conversation, Peer, response_of};
 
 use crate::access::{Access, OK, check, get, millis, post};
 
@@ -255,11 +255,6 @@ fn a_file_is_repeated() {
 #[test]
 fn what_came_behind_a_response_is_nobodys() {
     let one_connection = |builder: ClientBuilder| builder.max_conns_per_host(1);
-    let body = |bytes: usize| {
-        let head = |body: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {body:06}\r\n\r\n");
-        let body = bytes - head(0).len();
-        [head(body).into_bytes(), vec![b'x'; body]].concat()
-    };
     let check_all = |peer: &Peer, what: &str| {
         check(one_connection, |access| {
             let started: Vec<_> = (0..12).map(|_| access.start(post(&peer.url(), "x"))).collect();
@@ -272,12 +267,12 @@ fn what_came_behind_a_response_is_nobodys() {
     };
     for bytes in [64, 4096, 8192, 20 << 10] {
         let surplus = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL";
-        let all = [body(bytes), surplus.to_vec()].concat();
+        let all = [response_of(bytes), surplus.to_vec()].concat();
         check_all(
             &Peer::start(move |mut peer| peer.answer_all(&all)),
             &format!("{bytes} and more"),
         );
-        let all = body(bytes);
+        let all = response_of(bytes);
         check_all(
             &Peer::start(move |mut peer| {
                 if peer.request().is_some() {

@@ -262,6 +262,14 @@ impl Conversation {
     }
 }
 
+/// A response of `bytes` bytes, head and body.
+#[must_use]
+pub fn response_of(bytes: usize) -> Vec<u8> {
+    let head = |body: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {body:06}\r\n\r\n");
+    let body = bytes - head(0).len();
+    [head(body).into_bytes(), vec![b'x'; body]].concat()
+}
+
 fn head_bytes(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|place| place + 4)
 }

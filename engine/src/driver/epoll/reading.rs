@@ -45,12 +45,12 @@ impl Epoll {
                 let asked = bytes.min(DISCARD_BYTES_MAX) as usize;
                 let outcome = calls::discard(entry.socket.as_fd(), asked);
                 // It never reads beyond the body: only the kernel knows whether that was all.
-                let drained = outcome == Ok(asked) && {
+                let drained = outcome == Ok(asked) && !entry.ending && {
                     self.counters.system_calls += 1;
                     calls::readable_bytes(entry.socket.as_fd()) == Ok(0)
                 };
                 entry.after_read(outcome, asked).map(|taken| {
-                    entry.readable &= !drained || entry.ending;
+                    entry.readable &= !drained;
                     Event::Discarded { bytes: taken as u64, has_more: entry.readable }
                 })
             }

@@ -54,7 +54,7 @@ impl<D: Driver> Pool<D> {
             shared.note_version(&host.origin, host.is_http10);
         }
         if reusable {
-            self.settle(index);
+            self.release_or_rest(index);
         } else {
             self.retire_active(index);
             self.close_connection(index);

@@ -22,7 +22,7 @@ pub(super) struct Resting {
 impl<D: Driver> Pool<D> {
     /// The response on a connection is complete: it is free, now or when it is known what stands behind the response.
     #[inline]
-    pub(super) fn settle(&mut self, index: u32) {
+    pub(super) fn release_or_rest(&mut self, index: u32) {
         let connection = &mut self.connections[index as usize];
         let has_more = std::mem::take(&mut connection.has_more);
         let host = self.hosts.find_mut(connection.host);
