@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ringshot::load::{Report, SCHEMA_VERSION};
+use ringshot::load::{Report, SCHEMA_VERSION, StageReport};
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
@@ -101,14 +101,34 @@ fn twice(names: &[String], documents: &[RunDocument]) -> Option<Warning> {
     })
 }
 
-/// The first result of another run than the first one's: what was asked of whom, and by which interface.
+/// The first result of another run than the first one's: what was asked of whom, by which interface, or in stages of which lengths. Rates may differ.
 fn mixed(documents: &[RunDocument]) -> Option<Warning> {
     let asked = |it: &RunDocument| {
         let RunDocument { method, url, report, .. } = it;
         format!("{method} {url} on {}, {}", report.driver, report.arrival)
     };
-    let left = documents.first().map(asked)?;
-    let right = documents.iter().map(asked).find(|right| *right != left)?;
+    let lengths = |it: &RunDocument| -> Vec<f64> {
+        it.report.stages.iter().flatten().map(|stage| stage.seconds).collect()
+    };
+    let staged = |it: &RunDocument| {
+        let stages: Vec<String> =
+            it.report.stages.iter().flatten().map(StageReport::to_string).collect();
+        match stages.is_empty() {
+            true => format!("{} without stages", asked(it)),
+            false => format!("{} in stages {}", asked(it), stages.join(", ")),
+        }
+    };
+    let first = documents.first()?;
+    let told = |it: &RunDocument| {
+        if asked(it) != asked(first) {
+            Some((asked(first), asked(it)))
+        } else if lengths(it) != lengths(first) {
+            Some((staged(first), staged(it)))
+        } else {
+            None
+        }
+    };
+    let (left, right) = documents.iter().find_map(told)?;
     Some(Warning::MixedResults { left, right })
 }
 
@@ -185,6 +205,16 @@ mod tests {
         other.url = "http://other.test/".to_owned();
         let warning = mixed(&[plain.clone(), plain.clone(), other]).unwrap().to_string();
         assert!(warning.contains("http://other.test/ on io_uring, "), "{warning}");
+        let mut ramp = sample::open_loop();
+        ramp.report.stages =
+            Some(vec![StageReport { seconds: 2.5, from_per_second: 0.0, to_per_second: 5e4 }]);
+        let mut slower = ramp.clone();
+        slower.report.stages.as_mut().unwrap()[0].to_per_second = 100.0;
+        assert_eq!(mixed(&[ramp.clone(), slower]), None);
+        let warning = mixed(&[sample::open_loop(), ramp]).unwrap().to_string();
+        for part in [" without stages; ", " in stages 2.5s:0..50000): "] {
+            assert!(warning.contains(part), "{warning}");
+        }
     }
 
     #[test]

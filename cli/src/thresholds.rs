@@ -7,7 +7,7 @@ use ringshot::load::{Latency, Report};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
-use crate::output::format::{at_least, count, percent_apart, rate};
+use crate::output::format::{bound_sign, count, microseconds_apart, percent_apart, rate_apart};
 use crate::units;
 
 /// When a run has failed.
@@ -80,9 +80,12 @@ impl ThresholdOutcome {
         let unit = Metric::from_str(&self.metric).map(|metric| metric.unit());
         match (self.value, unit) {
             (None, _) | (_, Err(_)) => "nothing recorded".to_owned(),
-            (Some(value), Ok(Unit::Time)) => at_least(self.is_lower_bound, value),
+            (Some(value), Ok(Unit::Time)) => {
+                let sign = bound_sign(self.is_lower_bound);
+                format!("{sign}{}", microseconds_apart(value, self.limit))
+            }
             (Some(value), Ok(Unit::Share)) => percent_apart(value, self.limit),
-            (Some(value), Ok(Unit::Rate)) => format!("{} a second", rate(value)),
+            (Some(value), Ok(Unit::Rate)) => format!("{} a second", rate_apart(value, self.limit)),
             (Some(value), Ok(Unit::Count)) => whole(value),
         }
     }

@@ -5,8 +5,15 @@ use std::time::Duration;
 /// Most digits of a share after the point: enough for one request of a billion.
 const PERCENT_DIGITS_MAX: usize = 9;
 
+/// Most digits after the point beyond the usual ones, where two numbers are to be told apart.
+const EXTRA_DIGITS_MAX: usize = 6;
+
 /// `1.23 ms`, `145 us`, `12.3 s`.
 pub(crate) fn format_latency(latency: Duration) -> String {
+    latency_digits(latency, 0)
+}
+
+fn latency_digits(latency: Duration, extra: usize) -> String {
     let nanos = latency.as_secs_f64() * 1e9;
     let units = [("us", 1e3), ("ms", 1e6), ("s", 1e9)];
     if nanos < 999.5 {
@@ -15,18 +22,32 @@ pub(crate) fn format_latency(latency: Duration) -> String {
     // 999.5 of a unit round to 1000, which is 1.00 of the next.
     let (unit, scale) =
         units.into_iter().find(|(_, scale)| nanos / scale < 999.5).unwrap_or(("s", 1e9));
-    format!("{} {unit}", three_digits(nanos / scale))
+    format!("{} {unit}", more_digits(nanos / scale, extra))
 }
 
 /// A latency of a report, which is in microseconds.
 pub(crate) fn microseconds(latency_us: f64) -> String {
+    microseconds_digits(latency_us, 0)
+}
+
+fn microseconds_digits(latency_us: f64, extra: usize) -> String {
     let latency = Duration::try_from_secs_f64(latency_us * 1e-6);
-    latency.map_or_else(|_| "-".to_owned(), format_latency)
+    latency.map_or_else(|_| "-".to_owned(), |latency| latency_digits(latency, extra))
+}
+
+/// The same, with as many digits as tell it from `limit_us`.
+pub(crate) fn microseconds_apart(latency_us: f64, limit_us: f64) -> String {
+    apart(latency_us, limit_us, microseconds_digits)
 }
 
 /// The same, with a sign where requests that were cut off make it a lower bound: `≥1.06 s`.
 pub(crate) fn at_least(is_lower_bound: bool, latency_us: f64) -> String {
-    format!("{}{}", if is_lower_bound { "≥" } else { "" }, microseconds(latency_us))
+    format!("{}{}", bound_sign(is_lower_bound), microseconds(latency_us))
+}
+
+/// What stands before a lower bound.
+pub(crate) fn bound_sign(is_lower_bound: bool) -> &'static str {
+    if is_lower_bound { "≥" } else { "" }
 }
 
 /// `10 s`, `2.5 s`, `500 ms`: a length of time that someone asked for, to a thousandth of its unit.
@@ -58,16 +79,38 @@ pub(crate) fn counted(number: u64, noun: &str) -> String {
 }
 
 /// A rate without its fraction: `341,234`; below 100 with three digits: `12.3`.
+pub(crate) fn rate(per_second: f64) -> String {
+    rate_digits(per_second, 0)
+}
+
+/// The same, with as many digits as tell it from `limit`.
+pub(crate) fn rate_apart(per_second: f64, limit: f64) -> String {
+    apart(per_second, limit, rate_digits)
+}
+
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a rate, never negative"
 )]
-pub(crate) fn rate(per_second: f64) -> String {
+fn rate_digits(per_second: f64, extra: usize) -> String {
     match per_second.is_finite() && per_second >= 99.95 {
-        true => count(per_second.round() as u64),
-        false => three_digits(per_second),
+        true if extra == 0 => count(per_second.round() as u64),
+        true => {
+            let digits = format!("{per_second:.extra$}");
+            let (whole, fraction) = digits.split_once('.').unwrap_or((&digits, "0"));
+            format!("{}.{fraction}", count(whole.parse().unwrap_or(u64::MAX)))
+        }
+        false => more_digits(per_second, extra),
     }
+}
+
+/// A number with the fewest digits beyond the usual ones that tell it from `limit`.
+fn apart(number: f64, limit: f64, shown: fn(f64, usize) -> String) -> String {
+    let is_told = |extra: &usize| {
+        number.total_cmp(&limit).is_eq() || shown(number, *extra) != shown(limit, *extra)
+    };
+    shown(number, (0..EXTRA_DIGITS_MAX).find(is_told).unwrap_or(EXTRA_DIGITS_MAX))
 }
 
 /// `55.3 MB`, of 1000.
@@ -99,12 +142,18 @@ pub(crate) fn percent_apart(share: f64, limit: f64) -> String {
 
 /// Three digits that count, and more only before the point: `1.23`, `12.3`, `1234`.
 pub(crate) fn three_digits(value: f64) -> String {
-    match value {
-        v if !v.is_finite() => "-".to_owned(),
-        v if v < 9.995 => format!("{v:.2}"),
-        v if v < 99.95 => format!("{v:.1}"),
-        v => format!("{v:.0}"),
-    }
+    more_digits(value, 0)
+}
+
+/// The same, with so many digits more after the point.
+fn more_digits(value: f64, extra: usize) -> String {
+    let digits = match value {
+        v if !v.is_finite() => return "-".to_owned(),
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.*}", digits + extra)
 }
 
 #[cfg(test)]
@@ -159,6 +208,23 @@ mod tests {
         assert_eq!(rate(f64::NAN), "-");
         assert_eq!(counted(1, "request"), "1 request");
         assert_eq!(counted(1_000, "request"), "1,000 requests");
+    }
+
+    #[test]
+    fn what_is_held_against_a_limit_is_told_from_it() {
+        let check = |time, limit, expected| assert_eq!(microseconds_apart(time, limit), expected);
+        check(5_000.0, 5_000.0, "5.00 ms");
+        check(5_001.2, 5_000.0, "5.001 ms");
+        check(999.6, 1_000.0, "0.9996 ms");
+        check(412.7, 5_000.0, "413 us");
+        check(412.7, 413.0, "412.7 us");
+        check(f64::NAN, 5_000.0, "-");
+        let check = |rate, limit, expected| assert_eq!(rate_apart(rate, limit), expected);
+        check(49_000.0, 49_000.0, "49,000");
+        check(48_999.7, 49_000.0, "48,999.7");
+        check(48_999.96, 49_000.0, "48,999.96");
+        check(48_000.0, 49_000.0, "48,000");
+        check(9.999, 10.0, "9.999");
     }
 
     #[test]

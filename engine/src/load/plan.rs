@@ -274,7 +274,9 @@ impl Plan {
 
     /// What only a user with one request at a time can do.
     fn check_users(&self) -> Result<(), Invalid> {
-        let thinks = self.mix.requests.iter().any(|request| request.think != Think::default());
+        // In an open loop nobody thinks: requests are due at times fixed in advance.
+        let thinks = matches!(self.arrival, Arrival::Closed)
+            && self.mix.requests.iter().any(|request| request.think != Think::default());
         let families = |source: &IpAddr| {
             let mut peers = self.mix.targets.iter().flat_map(|target| &target.peers);
             peers.any(|peer| peer.is_ipv4() == source.is_ipv4())
@@ -403,6 +405,17 @@ mod tests {
         check(|plan| plan.timeouts.response = Duration::ZERO, "the response timeout must be");
         check(|plan| plan.timeouts.connect = Duration::MAX, "the connect timeout must be");
         check(|plan| plan.connections = CONNECTIONS_MAX, "ulimit -n");
+    }
+
+    #[test]
+    fn a_pipeline_leaves_no_time_to_think_in_a_closed_loop() {
+        let mut plan = plan();
+        plan.pipeline = 2;
+        let mix = Arc::get_mut(&mut plan.mix).unwrap();
+        mix.requests[0].think.max = Duration::from_millis(1);
+        assert_eq!(plan.check_users(), Err(Invalid::PipelineWithThinkTime));
+        plan.arrival = Arrival::Recorded(Arc::from([0]));
+        assert_eq!(plan.check_users(), Ok(()));
     }
 
     #[test]
