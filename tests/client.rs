@@ -19,6 +19,7 @@
 //! | `errors` | every kind: its line, phase, fault |
 //! | `names` | names, several addresses |
 //! | `threads` | executors, drops |
+//! | `services` | the client behind layers of `tower_service` |
 //! | `sharing` | what goes to other threads, and what may be shared among them |
 //! | `shutdown` | the end of an engine |
 //! | `isolation` | user code that computes, panics, loops, holds on to what it has |
@@ -57,6 +58,8 @@ mod redirects;
 mod response;
 #[path = "client/retries.rs"]
 mod retries;
+#[path = "client/services.rs"]
+mod services;
 #[path = "client/sharing.rs"]
 mod sharing;
 #[path = "client/shutdown.rs"]

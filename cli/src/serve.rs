@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::thread;
+use std::time::Duration;
 
 use ringshot::origin::{Config, Origin, OriginError};
 
@@ -12,7 +13,10 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, format};
 use crate::plan::{self, Prepared};
 use crate::signals::{Interrupts, Wake};
-use crate::warnings;
+use crate::warnings::{self, Warning};
+
+/// How often it is looked whether connections can be accepted, until that has been told.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves, and says where in one line as soon as connections are accepted.
 pub(crate) fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
@@ -24,7 +28,13 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     if args.until_stdin_closes {
         wake_at_end_of_stdin(&interrupts);
     }
-    while interrupts.wait(None, None) == Wake::Tick {}
+    let mut tick = Some(LOOK_EVERY);
+    while interrupts.wait(tick, None) == Wake::Tick {
+        if tick.is_some() && origin.counters().accept_failures > 0 {
+            warnings::print(&[Warning::CannotAccept]);
+            tick = None;
+        }
+    }
     let failed = |error| Failure::unusable(format_args!("the origin failed: {error}"));
     let served = origin.stop().map_err(failed)?;
     output::print(&format!("served {}\n", format::counted(served, "request")))?;

@@ -19,6 +19,8 @@ const UNSUCCESSFUL_MIN: f64 = 0.01;
 /// Something that the figures alone do not say.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Warning {
+    /// `serve` could not accept connections.
+    CannotAccept,
     /// `--driver auto` fell back; the engine's words.
     DriverNotice(String),
     /// The server is on this machine and the client takes all its cores.
@@ -133,6 +135,10 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::CannotAccept => f.write_str(
+                "connections can't be accepted, most likely for want of file descriptors: raise `ulimit -n`; \
+                 it goes on trying",
+            ),
             Self::DriverNotice(notice) => f.write_str(notice),
             Self::ThinkTimeInOpenLoop => f.write_str(
                 "think times count in a closed loop only: with --rate and --stages requests are \

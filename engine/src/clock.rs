@@ -1,4 +1,4 @@
-//! Time: the only file that reads the clock. Everything else takes `now` as an argument.
+//! Time: the only file that asks the kernel for it. A turn takes `now` from here once and passes it on as an argument.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;

@@ -115,7 +115,7 @@ impl Rig {
     /// What all cores hold.
     pub(crate) fn holding(&self) -> Holding {
         let mut all = Holding::default();
-        for Holding { in_flight, queued, waiting, active, idle, connecting, closing } in
+        for Holding { in_flight, queued, waiting, active, idle, connecting, closing, .. } in
             self.engine.stats().into_iter().map(|stats| stats.holding)
         {
             all.in_flight += in_flight;
@@ -136,7 +136,11 @@ impl Rig {
 
     /// Nothing is left but idle connections.
     pub(crate) fn check_at_rest(&self) {
-        let rests = || Holding { idle: 0, ..self.holding() } == Holding::default();
+        let rests = || {
+            let mut holding = self.holding();
+            holding.idle = 0;
+            holding == Holding::default()
+        };
         assert!(wait_until(SOON, rests), "{}: {:?}", self.case, self.holding());
         let placed = || self.engine.stats().iter().map(|stats| stats.placed).sum::<u32>();
         assert!(wait_until(SOON, || placed() == 0), "{}: {} placed", self.case, placed());

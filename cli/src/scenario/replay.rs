@@ -67,7 +67,8 @@ struct Wire {
 impl Wire {
     /// A request without a body: logs have none.
     fn encode(&self, method: &Method, target: &str) -> Result<Template, Failure> {
-        let url = Url { target: target.to_owned(), ..self.url.clone() };
+        let mut url = self.url.clone();
+        target.clone_into(&mut url.target);
         let (headers, keep_alive) = (&self.headers, self.keep_alive);
         Template::encode(&Request { method, url: &url, headers, body: b"", keep_alive })
             .map_err(Failure::unusable)

@@ -12,7 +12,7 @@ mod deliver;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::clock::Instant;
 use crate::error::{Error, Kind, Phase, Progress, Sent};
 use crate::mesh::wakes::{WakeList, Wakes};
 use crate::shard::pool::exchange::Stamps;
-use crate::shard::tasks::wake_quietly;
+use crate::sync::{lock, note_waker, wake_quietly};
 
 /// Bytes of a whole body up to which it is copied into what the handle's thread brought: less than it costs to give memory back to another thread.
 const COPIED_BYTES_MAX: usize = 128;
@@ -161,17 +161,17 @@ impl Call {
     /// For the core: the request, and from now on its waker is known.
     pub(super) fn begin(&self, cx: &Context<'_>) -> Option<Box<Parcel>> {
         let mut state = self.lock();
-        note(&mut state.server, cx);
+        note_waker(&mut state.server, cx);
         state.parcel.take()
     }
 
     /// For the core: it waits for something again.
     pub(super) fn note_server(&self, cx: &Context<'_>) {
-        note(&mut self.lock().server, cx);
+        note_waker(&mut self.lock().server, cx);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -210,7 +210,7 @@ impl Call {
                 Poll::Ready(reply)
             }
             None => {
-                note(&mut state.reader, cx);
+                note_waker(&mut state.reader, cx);
                 Poll::Pending
             }
         })
@@ -249,7 +249,7 @@ impl Call {
                     Poll::Ready((*ended).map(Err))
                 }
                 None => {
-                    note(&mut state.reader, cx);
+                    note_waker(&mut state.reader, cx);
                     state.waits_since.get_or_insert_with(now);
                     Poll::Pending
                 }
@@ -319,7 +319,7 @@ impl Call {
         if state.bytes < BETWEEN_BYTES_MAX || self.discards.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
-        note(&mut state.server, cx);
+        note_waker(&mut state.server, cx);
         Poll::Pending
     }
 
@@ -345,12 +345,5 @@ impl Call {
             }
             Told::All => {}
         }
-    }
-}
-
-fn note(place: &mut Option<Waker>, cx: &Context<'_>) {
-    match place {
-        Some(waker) if waker.will_wake(cx.waker()) => {}
-        _ => *place = Some(cx.waker().clone()),
     }
 }

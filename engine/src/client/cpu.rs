@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use event_listener::Event;
 
 use super::queue::wait_for;
 use crate::clock::Instant;
+use crate::sync::lock;
 use crate::sys::affinity;
 
 /// The most threads that run offloaded work; as many as the process has cores, if those are fewer.
@@ -203,11 +204,6 @@ struct State {
     jobs: VecDeque<Job>,
     threads: usize,
     idle: usize,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code of others runs with a lock held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pool {

@@ -43,7 +43,8 @@ pub(super) fn attend(ctx: &CoreCtx, note: Note) {
     }
 }
 
-/// A shard on each of some cores. Cheap to clone; the last handle, those of its clients and of bodies that are still to come included, stops the cores.
+/// A shard on each of some cores. Cheap to clone; the last handle, those of its clients and of bodies that are still to come included, stops the cores
+/// and waits for them: up to 2 s where servers do not let go of connections. [`Engine::shutdown`] does so before, where blocking is no harm.
 ///
 /// ```
 /// use ringshot::client::Engine;

@@ -53,10 +53,11 @@ mod ticket;
 use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use event_listener::{Event, EventListener};
 
+use crate::sync::lock;
 pub use error::{Closed, TryRecvError, TrySendError};
 pub use receiver::Receiver;
 use ticket::Ledger;
@@ -132,8 +133,7 @@ pub(super) async fn wait_for<R>(event: &Event, mut attempt: impl FnMut() -> Opti
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // No code of others runs with the lock held, so there is nothing that a panic could have left half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {

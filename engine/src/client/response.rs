@@ -26,6 +26,7 @@ use crate::shard::pool::head::Head;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Timings {
     /// A permit of `max_in_flight` was held.
     pub queued: Option<Duration>,
@@ -76,6 +77,7 @@ impl Timings {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConnInfo {
     /// The server's address.
     pub peer: Option<SocketAddr>,

@@ -80,7 +80,8 @@ impl<D: Driver> Solo<D> {
     pub fn new(driver: D, slots: u32, now: Instant) -> io::Result<Self> {
         let config = MeshConfig {
             cores: vec![0],
-            driver: DriverKind::Epoll,
+            // A simulation is none of the kernel's, and most like the one without buffers of the kernel's choice.
+            driver: DriverKind::named(driver.name()).unwrap_or(DriverKind::Epoll),
             tier: Tier::SingleShot,
             host: Host::Thread,
             slots,

@@ -1,4 +1,4 @@
-//! The kernel edge: operations in, completions out. Never calls back, never reads the clock, knows no HTTP.
+//! The kernel edge: operations in, completions out. Never calls back, reads no clock but to wait until a point in time, knows no HTTP.
 //!
 //! # The contract
 //!
@@ -20,7 +20,7 @@
 //! 4. **A receive may end at any time** ([`Armed::No`], [`End::Starved`], [`End::Stopped`]); the caller asks again. `Eof` and `Failed` are final.
 //! 5. **Lent bytes** belong to the caller until [`Driver::give_back`]; each `Lent` is given back once, and before the next `wait` if the caller can, since
 //!    buffers are few.
-//! 6. **Memory lent to the kernel** is owned by the driver: templates and buffers live as long as the driver, and the ring is closed before they are freed.
+//! 6. **Memory lent to the kernel** is owned by the driver: templates and buffers live as long as the driver, and what is in flight is cancelled before they are freed.
 //!    Bytes of `SendBytes` live until the kernel is done with them, after `Close` too; then a buffer waits for [`Driver::buffer`], shared bytes are let go.
 //! 7. **A stale slot** (an older generation) in `try_submit` is ignored.
 //! 8. **At most** one receive or discard and one confirmed send are in flight on a slot.
@@ -60,6 +60,9 @@ use crate::sys::socket::Blocking;
 
 /// Most completions that one [`Driver::reap`] appends.
 pub const REAP_MAX: usize = 256;
+
+/// A piece of a [`Window::Stream`] or [`Window::Once`] with fewer bytes was all that there was: no driver's pieces are smaller where more is to be had.
+pub const SMALL_PIECE_BYTES: u32 = 4096;
 
 /// Reaps, each after a [`Driver::wait`], by which a receive that is armed tells what [`Lent::has_more`] announced: one that polls first takes two (seen on 6.18).
 pub const REAPS_TO_TELL: u64 = 2;
@@ -211,6 +214,13 @@ impl fmt::Display for DriverKind {
             Self::IoUring => "io_uring",
             Self::Epoll => "epoll",
         })
+    }
+}
+
+impl DriverKind {
+    /// The driver with this [name](Driver::name), if it is one of these.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::IoUring, Self::Epoll].into_iter().find(|kind| kind.to_string() == name)
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Op {
         /// The listening socket.
         socket: OwnedFd,
     },
+    /// Has a listener go on after an `AcceptFailed`.
+    Accept,
     /// Sends a part of a registered template. At most one is in flight on a slot, unless all are quiet.
     Send {
         /// What to send.
@@ -130,7 +132,7 @@ pub enum Event {
     ReceiveEnded(End),
     /// A listener accepted a connection.
     Accepted(OwnedFd),
-    /// A listener could not accept (`EMFILE` and its like); it goes on trying.
+    /// A listener could not accept (`EMFILE` and its like), and does not try again before [`Op::Accept`]: at once it would fail again.
     AcceptFailed(Errno),
     /// The slot's socket is closed and nothing of it is in flight. Its last completion.
     Closed,
@@ -172,7 +174,10 @@ pub struct Lent {
 
 impl Lent {
     /// Bytes `start` to `start + bytes` of the buffer that a driver calls `buffer`, the last that it knows of: for drivers alone.
-    pub const fn new(buffer: u32, start: u32, bytes: u32) -> Self {
+    ///
+    /// # Safety
+    /// It goes to nobody but callers of the driver that makes it, whose buffer this is, and the driver lets nobody write to the buffer until it is given back.
+    pub const unsafe fn new(buffer: u32, start: u32, bytes: u32) -> Self {
         Self { buffer, start, bytes, has_more: false }
     }
 

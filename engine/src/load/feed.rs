@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::fill::Exhausted;
-use crate::driver::sim::Random;
+use crate::random::Random;
 
 /// Most rows of a feed.
 pub const FEED_ROWS_MAX: usize = 1 << 24;

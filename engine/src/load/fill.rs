@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::feed::Feed;
 use super::template::Coding;
-use crate::driver::sim::Random;
 use crate::proto::h1::{self, put_content_length, put_decimal};
 use crate::proto::url::put_percent_encoded;
+use crate::random::Random;
 
 /// A compiled request.
 ///

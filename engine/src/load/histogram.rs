@@ -372,7 +372,7 @@ impl<'de> Deserialize<'de> for Coarse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::sim::Random;
+    use crate::random::Random;
 
     #[test]
     fn percentiles_keep_three_digits_from_a_microsecond_to_a_minute() {

@@ -9,7 +9,7 @@ use super::feed::Feed;
 use super::fill::Filled;
 use super::plan_error::{Invalid, PlanError};
 use super::template::Template;
-use crate::driver::sim::Random;
+use crate::random::Random;
 
 /// Most requests of a mix that have a name of their own.
 pub const NAMES_MAX: usize = 64;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::driver::sim::Random;
+use crate::random::Random;
 
 /// The highest rate of a stage, in requests a second over all cores.
 pub const RATE_MAX: f64 = 1e9;

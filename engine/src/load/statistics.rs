@@ -6,7 +6,7 @@
 //! Pairs are resampled, not the two sides apart: the two runs of a round are neighbours in time, so
 //! whatever slows the machine for a while slows both and leaves their ratio alone.
 
-use crate::driver::sim::Random;
+use crate::random::Random;
 
 /// Resamples drawn for one interval.
 pub const RESAMPLES: usize = 10_000;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::shard::core::Kept;
 use crate::shard::tasks::{Stall, Stalls};
 use crate::shard::{Holding, PoolCounters, TURN_BUCKETS};
+use crate::sync::lock;
 use crate::sys::affinity::Pinned;
 
 /// Looks at a core's figures before what may be torn is taken.
@@ -162,10 +163,6 @@ impl Gauges {
             ..CoreStats::default()
         }
     }
-}
-
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The fields of a struct as an array and back, in the order that is written here once.

@@ -20,8 +20,8 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 
 use crate::driver::DriverKind;
@@ -30,6 +30,7 @@ use crate::host::Host;
 use crate::shard::doorbell::Doorbell;
 use crate::shard::pool::desk::Desk;
 use crate::shard::tasks::{Spawner, Stall, Watch};
+use crate::sync::lock;
 #[cfg(feature = "glommio")]
 use crate::sys::affinity::Pinned;
 use gauges::{CoreStats, Gauges, Load};
@@ -233,10 +234,6 @@ impl<M: Send + 'static> Mesh<M> {
     pub(crate) fn stats(&self) -> Vec<CoreStats> {
         self.seats.iter().map(Seat::stats).collect()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn ended(thread: JoinHandle<io::Result<()>>) -> io::Result<()> {

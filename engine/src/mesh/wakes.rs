@@ -16,12 +16,12 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::shard::tasks::wake_quietly;
+use crate::sync::{lock, wake_quietly};
 
 /// How long wakers stay in a thread's list before the core wakes them itself.
 pub(super) const GRACE: Duration = Duration::from_micros(200);
@@ -45,7 +45,7 @@ struct Lease(&'static WakeList);
 
 impl Lease {
     fn new() -> Self {
-        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = lock(&FREE).pop();
         Self(free.unwrap_or_else(|| Box::leak(Box::default())))
     }
 }
@@ -53,7 +53,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.0.wake_all();
-        FREE.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
+        lock(&FREE).push(self.0);
     }
 }
 
@@ -92,7 +92,7 @@ impl WakeList {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Waker>> {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.wakers)
     }
 
     /// Adds wakers; hands back the one to be woken at once, if nobody was woken yet to see to them.

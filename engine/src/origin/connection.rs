@@ -8,7 +8,7 @@ use super::plan::{Body, Expectation, Plan};
 use super::request::{Bad, Length, Memo, Parsed, Request, Special, Wish};
 use crate::clock::Instant;
 use crate::driver::Slot;
-use crate::driver::sim::Random;
+use crate::random::Random;
 
 /// Bytes of a request head that comes in pieces.
 const HEAD_BYTES_MAX: usize = 64 << 10;

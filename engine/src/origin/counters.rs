@@ -32,6 +32,8 @@ pub struct Counters {
     pub open: u64,
     /// The most connections open at once.
     pub most_open: u64,
+    /// Times that a connection could not be accepted, mostly because file descriptors had run out; it is tried again a tenth of a second later.
+    pub accept_failures: u64,
     /// Requests that have begun and are not answered.
     pub in_progress: u64,
     /// The most requests in progress at once. With several cores it is the sum of each core's most, so the real number may be lower.
@@ -63,6 +65,7 @@ impl Open {
 pub(super) struct Published {
     served: AtomicU64,
     accepted: AtomicU64,
+    accept_failures: AtomicU64,
     in_progress: AtomicU64,
     most_in_progress: AtomicU64,
 }
@@ -72,6 +75,7 @@ impl Published {
         let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
         counters.served += read(&self.served);
         counters.accepted += read(&self.accepted);
+        counters.accept_failures += read(&self.accept_failures);
         counters.in_progress += read(&self.in_progress);
         counters.most_in_progress += read(&self.most_in_progress);
     }
@@ -86,6 +90,7 @@ impl Published {
 pub(super) struct Tally {
     pub(super) served: u64,
     pub(super) accepted: u64,
+    pub(super) accept_failures: u64,
     pub(super) open: u64,
     pub(super) in_progress: u64,
     pub(super) most_in_progress: u64,
@@ -97,6 +102,7 @@ impl Tally {
     pub(super) fn publish(&self, told: &mut u64, to: &Published, open: &Open) {
         let write = |number: &AtomicU64, value| number.store(value, Ordering::Relaxed);
         write(&to.accepted, self.accepted);
+        write(&to.accept_failures, self.accept_failures);
         write(&to.in_progress, self.in_progress);
         write(&to.most_in_progress, self.most_in_progress);
         write(&to.served, self.served);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::DELAY_MAX;
-use crate::driver::sim::Random;
+use crate::random::Random;
 
 /// An answer as a path asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,10 +16,10 @@ use super::delivery;
 use super::request::Memo;
 use super::timers::Timers;
 use crate::clock::Instant;
-use crate::driver::sim::Random;
 use crate::driver::{
     Armed, Completion, Driver, End, Event, Full, Lent, Op, Slot, TemplateId, Wait, Window,
 };
+use crate::random::Random;
 use crate::shard::intake::Intake;
 use crate::sys::socket::{self, Blocking};
 
@@ -27,6 +27,8 @@ use crate::sys::socket::{self, Blocking};
 const BLOCK_MAX: Duration = Duration::from_millis(20);
 /// How often a request that has not been answered is asked for its client's end anew.
 const RENEW_EVERY: Duration = Duration::from_millis(500);
+/// How long a listener rests that could not accept: at once it would fail again, and the core do nothing else.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long closing the listener may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// Answers that a connection may be owed; a client that wants more without reading is cut off.
@@ -74,6 +76,8 @@ pub(super) struct Server<D: Driver> {
     bytes_received: u64,
     /// When receives are next asked for anew.
     renew_at: Instant,
+    /// When the listener goes on that could not accept.
+    accept_at: Instant,
 }
 
 impl<D: Driver> Server<D> {
@@ -128,6 +132,7 @@ impl<D: Driver> Server<D> {
             listening: true,
             bytes_received: 0,
             renew_at: Instant::coarse() + RENEW_EVERY,
+            accept_at: Instant::NEVER,
         })
     }
 
@@ -170,6 +175,7 @@ impl<D: Driver> Server<D> {
         self.send_delayed();
         self.send_timed();
         self.renew_receives();
+        self.accept_again();
         self.tally.publish(&mut self.told, &self.published, &self.account);
         Ok(())
     }
@@ -200,6 +206,13 @@ impl<D: Driver> Server<D> {
         }
     }
 
+    fn accept_again(&mut self) {
+        if self.accept_at <= Instant::coarse() {
+            self.accept_at = Instant::NEVER;
+            self.submit(LISTENER, Op::Accept);
+        }
+    }
+
     /// When the next answer goes out that waits for its time.
     #[inline]
     fn next_due(&self) -> Option<Instant> {
@@ -224,6 +237,10 @@ impl<D: Driver> Server<D> {
         if slot.index == LISTENER.index {
             match event {
                 Event::Accepted(socket) => self.handle_accepted(socket),
+                Event::AcceptFailed(_) => {
+                    self.tally.accept_failures += 1;
+                    self.accept_at = Instant::coarse() + ACCEPT_RETRY;
+                }
                 Event::Closed => self.listening = false,
                 _ => {}
             }

@@ -8,6 +8,7 @@ pub const HTTP_PORT: u16 = 80;
 
 /// Which protocol a URL speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Scheme {
     /// Plain HTTP over TCP.
     Http,
@@ -24,6 +25,7 @@ pub enum Scheme {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Url {
     /// The scheme.
     pub scheme: Scheme,
@@ -50,6 +52,7 @@ pub struct Url {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum UrlError {
     /// There is no `scheme://`.
     #[error("the URL {0:?} has no scheme; write http://{shown}", shown = .0.trim_start_matches('/').escape_debug())]

@@ -37,6 +37,7 @@ pub(super) type Outcome = Result<Arc<Set>, ResolveError>;
 /// println!("{:?}", resolver.stats());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Stats {
     /// Lookups begun.
     pub lookups: u64,

@@ -35,7 +35,7 @@ mod system;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use addresses::{ADDRESSES_MAX, Addresses, Families, RotateAddresses};
@@ -130,9 +130,4 @@ impl Answer {
     pub fn with_ttl(self, ttl: Duration) -> Self {
         Self { ttl: Some(ttl), ..self }
     }
-}
-
-/// The lock, also after a panic of another holder: no holder leaves the data between two states.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,9 +12,9 @@ use super::flight::Flight;
 use super::host::{Host, local_addresses, lower_case};
 use super::{
     Addresses, Answer, Families, Lookup, Resolve, ResolveError, Resolving, RotateAddresses, Stats,
-    lock,
 };
 use crate::clock::Instant;
+use crate::sync::lock;
 
 /// Finds addresses, keeps them for their time to live, and asks for each name once at a time. Clones share everything; it may be used from any thread.
 ///

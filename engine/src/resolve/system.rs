@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use event_listener::Event;
 
-use super::{Answer, Families, Lookup, Resolve, ResolveError, lock};
+use super::{Answer, Families, Lookup, Resolve, ResolveError};
+use crate::sync::lock;
 use crate::sys::{affinity, names};
 
 /// Threads that ask at the same time, unless told otherwise: a name whose servers do not answer holds one for as long as resolv.conf(5) says, 10 s and more.

@@ -4,7 +4,7 @@ use super::connection::{Bodies, Connection, Receiving, Sending, State};
 use super::reading::{Outcome, Reader};
 use super::{Body, Failure, Handler, Next, Phase, Response, Shard};
 use crate::clock::Instant;
-use crate::driver::uring::SMALL_BUFFER_BYTES;
+use crate::driver::SMALL_PIECE_BYTES;
 use crate::driver::{Armed, Confirm, Driver, End, Lent, Op, Payload, Span, Window};
 use crate::proto::h1::{self, Eof};
 use crate::sys::Errno;
@@ -35,7 +35,7 @@ impl<D: Driver> Shard<D> {
         }
         let input = self.driver.bytes(&lent);
         self.counters.bytes_received += input.len() as u64;
-        let (full, has_more) = (input.len() >= SMALL_BUFFER_BYTES as usize, lent.has_more());
+        let (full, has_more) = (input.len() >= SMALL_PIECE_BYTES as usize, lent.has_more());
         let outcome = Reader {
             connection,
             memo: &mut self.memo,

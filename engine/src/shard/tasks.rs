@@ -34,9 +34,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::doorbell::Doorbell;
-use handle::drop_quietly;
+use crate::sync::drop_quietly;
+pub(crate) use handle::caught;
 pub use handle::{Panicked, Task, TaskError};
-pub(crate) use handle::{caught, wake_quietly};
 use live::Live;
 use ready::Ready;
 pub use watch::{SLOW_AFTER, Stall, Stalls, Watch};

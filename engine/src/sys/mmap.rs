@@ -5,11 +5,12 @@ use std::ptr::NonNull;
 
 /// A private anonymous mapping, zeroed and touched lazily by the kernel.
 ///
-/// Invariant: `base` points to `bytes` mapped bytes until drop.
+/// Invariant: `base` points to `bytes` mapped bytes until drop, and for ever once it is `left`.
 #[derive(Debug)]
 pub struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
+    left: bool,
 }
 
 /// The size from which huge pages are asked for: 2 MiB, one huge page on x86-64 and on arm64 with 4 KiB pages.
@@ -32,7 +33,7 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or_else(io::Error::last_os_error)?;
-        let mapping = Self { base, bytes };
+        let mapping = Self { base, bytes, left: false };
         // SAFETY: madvise(2) on a mapping that we own; the advice changes no content.
         unsafe { libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_DONTFORK) };
         if bytes >= HUGE_PAGE_BYTES {
@@ -49,6 +50,11 @@ impl Mapping {
         self.base
     }
 
+    /// Has the memory stay mapped until the process ends: for when the kernel may still write to it.
+    pub fn leave(&mut self) {
+        self.left = true;
+    }
+
     /// The mapping's length in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -58,6 +64,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         // SAFETY: `base` and `bytes` are what mmap(2) gave (invariant of the type); nobody uses the memory after drop.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
     }
@@ -80,5 +89,15 @@ mod tests {
         // SAFETY: as above.
         assert_eq!(unsafe { last.read() }, 7);
         assert!(Mapping::anonymous(usize::MAX / 2).is_err());
+    }
+
+    #[test]
+    fn what_is_left_stays_mapped() {
+        let mut mapping = Mapping::anonymous(1).unwrap();
+        let base = mapping.base();
+        mapping.leave();
+        drop(mapping);
+        // SAFETY: the page is left mapped, which is what this test is about, and nobody else knows it.
+        unsafe { base.write(7) };
     }
 }

@@ -63,13 +63,15 @@ pub struct Limit {
 /// The limit on file descriptors of this process (`RLIMIT_NOFILE`).
 #[must_use]
 pub fn file_limit() -> Limit {
-    limit(libc::RLIMIT_NOFILE)
+    // SAFETY: `limit` gives a valid rlimit for the call to fill, which keeps no pointer.
+    limit(|limit| unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, limit) })
 }
 
 /// The limit on locked memory of this process, in bytes (`RLIMIT_MEMLOCK`).
 #[must_use]
 pub fn locked_memory_limit() -> Limit {
-    limit(libc::RLIMIT_MEMLOCK)
+    // SAFETY: `limit` gives a valid rlimit for the call to fill, which keeps no pointer.
+    limit(|limit| unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, limit) })
 }
 
 /// Registers this process for expedited barriers (membarrier(2), Linux 4.14), which takes some 30 ms where there are threads, and nothing the next time.
@@ -97,14 +99,12 @@ pub fn open_files() -> Option<u64> {
         .map(|entries| (entries.count() as u64).saturating_sub(1))
 }
 
-fn limit(resource: libc::__rlimit_resource_t) -> Limit {
+/// A limit, asked for by `get`: the type of its name differs between C libraries.
+fn limit(get: impl FnOnce(*mut libc::rlimit) -> libc::c_int) -> Limit {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid rlimit that the call fills; it keeps no pointer.
-    let status = unsafe { libc::getrlimit(resource, &raw mut limit) };
-    if status == 0 {
-        Limit { soft: limit.rlim_cur, hard: limit.rlim_max }
-    } else {
-        Limit { soft: u64::MAX, hard: u64::MAX }
+    match get(&raw mut limit) {
+        0 => Limit { soft: limit.rlim_cur, hard: limit.rlim_max },
+        _ => Limit { soft: u64::MAX, hard: u64::MAX },
     }
 }
 

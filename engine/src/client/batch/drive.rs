@@ -13,7 +13,7 @@ use http::Method;
 use super::Done;
 use super::input::{self, Input, Pull, Pulled};
 use super::progress::{Standing, Step};
-use super::state::{End, Job, PULL_BLOCK, Shared, drop_quietly};
+use super::state::{End, Job, PULL_BLOCK, Shared, let_go};
 use super::summary::{Outcome, Tally};
 use crate::client::core_ctx::CoreCtx;
 use crate::client::engine::Note;
@@ -196,7 +196,7 @@ impl<T: Send + 'static> Part<T> {
         self.dry.set(matches!(pulled, Pulled::Dry));
         let unused = credits - inputs.len();
         self.shared().put_back(self.lane.core, source, (&mut inputs, unused), pulled);
-        inputs.drain(..).for_each(drop_quietly);
+        inputs.drain(..).for_each(let_go);
         self.inputs.replace(inputs);
     }
 
@@ -236,7 +236,7 @@ impl<T: Send + 'static> Part<T> {
         let shared = self.shared();
         let idle = self.flights.borrow().count == 0;
         if shared.is_abandoned() {
-            drop_quietly(done);
+            let_go(done);
             return shared.settle(self.lane.core, None, idle);
         }
         let gone = matches!(&done.result, Err(error) if matches!(error.kind(), Kind::Shutdown));

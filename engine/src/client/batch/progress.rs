@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::Done;
 use super::input::{self, Pull, Pulled};
-use super::state::{End, Job, PULL_BLOCK, Shared, State, Supply, drop_quietly, note, wake};
+use super::state::{End, Job, PULL_BLOCK, Shared, State, Supply, let_go, wake};
 use super::summary::{Outcome, Tally};
+use crate::sync::note_waker;
 
 /// The most inputs that get an error each, after the engine was shut down before they were pulled.
 const REST_MAX: usize = 1 << 20;
@@ -90,7 +91,7 @@ impl<T: Send + 'static> Shared<T> {
                 other => state.supply = other,
             }
         }
-        note(&mut state.lanes[core as usize].driver, cx);
+        note_waker(&mut state.lanes[core as usize].driver, cx);
         Step::Wait
     }
 
@@ -141,7 +142,7 @@ impl<T: Send + 'static> Shared<T> {
         drop(state);
         wake(consumer.into_iter().chain(driver));
         wake(everybody);
-        drop_quietly(garbage);
+        let_go(garbage);
     }
 
     /// Gives credits of consumed inputs back, and finds a driver that is to use them.
@@ -222,7 +223,7 @@ impl<T: Send + 'static> Shared<T> {
         let everybody = state.tell_over();
         drop(state);
         wake(everybody);
-        drop_quietly(garbage);
+        let_go(garbage);
         goes_on && most > 0
     }
 
@@ -252,7 +253,7 @@ impl<T: Send + 'static> Shared<T> {
         if state.is_over() {
             return Poll::Ready(false);
         }
-        note(&mut state.consumer, cx);
+        note_waker(&mut state.consumer, cx);
         Poll::Pending
     }
 
@@ -270,7 +271,7 @@ impl<T: Send + 'static> Shared<T> {
         if state.is_over() && state.lanes_open == 0 {
             return Poll::Ready(());
         }
-        note(&mut state.consumer, cx);
+        note_waker(&mut state.consumer, cx);
         Poll::Pending
     }
 }

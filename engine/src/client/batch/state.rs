@@ -2,10 +2,9 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use super::Done;
@@ -20,7 +19,7 @@ use crate::error::{Error, Kind, TimeoutKind};
 use crate::mesh::Seat;
 use crate::mesh::placement::Homes;
 use crate::shard::pool::exchange::Standing;
-use crate::shard::tasks::wake_quietly;
+use crate::sync::{drop_quietly, wake_quietly};
 
 /// Inputs that a core pulls at a time.
 pub(super) const PULL_BLOCK: usize = 8;
@@ -66,7 +65,7 @@ impl<T> Job<T> {
         let result = self.request.and_then(|request| {
             let error = end.error(&Standing::default());
             let error = error.with_request(&request.method, request.target.redacted());
-            drop_quietly(request);
+            let_go(request);
             Err(error)
         });
         Done { index: self.index, tag: self.tag, result }
@@ -134,16 +133,8 @@ pub(super) struct Shared<T> {
 }
 
 /// Drops what is the caller's, whose panic concerns nobody then.
-pub(super) fn drop_quietly<V>(value: V) {
-    // What a panicking drop throws is not dropped in its turn.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(value))).map_err(std::mem::forget);
-}
-
-pub(super) fn note(place: &mut Option<Waker>, cx: &Context<'_>) {
-    match place {
-        Some(waker) if waker.will_wake(cx.waker()) => {}
-        _ => *place = Some(cx.waker().clone()),
-    }
+pub(super) fn let_go<V>(value: V) {
+    drop_quietly(|| drop(value));
 }
 
 pub(super) fn wake(wakers: impl IntoIterator<Item = Waker>) {
@@ -252,8 +243,8 @@ impl<T: Send + 'static> Shared<T> {
         everybody.extend(state.everybody());
         drop(state);
         wake(everybody);
-        drop_quietly(source);
-        drop_quietly(results);
+        let_go(source);
+        let_go(results);
     }
 
     /// Pulls nothing more; what is in flight goes on, for so long at most.
@@ -265,7 +256,7 @@ impl<T: Send + 'static> Shared<T> {
         everybody.extend(state.everybody());
         drop(state);
         wake(everybody);
-        drop_quietly(source);
+        let_go(source);
     }
 
     /// A closure of the caller's panicked where no input can have that for its result: the consumer goes on with the panic.
@@ -318,7 +309,7 @@ impl<T: Send + 'static> Shared<T> {
         }
         drop(state);
         wake(wakers);
-        drop_quietly(source);
+        let_go(source);
     }
 
     /// Numbers an input and hands it to a core.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::{Call, Ended, Reads, Reply, Told, note};
+use super::{Call, Ended, Reads, Reply, Told};
 use crate::client::core_ctx::CoreCtx;
 use crate::client::local::LocalClient;
 use crate::client::local_body::LocalBody;
@@ -16,6 +16,7 @@ use crate::client::response::{Response, Sourced};
 use crate::error::Error;
 use crate::mesh::wakes::Wakes;
 use crate::shard::pool::desk::Sleep;
+use crate::sync::note_waker;
 
 impl Call {
     /// For the core: sends the request and tells all of what comes back.
@@ -112,7 +113,7 @@ impl Call {
         if state.ended.is_none() {
             return Poll::Ready(());
         }
-        note(&mut state.server, cx);
+        note_waker(&mut state.server, cx);
         Poll::Pending
     }
 

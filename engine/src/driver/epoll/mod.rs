@@ -17,8 +17,8 @@ use entry::{Entry, Outgoing, Reading, Role};
 
 use super::payload::Spares;
 use super::{
-    Alarm, Completion, Counters, Driver, End, Event, Full, Lent, Limits, Op, Slot, TemplateId,
-    Wait, Window, keep_template,
+    Alarm, Completion, Counters, Driver, End, Event, Full, Lent, Limits, Op, REAP_MAX, Slot,
+    TemplateId, Wait, Window, keep_template,
 };
 use crate::clock::Instant;
 use crate::sys::eventfd::EventFd;
@@ -46,7 +46,7 @@ pub struct Epoll {
     count: usize,
     /// Slots that are readable and want to read.
     ready: VecDeque<u32>,
-    /// Completions that did not come from reading: told at the next reap.
+    /// Completions that did not come from reading: told at the next reap, unless their slot is closed by then.
     told: Vec<Completion>,
     arena: Box<[u8]>,
     arena_used: usize,
@@ -165,6 +165,15 @@ impl Epoll {
         }
     }
 
+    /// No edge comes for those who wait at a listener already.
+    fn look_again(&mut self, slot: Slot) {
+        let Some(entry) = Self::live(&mut self.entries, slot) else { return };
+        if entry.readable && !entry.queued {
+            entry.queued = true;
+            self.ready.push_back(slot.index);
+        }
+    }
+
     fn stop(&mut self, slot: Slot) {
         let Some(entry) = Self::live(&mut self.entries, slot) else { return };
         if std::mem::replace(&mut entry.reading, Reading::Nothing) != Reading::Nothing {
@@ -187,8 +196,6 @@ impl Epoll {
         if let Some(entry) = self.entries[slot.index as usize].take() {
             entry.unsent.into_iter().for_each(|unsent| self.let_go(unsent.what));
         }
-        // What was told and not reaped must not come after `Closed`; buffers of it don't exist, since only reading lends.
-        self.told.retain(|completion| completion.slot != slot);
         self.tell(slot, Event::Closed);
     }
 
@@ -262,6 +269,7 @@ impl Driver for Epoll {
             Op::Receive(Window::Stream) => self.read(slot, Reading::Stream),
             Op::Receive(Window::Once | Window::Bulk) => self.read(slot, Reading::Once),
             Op::Discard { bytes } => self.read(slot, Reading::Discard(bytes)),
+            Op::Accept => self.look_again(slot),
             Op::Stop => self.stop(slot),
             Op::ResetOnClose => self.reset_on_close(slot),
             Op::Close => self.close(slot),
@@ -302,7 +310,12 @@ impl Driver for Epoll {
     fn reap(&mut self, into: &mut Vec<Completion>) -> usize {
         let before = into.len();
         self.sort_events();
-        into.append(&mut self.told);
+        let told = self.told.len().min(REAP_MAX);
+        let entries = &mut self.entries;
+        // What was told of a slot that has been closed since must not come after `Closed`; buffers of it don't exist, since only reading lends.
+        into.extend(self.told.drain(..told).filter(|Completion { slot, event }| {
+            matches!(event, Event::Closed) || Self::live(entries, *slot).is_some()
+        }));
         while into.len() - before < READS_MAX && self.read_one(into) {}
         self.counters.completions += (into.len() - before) as u64;
         into.len() - before

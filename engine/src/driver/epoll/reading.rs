@@ -100,10 +100,12 @@ impl Epoll {
             };
             let failed = matches!(event, Event::AcceptFailed(_));
             into.push(Completion { slot, event });
-            if failed || into.len() >= REAP_MAX {
-                // Looked at again in the next turn: no edge will come for those who wait already.
-                entry.queued = true;
-                self.ready.push_back(slot.index);
+            if failed {
+                return;
+            }
+            if into.len() >= REAP_MAX {
+                // Looked at again in the next turn.
+                self.look_again(slot);
                 return;
             }
         }

@@ -30,6 +30,7 @@ use surroundings::Surroundings;
 
 /// What [`probe`] found.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Probe {
     /// The kernel's release (uname(2)), for reading only.
     pub kernel: String,
@@ -43,6 +44,7 @@ pub struct Probe {
 
 /// One feature of `io_uring`, tried.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Feature {
     /// Its name in the kernel's documentation.
     pub name: &'static str,
@@ -58,6 +60,7 @@ pub struct Feature {
 
 /// The driver to run on.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Choice {
     /// The driver.
     pub kind: DriverKind,

@@ -38,6 +38,7 @@ impl Sim {
                 self.establish(slot);
             }
             // Nobody dials into the simulation: a listener hears nothing until it is closed.
+            Op::Accept => {}
             Op::Listen { socket } => {
                 self.note(slot, "listen", 0);
                 self.occupy(slot, socket);

@@ -24,7 +24,6 @@ mod config;
 mod kernel;
 mod network;
 mod peer;
-mod random;
 mod rules;
 mod socket;
 mod telling;
@@ -40,7 +39,8 @@ use std::time::Duration;
 pub use audit::{Audit, Line, Seen};
 pub use config::{Config, Faults, Logging, Quirks, Sabotage};
 pub use peer::{Act, Peer, Visit};
-pub use random::Random;
+
+pub use crate::random::Random;
 
 use super::payload::Spares;
 use super::{

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Random;
 use crate::clock::Instant;
+use crate::random::Random;
 
 /// A connection that was established: what a peer is made for.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ const GAP_BYTES: u32 = 128;
 /// Where a buffer is: with the kernel, or lent to whoever reaped it.
 ///
 /// Invariants: `entries` maps `count` ring entries, `buffers` maps `count` times `bytes` and a gap, `count` is a power of two; a buffer id is in the ring or lent, never both.
-/// Both mappings outlive the ring: the driver declares its ring before its buffer rings, and fields drop in that order.
+/// Both mappings outlive the kernel's use of them: the driver ends what it asked for before it drops them, or has them left.
 #[derive(Debug)]
 pub(super) struct BufRing {
     entries: Mapping,
@@ -41,12 +41,18 @@ impl BufRing {
         let entries = Mapping::anonymous(usize::from(count) * size_of::<BufRingEntry>())?;
         let buffers = Mapping::anonymous(usize::from(count) * stride(bytes))?;
         let address = entries.base().as_ptr() as u64;
-        // SAFETY: the mapping is page-aligned, of the size the kernel expects, and outlives the ring (invariant of the type).
+        // SAFETY: the mapping is page-aligned, of the size the kernel expects, and outlives the kernel's use of it (invariant of the type).
         unsafe { ring.submitter().register_buf_ring_with_flags(address, count, group, 0) }?;
         let mut this = Self { entries, buffers, count, bytes, provided: 0, tail: 0 };
         this.provide(first.into());
         this.publish();
         Ok(this)
+    }
+
+    /// Has the memory outlive the driver: the kernel may still write to it.
+    pub(super) fn leave(&mut self) {
+        self.entries.leave();
+        self.buffers.leave();
     }
 
     /// Sees to it that at least so many buffers are in use, if there is room for them; the kernel sees them after the next [`BufRing::publish`].
@@ -92,7 +98,8 @@ impl BufRing {
     pub(super) fn slice(&self, id: u16, bytes: u32) -> &[u8] {
         debug_assert!(bytes <= self.bytes);
         let address = self.address(id);
-        // SAFETY: the buffer lies in the mapping and is lent, so the kernel does not write to it until it is given back, which needs `&mut self`.
+        let bytes = bytes.min(self.bytes);
+        // SAFETY: the buffer lies in the mapping and is lent (`Lent::new`), so the kernel does not write to it until it is given back, which needs `&mut self`.
         unsafe { NonNull::slice_from_raw_parts(address, bytes as usize).as_ref() }
     }
 

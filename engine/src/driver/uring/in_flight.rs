@@ -90,11 +90,6 @@ impl InFlight {
         (entry.generation == slot.generation && entry.socket.is_some()).then_some(entry)
     }
 
-    /// The socket of the slot at `index`.
-    pub(super) fn socket(&self, index: usize) -> Option<&OwnedFd> {
-        self.entries.get(index)?.socket.as_ref()
-    }
-
     /// Fills an empty slot; hands the socket back if the index is out of range or taken.
     pub(super) fn occupy(&mut self, slot: Slot, socket: OwnedFd) -> Result<&mut Entry, OwnedFd> {
         match self.entries.get_mut(slot.index as usize) {

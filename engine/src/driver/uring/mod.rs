@@ -28,7 +28,8 @@ pub use setup::{Config, Descriptors, Tier};
 pub(super) use setup::{has_absolute_waits, patiently};
 
 use super::{
-    Alarm, Completion, Counters, Driver, Event, Full, Kind, Lent, Op, Slot, TemplateId, Token, Wait,
+    Alarm, Completion, Counters, Driver, Event, Full, Kind, Lent, Op, SMALL_PIECE_BYTES, Slot,
+    TemplateId, Token, Wait,
 };
 use crate::clock::Instant;
 use crate::sys::Errno;
@@ -40,8 +41,6 @@ use outbox::Outboxes;
 use prep::Target;
 use sentry::Sentries;
 
-/// Size of a buffer for [`Stream`](super::Window::Stream) and [`Once`](super::Window::Once).
-pub const SMALL_BUFFER_BYTES: u32 = 4096;
 /// Size of a buffer for [`Bulk`](super::Window::Bulk).
 pub const LARGE_BUFFER_BYTES: u32 = 256 << 10;
 /// Small buffers: twice the slots that are used, within this range, so that a turn in which every connection answers finds enough.
@@ -52,7 +51,7 @@ const LARGE: u16 = 1;
 
 /// A driver on one ring, of one thread.
 ///
-/// Field order is drop order: the ring closes before the memory it was lent.
+/// What the kernel was asked for is cancelled before the memory that it was lent is freed: see `end_lending`.
 pub struct Uring {
     ring: IoUring,
     in_flight: InFlight,
@@ -108,7 +107,7 @@ impl Uring {
         let buffers = (slots.saturating_mul(2)).clamp(*SMALL_BUFFERS.start(), *SMALL_BUFFERS.end());
         let buffers = buffers.next_power_of_two() as u16;
         let counts = (buffers, *SMALL_BUFFERS.start() as u16);
-        let small = BufRing::register(&ring, SMALL, counts, SMALL_BUFFER_BYTES)?;
+        let small = BufRing::register(&ring, SMALL, counts, SMALL_PIECE_BYTES)?;
         // Before 6.0 what is in flight can't be cancelled by a fixed descriptor (IORING_ASYNC_CANCEL_FD_FIXED): a close would never end.
         let fixed = config.descriptors == Descriptors::Fixed
             && tier >= Tier::Multishot
@@ -146,7 +145,8 @@ impl Uring {
     /// Queues an entry, submitting what is queued if there is no room. `Err` if there is none even then.
     #[inline]
     fn push(&mut self, entry: &squeue::Entry) -> Result<(), ()> {
-        // SAFETY: every entry comes from `prep` with memory that outlives it: templates, buffer rings and boxed addresses (in_flight, invariants 2 and 4).
+        // SAFETY: every entry comes from `prep` with memory that outlives it: templates, buffer rings, boxed addresses (in_flight, invariants 2 and 4), and
+        // payloads, which stay in their outbox as long (outbox, invariant 1). The driver's end: `end_lending`.
         if unsafe { self.ring.submission().push(entry) }.is_ok() {
             return Ok(());
         }
@@ -265,11 +265,15 @@ impl Driver for Uring {
                 return Ok(());
             }
             Op::Listen { socket } => {
-                let _ = self.occupy(slot, socket);
-                // A full queue here is mended by the re-arm at the next reap of the listener's slot; at the start it can't be full.
-                let _ = self.accept(slot);
+                if let Err(errno) = self.occupy(slot, socket) {
+                    self.told.push(Completion { slot, event: Event::AcceptFailed(errno) });
+                } else if self.accept(slot).is_err() {
+                    let event = Event::AcceptFailed(Errno(libc::EBUSY));
+                    self.told.push(Completion { slot, event });
+                }
                 return Ok(());
             }
+            Op::Accept => self.accept(slot),
         };
         outcome.map_err(|()| Full { op })
     }

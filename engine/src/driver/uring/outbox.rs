@@ -165,10 +165,4 @@ impl Outboxes {
         self.quiet.drain(..self.executed);
         self.executed = 0;
     }
-
-    /// Indices of the slots whose bytes the kernel may be reading.
-    pub(super) fn lending(&self) -> impl Iterator<Item = usize> {
-        let boxes = self.boxes.iter().enumerate();
-        boxes.filter(|(_, place)| place.current.is_some()).map(|(index, _)| index)
-    }
 }

@@ -28,9 +28,9 @@ impl Uring {
             self.settle(into);
         }
         if !self.closed.is_empty() {
-            into.extend(
-                self.closed.drain(..).map(|slot| Completion { slot, event: Event::Closed }),
-            );
+            let room = REAP_MAX.saturating_sub(into.len() - before).min(self.closed.len());
+            let closed = self.closed.drain(..room);
+            into.extend(closed.map(|slot| Completion { slot, event: Event::Closed }));
         }
         into.len() - before
     }
@@ -122,7 +122,7 @@ impl Uring {
         }
     }
 
-    /// An accepted connection. A listener that stopped by itself is armed again.
+    /// An accepted connection. A listener that stopped by itself is armed again, unless it would stop at once.
     fn handle_accept(&mut self, slot: Slot, cqe: &cqueue::Entry, into: &mut Vec<Completion>) {
         let result = cqe.result();
         let closing = self.in_flight.live(slot).is_none_or(|entry| entry.closing());
@@ -132,16 +132,22 @@ impl Uring {
             if !closing {
                 into.push(Completion { slot, event: Event::Accepted(socket) });
             }
-        } else if !closing {
-            into.push(Completion { slot, event: Event::AcceptFailed(Errno(-result)) });
         }
-        if !cqueue::more(cqe.flags()) {
-            self.ended(slot, false);
-            if !closing && self.accept(slot).is_err() {
-                let event = Event::AcceptFailed(Errno(libc::EBUSY));
-                into.push(Completion { slot, event });
+        if cqueue::more(cqe.flags()) {
+            return;
+        }
+        self.ended(slot, false);
+        let failure = match -result {
+            _ if closing => None,
+            // Whoever had connected has gone (accept(2)), or nothing is wrong.
+            ..=0 | libc::ECONNABORTED | libc::EINTR => {
+                self.accept(slot).err().map(|()| libc::EBUSY)
             }
-        }
+            errno => Some(errno),
+        };
+        into.extend(
+            failure.map(|errno| Completion { slot, event: Event::AcceptFailed(Errno(errno)) }),
+        );
     }
 
     /// The end of a receive or discard that brought no bytes.

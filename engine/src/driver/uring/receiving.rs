@@ -1,7 +1,8 @@
 //! Receives, discards and accepts: which submission each window is. Reads no completion.
 
 use super::buf_ring::BufRing;
-use super::{LARGE, LARGE_BUFFER_BYTES, SMALL, SMALL_BUFFER_BYTES, Tier, Uring, prep};
+use super::{LARGE, LARGE_BUFFER_BYTES, SMALL, Tier, Uring, prep};
+use crate::driver::SMALL_PIECE_BYTES;
 use crate::driver::{Kind, Slot, Token, Window};
 
 /// Buffers for [`Window::Bulk`], made at the first use.
@@ -21,12 +22,12 @@ impl Uring {
                 (Kind::Stream, prep::stream(target, SMALL))
             }
             Window::Stream | Window::Once => {
-                (Kind::Once, prep::once(target, SMALL, SMALL_BUFFER_BYTES))
+                (Kind::Once, prep::once(target, SMALL, SMALL_PIECE_BYTES))
             }
             Window::Bulk if self.large.is_some() => {
                 (Kind::Bulk, prep::once(target, LARGE, LARGE_BUFFER_BYTES))
             }
-            Window::Bulk => (Kind::Once, prep::once(target, SMALL, SMALL_BUFFER_BYTES)),
+            Window::Bulk => (Kind::Once, prep::once(target, SMALL, SMALL_PIECE_BYTES)),
         };
         self.push(&sqe.user_data(Token { slot, kind }.pack()))?;
         self.started(slot, Some(kind));

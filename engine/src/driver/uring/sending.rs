@@ -3,7 +3,7 @@
 use super::outbox::{Current, Stage, Waiting};
 use super::{Uring, prep};
 use crate::driver::{Completion, Confirm, Event, Full, Kind, Op, Payload, Slot, Span, Token};
-use crate::sys::{Errno, socket};
+use crate::sys::Errno;
 
 /// The most that one submission sends, in bytes; the rest follows when it is done.
 const SEND_BYTES_MAX: usize = 1 << 30;
@@ -11,7 +11,10 @@ const SEND_BYTES_MAX: usize = 1 << 30;
 impl Uring {
     #[inline]
     pub(super) fn send(&mut self, slot: Slot, span: Span, confirm: Confirm) -> Result<(), ()> {
-        let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
+        // A quiet send of a slot that closes could go out on its place's next socket.
+        let Some(entry) = self.in_flight.live(slot).filter(|entry| !entry.closing()) else {
+            return Ok(());
+        };
         if entry.sending {
             self.attention |= self.outboxes.wait_behind(slot, Waiting::Span(span, confirm));
             return Ok(());
@@ -255,23 +258,6 @@ impl Uring {
         } else {
             self.go_on(slot);
         }
-    }
-
-    /// Sees to it that the kernel reads no more of the caller's bytes, though sends that wait for room outlive the ring for a moment: a send on a socket that was
-    /// shut down ends before it reads anything (`tcp_sendmsg`, `unix_stream_sendmsg`). All of them run on this thread, so none is under way.
-    fn end_lending(&mut self) {
-        for index in self.outboxes.lending() {
-            if let Some(socket) = self.in_flight.socket(index) {
-                // ENOTCONN: nothing can be sent either.
-                let _ = socket::shut_down(socket);
-            }
-        }
-    }
-}
-
-impl Drop for Uring {
-    fn drop(&mut self) {
-        self.end_lending();
     }
 }
 

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::driver::sim::Random;
 use crate::load::budget::{Allowance, Budget, Budgets};
 use crate::load::control::CoreGauge;
 use crate::load::expect::Check;
@@ -29,6 +28,7 @@ use crate::load::recorder::{Recorder, Stamps};
 use crate::load::schedule::{Arrival, Schedule};
 use crate::load::timeline::{Timeline, Totals};
 use crate::load::users::Users;
+use crate::random::Random;
 
 /// A request sent this long after it was due is late.
 pub const LATE_AFTER: Duration = Duration::from_millis(1);

@@ -6,6 +6,7 @@ use super::request::BodyLength;
 /// The body and its head do not agree. The connection has to be aborted: the server would take what
 /// follows for a part of it (RFC 9112 6.2, 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BodyError {
     /// More bytes than promised. None of the surplus may be sent.
     #[error("the request body is longer than the {promised} bytes its head promised")]

@@ -19,6 +19,7 @@ const EXTENSION_BYTES_MAX: u32 = 16 << 10;
 
 /// What is wrong with a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ChunkError {
     /// No hexadecimal digit where a chunk size belongs, or something after it that is neither an
     /// extension nor the line end.

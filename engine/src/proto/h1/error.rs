@@ -10,6 +10,7 @@ use super::summary::{HeadSummary, Version};
 /// Why the response side of a connection failed. Each one ends the connection; none is the fault of
 /// the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The head is not HTTP/1.
     #[error(transparent)]
@@ -83,6 +84,7 @@ impl Error {
 
 /// Why a connection cannot carry another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// `Connection: close` in a response (RFC 9112 9.6).
     #[error("the server asked to close")]

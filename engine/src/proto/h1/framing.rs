@@ -85,6 +85,7 @@ pub enum Framing {
 
 /// A head that does not say where its body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FramingError {
     /// The length is not one, or there are two (RFC 9112 6.3 item 5).
     #[error("the server's Content-Length is no length: {0}")]

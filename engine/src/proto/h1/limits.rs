@@ -55,6 +55,7 @@ impl Default for Limits {
 
 /// Which limit a server's bytes broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Limit {
     /// The heads of one response are longer than `head_bytes_max`.
     #[error("the server sent a response head of more bytes than allowed")]

@@ -282,7 +282,11 @@ impl Machine {
 
     fn step_split_head(&mut self, input: &[u8]) -> Result<(usize, Step), Error> {
         let limits = self.interims.room(&self.limits);
-        let before = self.spill.add(input, limits.head_bytes_max as usize);
+        let bytes_max = limits.head_bytes_max as usize;
+        let before = self.spill.add(input, bytes_max);
+        if !self.spill.is_due(before, bytes_max) {
+            return Ok((self.spill.unfinished_bytes() - before, Step::NeedMore));
+        }
         let Status::Complete(summary) = parse_head(self.spill.bytes(), &limits)? else {
             return Ok((self.spill.unfinished_bytes() - before, Step::NeedMore));
         };
@@ -347,6 +351,9 @@ impl Machine {
     fn step_trailers(&mut self, input: &[u8]) -> Result<(usize, Step), Error> {
         let bytes_max = self.limits.trailer_bytes_max as usize + TRAILER_PROLOGUE.len();
         let before = self.spill.add(input, bytes_max);
+        if !self.spill.is_due(before, bytes_max) {
+            return Ok((self.spill.unfinished_bytes() - before, Step::NeedMore));
+        }
         let Status::Complete(section) = parse_trailers(self.spill.bytes(), &self.limits)? else {
             return Ok((self.spill.unfinished_bytes() - before, Step::NeedMore));
         };

@@ -20,6 +20,7 @@ pub enum Status<T> {
 
 /// Which rule of the grammar a head breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ParseKind {
     /// It does not begin with `HTTP/1.` and a digit (RFC 9112 2.3).
     Version,

@@ -1,12 +1,19 @@
 //! Where a head or a trailer section that comes in pieces is put together. Empty, and not even
 //! allocated, on the steady path; never longer than a limit allows, plus the byte that breaks it.
 
+use memchr::memchr;
+
 use super::fields::unfold;
+
+/// A section of so many bytes is read anew with each piece that comes.
+const READ_ALWAYS_BYTES: usize = 1024;
 
 /// The bytes of one section.
 #[derive(Debug, Default)]
 pub(super) struct Spill {
     bytes: Vec<u8>,
+    /// Bytes that it had when it was last read, and was not whole.
+    read: usize,
     /// Whether the section is whole and was told: the next poll empties it.
     told: bool,
 }
@@ -23,7 +30,7 @@ impl Spill {
     /// Forgets everything and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        self.told = false;
+        (self.read, self.told) = (0, false);
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -44,6 +51,20 @@ impl Spill {
         before
     }
 
+    /// Whether to read the section anew after the bytes from `before` on: a line has ended, it exceeds `bytes_max`, or it is twice as long as at the last time. A peer that sends
+    /// a long line byte by byte makes work for some readings, not for one a byte.
+    pub(super) fn is_due(&mut self, before: usize, bytes_max: usize) -> bool {
+        let bytes = self.bytes.len();
+        let due = bytes <= READ_ALWAYS_BYTES
+            || bytes > bytes_max
+            || bytes >= self.read.saturating_mul(2)
+            || self.bytes.get(before..).is_some_and(|added| memchr(b'\n', added).is_some());
+        if due {
+            self.read = bytes;
+        }
+        due
+    }
+
     /// The first `whole_bytes` are the whole section: keeps these, unfolded if need be, to be told.
     pub(super) fn finish(&mut self, whole_bytes: usize, folded: bool) {
         self.bytes.truncate(whole_bytes);
@@ -52,5 +73,31 @@ impl Spill {
             let section = std::mem::take(&mut self.bytes);
             unfold(&section, &mut self.bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of 64 KiB that comes byte by byte: how often it is read beyond its first kibibyte.
+    #[test]
+    fn a_long_line_in_bytes_is_read_a_few_times() {
+        let (mut spill, mut readings) = (Spill::default(), 0);
+        for count in 0..65_536 {
+            let before = spill.add(b"x", 65_536);
+            assert_eq!(before, count);
+            readings += u32::from(spill.is_due(before, 65_536) && count >= READ_ALWAYS_BYTES);
+        }
+        assert_eq!(readings, 6);
+        let before = spill.add(b"\n", 65_536);
+        assert!(spill.is_due(before, 65_536), "the limit");
+        spill.clear();
+        let before = spill.add(&[b'x'; 2_000], 65_536);
+        assert!(spill.is_due(before, 65_536), "the first piece");
+        let before = spill.add(b"xx", 65_536);
+        assert!(!spill.is_due(before, 65_536));
+        let before = spill.add(b"x\r\nx", 65_536);
+        assert!(spill.is_due(before, 65_536), "the end of a line");
     }
 }

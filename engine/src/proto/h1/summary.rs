@@ -25,6 +25,7 @@ pub enum ContentLength {
 
 /// Why a `Content-Length` is not a length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ContentLengthFault {
     /// No digits at all, or an empty member of a list.
     #[error("it is empty or has an empty list member")]

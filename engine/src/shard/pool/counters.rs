@@ -18,6 +18,7 @@
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct PoolCounters {
     /// Requests submitted.
     pub requests: u64,
@@ -57,6 +58,7 @@ pub struct PoolCounters {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Holding {
     /// Requests from submission to the end of the body.
     pub in_flight: u32,

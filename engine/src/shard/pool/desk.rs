@@ -22,6 +22,7 @@ use super::slab::{Id, Renew, Slab};
 use crate::clock::Instant;
 use crate::proto::h1;
 use crate::shard::wheel::{TimerId, Wheel};
+use crate::sync::wake_quietly;
 
 /// What a key of the wheel belongs to: the kind in the high half, the place in the low.
 pub(super) const EXCHANGE_TIMER: u64 = 1 << 32;
@@ -47,12 +48,11 @@ impl Renew for Sleeper {
 }
 
 impl Sleeper {
-    pub(super) fn wake(&mut self) {
+    /// Its time is over; the waker is for when nothing is borrowed any more.
+    pub(super) fn end(&mut self) -> Option<Waker> {
         self.over = true;
         self.timer = None;
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.waker.take()
     }
 }
 
@@ -156,11 +156,12 @@ impl Desk {
     /// A closed desk lets nobody sleep.
     pub(super) fn wake_sleepers(&self) {
         let mut sleepers = self.sleepers.borrow_mut();
-        for id in sleepers.ids() {
-            if let Some(sleeper) = sleepers.find_mut(id) {
-                sleeper.waker.take().into_iter().for_each(Waker::wake);
-            }
-        }
+        let ids = sleepers.ids();
+        let taken = ids.into_iter().filter_map(|id| sleepers.find_mut(id)?.waker.take());
+        let wakers: Vec<Waker> = taken.collect();
+        // With the last reference to a task its sleeps go, which look here.
+        drop(sleepers);
+        wakers.into_iter().for_each(wake_quietly);
     }
 
     /// For what a closed desk refuses: whether to say so now.
@@ -200,9 +201,8 @@ impl Desk {
 
     #[inline]
     fn kick(&self) {
-        if let Some(waker) = self.kick.borrow_mut().take() {
-            waker.wake();
-        }
+        let waker = self.kick.borrow_mut().take();
+        waker.into_iter().for_each(wake_quietly);
     }
 
     /// Takes a client in, under the lowest number that was never used, or one that [`Lookup::Left`] gave back.
@@ -273,9 +273,9 @@ impl Desk {
     pub(super) fn want_lookup(&self, lookup: Lookup) {
         let mut lookups = self.lookups.borrow_mut();
         lookups.waiting.push_back(lookup);
-        if let Some(resolver) = lookups.resolver.take() {
-            resolver.wake();
-        }
+        let resolver = lookups.resolver.take();
+        drop(lookups);
+        resolver.into_iter().for_each(wake_quietly);
     }
 
     /// The next name to resolve. Never ends while the core lives.

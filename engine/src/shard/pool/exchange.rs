@@ -31,6 +31,7 @@ use super::slab::Renew;
 use crate::clock::Instant;
 use crate::error::{Kind, Phase, Progress, Sent, TimeoutKind};
 use crate::proto::h1;
+use crate::sync::{drop_quietly, note_waker, wake_quietly};
 
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -266,7 +267,7 @@ impl Exchange {
         if std::mem::take(&mut self.awaits)
             && let Some(waker) = &self.waker
         {
-            waker.wake_by_ref();
+            drop_quietly(|| waker.wake_by_ref());
         }
     }
 
@@ -281,7 +282,7 @@ impl Exchange {
         if let Outgoing::Pieces(pieces) = &mut self.body
             && let Some(maker) = pieces.maker.take()
         {
-            maker.wake();
+            wake_quietly(maker);
         }
     }
 
@@ -387,14 +388,5 @@ impl Exchange {
             }
             Reader::Discards => self.discarded += piece.len() as u64,
         }
-    }
-}
-
-/// Keeps the waker of `cx`, unless it is kept already.
-#[inline]
-pub(super) fn note_waker(place: &mut Option<Waker>, cx: &Context<'_>) {
-    match place {
-        Some(waker) if waker.will_wake(cx.waker()) => {}
-        _ => *place = Some(cx.waker().clone()),
     }
 }

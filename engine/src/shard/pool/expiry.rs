@@ -14,6 +14,7 @@ use crate::clock::Instant;
 use crate::driver::Driver;
 use crate::error::{Kind, TimeoutKind};
 use crate::shard::wheel::{TimerId, Wheel};
+use crate::sync::wake_quietly;
 
 /// A timer that is only moved when it would be late: most deadlines are met, and setting one costs nothing then.
 #[derive(Debug, Clone, Copy)]
@@ -160,8 +161,9 @@ impl<D: Driver> Pool<D> {
     fn expire_sleep(&mut self, index: u32) {
         let mut sleepers = self.desk.sleepers.borrow_mut();
         let id = sleepers.id_of(index);
-        if let Some(sleeper) = id.and_then(|id| sleepers.find_mut(id)) {
-            sleeper.wake();
-        }
+        let waker = id.and_then(|id| sleepers.find_mut(id)?.end());
+        // With the last reference to a task its sleeps go, which look here.
+        drop(sleepers);
+        waker.into_iter().for_each(wake_quietly);
     }
 }

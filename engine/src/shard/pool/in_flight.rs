@@ -9,9 +9,7 @@ use http::HeaderMap;
 
 use super::asked::{Ask, Asked, Command};
 use super::desk::Desk;
-use super::exchange::{
-    Carrier, Exchange, Failed, Reader, Stage, Stamps, Standing, Trace, note_waker,
-};
+use super::exchange::{Carrier, Exchange, Failed, Reader, Stage, Stamps, Standing, Trace};
 use super::head::Head;
 use super::outgoing::Outgoing;
 use super::slab::Id;
@@ -19,6 +17,7 @@ use crate::clock::Instant;
 use crate::error::Kind;
 use crate::proto::h1;
 use crate::shard::tasks::is_in_task;
+use crate::sync::note_waker;
 
 /// What [`InFlight::look`] shows.
 pub(crate) struct Arrival<'a> {

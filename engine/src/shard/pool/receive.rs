@@ -10,7 +10,7 @@ use super::expiry::watch_deadlines;
 use super::head::{Head, map_of};
 use super::slab::Id;
 use crate::clock::Instant;
-use crate::driver::uring::SMALL_BUFFER_BYTES;
+use crate::driver::SMALL_PIECE_BYTES;
 use crate::driver::{Armed, Driver, End, Lent, Op, Window};
 use crate::error::Kind;
 use crate::proto::h1::{self, Eof, Event, Framing};
@@ -53,7 +53,7 @@ impl<D: Driver> Pool<D> {
         }
         let outcome = self.read(index, &lent);
         self.driver.give_back(lent);
-        if bytes >= SMALL_BUFFER_BYTES as usize {
+        if bytes >= SMALL_PIECE_BYTES as usize {
             self.note_full_buffer(index);
         }
         self.go_on(index, outcome);

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use crate::error::message_of_panic;
+use crate::sync::{drop_quietly, lock, wake_quietly};
 
 /// What a panic threw, with its message.
 ///
@@ -139,18 +140,6 @@ impl<T> Drop for Outcome<T> {
     }
 }
 
-/// Runs a drop of foreign things, or one of their wakers, and returns whether it went well.
-pub(super) fn drop_quietly(drop: impl FnOnce()) -> bool {
-    // What a panicking drop throws is not dropped in its turn: that could go on forever.
-    catch_unwind(AssertUnwindSafe(drop)).map_err(std::mem::forget).is_ok()
-}
-
-/// Wakes whoever waits elsewhere: a waker is foreign code, which must not end a core.
-#[inline]
-pub(crate) fn wake_quietly(waker: Waker) {
-    drop_quietly(|| waker.wake());
-}
-
 /// What a task and its handle know of each other.
 #[derive(Debug)]
 enum Stage<T> {
@@ -181,7 +170,7 @@ impl<T> Joint<T> {
 
     /// Nothing of the caller's runs while it is locked, but for the clone of a waker.
     fn lock(&self) -> MutexGuard<'_, Stage<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// The task has ended: on its core, once.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use super::handle::{Awaited, Joint, Outcome, drop_quietly, poll_caught};
+use super::handle::{Awaited, Joint, Outcome, poll_caught};
 use super::owned::Homed;
 use super::ready::{Place, Ready};
+use crate::sync::drop_quietly;
 
 /// A task as its core sees it.
 pub(super) trait Run: Send + Sync {

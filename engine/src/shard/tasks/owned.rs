@@ -1,4 +1,4 @@
-//! What one thread alone can reach, within what any thread may hold. The only unsafe code of the tasks.
+//! What one thread alone can reach, within what any thread may hold. With `live` and `handle` it has the unsafe code of the tasks.
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;

@@ -1,0 +1,31 @@
+//! What locks, wakers and drops of foreign things need in common. Never blocks for longer than a lock is held, and lets no panic of others end a core.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+/// Locks. No code of others runs with one of our locks held, so there is nothing that a panic could have left half done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a drop of foreign things, or one of their wakers, and returns whether it went well.
+pub(crate) fn drop_quietly(drop: impl FnOnce()) -> bool {
+    // What a panicking drop throws is not dropped in its turn: that could go on forever.
+    catch_unwind(AssertUnwindSafe(drop)).map_err(std::mem::forget).is_ok()
+}
+
+/// Wakes whoever waits: a waker may be foreign code, which must not end a core.
+#[inline]
+pub(crate) fn wake_quietly(waker: Waker) {
+    drop_quietly(|| waker.wake());
+}
+
+/// Keeps the waker of `cx`, unless it is kept already.
+#[inline]
+pub(crate) fn note_waker(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        _ => *place = Some(cx.waker().clone()),
+    }
+}
