@@ -265,7 +265,7 @@ impl<T: Send + 'static> Shared<T> {
         self.end(End::FailFast);
     }
 
-    pub(super) fn pause(&self, paused: bool) {
+    pub(super) fn set_paused(&self, paused: bool) {
         let mut state = self.lock();
         state.paused = paused;
         let everybody = state.everybody();

@@ -89,7 +89,7 @@ impl Uring {
             self.tell_end(slot, result, into);
         }
         if armed == Armed::No {
-            self.ended(slot, true);
+            self.receive_ended(slot);
         }
     }
 
@@ -114,7 +114,10 @@ impl Uring {
             }
         }
         if kind != Kind::SendQuiet {
-            self.ended(slot, kind == Kind::Discard);
+            match kind {
+                Kind::Discard => self.receive_ended(slot),
+                _ => self.ended(slot),
+            }
         }
         if kind == Kind::Cancel && self.in_flight.live(slot).is_some_and(|entry| entry.closing()) {
             self.lingering.push(slot);
@@ -136,7 +139,7 @@ impl Uring {
         if cqueue::more(cqe.flags()) {
             return;
         }
-        self.ended(slot, false);
+        self.ended(slot);
         let failure = match -result {
             _ if closing => None,
             // Whoever had connected has gone (accept(2)), or nothing is wrong.
@@ -164,12 +167,17 @@ impl Uring {
         into.push(Completion { slot, event: Event::ReceiveEnded(end) });
     }
 
-    /// An operation's last completion: a closing slot that was waiting for it closes now.
-    pub(super) fn ended(&mut self, slot: Slot, receive: bool) {
-        let Some(entry) = self.in_flight.live(slot) else { return };
-        if receive {
+    /// The last completion of a receive or discard: another may be asked for.
+    fn receive_ended(&mut self, slot: Slot) {
+        if let Some(entry) = self.in_flight.live(slot) {
             entry.receive = None;
         }
+        self.ended(slot);
+    }
+
+    /// An operation's last completion: a closing slot that was waiting for it closes now.
+    pub(super) fn ended(&mut self, slot: Slot) {
+        let Some(entry) = self.in_flight.live(slot) else { return };
         entry.ended();
         if entry.closing() && entry.idle() {
             self.finish_close(slot);

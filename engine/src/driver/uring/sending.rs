@@ -154,7 +154,7 @@ impl Uring {
         }
         self.outboxes.spares.finish(current.payload);
         self.send_next(slot);
-        self.ended(slot, false);
+        self.ended(slot);
     }
 
     /// Starts what waits, up to the next payload.
@@ -195,7 +195,7 @@ impl Uring {
         if let Some(entry) = self.in_flight.live(slot) {
             entry.sending = false;
         }
-        self.ended(slot, false);
+        self.ended(slot);
     }
 
     /// After an enter: if it took all that was queued, quiet sends of bytes are over, and those of templates name no socket any more.

@@ -87,7 +87,7 @@ impl Uring {
             self.sentries.alarmed.push(slot);
             self.attention = true;
         }
-        self.ended(slot, false);
+        self.ended(slot);
     }
 
     fn is_streaming(&mut self, slot: Slot) -> bool {
