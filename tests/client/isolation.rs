@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_core::Stream;
+use http::Method;
 use ringshot::client::blocking::block_on;
 use ringshot::client::{
     BoxError, CoreCtx, Cores, Engine, Kind, LocalClient, Phase, Request, RequestBody, Stall,
@@ -160,7 +161,7 @@ fn a_panic_in_user_code_is_told_as_one() {
                 return;
             }
             let origin = origin();
-            let request = Request::new(http::Method::POST, &*origin.url("/echo")).unwrap();
+            let request = Request::new(Method::POST, &*origin.url("/echo")).unwrap();
             let error = access.fetch(request.body(RequestBody::stream(Panics))).unwrap_err();
             let Kind::User(message) = error.kind() else { panic!("{error}") };
             assert_eq!(message, "no piece today");
@@ -201,7 +202,7 @@ fn a_panic_behind_the_head_says_whose_it_was() {
             let _ = came.recv_timeout(LONG);
             feeder.push("never sent");
         });
-        let request = Request::new(http::Method::POST, peer.url()).unwrap();
+        let request = Request::new(Method::POST, peer.url()).unwrap();
         let request = request.body(RequestBody::stream(PanicsLater(pieces)));
         let response = block_on(client.send(request)).unwrap();
         go.send(()).unwrap();
@@ -297,7 +298,7 @@ fn work_that_waits_for_uploads_of_files_does_not_wait_for_itself() {
             let (client, url, path) = (client.clone(), origin.url("/echo"), path.clone());
             let upload = move || {
                 let body = RequestBody::file(std::fs::File::open(path).unwrap());
-                let request = Request::new(http::Method::POST, url).unwrap().body(body);
+                let request = Request::new(Method::POST, url).unwrap().body(body);
                 block_on(client.fetch(request)).unwrap().bytes().len()
             };
             std::thread::spawn(|| block_on(ringshot::cpu::offload(upload)))
@@ -386,5 +387,47 @@ fn a_client_of_another_engine_is_refused() {
         assert!(message.contains("another engine's"), "{message}");
         let served = block_on(engine.run_on(0, async move |ctx| status(ctx, own).await)).unwrap();
         assert_eq!(served.unwrap(), 200);
+    }
+}
+
+/// A stream that is ready for ever with nothing keeps neither other requests nor its own timeout waiting.
+#[test]
+fn pieces_of_nothing_keep_nobody_waiting() {
+    struct Nothing;
+    impl Stream for Nothing {
+        type Item = Result<Bytes, BoxError>;
+
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            Poll::Ready(Some(Ok(Bytes::new())))
+        }
+    }
+    for engine in engines() {
+        let (origin, client) = (origin(), engine.client().build().unwrap());
+        let upload = Request::new(Method::POST, origin.url("/echo")).unwrap();
+        let upload = upload.body(RequestBody::stream(Nothing)).timeout(millis(300));
+        block_on(async {
+            let mut sent = Box::pin(client.fetch(upload));
+            let begun = std::future::poll_fn(|cx| Poll::Ready(sent.as_mut().poll(cx))).await;
+            assert!(begun.is_pending());
+            assert_eq!(client.fetch(get(&origin.url("/"))).await.unwrap().status(), 200);
+            assert!(sent.await.unwrap_err().is_timeout());
+        });
+    }
+}
+
+/// What a task panicked with may itself panic when it goes: the task's panic is told all the same.
+#[test]
+fn a_panic_whose_payload_panics_is_told_as_one() {
+    struct Payload;
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "dropped");
+        }
+    }
+    for engine in engines() {
+        let panics = async |_: CoreCtx| std::panic::panic_any(Payload);
+        let error = block_on(engine.run_on::<_, _, ()>(0, panics)).unwrap_err();
+        assert!(matches!(error.kind(), Kind::User(_)), "{error}");
+        assert_eq!(block_on(engine.run_on(0, async |_| 5)).unwrap(), 5);
     }
 }

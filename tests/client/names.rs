@@ -208,3 +208,26 @@ fn names_wait_for_room() {
         }
     });
 }
+
+/// An address with an override is asked for like a name, and one without is still itself.
+#[test]
+fn an_address_may_have_an_override() {
+    let peer = Peer::start(|mut peer| peer.answer_all(OK));
+    let to = peer.address();
+    check(
+        |builder| {
+            let overrides =
+                [("127.0.0.77", Override::from(to)), ("2001:db8::5", Override::from(to))];
+            builder.resolver(named(&overrides))
+        },
+        |access| {
+            for url in ["http://127.0.0.77:9/", "http://[2001:db8::5]/"] {
+                let response = access.get(url).unwrap();
+                assert_eq!(response.connection().peer, Some(to), "{url}");
+            }
+            let origin = crate::access::origin();
+            let plain = access.get(&origin.url("/")).unwrap();
+            assert_eq!(plain.connection().peer, Some(origin.address()));
+        },
+    );
+}

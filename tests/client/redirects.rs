@@ -209,3 +209,33 @@ fn the_rest_of_a_redirect_is_in_nobodys_way() {
         },
     );
 }
+
+/// A `Host` that the caller wrote, for one request or for all of a client's, goes on where it was meant for, and nowhere else.
+#[test]
+fn a_host_of_the_callers_own_stays_with_its_origin() {
+    let with_default = |builder: ClientBuilder| builder.header("host", "site.test");
+    for of_the_client in [true, false] {
+        let host = if of_the_client { with_default } else { plain };
+        check(host, |access| {
+            let ask = |peer: &Peer| {
+                let request = get(&peer.url()).redirects(1);
+                let request = match of_the_client {
+                    true => request,
+                    false => request.header("host", "site.test").unwrap(),
+                };
+                access.fetch(request).unwrap().text().to_lowercase()
+            };
+            let text = ask(&redirecting(302, "/there"));
+            assert!(text.contains("host: site.test\r\n"), "{text}");
+            let other = friendly_echo();
+            let text = ask(&redirecting(302, &format!("{}there", other.url())));
+            assert!(text.contains(&format!("host: {}\r\n", other.address())), "{text}");
+            assert!(!text.contains("site.test"), "{text}");
+        });
+    }
+}
+
+/// Answers everything with the request itself.
+fn friendly_echo() -> Peer {
+    redirecting(200, "/")
+}

@@ -12,7 +12,7 @@ use ringshot::queue::{Sender, bounded};
 use ringshot_tests::peer::Peer;
 use ringshot_tests::watch::wait_until;
 
-use crate::access::{Access, LONG, OK, Started, check, get, millis, origin};
+use crate::access::{Access, LONG, OK, Started, check, check_on, get, millis, origin};
 use crate::names::full_listener;
 
 /// A peer that notes the paths it is asked for, and answers `/first` when it is told to.
@@ -141,6 +141,42 @@ fn without_waiters_there_are_still_requests() {
             assert_eq!(running.outcome().unwrap().status(), 200);
         },
     );
+}
+
+/// Idle connections of another core are no reason to refuse: their units come as soon as a core starves.
+#[test]
+fn nobody_is_turned_away_for_what_is_idle_elsewhere() {
+    for limit in [
+        |builder: ClientBuilder| builder.max_conns_per_host(2),
+        |builder: ClientBuilder| builder.max_conns(2),
+    ] {
+        check_on(
+            2,
+            |builder| limit(builder).max_waiters(0),
+            |access| {
+                let origin = origin();
+                let url = origin.url("/delay/20");
+                let last = access.engine.cores() - 1;
+                for core in [last, 0, last, last, 0, 0] {
+                    let both: Vec<Started> =
+                        (0..2).map(|_| access.start_on(core, get(&url))).collect();
+                    for started in both {
+                        assert_eq!(started.outcome().unwrap().status(), 200, "core {core}");
+                    }
+                    let one = access.fetch_on(last - core, get(&url));
+                    assert_eq!(one.unwrap().status(), 200, "core {}", last - core);
+                }
+                assert!(origin.counters().most_open <= 2, "{:?}", origin.counters());
+                // All in use, wherever: one more is one too many.
+                let hang = origin.url("/hang");
+                let held: Vec<Started> = (0..2).map(|_| access.start_on(0, get(&hang))).collect();
+                access.wait_for(2, |core| core.holding.active.into());
+                let error = access.fetch_on(last, get(&url)).unwrap_err();
+                assert!(matches!(error.kind(), Kind::PoolFull { max_waiters: 0 }), "{error}");
+                held.into_iter().for_each(Started::cancel);
+            },
+        );
+    }
 }
 
 /// A connection is being made for another, and none for who is turned away: its error names no address and no dial.

@@ -30,10 +30,6 @@ impl Wake for Unpark {
 /// Why a task of a core may not wait.
 const IN_A_TASK: &str = "a blocking call in a task would stop the core that is to serve it: await a Client or a LocalClient there, or make the call in cpu::offload";
 
-fn check(request: &Request) -> Result<(), Error> {
-    if is_in_task() { Err(request.invalid(IN_A_TASK.to_owned())) } else { Ok(()) }
-}
-
 /// Runs a future on the calling thread, which sleeps while there is nothing to do.
 ///
 /// Not for a task of a core: the core would sleep too, and with it whatever it was to do for the future.
@@ -55,7 +51,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// A client whose calls wait for their outcome. `Send`, `Sync`, cheap to clone: share it among threads.
 ///
-/// A task of a core gets [`Kind::Config`] from each call: waiting there would stop the core that is to serve it.
+/// A task of a core gets [`Kind::Config`] from each call: waiting there would stop the core that is to serve it. So does a task of a glommio executor that turns a core of the
+/// client's engine.
 ///
 /// ```
 /// use ringshot::client::blocking::Client;
@@ -89,7 +86,7 @@ impl Client {
     /// # Errors
     /// As [`super::Client::fetch`].
     pub fn fetch(&self, request: Request) -> Result<Fetched, Error> {
-        check(&request)?;
+        self.check(&request)?;
         block_on(self.0.fetch(request))
     }
 
@@ -115,8 +112,16 @@ impl Client {
     /// # Errors
     /// As [`super::Client::send`].
     pub fn open(&self, request: Request) -> Result<Response<Body>, Error> {
-        check(&request)?;
+        self.check(&request)?;
         Ok(block_on(self.0.send(request))?.map(Body))
+    }
+
+    /// Whether it may wait here: not in a task of a core, nor in one of an executor that turns a core of this client's.
+    fn check(&self, request: &Request) -> Result<(), Error> {
+        match is_in_task() || self.0.engine().is_on_a_core() {
+            true => Err(request.invalid(IN_A_TASK.to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// The client that it waits for.
@@ -139,7 +144,7 @@ impl RequestBuilder<Client> {
     /// As [`super::Client::fetch`], and what was wrong with the request.
     pub fn send(self) -> Result<Fetched, Error> {
         let (client, parcel) = self.into_parts()?;
-        check(&parcel.request)?;
+        client.check(&parcel.request)?;
         block_on(RequestBuilder::of(client.0, parcel).fetch())
     }
 }

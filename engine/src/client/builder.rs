@@ -103,6 +103,7 @@ impl ClientBuilder {
             timeouts: Timeouts::default(),
             retry_stale: true,
             body_buffer_bytes: 64 << 10,
+            resolves_addresses: false,
             limits: h1::Limits::default(),
             socket,
         };
@@ -282,6 +283,8 @@ impl ClientBuilder {
         if let Some(problem) = problem {
             return Err(Error::new(Kind::Config(problem), Phase::Build));
         }
+        let resolver = self.resolver.take().unwrap_or_default();
+        self.pool.resolves_addresses = resolver.overrides_addresses();
         let room = connections_allowed();
         self.pool.max_conns = self.explicit_conns.unwrap_or_else(|| self.pool.max_conns.min(room));
         let id = Settings::next_id();
@@ -302,7 +305,7 @@ impl ClientBuilder {
             retry: self.retry,
             redirects: self.redirects,
             max_body_bytes: self.max_body_bytes,
-            resolver: self.resolver.unwrap_or_default(),
+            resolver,
         };
         Ok(Client::new(self.engine, Arc::new(settings), homes))
     }

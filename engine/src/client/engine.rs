@@ -202,6 +202,11 @@ impl Engine {
         }
     }
 
+    /// Whether the calling thread turns one of its cores, which does nothing while the thread waits.
+    pub(super) fn is_on_a_core(&self) -> bool {
+        !self.0.mesh.is_stopped() && self.0.mesh.is_on_a_core()
+    }
+
     /// Stops every core: what is in flight fails with [`Kind::Shutdown`], connections close. Waits until they have, but not on a core itself.
     ///
     /// # Errors

@@ -181,6 +181,9 @@ impl EngineBuilder {
 
     /// What the mesh is made with, on these cores.
     pub(crate) fn config(&self, cores: Vec<usize>) -> Result<MeshConfig, EngineError> {
+        // Where the host can't start, no choice of a driver helps.
+        let first = cores.first().copied().ok_or(EngineError::NoCores)?;
+        self.host.check().map_err(|source| EngineError::Core { core: first, source })?;
         let (driver, tier) = match self.driver {
             DriverChoice::Epoll => (DriverKind::Epoll, Tier::SingleShot),
             DriverChoice::IoUring => (DriverKind::IoUring, probe::best_tier()?),

@@ -371,7 +371,7 @@ pub(super) fn error_of(failed: &Failed) -> Error {
     Error::new(failed.kind.clone(), failed.standing.phase).with_progress(&failed.standing.progress)
 }
 
-/// The client's own fields, but for those that the request has itself and, once it has left the first origin, secrets; then the request's.
+/// The client's own fields, but for those that the request has itself and, once it has left the first origin, secrets and `Host`; then the request's.
 fn fields_of<'a>(
     defaults: &'a HeaderMap,
     own: &'a HeaderMap,
@@ -379,7 +379,8 @@ fn fields_of<'a>(
     strayed: bool,
 ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     let defaults = defaults.iter().filter(move |(name, _)| {
-        !(own.contains_key(*name) || strayed && redirect::SECRETS.contains(name))
+        let is_for_the_first = redirect::SECRETS.contains(name) || **name == http::header::HOST;
+        !(own.contains_key(*name) || strayed && is_for_the_first)
     });
     let expect = expects.then_some((&b"expect"[..], &b"100-continue"[..]));
     defaults

@@ -1,6 +1,6 @@
 //! Where a redirect leads, and what of the request goes along (RFC 9110 15.4, RFC 9700 4.12 for what does not). Sends nothing.
 
-use http::header::{AUTHORIZATION, COOKIE, EXPECT, HeaderName, HeaderValue, LAST_MODIFIED};
+use http::header::{AUTHORIZATION, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, LAST_MODIFIED};
 use http::header::{LOCATION, PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 
@@ -59,10 +59,10 @@ pub(crate) fn follow(
         request.body.0 = body.ok_or(RedirectKind::BodyGone)?;
     }
     if target.origin() != request.target.origin() {
-        request.headers.remove_where(|name| SECRETS.contains(name));
+        // A `Host` of the caller's own was for the first server.
+        let is_for_the_first = |name: &HeaderName| SECRETS.contains(name) || *name == HOST;
+        request.headers.remove_where(is_for_the_first);
     }
-    // A `Host` of the caller's own was for the first server.
-    request.headers.remove_where(|name| *name == http::header::HOST);
     request.target = target;
     Ok(())
 }

@@ -19,6 +19,8 @@ use crate::shard::pool::outgoing::{self, Outgoing};
 
 /// Bytes of a file that are read at once.
 const FILE_PIECE_BYTES: u64 = 128 << 10;
+/// Pieces that are taken in a row before others have their turn: a stream can be ready for ever with pieces of nothing.
+const PIECES_AT_ONCE: u32 = 64;
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send>>;
 
@@ -99,7 +101,10 @@ impl Upload {
     }
 
     fn poll_pieces(&mut self, in_flight: &InFlight, cx: &mut Context<'_>) {
-        while !matches!(self, Self::Over) {
+        for _ in 0..PIECES_AT_ONCE {
+            if matches!(self, Self::Over) {
+                return;
+            }
             match in_flight.poll_room(cx) {
                 Poll::Pending => return,
                 Poll::Ready(false) => {
@@ -122,6 +127,7 @@ impl Upload {
                 *self = Self::Over;
             }
         }
+        cx.waker().wake_by_ref();
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, String>>> {

@@ -177,7 +177,13 @@ impl Pace for Shared {
 /// # Errors
 /// What [`Turn::turn`] and [`Sleeper::new`] report.
 pub(super) async fn turn(turn: Box<dyn Turn>) -> io::Result<()> {
-    run(&RefCell::new(Some(Guest::new(turn)?))).await
+    let room = Rc::new(RefCell::new(Some(Guest::new(turn)?)));
+    // A task of the executor that panics ends it, and this never goes on.
+    let lease = Lease::new(Rc::clone(&room));
+    let outcome = run(&room).await;
+    drop(room.take());
+    drop(lease);
+    outcome
 }
 
 /// A shard in an executor, with what wakes it.

@@ -100,7 +100,7 @@ pub(crate) struct Mesh<M> {
     stop: Arc<AtomicBool>,
     /// Locked as long as somebody waits for them.
     threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
-    /// Those that are not to wait.
+    /// Those that turn a core, and are not to wait for it.
     own: Mutex<Vec<ThreadId>>,
 }
 
@@ -165,7 +165,9 @@ impl<M: Send + 'static> Mesh<M> {
     ) -> io::Result<()> {
         let (ready, _) = std::sync::mpsc::channel();
         let job = self.job(0, config, attendants, ready);
-        crate::host::attach(|| job.open_quietly(pinned, attendant))
+        crate::host::attach(|| job.open_quietly(pinned, attendant))?;
+        lock(&self.own).push(std::thread::current().id());
+        Ok(())
     }
 
     /// The seats alone: somebody else turns the shards.
@@ -220,9 +222,14 @@ impl<M: Send + 'static> Mesh<M> {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Whether the calling thread turns one of the cores: what waits for them here waits for itself.
+    pub(crate) fn is_on_a_core(&self) -> bool {
+        lock(&self.own).contains(&std::thread::current().id())
+    }
+
     /// Waits until every core has ended, whoever else waits for that. Not on a core, which would wait for itself.
     pub(crate) fn join(&self) -> io::Result<()> {
-        if lock(&self.own).contains(&std::thread::current().id()) {
+        if self.is_on_a_core() {
             return Ok(());
         }
         // All of them, whatever becomes of the first.

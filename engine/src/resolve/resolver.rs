@@ -165,6 +165,14 @@ impl Inner {
     }
 }
 
+impl Resolver {
+    /// Whether an address has an override: then addresses have to be asked for like names.
+    pub(crate) fn overrides_addresses(&self) -> bool {
+        let is_address = |name: &str| matches!(Host::of(name, 0), Ok(Host::Literal(_)));
+        self.inner.overrides.keys().any(|name| is_address(name))
+    }
+}
+
 fn overridden(overrides: &Overrides, host: &str, port: u16) -> Option<Arc<Set>> {
     if overrides.is_empty() {
         return None;

@@ -38,6 +38,8 @@ const GRANTED: u8 = 3;
 struct Seat {
     /// Units that it has or was promised, without those that it has promised to others.
     held: AtomicU32,
+    /// Of these, units of connections that are idle, where that is told.
+    idle: AtomicU32,
     claim: AtomicU8,
 }
 
@@ -252,6 +254,17 @@ impl Budget {
         let others = (0..self.seats.len() as u32).filter(|other| *other != core);
         let has_none = |other: &u32| self.seat(*other).held.load(Ordering::SeqCst) == 0;
         others.filter(has_none).any(|other| self.starves(other))
+    }
+
+    /// Tells how many units of `core` are those of idle connections.
+    pub(crate) fn set_idle(&self, core: u32, idle: u32) {
+        self.seat(core).idle.store(idle, Ordering::Relaxed);
+    }
+
+    /// Units that other cores would give up at once to one that starves: those of connections that were idle when they last told.
+    pub(crate) fn idle_elsewhere(&self, core: u32) -> u32 {
+        let others = (0_u32..).zip(self.seats.iter()).filter(|(other, _)| *other != core);
+        others.map(|(_, seat)| seat.idle.load(Ordering::Relaxed)).sum()
     }
 
     /// Whether a unit is there to be taken.

@@ -137,7 +137,8 @@ impl<D: Driver> Pool<D> {
         self.count_waiter(id, place);
     }
 
-    /// A request that found no connection, and that none is being made for, waits: one too many fails.
+    /// A request that found no connection, and that none is being made for, waits: one too many fails. Not for the limit, while another core has idle connections
+    /// whose units it gives up now that this one starves.
     fn count_waiter(&mut self, id: Id, place: u32) {
         let Some(host) = self.hosts.find(place).filter(|host| host.undialed() > 0) else { return };
         let shared = &self.members[host.client as usize].shared;
@@ -146,7 +147,9 @@ impl<D: Driver> Pool<D> {
         if self.with(id, waits) != Some(true) {
             return;
         }
-        if shared.join_waiters(max_waiters) {
+        let budget = if host.budget.has_room() { &shared.connections } else { &*host.budget };
+        let spare = budget.idle_elsewhere(self.core);
+        if shared.join_waiters(max_waiters.saturating_add(spare)) {
             self.with(id, |exchange| exchange.counts_as_waiter = true);
         } else {
             self.abort(id, Kind::PoolFull { max_waiters });
@@ -242,6 +245,7 @@ impl<D: Driver> Pool<D> {
             let member = &mut self.members[connection.client as usize];
             self.idle_of_member.remove(&mut member.idle, index);
             self.holding.idle -= 1;
+            host.tell_idle(member, self.core);
         }
     }
 
@@ -338,6 +342,7 @@ impl<D: Driver> Pool<D> {
         self.idle_of_host.push_back(&mut host.idle, index);
         self.idle_of_member.push_back(&mut member.idle, index);
         self.holding.idle += 1;
+        host.tell_idle(member, self.core);
         if starved && !self.stays_idle(index) {
             self.counters.reaped += 1;
             self.close_connection(index);

@@ -151,6 +151,8 @@ pub(crate) struct PoolConfig {
     pub(crate) retry_stale: bool,
     /// Body bytes received and not read from which a connection stops receiving.
     pub(crate) body_buffer_bytes: u32,
+    /// Whether addresses are asked for like names, since some have overrides.
+    pub(crate) resolves_addresses: bool,
     pub(crate) limits: h1::Limits,
     pub(crate) socket: socket::Options,
 }

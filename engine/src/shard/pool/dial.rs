@@ -94,11 +94,11 @@ impl<D: Driver> Pool<D> {
         let id = self.dials.take();
         self.dialing.push_back(&mut host.dials, id.index);
         let (client, origin) = (host.client, Arc::clone(&host.origin));
-        let timeouts = &self.members[client as usize].shared.config.timeouts;
+        let config = &self.members[client as usize].shared.config;
         let Some(dial) = self.dials.find_mut(id) else { return };
         (dial.host, dial.client, dial.started, dial.spare_unit) = (place, client, now, true);
-        dial.deadline = timeouts.resolve.map_or(Instant::NEVER, |resolve| now + resolve);
-        if let Some(address) = origin.address {
+        dial.deadline = config.timeouts.resolve.map_or(Instant::NEVER, |resolve| now + resolve);
+        if let Some(address) = origin.address.filter(|_| !config.resolves_addresses) {
             dial.addresses.push(address);
             self.begin_attempts(id);
         } else {

@@ -43,6 +43,15 @@ impl Host {
         (any + fresh).saturating_sub(self.dials.len())
     }
 
+    /// Tells the other cores what this one has idle, where they refuse requests for want of connections.
+    #[inline]
+    pub(super) fn tell_idle(&self, member: &Member, core: u32) {
+        if member.shared.config.max_waiters.is_some() {
+            self.budget.set_idle(core, self.idle.len());
+            member.shared.connections.set_idle(core, member.idle.len());
+        }
+    }
+
     /// Whether a request waits for a connection.
     #[inline]
     pub(super) fn is_awaited(&self) -> bool {

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::mem::replace;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
@@ -34,13 +34,20 @@ pub struct Panicked(Box<Thrown>);
 struct Thrown {
     message: Box<str>,
     /// Behind a lock, so that errors with a panic in them are `Sync`.
-    payload: Mutex<Box<dyn Any + Send>>,
+    payload: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Drop for Thrown {
+    fn drop(&mut self) {
+        // It is foreign, and whoever drops the panic is about to tell of it.
+        drop_quietly(|| drop(lock(&self.payload).take()));
+    }
 }
 
 impl Panicked {
     pub(super) fn new(payload: Box<dyn Any + Send>) -> Self {
         let message = message_of_panic(&*payload).into();
-        Self(Box::new(Thrown { message, payload: Mutex::new(payload) }))
+        Self(Box::new(Thrown { message, payload: Mutex::new(Some(payload)) }))
     }
 
     /// The text that the task panicked with; `not a text` if it threw something else.
@@ -52,7 +59,8 @@ impl Panicked {
     /// What was thrown, for [`std::panic::resume_unwind`].
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
-        self.0.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
+        // It is there: nobody else takes it.
+        lock(&self.0.payload).take().unwrap_or_else(|| Box::new(()))
     }
 }
 
