@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use ringshot::client::blocking::block_on;
 use ringshot::client::{ClientBuilder, CoreCtx, Request, Task};
 use ringshot::resolve::{Override, Resolver};
+use ringshot_tests::peer::Peer;
 
 use crate::access::{Access, OK, Started, check, check_on, friendly, get, millis, origin};
 use crate::names::full_listener;
@@ -173,6 +174,46 @@ fn dials_in_progress_are_limited() {
             access.wait_for(5, |core| core.holding.waiting.into());
             access.wait_for(2, |core| core.holding.connecting.into());
             started.into_iter().for_each(Started::cancel);
+            access.wait_empty();
+        },
+    );
+}
+
+/// Over all cores, and whoever waits for another core's dial to end has its turn.
+#[test]
+fn dials_of_all_cores_are_limited_together() {
+    check_on(
+        2,
+        |builder| builder.max_connecting_per_host(3),
+        |access| {
+            let listener = full_listener();
+            let url = format!("http://{}/", listener.address);
+            let cores = access.engine.cores();
+            let started: Vec<_> = (0..12).map(|n| access.start_on(n % cores, get(&url))).collect();
+            access.wait_for(12, |core| core.holding.waiting.into());
+            access.wait_for(3, |core| core.holding.connecting.into());
+            std::thread::sleep(millis(50));
+            assert_eq!(access.total(|core| core.holding.connecting.into()), 3);
+            started.into_iter().for_each(Started::cancel);
+            access.wait_empty();
+        },
+    );
+    check_on(
+        2,
+        |builder| builder.max_connecting_per_host(1),
+        |access| {
+            let peer = Peer::start(|mut peer| {
+                if peer.request().is_some() {
+                    peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+                }
+            });
+            let cores = access.engine.cores();
+            let started: Vec<_> =
+                (0..60).map(|n| access.start_on(n % cores, get(&peer.url()))).collect();
+            for one in started {
+                assert_eq!(one.outcome().unwrap().status(), 200);
+            }
+            assert_eq!(peer.accepted(), 60);
             access.wait_empty();
         },
     );

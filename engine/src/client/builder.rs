@@ -26,7 +26,7 @@ const FILES_BESIDES_CONNECTIONS: u64 = 64;
 /// What requests say of themselves (RFC 9110 10.1.5).
 const USER_AGENT_DEFAULT: &str = concat!("ringshot/", env!("CARGO_PKG_VERSION"));
 
-/// Builds a [`Client`]. Every limit but that on dials in progress holds over all cores of the engine, and none is ever exceeded.
+/// Builds a [`Client`]. Every limit holds over all cores of the engine, and none is ever exceeded.
 ///
 /// | what | default |
 /// |---|---|
@@ -141,7 +141,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Limits dials in progress to each host, on each core by itself: so many times the cores may be under way, within the limits on connections.
+    /// Limits dials in progress to each host, over all cores.
     pub fn max_connecting_per_host(mut self, max: u32) -> Self {
         self.pool.max_connecting_per_host = max;
         self

@@ -66,7 +66,7 @@ pub(crate) struct Budget {
     /// When a unit last went on in turn, in nanoseconds of the clock.
     turned: AtomicU64,
     seats: Box<[Seat]>,
-    /// How often any budget of the same client came to starve a core, or granted one a unit.
+    /// How often any budget of the same client came to starve a core, or had a unit for one that starved.
     news: Arc<AtomicU64>,
     bells: Arc<[Arc<Doorbell>]>,
 }
@@ -158,6 +158,7 @@ impl Budget {
         for (seat, bell) in self.seats.iter().zip(self.bells.iter()) {
             if seat.step(STARVING, NOTHING) {
                 self.starving.fetch_sub(1, Ordering::SeqCst);
+                self.news.fetch_add(1, Ordering::SeqCst);
                 bell.ring();
             }
         }

@@ -147,7 +147,8 @@ impl<D: Driver> Pool<D> {
         if self.with(id, waits) != Some(true) {
             return;
         }
-        let budget = if host.budget.has_room() { &shared.connections } else { &*host.budget };
+        let budget =
+            if host.limits.conns.has_room() { &shared.connections } else { &host.limits.conns };
         let spare = budget.idle_elsewhere(self.core);
         if shared.join_waiters(max_waiters.saturating_add(spare)) {
             self.with(id, |exchange| exchange.counts_as_waiter = true);
@@ -334,7 +335,7 @@ impl<D: Driver> Pool<D> {
             return;
         }
         let total = &member.shared.connections;
-        let starved = host.budget.others_starve(self.core) || total.others_starve(self.core);
+        let starved = host.limits.conns.others_starve(self.core) || total.others_starve(self.core);
         connection.state = State::Idle;
         connection.rested = true;
         connection.idle_since = self.now;

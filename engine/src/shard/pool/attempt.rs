@@ -69,11 +69,11 @@ impl<D: Driver> Pool<D> {
         let (place, client) = (dial.host, dial.client);
         let Some(host) = self.hosts.find(place) else { return false };
         let shared = &self.members[client as usize].shared;
-        if host.budget.take(self.core, 1) == 0 {
+        if host.limits.conns.take(self.core, 1) == 0 {
             return false;
         }
         if shared.connections.take(self.core, 1) == 0 {
-            host.budget.give(self.core, 1);
+            host.limits.conns.give(self.core, 1);
             return false;
         }
         true

@@ -139,7 +139,7 @@ pub(crate) struct PoolConfig {
     /// Connections, connecting ones included.
     pub(crate) max_conns: u32,
     pub(crate) max_conns_per_host: u32,
-    /// Dials in progress to a host, a core.
+    /// Dials in progress to a host.
     pub(crate) max_connecting_per_host: u32,
     /// Requests that wait for a connection.
     pub(crate) max_waiters: Option<u32>,
@@ -157,6 +157,23 @@ pub(crate) struct PoolConfig {
     pub(crate) socket: socket::Options,
 }
 
+/// What the cores share of one host's limits.
+#[derive(Debug)]
+pub(crate) struct HostLimits {
+    /// Connections, from the dial to the close.
+    pub(crate) conns: Budget,
+    /// Dials in progress.
+    pub(crate) dials: Budget,
+}
+
+impl HostLimits {
+    /// `core` wants neither a connection nor a dial any more: what was granted to it is others'.
+    pub(super) fn renounce(&self, core: u32) {
+        self.conns.renounce(core);
+        self.dials.renounce(core);
+    }
+}
+
 /// What the cores of one client share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -165,7 +182,7 @@ pub(crate) struct Shared {
     pub(crate) permits: Option<Arc<Budget>>,
     /// Requests that wait for a connection and had none in the making when they came.
     waiters: AtomicU32,
-    hosts: Mutex<HashMap<Arc<Origin>, Arc<Budget>>>,
+    hosts: Mutex<HashMap<Arc<Origin>, Arc<HostLimits>>>,
     /// Origins that answered in HTTP/1.0: remembered beyond their connections, which such servers close.
     http10: Mutex<HashSet<Arc<Origin>>>,
     bells: Arc<[Arc<Doorbell>]>,
@@ -198,25 +215,26 @@ impl Shared {
         self.bells.iter().any(|other| Arc::ptr_eq(other, bell))
     }
 
-    /// The budget of a host's connections.
-    pub(super) fn host(&self, origin: &Arc<Origin>) -> Arc<Budget> {
+    /// The limits of a host.
+    pub(super) fn host(&self, origin: &Arc<Origin>) -> Arc<HostLimits> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         match hosts.entry(Arc::clone(origin)) {
             Entry::Occupied(known) => Arc::clone(known.get()),
             Entry::Vacant(place) => {
-                let max = self.config.max_conns_per_host;
-                let budget = Budget::new(max, self.bells.clone(), self.news.clone());
-                Arc::clone(place.insert(Arc::new(budget)))
+                let budget = |max| Budget::new(max, self.bells.clone(), self.news.clone());
+                let conns = budget(self.config.max_conns_per_host);
+                let dials = budget(self.config.max_connecting_per_host);
+                Arc::clone(place.insert(Arc::new(HostLimits { conns, dials })))
             }
         }
     }
 
     /// Forgets a host that no other core uses.
-    pub(super) fn forget(&self, origin: &Arc<Origin>, budget: Arc<Budget>) {
-        self.most_per_host.fetch_max(budget.most(), Ordering::Relaxed);
-        drop(budget);
+    pub(super) fn forget(&self, origin: &Arc<Origin>, limits: Arc<HostLimits>) {
+        self.most_per_host.fetch_max(limits.conns.most(), Ordering::Relaxed);
+        drop(limits);
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if hosts.get(origin).is_some_and(|budget| Arc::strong_count(budget) == 1) {
+        if hosts.get(origin).is_some_and(|limits| Arc::strong_count(limits) == 1) {
             hosts.remove(origin);
         }
     }
@@ -224,7 +242,7 @@ impl Shared {
     /// The most connections that any one host had at once.
     pub(crate) fn most_per_host(&self) -> u32 {
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = hosts.values().map(|budget| budget.most()).max().unwrap_or_default();
+        let most = hosts.values().map(|limits| limits.conns.most()).max().unwrap_or_default();
         most.max(self.most_per_host.load(Ordering::Relaxed))
     }
 

@@ -10,6 +10,7 @@ use super::connection::{Charge, State};
 use super::exchange::{Exchange, Stage};
 use super::expiry::Timer;
 use super::slab::{Id, Renew};
+use super::units::Wants;
 use crate::clock::Instant;
 use crate::driver::Driver;
 use crate::error::{Kind, Phase, TimeoutKind};
@@ -76,14 +77,20 @@ impl<D: Driver> Pool<D> {
     pub(super) fn dial_more(&mut self, place: u32) {
         loop {
             let Some(host) = self.hosts.find(place) else { return };
-            let shared = &self.members[host.client as usize].shared;
-            let most = shared.config.max_connecting_per_host;
-            if host.undialed() == 0 || host.dials.len() >= most || self.desk.is_closed() {
+            if host.undialed() == 0 || self.desk.is_closed() {
+                return;
+            }
+            let limits = Arc::clone(&host.limits);
+            if !limits.dials.take_or_starve(self.core) {
+                self.block(place, Wants::OfHost);
                 return;
             }
             match self.charge(place) {
                 Charge::Unit => self.start_dial(place),
-                Charge::None => return,
+                Charge::None => {
+                    limits.dials.give(self.core, 1);
+                    return;
+                }
             }
         }
     }
@@ -254,7 +261,9 @@ impl<D: Driver> Pool<D> {
         }
         if let Some(host) = self.hosts.find_mut(place) {
             self.dialing.remove(&mut host.dials, id.index);
+            host.limits.dials.pass_on(self.core, None, self.now);
         }
+        self.look_at(place);
         self.dials.free(id);
         if spare {
             self.discharge(place);

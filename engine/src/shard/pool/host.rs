@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use super::config::Shared;
+use super::config::{HostLimits, Shared};
 use super::list::List;
 use super::origin::{Numbered, Origin};
-use crate::shard::limits::{Budget, Lease};
+use crate::shard::limits::Lease;
 
 /// One host of one client.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) client: u32,
     pub(super) origin: Arc<Origin>,
-    pub(super) budget: Arc<Budget>,
+    /// What all cores share of its limits.
+    pub(super) limits: Arc<HostLimits>,
     /// Idle connections, the one idle longest first.
     pub(super) idle: List,
     /// Requests that wait for any connection, the oldest first.
@@ -33,6 +34,8 @@ pub(super) struct Host {
     pub(super) is_http10: bool,
     /// In the list of those that wait for a unit.
     pub(super) is_blocked: bool,
+    /// In that list, and looked at each turn: what it waits for comes back without a word to it.
+    pub(super) is_due: bool,
 }
 
 impl Host {
@@ -47,7 +50,7 @@ impl Host {
     #[inline]
     pub(super) fn tell_idle(&self, member: &Member, core: u32) {
         if member.shared.config.max_waiters.is_some() {
-            self.budget.set_idle(core, self.idle.len());
+            self.limits.conns.set_idle(core, self.idle.len());
             member.shared.connections.set_idle(core, member.idle.len());
         }
     }
@@ -89,6 +92,8 @@ pub(super) struct Member {
     pub(super) idle: List,
     /// Hosts that wait for a unit of a budget, in turn.
     pub(super) blocked: Vec<u32>,
+    /// Of these, how many are to be looked at each turn.
+    pub(super) due: u32,
     /// Requests that are not given back.
     pub(super) exchanges: u32,
     pub(super) presence: Presence,
@@ -109,6 +114,7 @@ impl Member {
             returned: List::default(),
             idle: List::default(),
             blocked: Vec::new(),
+            due: 0,
             exchanges: 0,
             presence: Presence::Here,
             returning: 0,
@@ -150,7 +156,7 @@ impl Hosts {
         let host = Host {
             client,
             origin: Arc::clone(origin),
-            budget: member.shared.host(origin),
+            limits: member.shared.host(origin),
             idle: List::default(),
             waiters: List::default(),
             fresh: List::default(),
@@ -160,6 +166,7 @@ impl Hosts {
             open: 0,
             is_http10: member.shared.is_http10(origin),
             is_blocked: false,
+            is_due: false,
         };
         let place = self.free.pop().unwrap_or(self.hosts.len() as u32);
         if place as usize == self.hosts.len() {
@@ -193,8 +200,8 @@ impl Hosts {
         self.free.push(place);
         let member = members.get_mut(host.client as usize)?;
         member.places.remove(&host.origin);
-        host.budget.renounce(core);
-        member.shared.forget(&host.origin, host.budget);
+        host.limits.renounce(core);
+        member.shared.forget(&host.origin, host.limits);
         Some(host.client)
     }
 

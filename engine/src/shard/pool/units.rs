@@ -4,13 +4,22 @@ use std::time::Duration;
 
 use super::Pool;
 use super::connection::{Charge, Heirs, State};
-use super::host::Member;
+use super::host::{Host, Member};
 use crate::clock::Instant;
 use crate::driver::Driver;
 
 /// How long a connection is idle before another core that starves, and has others that may come free, gets its unit. At once it would be asked back: where there are about
 /// as many requests as units, each core has one too many and one too few in turn, and a third of the requests would pay for a new connection.
 const SPARE_AFTER: Duration = Duration::from_millis(20);
+/// What a host waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// A unit of its own limits: it is looked at when one comes back, here or elsewhere.
+    OfHost,
+    /// What others of its client, or of the core, may let go of: it is looked at each turn.
+    OfClient,
+}
+
 /// Hosts that a connection which comes free is compared with: those whose turn is next.
 const NEXT_HOSTS_MAX: usize = 16;
 
@@ -47,7 +56,8 @@ impl<D: Driver> Pool<D> {
     /// A client's hosts that wait for a unit and whose own limit leaves them room, in turn, without `own`: no other could use a unit.
     fn blocked_but(&self, member: &Member, own: u32) -> impl Iterator<Item = u32> {
         let others = member.blocked.iter().copied().filter(move |place| *place != own);
-        others.filter(|place| self.hosts.find(*place).is_some_and(|host| host.budget.has_room()))
+        let may_dial = |host: &Host| host.limits.conns.has_room() && host.limits.dials.has_room();
+        others.filter(move |place| self.hosts.find(*place).is_some_and(may_dial))
     }
 
     /// Whether the units that are left are for hosts that wait already: whoever comes later has its turn with them, in [`Pool::unblock`].
@@ -65,13 +75,13 @@ impl<D: Driver> Pool<D> {
         let connection = &mut self.connections[index as usize];
         let Some(host) = self.hosts.find(connection.host) else { return false };
         let total = &self.members[connection.client as usize].shared.connections;
-        let starves = host.budget.others_starve(self.core) || total.others_starve(self.core);
+        let starves = host.limits.conns.others_starve(self.core) || total.others_starve(self.core);
         // Whoever got the unit uses it once.
         if !starves || !connection.may_be_stale() {
             return false;
         }
         connection.heirs = Heirs {
-            of_host: host.budget.promise(self.core, self.now),
+            of_host: host.limits.conns.promise(self.core, self.now),
             of_client: total.promise(self.core, self.now),
         };
         connection.heirs != Heirs::default()
@@ -108,11 +118,11 @@ impl<D: Driver> Pool<D> {
         let member = &mut self.members[host.client as usize];
         // Units that are on their way back are for those who wait already.
         let enough = member.returning > member.blocked.len() as u32;
-        if !host.budget.take_or_starve(core) {
+        if !host.limits.conns.take_or_starve(core) {
             // Where a fresh connection is needed, an idle one is in the way.
             let spare = host.idle.first().filter(|_| !host.fresh.is_empty() && !enough);
             self.close_spare(spare);
-            self.block(place);
+            self.block(place, Wants::OfHost);
             return Charge::None;
         }
         let spare = member.idle.first().filter(|_| !enough);
@@ -121,10 +131,10 @@ impl<D: Driver> Pool<D> {
         {
             return Charge::Unit;
         }
-        host.budget.give(core, 1);
+        host.limits.conns.give(core, 1);
         // An idle connection to another host, or where slots are short of another client, makes room once it is closed.
         self.close_spare(if has_slot { spare } else { self.spare_slot() });
-        self.block(place);
+        self.block(place, Wants::OfClient);
         Charge::None
     }
 
@@ -147,15 +157,27 @@ impl<D: Driver> Pool<D> {
 
     pub(super) fn block_if_waiting(&mut self, place: u32) {
         if self.hosts.find(place).is_some_and(|host| host.undialed() > 0) {
-            self.block(place);
+            self.block(place, Wants::OfClient);
         }
     }
 
-    fn block(&mut self, place: u32) {
+    pub(super) fn block(&mut self, place: u32, wants: Wants) {
         let Some(host) = self.hosts.find_mut(place) else { return };
+        let member = &mut self.members[host.client as usize];
         if !host.is_blocked {
             host.is_blocked = true;
-            self.members[host.client as usize].blocked.push(place);
+            member.blocked.push(place);
+        }
+        if wants == Wants::OfClient && !host.is_due {
+            host.is_due = true;
+            member.due += 1;
+        }
+    }
+
+    /// A unit of the host's own limits came back on this core.
+    pub(super) fn look_at(&mut self, place: u32) {
+        if self.hosts.find(place).is_some_and(|host| host.is_blocked) {
+            self.block(place, Wants::OfClient);
         }
     }
 
@@ -170,8 +192,9 @@ impl<D: Driver> Pool<D> {
             // Taken in the opposite order: whoever gets the host's unit finds the client's given back.
             let total = &self.members[host.client as usize].shared.connections;
             total.pass_on(self.core, heirs.of_client, self.now);
-            host.budget.pass_on(self.core, heirs.of_host, self.now);
+            host.limits.conns.pass_on(self.core, heirs.of_host, self.now);
         }
+        self.look_at(place);
     }
 
     /// Gives back the units of connections that were not seen to close: their driver goes, and they with it.
@@ -207,7 +230,7 @@ impl<D: Driver> Pool<D> {
             let member = &self.members[client as usize];
             // What was granted is taken or given back.
             if !member.blocked.is_empty() {
-                if is_new || self.may_unblock(client) {
+                if is_new || member.due > 0 && self.may_unblock(client) {
                     self.unblock(client);
                 }
             } else if is_new {
@@ -251,8 +274,10 @@ impl<D: Driver> Pool<D> {
             }
             let place = blocked[at];
             let Some(host) = self.hosts.find_mut(place) else { continue };
+            let was_due = std::mem::take(&mut host.is_due);
             host.is_blocked = false;
             let dials = host.dials.len();
+            self.member(client).due -= u32::from(was_due);
             self.serve_in_turn(place);
             let got = self.hosts.find(place).is_some_and(|host| host.dials.len() > dials);
             if got && self.member(client).blocked.last() == Some(&place) {
@@ -262,7 +287,7 @@ impl<D: Driver> Pool<D> {
                 served += 1;
             }
             if let Some(host) = self.hosts.find(place).filter(|host| !host.is_blocked) {
-                host.budget.renounce(core);
+                host.limits.renounce(core);
             }
             self.forget_unused(place);
         }
@@ -295,7 +320,7 @@ impl<D: Driver> Pool<D> {
             next = self.idle_of_member.next(index);
             let host = self.hosts.find(self.connections[index as usize].host);
             let starving = host.is_some_and(|host| {
-                host.idle.first() == Some(index) && host.budget.others_starve(self.core)
+                host.idle.first() == Some(index) && host.limits.conns.others_starve(self.core)
             });
             if starving && !spare.contains(&index) {
                 spare.push(index);
@@ -313,8 +338,8 @@ impl<D: Driver> Pool<D> {
     pub(super) fn stays_idle(&mut self, index: u32) -> bool {
         let connection = &mut self.connections[index as usize];
         let shared = &self.members[connection.client as usize].shared;
-        let host = self.hosts.find(connection.host).map(|host| &host.budget);
-        let budgets = || host.iter().map(|budget| &***budget).chain([&shared.connections]);
+        let host = self.hosts.find(connection.host).map(|host| &host.limits.conns);
+        let budgets = || host.into_iter().chain([&shared.connections]);
         let starved = budgets().any(|budget| budget.others_starve(self.core));
         let most = match starved {
             true if budgets().any(|budget| budget.others_have_none(self.core)) => Duration::ZERO,
