@@ -33,7 +33,7 @@ const USER_AGENT_DEFAULT: &str = concat!("ringshot/", env!("CARGO_PKG_VERSION"))
 /// | requests in flight | no limit |
 /// | connections | 4096, or what the file limit allows |
 /// | connections to a host | 128 |
-/// | dials in progress to a host, a core | 16 |
+/// | dials in progress to a host | 16 |
 /// | requests that wait for a connection | no limit |
 /// | idle connections | kept 30 s, less if the server says so |
 /// | timeouts | see [`Timeouts`] |
