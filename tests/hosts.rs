@@ -463,3 +463,26 @@ fn a_blocking_call_in_a_glommio_task_is_refused() {
         check(spawn_local(async move { client.get(&url).send().map(drop) }).await);
     });
 }
+
+/// Waiting for a slow response costs no processor: on glommio too, where a core blocks in the driver for a moment only.
+#[test]
+fn a_core_sleeps_over_what_is_slow() {
+    let (origin, _) = origin();
+    each(|builder, what| {
+        let engine = builder.build().unwrap();
+        let client = engine.client().build().unwrap();
+        let own = engine.clone();
+        let turns = move || own.stats()[0].turns.iter().sum::<u64>();
+        let url = origin.url("/delay/500");
+        let (turned, status) = block_on(engine.run_on(0, async move |ctx| {
+            let client = ctx.client(&client);
+            let first = turns();
+            let status = client.get(&url).fetch().await.unwrap().status();
+            (turns() - first, status)
+        }))
+        .unwrap();
+        assert_eq!(status, 200, "{what}");
+        // Blocks of 100 us would be 5,000 turns, sleeps of 10 ms are 50.
+        assert!(turned < 1_000, "{what}: {turned} turns");
+    });
+}

@@ -14,8 +14,7 @@ impl EngineBuilder {
     /// What was set of cores and host does not count.
     ///
     /// The task ends when the engine's last handle is dropped, or with the executor, or after [`Engine::shutdown`], which does not wait for it here. While requests are in flight, other tasks, timers
-    /// and channels of the executor wait for up to 1 ms, and the core is looked after all the time: one slow response takes a tenth to a fifth of it, on an executor that would sleep else (a thread
-    /// host's core sleeps); [`CoreCtx::client`] gives them a client without a hop to another thread.
+    /// and channels of the executor wait for up to 1 ms, and the core sleeps over what has not answered for a millisecond; [`CoreCtx::client`] gives them a client without a hop to another thread.
     ///
     /// ```
     /// use ringshot::client::Engine;

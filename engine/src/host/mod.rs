@@ -89,6 +89,9 @@ pub(crate) trait Turn {
     /// Whether only a note, a timer or the end of an idle connection can come.
     fn is_quiet(&self) -> bool;
 
+    /// Whether all that can come is a note, a timer or an event of the driver's: what is in flight is the kernel's to tell.
+    fn only_waits(&self) -> bool;
+
     /// When its next timer is due.
     fn next_deadline(&self) -> Instant;
 

@@ -181,7 +181,14 @@ impl<D: Driver, M> Turn for Shift<D, M> {
     }
 
     fn is_quiet(&self) -> bool {
-        self.closing.is_none() && self.core.is_quiet() && self.post.is_empty() && !self.wakes.owes()
+        self.core.holds_nothing() && self.only_waits()
+    }
+
+    fn only_waits(&self) -> bool {
+        self.closing.is_none()
+            && self.core.only_waits()
+            && self.post.is_empty()
+            && !self.wakes.owes()
     }
 
     fn next_deadline(&self) -> Instant {

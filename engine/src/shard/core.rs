@@ -177,11 +177,13 @@ impl<D: Driver> Core<D> {
         self.pool.set_now(now);
     }
 
-    /// Whether all was handed to the kernel and a turn would only wait for the end of idle connections, timers or a ring of the bell.
-    pub(crate) fn is_quiet(&self) -> bool {
-        !self.stirred
-            && self.pool.is_quiet()
-            && !self.tasks.has_ready()
-            && !self.pool.desk().has_commands()
+    /// Whether nothing is in flight: all that the kernel may tell is the end of an idle connection.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.pool.is_quiet()
+    }
+
+    /// Whether all was handed to the kernel, the last look found nothing, and a turn would only wait for the kernel, timers or a ring of the bell.
+    pub(crate) fn only_waits(&self) -> bool {
+        !self.stirred && !self.tasks.has_ready() && !self.pool.desk().has_commands()
     }
 }
