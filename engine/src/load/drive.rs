@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::control::{PUBLISH_EVERY, Phase};
 use super::gate::Start;
-use super::merge::CoreOutcome;
+use super::merge::{CoreOutcome, per};
 use super::plan::Pacing;
 use super::run::{BLOCK_MAX, Job};
 use super::schedule::Arrival;
@@ -23,6 +23,9 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// Connections of a core that are in the making at a time before the clock starts: more could overflow a listener's backlog, and a lost SYN costs a second.
 const DIALS_MAX: u32 = 64;
 
+/// How long requests must be sent for that time alone to say how busy the client was.
+const USED_MIN: Duration = Duration::from_millis(100);
+
 /// A job with its shard, and the clock that it runs by.
 pub(super) struct Drive<D: Driver, P, C> {
     job: Job,
@@ -35,6 +38,14 @@ pub(super) struct Drive<D: Driver, P, C> {
     before: Option<Before>,
     /// When the watchers are shown the next histogram.
     publish_at: Instant,
+}
+
+/// What a thread used of a length of time.
+#[derive(Clone, Copy)]
+struct Used {
+    wall: Duration,
+    cpu: Duration,
+    run_delay: Duration,
 }
 
 /// Readings at the start of the measured time.
@@ -57,31 +68,61 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
     pub(super) async fn run(mut self) -> io::Result<CoreOutcome> {
         self.connect().await?;
         let Start::At(start) = self.job.shared.start.pass((self.clock)()) else {
-            return Ok(self.outcome(Instant::default(), Instant::default()));
+            return Ok(self.outcome());
         };
         let from = start + self.job.plan.warm_up;
         let length = self.job.plan.length();
         let end = length.map_or(Instant::NEVER, |length| from + length);
         let measured = self.send(start, from, end).await?;
         let stopped_at = (self.clock)();
+        let sending_end = self.sending_end(end, stopped_at);
         self.worker.end(end.min(stopped_at));
+        let used = self.used(stopped_at);
         let now = self.drain(stopped_at).await?;
         if !measured {
             self.worker.forget();
         }
-        let ended = if end == Instant::NEVER {
-            self.worker.last_end
-        } else {
-            stopped_at.min(end).max(self.worker.last_end)
-        };
-        let begun = if measured { self.worker.measured_from() } else { ended };
         let outcome = CoreOutcome {
-            sending: if measured { seconds(begun, end.min(stopped_at)) } else { 0.0 },
             warm_up_seconds: seconds(start, if measured { from } else { stopped_at }),
-            ..self.outcome(begun, ended)
+            ..self.outcome()
+        };
+        let outcome = match measured {
+            true => {
+                let begun = self.worker.measured_from();
+                // Of a moment the kernel's own work for it is a large part, which a longer look puts in its place.
+                let used = if used.wall < USED_MIN { self.used(now) } else { used };
+                CoreOutcome {
+                    sending: seconds(begun, sending_end),
+                    last_response: seconds(begun, self.worker.last_response()),
+                    busy: used.share_of(used.cpu),
+                    run_delay: used.share_of(used.run_delay),
+                    ..outcome
+                }
+            }
+            false => outcome,
         };
         self.close(now).await?;
         Ok(outcome)
+    }
+
+    /// When nothing was due or sent any more, of a run that sent until `stopped_at` and might have until `end`. A closed loop of so many requests goes on until
+    /// the last one is answered; errors behind that are no part of its speed.
+    fn sending_end(&self, end: Instant, stopped_at: Instant) -> Instant {
+        let spent = stopped_at < end && !self.is_stopped() && !self.worker.is_exhausted();
+        match self.job.plan.arrival {
+            Arrival::Closed if spent => self.worker.last_response(),
+            _ => end.min(stopped_at),
+        }
+    }
+
+    /// What the thread used between the start of measuring and `now`.
+    fn used(&self, now: Instant) -> Used {
+        let before = self.before.unwrap_or_else(|| self.readings());
+        Used {
+            wall: now - self.worker.measured_from(),
+            cpu: CpuTime::of_thread().since(before.cpu).total(),
+            run_delay: run_delay_of_thread().saturating_sub(before.run_delay),
+        }
     }
 
     /// Opens the connections, a few at a time; what can't be connected now is tried again when there is something to send.
@@ -215,7 +256,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         let end = self.job.plan.length().map_or(Instant::NEVER, |length| from + length);
         let mut schedule = self.job.schedule(&self.job.plan.arrival, from, requests);
         schedule.iter_mut().for_each(|schedule| schedule.cut(end));
-        self.worker.measure(from, schedule);
+        self.worker.measure(from, end, schedule);
         self.before = Some(self.readings());
     }
 
@@ -274,8 +315,8 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         Ok(())
     }
 
-    /// What was found: it is taken out.
-    fn outcome(&mut self, from: Instant, to: Instant) -> CoreOutcome {
+    /// What was found, but for the times of it: it is taken out.
+    fn outcome(&mut self) -> CoreOutcome {
         // Watchers keep what they were shown last.
         self.publish_at = Instant::NEVER;
         let before = self.before.unwrap_or_else(|| self.readings());
@@ -291,10 +332,12 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
             warm_up_shed: self.worker.warm_up_shed,
             timeline: std::mem::take(&mut self.worker.timeline),
             tallies: self.worker.tallies(),
-            seconds: seconds(from, to),
             sending: 0.0,
+            last_response: 0.0,
+            after: std::mem::take(&mut self.worker.after),
             cpu: CpuTime::of_thread().since(before.cpu),
-            run_delay: run_delay_of_thread().saturating_sub(before.run_delay),
+            busy: 0.0,
+            run_delay: 0.0,
             connected: shard.connected,
             bytes: shard.bytes_received - before.shard.bytes_received,
             turns: shard.turns - before.shard.turns,
@@ -310,6 +353,12 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
                 buffers_starved: driver.buffers_starved - before.driver.buffers_starved,
             },
         }
+    }
+}
+
+impl Used {
+    fn share_of(&self, time: Duration) -> f64 {
+        per(time.as_secs_f64(), self.wall.as_secs_f64()).min(1.0)
     }
 }
 

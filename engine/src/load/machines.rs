@@ -64,7 +64,7 @@ impl Report {
         sum.stages = stages(parts);
         sum.slack_us = shared(parts, |part| part.slack_us);
         sum.spin_us = shared(parts, |part| part.spin_us);
-        sum.timeline = timeline(parts, sum.seconds);
+        sum.timeline = timeline(parts, sum.seconds.max(sum.last_response_seconds));
         sum.sockets = sockets(parts);
         sum.set_rates(parts);
         sum.set_times();
@@ -95,6 +95,7 @@ impl Report {
             (&mut self.late, part.late),
             (&mut self.censored, part.censored),
             (&mut self.waited, part.waited),
+            (&mut self.behind, part.behind),
             (&mut self.connections_opened, part.connections_opened),
             (&mut self.connect_failures, part.connect_failures),
         ];
@@ -103,6 +104,7 @@ impl Report {
         self.status_expected = self.status_expected.plus(part.status_expected);
         self.seconds = self.seconds.max(part.seconds);
         self.sending_seconds = self.sending_seconds.max(part.sending_seconds);
+        self.last_response_seconds = self.last_response_seconds.max(part.last_response_seconds);
         self.target_per_second += part.target_per_second;
         self.resident_bytes_max = self.resident_bytes_max.max(part.resident_bytes_max);
         self.interrupted |= part.interrupted;

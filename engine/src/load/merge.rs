@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::control::Control;
 use super::details::{NameReport, StageReport, WarmUp};
+use super::histogram::{Histogram, LATENCY_MAX};
 use super::plan::Plan;
 use super::quota::QuotaReport;
 use super::recorder::Recorder;
@@ -11,7 +12,7 @@ use super::report::{CoreReport, Report, SCHEMA_VERSION, Slot, SocketsReport};
 use super::schedule::{Arrival, Stage};
 use super::tallies::NameTally;
 use super::timeline::Timeline;
-use super::verdict::Verdict;
+use super::verdict::{RATE_REACHED_MIN, Verdict, left_no_backlog};
 use super::worker::Tallies;
 use crate::driver::Counters;
 use crate::sys::affinity::Pinned;
@@ -29,11 +30,18 @@ pub(super) struct CoreOutcome {
     pub(super) warm_up_shed: u64,
     pub(super) timeline: Timeline,
     pub(super) tallies: Tallies,
-    pub(super) seconds: f64,
     /// Seconds of the measured time in which requests could be due.
     pub(super) sending: f64,
+    /// Seconds from the start of it to the last response.
+    pub(super) last_response: f64,
+    /// How long after the last request was due, or sent, responses came.
+    pub(super) after: Histogram,
+    /// With the drain.
     pub(super) cpu: CpuTime,
-    pub(super) run_delay: Duration,
+    /// The share of the sending time that it was on the CPU.
+    pub(super) busy: f64,
+    /// The share of the sending time that it was ready and did not run.
+    pub(super) run_delay: f64,
     pub(super) connected: u64,
     pub(super) bytes: u64,
     pub(super) turns: u64,
@@ -72,11 +80,12 @@ pub(super) fn report(
     quota: QuotaReport,
 ) -> Report {
     let cores = outcomes.iter().map(core_report).collect();
+    let after = after_sending(&outcomes);
     let recorder = take_merged(&mut outcomes, |outcome| &mut outcome.recorder);
     let unmeasured = take_merged(&mut outcomes, |outcome| &mut outcome.warm_up);
     let sum = |of: &dyn Fn(&CoreOutcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     let tally = |of: fn(&Tallies) -> u64| sum(&|outcome| of(&outcome.tallies));
-    let seconds = longest(&outcomes, |outcome| outcome.seconds);
+    let last_response = longest(&outcomes, |outcome| outcome.last_response);
     let sending = sending_seconds(plan, &outcomes);
     let (requests, errors, cancelled) =
         (recorder.responses(), recorder.errors(), recorder.cancelled());
@@ -100,10 +109,9 @@ pub(super) fn report(
         late: tally(|it| it.late),
         censored: recorder.censored(),
         waited: tally(|it| it.waited),
-        seconds,
+        seconds: sending,
         sending_seconds: sending,
-        requests_per_second: per(requests as f64, seconds),
-        bytes_per_second: per(sum(&|outcome| outcome.bytes) as f64, seconds),
+        last_response_seconds: last_response,
         status: recorder.status(),
         status_expected: recorder.status_expected(),
         outcomes: recorder.outcomes(),
@@ -116,7 +124,7 @@ pub(super) fn report(
         completions_per_turn: completions_per_turn(&outcomes),
         warm_up: warm_up(&outcomes, &unmeasured),
         names: names(plan, &recorder),
-        timeline: timeline(&outcomes, seconds),
+        timeline: timeline(&outcomes, sending.max(last_response)),
         sockets,
         cores,
         resident_bytes_max: resident_bytes_max(),
@@ -128,12 +136,57 @@ pub(super) fn report(
     (report.cpu_quota, report.throttled_seconds) = (quota.cores, quota.throttled_seconds);
     set_costs(&mut report, &outcomes);
     report.set_times();
+    set_rates(&mut report, &outcomes, &after);
     report.verdict = Verdict::of(&report);
     report
 }
 
 fn longest(outcomes: &[CoreOutcome], of: fn(&CoreOutcome) -> f64) -> f64 {
     outcomes.iter().map(of).fold(0.0, f64::max)
+}
+
+/// How long after the end of sending responses came, on all cores.
+fn after_sending(outcomes: &[CoreOutcome]) -> Histogram {
+    let mut all = Histogram::new();
+    outcomes.iter().for_each(|outcome| all.add(&outcome.after));
+    all
+}
+
+/// The length of the measured time, and rates over it: until nothing was due any more, where an open loop's server kept up with it; else until all but the last few
+/// responses had come, for those that are missing then are a backlog, or the answers to a closed loop's last requests.
+fn set_rates(report: &mut Report, outcomes: &[CoreOutcome], after: &Histogram) {
+    if report.target_per_second > 0.0 {
+        report.behind = later_than(after, report.service_time_us.p50);
+    }
+    if !left_no_backlog(report) {
+        report.seconds +=
+            overrun(after, report.requests, report.last_response_seconds - report.seconds);
+    }
+    let seconds = report.seconds;
+    let bytes = outcomes.iter().map(|outcome| outcome.bytes as f64);
+    report.requests_per_second = per(report.requests as f64, seconds);
+    report.bytes_per_second = per(bytes.clone().sum(), seconds);
+    for (core, bytes) in report.cores.iter_mut().zip(bytes) {
+        core.requests_per_second = per(core.requests as f64, seconds);
+        core.bytes_per_second = per(bytes, seconds);
+    }
+}
+
+/// Times longer than so many microseconds.
+fn later_than(times: &Histogram, micros: f64) -> u64 {
+    times.buckets().filter(|(nanos, _)| *nanos as f64 > micros * 1e3).map(|(_, count)| count).sum()
+}
+
+/// Seconds after the end of sending until all of so many responses had come but for the share that a rate may lack; until the last one came where a histogram can't tell.
+fn overrun(after: &Histogram, requests: u64, last: f64) -> f64 {
+    let spared = (requests as f64 * (1.0 - RATE_REACHED_MIN)) as u64;
+    match after.len().checked_sub(spared) {
+        None | Some(0) => 0.0,
+        Some(counted) => {
+            let time = after.quantile_us((counted as f64 - 0.5) / after.len() as f64) * 1e-6;
+            if time < LATENCY_MAX.as_secs_f64() { time.min(last.max(0.0)) } else { last }
+        }
+    }
 }
 
 /// What a request cost the client.
@@ -162,7 +215,7 @@ fn completions_per_turn(outcomes: &[CoreOutcome]) -> f64 {
 /// Think time over the time that users had.
 fn think_share(plan: &Plan, outcomes: &[CoreOutcome]) -> f64 {
     let servers = plan.mix.targets.len().max(1) as f64;
-    let had = |it: &CoreOutcome| f64::from(it.connections) / servers * it.seconds;
+    let had = |it: &CoreOutcome| f64::from(it.connections) / servers * it.sending;
     let thought = |it: &CoreOutcome| it.tallies.thought_ns as f64 * 1e-9;
     per(outcomes.iter().map(thought).sum(), outcomes.iter().map(had).sum())
 }
@@ -173,12 +226,9 @@ fn exhausted_feeds(plan: &Plan) -> Vec<String> {
 }
 
 /// The rate that was asked for, on average over the time in which requests were due; zero in a closed loop. A run that ended sooner was not asked for the rest.
-/// A log ends with its last line: one of a single line has no length, and counts as a second.
 fn target(plan: &Plan, sending: f64) -> f64 {
     let whole = plan.length().map_or(sending, |length| length.as_secs_f64());
-    let over = if sending > 0.0 { sending.min(whole) } else { whole };
-    let is_whole_log = matches!(plan.arrival, Arrival::Recorded(_)) && over >= whole;
-    plan.arrival.mean_rate(if is_whole_log { over.max(1.0) } else { over })
+    plan.arrival.mean_rate(if sending > 0.0 { sending } else { whole })
 }
 
 /// The stages of a schedule whose rate was to change.
@@ -196,11 +246,17 @@ fn stages(arrival: &Arrival) -> Vec<StageReport> {
     stages.iter().map(report).collect()
 }
 
-/// The part of the time in which requests could be due that was over when the last one was.
+/// The part of the time in which requests could be due that was over when the last one was. A log ends with its last line: what is shorter than a second, as one of
+/// a single line is, counts as a second.
 fn sending_seconds(plan: &Plan, outcomes: &[CoreOutcome]) -> f64 {
     let sending = longest(outcomes, |outcome| outcome.sending);
     let last = plan.stop.requests.and_then(|requests| plan.arrival.seconds_until(requests));
-    last.map_or(sending, |last| last.min(sending))
+    let whole = plan.length().map_or(f64::INFINITY, |length| length.as_secs_f64());
+    let whole = last.map_or(whole, |last| last.min(whole));
+    match plan.arrival {
+        Arrival::Recorded(_) if sending >= whole => whole.max(1.0),
+        _ => whole.min(sending),
+    }
 }
 
 fn warm_up(outcomes: &[CoreOutcome], all: &Recorder) -> WarmUp {
@@ -235,18 +291,15 @@ fn names(plan: &Plan, recorder: &Recorder) -> Vec<NameReport> {
 }
 
 fn core_report(outcome: &CoreOutcome) -> CoreReport {
-    let requests = outcome.recorder.responses();
     CoreReport {
         machine: String::new(),
         core: outcome.core,
         pinned: outcome.pinned == Pinned::Yes,
         connections: outcome.connections,
-        requests,
+        requests: outcome.recorder.responses(),
         errors: outcome.recorder.errors(),
-        requests_per_second: per(requests as f64, outcome.seconds),
-        bytes_per_second: per(outcome.bytes as f64, outcome.seconds),
-        busy: per(outcome.cpu.total().as_secs_f64(), outcome.seconds).min(1.0),
-        run_delay: per(outcome.run_delay.as_secs_f64(), outcome.seconds).min(1.0),
+        busy: outcome.busy,
+        run_delay: outcome.run_delay,
         cpu_user_seconds: outcome.cpu.user.as_secs_f64(),
         cpu_system_seconds: outcome.cpu.system.as_secs_f64(),
         turns: outcome.turns,
@@ -254,5 +307,6 @@ fn core_report(outcome: &CoreOutcome) -> CoreReport {
         system_calls: outcome.driver.system_calls,
         queue_overflows: outcome.driver.queue_overflows,
         buffers_starved: outcome.driver.buffers_starved,
+        ..CoreReport::default()
     }
 }

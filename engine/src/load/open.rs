@@ -30,6 +30,8 @@ pub(super) struct Open {
     slot_end: Instant,
     /// Requests taken that were due before that.
     in_slot: u64,
+    /// When the last request was due that was taken.
+    last_due: Instant,
     /// Requests taken from the schedule.
     pub(super) offered: u64,
     /// Requests given up.
@@ -62,9 +64,17 @@ impl Open {
             ahead_due: 0,
             slot_end: Instant::NEVER,
             in_slot: 0,
+            last_due: Instant::default(),
             offered: 0,
             shed: 0,
         }
+    }
+
+    /// When the last request was due of as many as there may be; `None` while there are more to come.
+    #[inline]
+    pub(super) fn ran_out_at(&self) -> Option<Instant> {
+        let is_over = self.schedule.next_due() == Instant::NEVER;
+        (is_over && self.schedule.is_used_up()).then_some(self.last_due)
     }
 
     /// Goes on with another schedule, and begins to count anew. Returns how many requests of the old one were given up: too late, waiting, or not taken.
@@ -279,6 +289,7 @@ impl Open {
             }
             self.waiting[target].push(flight, &self.schedule);
             let _ = self.schedule.take(now);
+            self.last_due = due.at;
             self.offered += 1;
             if due.at < self.slot_end {
                 self.in_slot = self.offered;

@@ -75,10 +75,15 @@ pub struct Report {
     pub censored: u64,
     /// Requests that were due while all connections were busy.
     pub waited: u64,
-    /// Length of the measured time, in seconds.
+    /// Requests of an open loop that were answered later than a median service time after the last one was due: a backlog, or a few slow answers.
+    pub behind: u64,
+    /// Length of the measured time, in seconds: `sending_seconds` and, unless an open loop's server kept up with the rate, what it took from then on until all but
+    /// 1 % of the responses had come. Neither errors nor a few late responses make it longer.
     pub seconds: f64,
     /// The part of `seconds` in which requests were due or, in a closed loop, sent: what a run waited for its last responses is not in it.
     pub sending_seconds: f64,
+    /// From the start of the measured time to the last response, in seconds.
+    pub last_response_seconds: f64,
     /// `requests` / `seconds`.
     pub requests_per_second: f64,
     /// Bytes received, heads included, a second.
@@ -308,9 +313,9 @@ pub struct CoreReport {
     pub requests_per_second: f64,
     /// Bytes received a second.
     pub bytes_per_second: f64,
-    /// Share of the measured time in which the thread was on the CPU, 0 to 1.
+    /// Share of the time in which requests were sent that the thread was on the CPU, 0 to 1.
     pub busy: f64,
-    /// Share of the measured time in which the thread was ready to run while its core ran another, 0 to 1 (`/proc/PID/schedstat`); zero where the kernel does not say.
+    /// Share of that time in which the thread was ready to run while its core ran another, 0 to 1 (`/proc/PID/schedstat`); zero where the kernel does not say.
     pub run_delay: f64,
     /// CPU time in user mode, in seconds.
     pub cpu_user_seconds: f64,

@@ -16,6 +16,9 @@ pub const STAGES_MAX: usize = 1024;
 /// Most requests of a recorded schedule: 8 bytes each.
 pub const RECORDED_MAX: usize = 1 << 27;
 
+/// Poisson arrivals that are drawn to tell when so many have been due: in a tenth of a second. Of more the mean is off by less than one in a thousand.
+const DRAWN_MAX: u64 = 10_000_000;
+
 /// When requests are due.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Arrival {
@@ -137,11 +140,15 @@ impl Arrival {
         Some(0.0)
     }
 
-    /// Seconds from the start until so many requests have been due, on average, and one more is; `None` if there are no more.
+    /// Seconds from the start until so many requests have been due and one more is; `None` if there are no more. More than [`DRAWN_MAX`] Poisson arrivals are
+    /// taken to be due when they are on average.
     pub(super) fn seconds_until(&self, requests: u64) -> Option<f64> {
         let nanos = match self {
             Self::Closed => None,
-            Self::Open { stages, .. } => Stages::new(stages, Spacing::Constant).time_of(requests),
+            Self::Open { stages, spacing } => {
+                let spacing = if requests > DRAWN_MAX { Spacing::Constant } else { *spacing };
+                Stages::new(stages, spacing).time_of(requests)
+            }
             Self::Recorded(times) => times.get(requests as usize).copied(),
         };
         nanos.map(|nanos| nanos as f64 * 1e-9)
@@ -241,6 +248,11 @@ impl Schedule {
     #[inline]
     pub(super) fn next_due(&self) -> Instant {
         self.due
+    }
+
+    /// Whether as many were due as may be, however long it could go on.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.number_in(self.block) >= self.end
     }
 
     /// The next one, if it is due at `now`.

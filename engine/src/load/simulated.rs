@@ -4,6 +4,7 @@
 mod tests {
     use std::pin::pin;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
@@ -18,7 +19,7 @@ mod tests {
     use crate::load::quota::QuotaReport;
     use crate::load::run::{Job, Shared};
     use crate::load::schedule::{Arrival, Spacing, Stage};
-    use crate::load::{Mix, NameReport, Pacing, Plan, Report, Stop};
+    use crate::load::{Limit, Mix, NameReport, Pacing, Plan, Report, Stop, Timeouts};
     use crate::shard::Shard;
     use crate::sys::affinity::{self, Pinned};
 
@@ -288,6 +289,112 @@ mod tests {
             "the lag is not ours: {}",
             report.client_lag_us.max
         );
+    }
+
+    /// One request in so many, over all connections, is answered after `slow`; the others after 2 ms.
+    fn stragglers(one_in: u64, slow: Duration) -> impl Fn(u64) -> Answers {
+        let count = Arc::new(AtomicU64::new(0));
+        move |_| {
+            let count = Arc::clone(&count);
+            Box::new(move |_| {
+                let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+                if number.is_multiple_of(one_in) { slow } else { Duration::from_millis(2) }
+            })
+        }
+    }
+
+    /// A server that works on one request at a time, each for so long, whatever connection it came on.
+    fn one_at_a_time(each: Duration) -> impl Fn(u64) -> Answers {
+        let free = Arc::new(AtomicU64::new(0));
+        move |_| {
+            let free = Arc::clone(&free);
+            Box::new(move |now| {
+                let begun = free.load(Ordering::Relaxed).max(now.as_nanos());
+                let done = begun + each.as_nanos() as u64;
+                free.store(done, Ordering::Relaxed);
+                Duration::from_nanos(done - now.as_nanos())
+            })
+        }
+    }
+
+    /// A rate for so many seconds on so many connections, with time for all answers: the limit, answers a second, and seconds.
+    #[track_caller]
+    fn check_rate(
+        (rate, length, connections): (f64, u64, u32),
+        answers: impl Fn(u64) -> Answers + 'static,
+        limit: Limit,
+        answered: f64,
+    ) -> Report {
+        let length = Duration::from_secs(length);
+        let plan = plan(connections, Arrival::at_rate(rate, length), Stop::after(length));
+        let report = simulate(&Plan { drain: 20 * SECOND, ..plan }, calm(), answers);
+        assert_eq!(report.verdict.limit, limit, "{:#?}", report.verdict);
+        let error = report.requests_per_second / answered - 1.0;
+        assert!(error.abs() < 0.02, "{} of {answered}", report.requests_per_second);
+        let rate = report.requests as f64 / report.seconds;
+        assert!((report.requests_per_second / rate - 1.0).abs() < 1e-9);
+        report
+    }
+
+    #[test]
+    fn a_late_answer_is_no_backlog() {
+        let slow = Duration::from_millis(1_500);
+        for one_in in [400, 450, 899, 900] {
+            let load = (300.0, 3, 64);
+            let report = check_rate(load, stragglers(one_in, slow), Limit::None, 300.0);
+            assert_eq!((report.requests, report.seconds), (900, 3.0));
+            assert!(report.behind <= 2 && report.last_response_seconds > 3.0, "{report:?}");
+        }
+        // The last of thirty.
+        check_rate((10.0, 3, 64), stragglers(30, slow), Limit::None, 10.0);
+        // Each of them takes half of the run.
+        check_rate((300.0, 3, 600), stragglers(1, slow), Limit::None, 300.0);
+        // In a closed loop too.
+        let plan = Plan { drain: 9 * SECOND, ..plan(8, Arrival::Closed, seconds(3)) };
+        let fast = simulate(&plan, calm(), stragglers(u64::MAX, slow));
+        let report = simulate(&plan, calm(), stragglers(fast.requests - 20, slow));
+        assert!(report.last_response_seconds > 4.4, "{}", report.last_response_seconds);
+        assert!(report.seconds == 3.0 && report.requests_per_second > 3_900.0, "{report:?}");
+    }
+
+    #[test]
+    fn what_is_worked_off_when_nothing_is_due_any_more_is_a_backlog() {
+        // Eight connections to a server that takes 50 ms: 160 a second.
+        let fifty = |_| -> Answers { Box::new(|_| Duration::from_millis(50)) };
+        for length in [2, 5, 10] {
+            check_rate((200.0, length, 8), fifty, Limit::Server, 160.0);
+            check_rate((163.0, length, 8), fifty, Limit::Server, 160.0);
+            check_rate((158.0, length, 8), fifty, Limit::None, 158.0);
+        }
+        // A connection for each, and the backlog is the server's own: service times grow with it.
+        for length in [2, 5] {
+            for rate in [170.0, 200.0, 400.0, 1_000.0] {
+                let each = Duration::from_micros(6_250);
+                check_rate((rate, length, 10_000), one_at_a_time(each), Limit::Server, 160.0);
+            }
+        }
+    }
+
+    /// One in a thousand is never answered, and ends when its time is over.
+    #[test]
+    fn errors_do_not_make_a_run_longer() {
+        let timeouts = Timeouts { response: Duration::from_millis(1_500), ..Timeouts::default() };
+        for arrival in [Arrival::at_rate(1_000.0, 3 * SECOND), Arrival::Closed] {
+            let open = arrival != Arrival::Closed;
+            let plan =
+                Plan { timeouts, drain: 9 * SECOND, ..plan(64, arrival.clone(), seconds(3)) };
+            let report = simulate(&plan, calm(), stragglers(500, 3600 * SECOND));
+            assert!(report.errors > 3 && report.seconds == 3.0, "{report:?}");
+            assert!(report.last_response_seconds < 3.1, "{}", report.last_response_seconds);
+            if open {
+                assert_eq!(report.requests + report.errors, 3_000);
+                assert_eq!(report.verdict.limit, Limit::None, "{:#?}", report.verdict);
+            }
+        }
+        // The last of so many requests is one.
+        let plan = Plan { timeouts, ..plan(1, Arrival::Closed, Stop::requests(500)) };
+        let report = simulate(&plan, calm(), stragglers(500, 3600 * SECOND));
+        assert!((report.seconds - 0.998).abs() < 0.01, "{}", report.seconds);
     }
 
     /// A peer that answers after `delay`, and stops the run with the first request that comes `after` its start.

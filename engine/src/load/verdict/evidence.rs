@@ -57,7 +57,13 @@ fn schedule_evidence(report: &Report) -> impl Iterator<Item = String> {
             time(median)
         )
     });
-    lines.into_iter().chain(held_up)
+    let behind = (report.behind > 0).then(|| {
+        format!(
+            "answers: {} came later than a median service time after the last request was due",
+            percent(share(report.behind, report.requests))
+        )
+    });
+    lines.into_iter().chain(behind).chain(held_up)
 }
 
 /// `1.21 s`, of microseconds.

@@ -42,7 +42,7 @@ pub const CLIENT_BUSY_MIN: f64 = 0.95;
 /// The share of the time that a core may be ready and not run, at most: one that others keep from running for longer sends and reads when they let it, however little it has to do.
 const RUN_DELAY_MAX: f64 = 0.5;
 /// The share of the offered rate that must be answered in time. Less is a backlog that grows without end.
-const RATE_REACHED_MIN: f64 = 0.99;
+pub(super) const RATE_REACHED_MIN: f64 = 0.99;
 /// The client's own lag, at the 99th percentile, from which on its lateness is part of the response times: what counts as late for one request. The percentile's
 /// 95 % interval must lie above it: of 50 requests one that was disturbed is the 99th percentile, and proves nothing.
 const CLIENT_LAG_US_MAX: f64 = 1_000.0;
@@ -50,8 +50,9 @@ const CLIENT_LAG_US_MAX: f64 = 1_000.0;
 const CONNECTIONS_SHORT_MIN: f64 = 0.5;
 /// The share of their time from which on it is rather the think times of users than the server that sets their rate.
 const THINK_SHARE_MIN: f64 = 0.5;
-/// How far a Poisson process's count may lie below its mean, in standard deviations (the root of the mean): one run in 700 does.
-const POISSON_DEVIATIONS_MAX: f64 = 3.0;
+/// The share of a run that its median response time may be where a single late answer of a few dozen is no backlog. One that grew by 1 % of the rate would have
+/// made it longer: as long as it had grown halfway.
+const QUICK_MAX: f64 = 0.005;
 /// Slots below which the halves of a time line are too short to tell a backlog.
 const HALVES_SLOTS_MIN: usize = 4;
 
@@ -209,6 +210,12 @@ fn is_open(report: &Report) -> bool {
     report.target_per_second > 0.0
 }
 
+/// Whether an open loop's server left no backlog: what it answered came as fast as it became due, whatever part failed or was given up.
+pub(super) fn left_no_backlog(report: &Report) -> bool {
+    let ended_in = |slot: &Slot| slot.requests + slot.errors;
+    is_open(report) && (keeps_pace(report) || half_keeps_pace(&report.timeline, ended_in))
+}
+
 impl Report {
     /// Whether the server kept up with an open loop's schedule, be it that the client sent late: then it did so under more than was asked of it, since late requests come in bunches, and response times
     /// have the client's delay in them. False of a closed loop, which has no schedule, and of a run that was too short to tell.
@@ -242,7 +249,7 @@ fn is_short_of_connections(report: &Report) -> bool {
 /// Whether so many requests that ended are nearly all that were due, and ended nearly as fast as they became due.
 fn keeps_up(report: &Report, ended: u64, ended_in: fn(&Slot) -> u64) -> bool {
     share(ended, report.offered) >= RATE_REACHED_MIN
-        && (keeps_pace(report, ended) || half_keeps_pace(&report.timeline, ended_in))
+        && (keeps_pace(report) || half_keeps_pace(&report.timeline, ended_in))
 }
 
 /// Answered of those that were due, 0 to 1.
@@ -250,21 +257,15 @@ fn answered(report: &Report) -> f64 {
     share(report.requests, report.offered)
 }
 
-/// The last answer comes one service time after the last request was sent, which is no backlog; waiting for a connection is.
-fn keeps_pace(report: &Report, ended: u64) -> bool {
-    let seconds = report.seconds - report.service_time_us.p50 * 1e-6;
-    let least = report.target_per_second * seconds * RATE_REACHED_MIN - draw(report);
-    seconds > 0.0 && ended as f64 >= least
+/// The last answer comes one service time after the last request was sent, which is no backlog; waiting for a connection is. Those that come later still are a
+/// backlog if they are many: a few slow answers, or one of a short run, say nothing of the rate.
+fn keeps_pace(report: &Report) -> bool {
+    let quick = report.response_time_us.p50 <= report.sending_seconds * QUICK_MAX * 1e6;
+    let spared = if quick { 1 } else { 0 };
+    report.behind <= spared || share(report.behind, report.requests) <= 1.0 - RATE_REACHED_MIN
 }
 
-/// How many requests fewer than the mean a schedule may have drawn.
-fn draw(report: &Report) -> f64 {
-    let is_drawn = !matches!(&*report.arrival, "constant" | "recorded");
-    let deviation = (report.target_per_second * report.seconds).sqrt();
-    if is_drawn { POISSON_DEVIATIONS_MAX * deviation } else { 0.0 }
-}
-
-/// A single slow answer at the end must not spoil a long run: the time line's second half tells whether a backlog grew. What is answered when nothing is due any more is the backlog itself.
+/// Where many answers are slow, the time line's second half tells whether a backlog grew. What is answered when nothing is due any more is the backlog itself.
 fn half_keeps_pace(timeline: &[Slot], ended_in: fn(&Slot) -> u64) -> bool {
     // The last slot in which requests were due may hold answers of the drain.
     let last = timeline.iter().rposition(|slot| slot.offered > 0).unwrap_or_default();

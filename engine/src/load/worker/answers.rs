@@ -80,7 +80,11 @@ impl Worker {
             return;
         }
         self.responses += 1;
-        self.last_end = sample.done;
+        self.last_response = sample.done;
+        let sending_end = self.sending_end();
+        if sample.done > sending_end {
+            self.after.record(sample.done.nanos_since(sending_end));
+        }
         match wants {
             Wants::Any => self.recorder.record(status, sample),
             Wants::ThisStatus => self.recorder.record_expected(status, sample),

@@ -21,6 +21,7 @@ use crate::load::control::CoreGauge;
 use crate::load::expect::Check;
 use crate::load::fill::Filler;
 use crate::load::flights::{Flight, Flights};
+use crate::load::histogram::Histogram;
 use crate::load::mix::{Mix, Picker, Think};
 use crate::load::open::{Open, Telling};
 use crate::load::plan::Plan;
@@ -85,8 +86,14 @@ pub(in crate::load) struct Worker {
     /// Requests that were due before measuring began and were given up.
     pub(in crate::load) warm_up_shed: u64,
     pub(in crate::load) timeline: Timeline,
-    /// When the last request of the measured time ended.
-    pub(in crate::load) last_end: Instant,
+    /// When the last request of the measured time ended, by whatever.
+    last_end: Instant,
+    /// When the last response to one came.
+    last_response: Instant,
+    /// When nothing is due or sent any more, as far as that is known.
+    sending_end: Instant,
+    /// How long after that responses came.
+    pub(in crate::load) after: Histogram,
     tallies: Tallies,
     /// What users had thought when measuring began, in nanoseconds.
     thought_before_ns: u64,
@@ -126,6 +133,9 @@ impl Worker {
             warm_up_shed: 0,
             timeline: Timeline::default(),
             last_end: Instant::default(),
+            last_response: Instant::default(),
+            sending_end: Instant::NEVER,
+            after: Histogram::new(),
             tallies: Tallies::default(),
             thought_before_ns: 0,
             measured_from: Instant::NEVER,
@@ -166,10 +176,15 @@ impl Worker {
         }
     }
 
-    /// Begins to measure: what is due from `from` on counts. An open loop goes on with `schedule`.
-    pub(in crate::load) fn measure(&mut self, from: Instant, schedule: Option<Schedule>) {
-        self.measured_from = from;
-        self.last_end = from;
+    /// Begins to measure: what is due from `from` on and before `end` counts. An open loop goes on with `schedule`.
+    pub(in crate::load) fn measure(
+        &mut self,
+        from: Instant,
+        end: Instant,
+        schedule: Option<Schedule>,
+    ) {
+        (self.measured_from, self.sending_end) = (from, end);
+        (self.last_end, self.last_response) = (from, from);
         self.timeline.begin(from);
         self.tallies =
             Tallies { connect_failures: self.tallies.connect_failures, ..Tallies::default() };
@@ -259,6 +274,7 @@ impl Worker {
     /// Nothing is due from `end` on; what was before may still be sent.
     pub(in crate::load) fn end(&mut self, end: Instant) {
         self.stage = Stage::Draining;
+        self.sending_end = self.sending_end.min(end);
         self.tallies.thought_ns = self.thought_ns(end).saturating_sub(self.thought_before_ns);
         if let Source::Open(open) = &mut self.source {
             open.cut(end);
@@ -361,6 +377,22 @@ impl Worker {
     pub(in crate::load) fn count_due(&mut self, now: Instant) {
         if let Source::Open(open) = &mut self.source {
             open.count_due(now);
+        }
+    }
+
+    /// When the last response came; where there was none, when the last request ended.
+    pub(in crate::load) fn last_response(&self) -> Instant {
+        if self.responses > 0 { self.last_response } else { self.last_end }
+    }
+
+    /// When nothing is due or sent any more. Where so many requests are the end, that is known with the last of them.
+    #[inline]
+    fn sending_end(&self) -> Instant {
+        match &self.source {
+            Source::Open(open) => {
+                open.ran_out_at().map_or(self.sending_end, |last| last.min(self.sending_end))
+            }
+            _ => self.sending_end,
         }
     }
 
