@@ -110,7 +110,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
     fn sending_end(&self, end: Instant, stopped_at: Instant) -> Instant {
         let spent = stopped_at < end && !self.is_stopped() && !self.worker.is_exhausted();
         match self.job.plan.arrival {
-            Arrival::Closed if spent => self.worker.last_response(),
+            Arrival::Closed if spent => self.worker.last_end(),
             _ => end.min(stopped_at),
         }
     }

@@ -86,9 +86,10 @@ pub(super) fn report(
     let sum = |of: &dyn Fn(&CoreOutcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     let tally = |of: fn(&Tallies) -> u64| sum(&|outcome| of(&outcome.tallies));
     let last_response = longest(&outcomes, |outcome| outcome.last_response);
-    let sending = sending_seconds(plan, &outcomes);
     let (requests, errors, cancelled) =
         (recorder.responses(), recorder.errors(), recorder.cancelled());
+    let offered = requests + errors + cancelled + tally(|it| it.shed);
+    let sending = sending_seconds(plan, &outcomes, offered);
     let sent = (requests + errors + cancelled).saturating_sub(tally(|it| it.unsent_failures));
     let mut report = Report {
         schema_version: SCHEMA_VERSION,
@@ -103,7 +104,7 @@ pub(super) fn report(
         errors,
         cancelled,
         resent: tally(|it| it.resent),
-        offered: requests + errors + cancelled + tally(|it| it.shed),
+        offered,
         sent,
         shed: tally(|it| it.shed),
         late: tally(|it| it.late),
@@ -246,16 +247,21 @@ fn stages(arrival: &Arrival) -> Vec<StageReport> {
     stages.iter().map(report).collect()
 }
 
-/// The part of the time in which requests could be due that was over when the last one was. A log ends with its last line: what is shorter than a second, as one of
-/// a single line is, counts as a second.
-fn sending_seconds(plan: &Plan, outcomes: &[CoreOutcome]) -> f64 {
+/// The part of the time in which requests could be due that was over when the last one was: of so many, until one more would have been. A log ends with its last
+/// line: what is shorter than a second, as one of a single line is, counts as a second.
+fn sending_seconds(plan: &Plan, outcomes: &[CoreOutcome], offered: u64) -> f64 {
     let sending = longest(outcomes, |outcome| outcome.sending);
+    if plan.arrival == Arrival::Closed {
+        return sending;
+    }
     let last = plan.stop.requests.and_then(|requests| plan.arrival.seconds_until(requests));
     let whole = plan.length().map_or(f64::INFINITY, |length| length.as_secs_f64());
     let whole = last.map_or(whole, |last| last.min(whole));
+    let all_due = plan.stop.requests.is_some_and(|requests| offered >= requests);
     match plan.arrival {
-        Arrival::Recorded(_) if sending >= whole => whole.max(1.0),
-        _ => whole.min(sending),
+        _ if sending < whole && !all_due => sending,
+        Arrival::Recorded(_) => whole.max(1.0),
+        _ => whole,
     }
 }
 

@@ -110,6 +110,7 @@ mod run;
 mod schedule;
 mod simulated;
 mod sockets;
+mod stages;
 pub mod statistics;
 mod status;
 mod tallies;

@@ -30,6 +30,10 @@ pub(super) struct Open {
     slot_end: Instant,
     /// Requests taken that were due before that.
     in_slot: u64,
+    /// By target: since when no look found a connection free for what waits; [`Instant::NEVER`] while nothing does. Kept only where requests are given up.
+    short_since: Box<[Instant]>,
+    /// When what waits was last looked through.
+    looked_at: Instant,
     /// When the last request was due that was taken.
     last_due: Instant,
     /// Requests taken from the schedule.
@@ -37,6 +41,9 @@ pub(super) struct Open {
     /// Requests given up.
     pub(super) shed: u64,
 }
+
+/// The least time between two looks that only give up what has waited too long: a core that took one for each request would be busy with that alone.
+const SHED_EVERY: Duration = Duration::from_millis(1);
 
 /// Requests of a core that are given up one by one at the end of a run: within a second.
 const EACH_MAX: u64 = 1 << 22;
@@ -64,6 +71,8 @@ impl Open {
             ahead_due: 0,
             slot_end: Instant::NEVER,
             in_slot: 0,
+            short_since: vec![Instant::NEVER; targets].into(),
+            looked_at: Instant::default(),
             last_due: Instant::default(),
             offered: 0,
             shed: 0,
@@ -121,10 +130,28 @@ impl Open {
         self.offered.max(self.ahead_due)
     }
 
+    /// When the next request is to go out, or to be given up.
+    pub(super) fn next_due(&self) -> Instant {
+        self.next_pull().min(self.next_shed())
+    }
+
     /// When the next request is to go out, with all that are due by then. Never while as many wait for each server as may: then the next lane that asks is what
     /// brings it about, and what is due stays in the schedule, which needs no memory for it.
-    pub(super) fn next_due(&self) -> Instant {
+    fn next_pull(&self) -> Instant {
         if self.is_full() { Instant::NEVER } else { self.schedule.next_due() + self.pacing.slack }
+    }
+
+    /// When the next request will have waited too long: who looked later could not tell it from one that was late by the client's doing.
+    fn next_shed(&self) -> Instant {
+        let Some(limit) = self.pacing.shed_after else { return Instant::NEVER };
+        let waits = self.waiting.iter().zip(&self.short_since);
+        let since = waits.filter_map(|(queue, since)| Some(queue.first()?.possible.max(*since)));
+        let first = since.min().unwrap_or(Instant::NEVER);
+        if first == Instant::NEVER {
+            first
+        } else {
+            (first + limit).max(self.looked_at + SHED_EVERY)
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -149,8 +176,14 @@ impl Open {
     ) -> Option<Flight> {
         let target = self.target_of(lane);
         let served = self.idle[target].is_empty();
-        self.pull(picker, now);
-        if let Some(flight) = self.next_in_time(target, picker, now) {
+        // What waits already goes first, and is not given up when there is a lane for it.
+        let mut flight = self.pop(target, picker);
+        if flight.is_none() {
+            self.pull(picker, now);
+            flight = self.pop(target, picker);
+        }
+        self.note_shortage(target, now);
+        if let Some(flight) = flight {
             // With other lanes idle it was our own turn that it waited for.
             let possible = if served { now } else { flight.possible };
             return Some(Flight { possible, ..flight });
@@ -175,13 +208,33 @@ impl Open {
                 if !is_ready(lane) {
                     continue;
                 }
-                if let Some(flight) = self.next_in_time(target, picker, now) {
+                if let Some(flight) = self.pop(target, picker) {
                     return Some((lane, flight));
                 }
                 self.note_idle(lane);
             }
         }
+        self.look_through(picker, now);
         None
+    }
+
+    /// Gives up what no connection was free for, for too long, once every lane that asked has been given something.
+    fn look_through(&mut self, picker: &Picker, now: Instant) {
+        if self.pacing.shed_after.is_none() {
+            return;
+        }
+        self.looked_at = now;
+        for target in 0..self.waiting.len() {
+            self.note_shortage(target, now);
+            self.shed_late(target, picker, now);
+        }
+    }
+
+    /// Whether something waits for a server now, and no lane.
+    fn note_shortage(&mut self, target: usize, now: Instant) {
+        let is_short = !self.waiting[target].is_empty() && self.idle[target].is_empty();
+        let since = &mut self.short_since[target];
+        *since = if is_short { now.min(*since) } else { Instant::NEVER };
     }
 
     /// Whether a request found all connections busy when it was to go out.
@@ -218,16 +271,18 @@ impl Open {
         telling: Telling,
         mut unsent: impl FnMut(u64, u64, u32),
     ) {
-        let limit = self.pacing.shed_after;
+        let limit = self.pacing.shed_after.filter(|_| self.is_full());
         for target in 0..self.waiting.len() {
             while let Some(flight) = self.pop(target, picker) {
                 self.shed += 1;
-                if !self.is_too_late(&flight, now) {
+                if !self.is_too_late(target, &flight, now) {
                     unsent(now.nanos_since(flight.intended), 1, flight.request);
                 }
             }
         }
-        let mut given = limit.map_or(0, |limit| self.schedule.skip(before(now, limit)));
+        // Too late as well: there was no room for them even to wait.
+        let too_old = limit.map(|limit| limit + self.pacing.slack);
+        let mut given = too_old.map_or(0, |age| self.schedule.skip(before(now, age)));
         // Due after `now`: nothing that was cut is.
         while let Some(due) = self.schedule.peek(now) {
             let (flight, _) = self.requests(picker).flight(due);
@@ -257,25 +312,25 @@ impl Open {
         self.waiting[target].pop(target, requests)
     }
 
-    fn next_in_time(&mut self, target: usize, picker: &Picker, now: Instant) -> Option<Flight> {
-        self.shed_late(target, picker, now);
-        self.pop(target, picker)
-    }
-
     /// Gives up what has waited too long for a server.
     fn shed_late(&mut self, target: usize, picker: &Picker, now: Instant) {
-        while self.waiting[target].first().is_some_and(|flight| self.is_too_late(flight, now)) {
+        let is_late = |it: &Self| {
+            it.waiting[target].first().is_some_and(|flight| it.is_too_late(target, flight, now))
+        };
+        while is_late(self) {
             self.shed += u64::from(self.pop(target, picker).is_some());
         }
     }
 
-    fn is_too_late(&self, flight: &Flight, now: Instant) -> bool {
-        self.pacing.shed_after.is_some_and(|limit| now - flight.intended > limit)
+    /// Whether a request that waits has found no connection for too long. What was held back before that, by its slack or by a client that did not look, found none in its way.
+    fn is_too_late(&self, target: usize, flight: &Flight, now: Instant) -> bool {
+        let since = flight.possible.max(self.short_since[target]);
+        self.pacing.shed_after.is_some_and(|limit| now - since > limit)
     }
 
     /// Takes what is due from the schedule, unless as many wait for each server as may. A server that is behind holds nobody else up.
     fn pull(&mut self, picker: &Picker, now: Instant) {
-        if self.next_due() > now {
+        if self.next_pull() > now {
             return;
         }
         while let Some(due) = self.schedule.peek(now) {
@@ -374,6 +429,7 @@ mod tests {
             open.restart(Schedule::new(&arrival, at(0), (0, 1), u64::MAX).unwrap());
             // The second server takes whatever comes, at once, and the first nothing.
             for millis in 1..=1_000 {
+                assert_eq!(open.dispatch(&picker, at(millis), |_| false), None);
                 let mut count = 0;
                 while let Some(flight) = open.request_for(1, &picker, at(millis)) {
                     assert!(flight.index % 2 == 1 && flight.intended >= at(millis - 1));
@@ -381,9 +437,9 @@ mod tests {
                 }
                 assert_eq!(count, 50, "{millis}");
             }
-            assert_eq!((open.offered, open.next_due()), (100_000, Instant::NEVER));
+            assert_eq!((open.offered, open.next_pull()), (100_000, Instant::NEVER));
             // Then the first takes some.
-            let first = if shed_after.is_some() { 50_100 } else { 0 };
+            let first = if shed_after.is_some() { 50_000 } else { 0 };
             for nth in 0..20_000 {
                 let flight = open.request_for(0, &picker, at(1_001));
                 assert_eq!(flight.map(|flight| flight.index), Some(first + 2 * nth));
@@ -411,16 +467,41 @@ mod tests {
     #[test]
     fn what_is_too_late_or_left_over_is_shed_and_counted() {
         let (mut open, picker) = open(1, Some(Duration::from_millis(25)));
-        let flight = open.request_for(0, &picker, at(50)).unwrap();
-        // Those of 0, 10 and 20 ms were given up.
-        assert_eq!((flight.index, open.shed, open.offered), (3, 3, 6));
+        let mut shed_at = |millis| {
+            assert_eq!(open.dispatch(&picker, at(millis), |_| true), None);
+            (open.shed, open.next_due())
+        };
+        // Whatever was due before the first look at 15 ms has waited since then.
+        assert_eq!([15, 30, 40].map(&mut shed_at), [(0, at(20)), (0, at(40)), (0, at(41))]);
+        assert_eq!(shed_at(41), (2, at(45)));
+        // A lane that asks gets what waits, however long that has.
+        assert_eq!(open.request_for(0, &picker, at(60)).map(|flight| flight.index), Some(2));
+        assert_eq!(open.dispatch(&picker, at(60), |_| true), None);
+        assert_eq!((open.shed, open.offered), (3, 7));
         open.cut(at(90));
         let mut unsent = Vec::new();
         let tell = |age, count, _| unsent.push((age, count));
         open.give_up(&picker, at(90), Telling::Together, tell);
         assert_eq!((open.shed, open.offered, open.is_over()), (8, 9, true));
-        // Those of 40 to 60 ms were too late.
+        // Those of 40 to 60 ms were too late; the others had not been looked at.
         assert_eq!(unsent, [(20_000_000, 1), (10_000_000, 1)]);
+    }
+
+    #[test]
+    fn what_a_late_client_held_back_is_sent_and_not_shed() {
+        for slack in [0, 20] {
+            let (mut open, picker) = open(1, Some(Duration::from_millis(1)));
+            open.pacing.slack = Duration::from_millis(slack);
+            (0..4).for_each(|lane| open.note_idle(lane));
+            let mut sent_at = |millis| {
+                let sent = std::iter::from_fn(|| open.dispatch(&picker, at(millis), |_| true));
+                (sent.map(|(_, flight)| flight.index).collect::<Vec<_>>(), open.shed)
+            };
+            // The other two have waited since then, unless they may be late anyway.
+            assert_eq!(sent_at(50), (vec![0, 1, 2, 3], 0));
+            let given_up = [2, 0][usize::from(slack > 10)];
+            assert_eq!(sent_at(52), (vec![], given_up), "{slack}");
+        }
     }
 
     /// A backlog that it would take minutes to count one by one.

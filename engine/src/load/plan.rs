@@ -147,7 +147,8 @@ pub struct Pacing {
     pub spin: Duration,
     /// How late a request may leave so that several go out at once, at most [`SLACK_MAX`]: less CPU, less precision. Zero to send each when it is due.
     pub slack: Duration,
-    /// A request that found no connection this long after it was due is given up and counted as shed; `None` to send all, however late.
+    /// A request that finds no connection for this long, from when it was due and its slack over, is given up and counted as shed; `None` to send all, however
+    /// late. What the client itself was late with is sent, and its lag is the client's.
     pub shed_after: Option<Duration>,
 }
 

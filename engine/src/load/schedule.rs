@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stages::{Stages, count_before};
 use crate::clock::Instant;
 use crate::random::Random;
 
@@ -48,12 +49,12 @@ pub struct Stage {
 
 impl Stage {
     /// Requests of the whole stage.
-    fn requests(&self) -> f64 {
+    pub(super) fn requests(&self) -> f64 {
         (self.from + self.to) / 2.0 * self.length.as_secs_f64()
     }
 
     /// Seconds from its start until `count` requests are due in it; less than [`Stage::requests`]. Never longer than the stage.
-    fn seconds_until(&self, count: f64) -> f64 {
+    pub(super) fn seconds_until(&self, count: f64) -> f64 {
         // The quotient below has no value at the foot of a ramp from zero.
         if count <= 0.0 {
             return 0.0;
@@ -171,7 +172,7 @@ impl Arrival {
     }
 }
 
-fn requests_within(stages: &[Stage], seconds: f64) -> f64 {
+pub(super) fn requests_within(stages: &[Stage], seconds: f64) -> f64 {
     let (mut left, mut requests) = (seconds, 0.0);
     for stage in stages {
         let length = stage.length.as_secs_f64();
@@ -320,90 +321,9 @@ impl Times {
     /// Requests of all cores that are due before so many nanoseconds from the start; `None` where only drawing each would tell.
     fn count_before(&self, nanos: u64) -> Option<u64> {
         match self {
-            Self::Stages(Stages { draws: Some(_), .. }) => None,
-            Self::Stages(Stages { stages, .. }) => Some(count_before(stages, nanos)),
+            Self::Stages(stages) if stages.are_drawn() => None,
+            Self::Stages(stages) => Some(count_before(stages.all(), nanos)),
             Self::Recorded(times) => Some(times.partition_point(|at| *at < nanos) as u64),
-        }
-    }
-}
-
-/// By the integral of the rate, then by the times themselves, from which rounding may part it.
-fn count_before(stages: &[Stage], nanos: u64) -> u64 {
-    let is_before = |index| {
-        let at = Stages::new(stages, Spacing::Constant).time_of(index);
-        at.is_some_and(|at| at < nanos)
-    };
-    let mut count = requests_within(stages, nanos as f64 * 1e-9).ceil() as u64;
-    while count > 0 && !is_before(count - 1) {
-        count -= 1;
-    }
-    while is_before(count) {
-        count += 1;
-    }
-    count
-}
-
-/// Finds the times of requests in order.
-#[derive(Debug, Clone)]
-struct Stages {
-    /// Shared, so that a copy of a schedule costs no memory of its own.
-    stages: Arc<[Stage]>,
-    current: usize,
-    /// Requests and seconds before the current stage.
-    before: f64,
-    start: f64,
-    /// The draws so far, with Poisson arrivals: how many, and their sum.
-    draws: Option<Draws>,
-}
-
-#[derive(Debug, Clone)]
-struct Draws {
-    random: Random,
-    count: u64,
-    sum: f64,
-}
-
-impl Draws {
-    /// The sum of the first `count` draws; never asked for fewer than before.
-    fn sum_of(&mut self, count: u64) -> f64 {
-        while self.count < count {
-            self.count += 1;
-            // In (0, 1], so that the logarithm is finite.
-            let share = ((self.random.number() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
-            self.sum -= share.ln();
-        }
-        self.sum
-    }
-}
-
-impl Stages {
-    fn new(stages: &[Stage], spacing: Spacing) -> Self {
-        let draws = match spacing {
-            Spacing::Constant => None,
-            Spacing::Poisson { seed } => {
-                Some(Draws { random: Random::new(seed), count: 0, sum: 0.0 })
-            }
-        };
-        Self { stages: stages.into(), current: 0, before: 0.0, start: 0.0, draws }
-    }
-
-    /// Nanoseconds from the start; `None` after the last stage.
-    fn time_of(&mut self, index: u64) -> Option<u64> {
-        let wanted = match &mut self.draws {
-            None => index as f64,
-            Some(draws) => draws.sum_of(index + 1),
-        };
-        loop {
-            let stage = self.stages.get(self.current)?;
-            // Sums are rounded: one that begins a stage must not be found a little before it, where nothing may be due.
-            let count = (wanted - self.before).max(0.0);
-            if count < stage.requests() {
-                let seconds = self.start + stage.seconds_until(count);
-                return Some((seconds * 1e9) as u64);
-            }
-            self.before += stage.requests();
-            self.start += stage.length.as_secs_f64();
-            self.current += 1;
         }
     }
 }

@@ -18,7 +18,7 @@ mod tests {
     use crate::load::mix::{self, MixRequest, Order, Think};
     use crate::load::quota::QuotaReport;
     use crate::load::run::{Job, Shared};
-    use crate::load::schedule::{Arrival, Spacing, Stage};
+    use crate::load::schedule::{Arrival, Schedule, Spacing, Stage};
     use crate::load::{Limit, Mix, NameReport, Pacing, Plan, Report, Stop, Timeouts};
     use crate::shard::Shard;
     use crate::sys::affinity::{self, Pinned};
@@ -395,6 +395,64 @@ mod tests {
         let plan = Plan { timeouts, ..plan(1, Arrival::Closed, Stop::requests(500)) };
         let report = simulate(&plan, calm(), stragglers(500, 3600 * SECOND));
         assert!((report.seconds - 0.998).abs() < 0.01, "{}", report.seconds);
+    }
+
+    #[test]
+    fn what_slack_holds_back_is_not_shed() {
+        let poisson = |stages| Arrival::Open { stages, spacing: Spacing::Poisson { seed: 3 } };
+        let stages = vec![Stage { length: 2 * SECOND, from: 500.0, to: 500.0 }];
+        for arrival in [Arrival::at_rate(500.0, 2 * SECOND), poisson(stages)] {
+            for (slack, shed_after) in [(5_000, 1_000), (5_000, 20), (0, 20)] {
+                let [slack, shed_after] = [slack, shed_after].map(Duration::from_micros);
+                let pacing = Pacing { slack, shed_after: Some(shed_after), ..Pacing::default() };
+                let plan = Plan { pacing, ..plan(32, arrival.clone(), seconds(2)) };
+                let report = simulate(&plan, calm(), stragglers(u64::MAX, SECOND));
+                assert_eq!((report.shed, report.sent), (0, report.offered), "{pacing:?}");
+                assert_eq!(report.verdict.limit, Limit::None, "{:#?}", report.verdict);
+            }
+        }
+    }
+
+    /// With nothing due any more it is the end of their time that ends them.
+    #[test]
+    fn what_waits_too_long_is_given_up_when_it_has() {
+        let length = Duration::from_millis(200);
+        let arrival = Arrival::at_rate(50.0, length);
+        let shed_after = Some(Duration::from_millis(100));
+        let plan = Plan {
+            pacing: Pacing { shed_after, ..Pacing::default() },
+            drain: 5 * SECOND,
+            ..plan(1, arrival, Stop::after(length))
+        };
+        let report = simulate(&plan, calm(), |_| Box::new(|_| SECOND));
+        assert_eq!((report.sent, report.shed, report.requests), (1, 9, 1));
+        assert_eq!(report.verdict.limit, Limit::Server, "{:#?}", report.verdict);
+    }
+
+    #[test]
+    fn so_many_requests_take_as_long_as_their_schedule_does() {
+        let stages = vec![Stage { length: 20 * SECOND, from: 1_000.0, to: 1_000.0 }];
+        for seed in 0..20 {
+            let spacing = Spacing::Poisson { seed };
+            let arrival = Arrival::Open { stages: stages.clone(), spacing };
+            let start = Instant::from_nanos(0);
+            let mut schedule = Schedule::new(&arrival, start, (0, 1), u64::MAX).unwrap();
+            (0..50).for_each(|_| _ = schedule.take(schedule.next_due()));
+            let until = (schedule.next_due() - start).as_secs_f64();
+            let answers = |_| -> Answers { Box::new(|_| Duration::from_micros(100)) };
+            let report = simulate(&plan(8, arrival, Stop::requests(50)), calm(), answers);
+            let sending = report.sending_seconds;
+            assert!((sending - until).abs() < 1e-6, "{sending} of {until}");
+            assert_eq!(report.offered, 50);
+        }
+        // A log of one line, or of some in a moment, counts as a second.
+        for lines in [1, 3] {
+            let arrival = Arrival::Recorded((0..lines).collect());
+            let stop = Stop { after: None, requests: None };
+            let report = simulate(&plan(4, arrival, stop), calm(), |_| Box::new(|_| SECOND / 8));
+            let rates = [report.target_per_second, report.requests_per_second];
+            assert_eq!((report.sending_seconds, rates), (1.0, [lines as f64; 2]));
+        }
     }
 
     /// A peer that answers after `delay`, and stops the run with the first request that comes `after` its start.

@@ -18,6 +18,8 @@ const OWN: [i32; 8] = [
 ];
 /// The share of requests that may fail by them.
 const OWN_MAX: f64 = 0.01;
+/// The share of requests that may lack a connection in a closed loop, whose users wait for a while before they try again: the client's waiting, not the server's.
+const UNCONNECTED_MAX: f64 = 0.01;
 /// The share of failures and of refusals from which on they are told.
 const TOLD_MIN: f64 = 0.01;
 /// The share from which on they are most.
@@ -69,6 +71,23 @@ pub(super) fn judged(report: &Report) -> Option<(Limit, String)> {
         _ => return None,
     };
     Some((Limit::Unknown, reason))
+}
+
+/// Whether more requests than a few failed since no connection could be made for them.
+pub(super) fn lack_connections(report: &Report) -> bool {
+    let unconnected = report.outcomes.get("connect").copied().unwrap_or_default();
+    share(unconnected, ended(report)) > UNCONNECTED_MAX
+}
+
+/// Why an open loop's rate was missed by failures: most of them of requests that were sent, or of such as never found a connection.
+pub(super) fn miss_told(report: &Report) -> &'static str {
+    let unsent = report.offered.saturating_sub(report.sent).saturating_sub(report.shed);
+    match share(unsent, report.errors) > MOST {
+        true => {
+            "The server was the limit: connections to it could not be made, so some of the requests that were due were never sent."
+        }
+        false => "The server was the limit: the rate was sent, but some of the requests failed.",
+    }
 }
 
 /// Counts of responses that were not as expected, by what it was: `status`, `header`, `body` or `hash`.

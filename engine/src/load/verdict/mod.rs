@@ -6,6 +6,8 @@
 //! stopped by a CPU quota ................................. client
 //! closed loop:  a core without time to spare, which it may
 //!               have lost to another program ............. client
+//!               requests without a connection, whose users
+//!               waited for the next attempt instead ...... unknown
 //!               segments lost ............................ network
 //!               users who thought for most of their time . none
 //!               most of the time went there and back ..... network
@@ -129,6 +131,12 @@ fn closed(report: &Report) -> (Limit, &'static str) {
     if let Some(words) = no_time_to_spare(report) {
         return (Limit::Client, words);
     }
+    if failures::lack_connections(report) {
+        return (
+            Limit::Unknown,
+            "Connections could not be made, and users waited for the next attempt, not for the server: nothing can be said of a limit.",
+        );
+    }
     if let Some(lost) = Obstacle::of_losses(report) {
         return (Limit::Network, lost.words());
     }
@@ -163,10 +171,7 @@ fn missed(report: &Report, late: bool) -> (Limit, &'static str) {
         return (Limit::Client, words);
     }
     if is_missed_by_failures(report, late) {
-        return (
-            Limit::Server,
-            "The server was the limit: the rate was sent, but some of the requests failed.",
-        );
+        return (Limit::Server, failures::miss_told(report));
     }
     if is_short_of_connections(report) {
         return network_or(

@@ -164,7 +164,6 @@ fn failures_at_our_own_limits_are_the_clients() {
         assert!(summary.contains(&format!("with {cause}: ")), "{summary}");
     }
     check(of("connect EMFILE", 5), |_| (), Limit::Server);
-    check(of("connect ECONNREFUSED", 300), |_| (), Limit::Server);
     check(of("connect EADDRNOTAVAIL", 300), |r| r.requests = 0, Limit::Client);
 }
 
@@ -188,6 +187,29 @@ fn nothing_is_said_of_a_server_that_mostly_fails() {
     assert_eq!(told(300, 700), (Limit::Server, true, true));
     assert_eq!(told(900, 100), (Limit::Server, false, true));
     assert_eq!(told(995, 5), (Limit::Server, false, false));
+}
+
+#[test]
+fn who_waits_for_a_connection_does_not_wait_for_the_server() {
+    let refused = |report: Report, count: u64| Report {
+        errors: count,
+        outcomes: [("connect".to_owned(), count)].into(),
+        ..report
+    };
+    let Verdict { limit, valid, summary, .. } = Verdict::of(&refused(closed_loop(), 900));
+    assert_eq!((limit, valid), (Limit::Unknown, false));
+    assert!(summary.starts_with("Connections could not be made"), "{summary}");
+    check(refused(closed_loop(), 10), |_| (), Limit::Server);
+    check(refused(closed_loop(), 900), |r| r.cores[0].busy = 1.0, Limit::Client);
+    // An open loop goes on with the others, and says whether the failed ones were sent.
+    let told = |sent: u64| {
+        let report = refused(Report { sent, requests: 600, ..open_loop() }, 400);
+        let Verdict { limit, summary, .. } = Verdict::of(&report);
+        assert_eq!(limit, Limit::Server);
+        summary
+    };
+    assert!(told(600).contains("connections to it could not be made"), "{}", told(600));
+    assert!(told(1_000).contains("the rate was sent"), "{}", told(1_000));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! One request that is always the same and that nobody looks at needs no books: its lane and its sending time say all.
 
 mod answers;
+mod ending;
 mod handler;
 mod sending;
 
@@ -23,7 +24,7 @@ use crate::load::fill::Filler;
 use crate::load::flights::{Flight, Flights};
 use crate::load::histogram::Histogram;
 use crate::load::mix::{Mix, Picker, Think};
-use crate::load::open::{Open, Telling};
+use crate::load::open::Open;
 use crate::load::plan::Plan;
 use crate::load::recorder::{Recorder, Stamps};
 use crate::load::schedule::{Arrival, Schedule};
@@ -271,59 +272,11 @@ impl Worker {
         }
     }
 
-    /// Nothing is due from `end` on; what was before may still be sent.
-    pub(in crate::load) fn end(&mut self, end: Instant) {
-        self.stage = Stage::Draining;
-        self.sending_end = self.sending_end.min(end);
-        self.tallies.thought_ns = self.thought_ns(end).saturating_sub(self.thought_before_ns);
-        if let Source::Open(open) = &mut self.source {
-            open.cut(end);
-        }
-    }
-
     fn thought_ns(&self, now: Instant) -> u64 {
         match &self.source {
             Source::Users(users) => users.thought_ns(now),
             _ => 0,
         }
-    }
-
-    /// Whether nothing waits to be sent after the end.
-    pub(in crate::load) fn is_drained(&self) -> bool {
-        let waits = matches!(&self.source, Source::Open(open) if !open.is_over());
-        self.flights.as_ref().is_none_or(|flights| flights.unsent_in_all() == 0) && !waits
-    }
-
-    /// Gives up what was due and not sent. Nobody saw its end: it is censored at its age, unless it is we who have nothing to send.
-    pub(in crate::load) fn give_up(&mut self, now: Instant) {
-        let (from, exhausted) = (self.measured_from, self.is_exhausted());
-        let given = self.take_back_all();
-        let Self { source: Source::Open(open), recorder, tallies, picker, mix, .. } = self else {
-            return;
-        };
-        let oldest = now.nanos_since(from);
-        let telling = if mix.names.len() > 1 { Telling::Each } else { Telling::Together };
-        let mut unsent = |age: u64, count: u64, request: u32| {
-            if age <= oldest && from <= now && !exhausted {
-                let name = mix.requests.get(request as usize).map_or(0, |request| request.name);
-                recorder.record_unsent(age, count, name);
-            }
-        };
-        for flight in &given {
-            tallies.shed += u64::from(flight.intended >= from);
-            unsent(now.nanos_since(flight.intended), 1, flight.request);
-        }
-        open.give_up(picker, now, telling, unsent);
-    }
-
-    /// Takes back what lanes were given and have not sent.
-    fn take_back_all(&mut self) -> Vec<Flight> {
-        let Some(flights) = &mut self.flights else { return Vec::new() };
-        let mut taken = Vec::new();
-        for lane in 0..flights.lanes() {
-            taken.extend(std::iter::from_fn(|| flights.take_back(lane)));
-        }
-        taken
     }
 
     /// A request that was given to a lane is not sent after all. A closed loop has promised none.
@@ -377,22 +330,6 @@ impl Worker {
     pub(in crate::load) fn count_due(&mut self, now: Instant) {
         if let Source::Open(open) = &mut self.source {
             open.count_due(now);
-        }
-    }
-
-    /// When the last response came; where there was none, when the last request ended.
-    pub(in crate::load) fn last_response(&self) -> Instant {
-        if self.responses > 0 { self.last_response } else { self.last_end }
-    }
-
-    /// When nothing is due or sent any more. Where so many requests are the end, that is known with the last of them.
-    #[inline]
-    fn sending_end(&self) -> Instant {
-        match &self.source {
-            Source::Open(open) => {
-                open.ran_out_at().map_or(self.sending_end, |last| last.min(self.sending_end))
-            }
-            _ => self.sending_end,
         }
     }
 
