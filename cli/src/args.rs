@@ -92,7 +92,8 @@ of the options only --seed, --fail-if-slower, -o and -q mean something.
 Speed is successes (2xx and 3xx) a second; of open loops the median time too.
 Exit codes: 0 done; 1 no response came; 2 bad input or environment, or saved
 results of different loads for --fail-if-slower; 3 the second is slower than
-that allows; 4 there is too little to judge that by, or it refuses more;
+that allows; 4 there is too little to judge that by, it refuses more, or a saved
+result is not valid;
 130 a second Ctrl-C";
 
 const COMPLETIONS_EXAMPLES: &str = "\

@@ -12,7 +12,7 @@ pub(crate) enum Exit {
     Unusable = 2,
     /// A condition of `--fail-if` or `--fail-if-slower` was met, or no rate held the objectives.
     ThresholdFailed = 3,
-    /// `--fail-if-slower` with too little to judge it by; or `--require-valid`, and the figures can't be taken for the server's, or no rate was held for another reason than the server.
+    /// `--fail-if-slower` with too little to judge it by, or with saved results that are not valid; or `--require-valid`, and the figures can't be taken for the server's, or no rate was held for another reason than the server.
     Invalid = 4,
 }
 

@@ -55,6 +55,8 @@ pub(crate) enum Warning {
     Saturated { samples: u64 },
     /// Saved results with fewer whole seconds than an interval needs.
     ShortResults { seconds: usize },
+    /// A saved result whose figures can't be taken for its server's, in its verdict's words.
+    NotValid { name: String, summary: String },
     /// A saved result that was given twice to be merged.
     SameResult { name: String, again: String },
     /// Results to be merged of runs that asked for different things.
@@ -158,22 +160,13 @@ impl fmt::Display for Warning {
                 write!(f, "{summary} Add idle cores with --cores")
             }
             Self::OwnLimit { summary } => f.write_str(summary),
-            Self::Throttled { summary } => write!(
-                f,
-                "{summary} Allow more (docker --cpus, a Kubernetes limit, CPUQuota), or send less: \
-                 more cores use it up sooner"
-            ),
+            Self::Throttled { summary } => throttled(f, summary),
             Self::ClientFull { name, busy } => client_full(f, name, *busy),
             Self::NotSteady { drift } => write!(
                 f,
                 "the run {drift}: warm up with --warmup, or run longer, before you rely on it"
             ),
-            Self::ServerLimit { name, busy } => write!(
-                f,
-                "on {name} the client's busiest core was only {} busy: the server, or another \
-                 program on that core, is likely the limit; compare CPU a request",
-                percent(*busy)
-            ),
+            Self::ServerLimit { name, busy } => server_limit(f, name, *busy),
             Self::NoSuccess => f.write_str("no response was a 2xx: check the path and the headers"),
             Self::Unsuccessful { name, share } => write!(
                 f,
@@ -188,6 +181,9 @@ impl fmt::Display for Warning {
                  net.ipv4.tcp_tw_reuse=1, or keep connections alive",
             ),
             Self::ShortResults { seconds } => short_results(f, *seconds),
+            Self::NotValid { name, summary } => {
+                write!(f, "the figures of {name} are not valid: {summary}")
+            }
             Self::SameResult { name, again } => same_result(f, name, again),
             Self::MixedResults { left, right } => mixed_results(f, left, right),
             Self::Saturated { samples } => write!(
@@ -196,14 +192,35 @@ impl fmt::Display for Warning {
                 counted(*samples, "latency sample")
             ),
             Self::Censored { requests, unsent } => censored(f, *requests, *unsent),
-            Self::FeedsRanOut { names } => write!(
-                f,
-                "the run ended when {} had no row left: each is given once, those of the warm-up \
-                 too; add rows, or let order be in_order or random",
-                names.join(" and ")
-            ),
+            Self::FeedsRanOut { names } => feeds_ran_out(f, names),
         }
     }
+}
+
+fn throttled(f: &mut fmt::Formatter<'_>, summary: &str) -> fmt::Result {
+    write!(
+        f,
+        "{summary} Allow more (docker --cpus, a Kubernetes limit, CPUQuota), or send less: more \
+         cores use it up sooner"
+    )
+}
+
+fn server_limit(f: &mut fmt::Formatter<'_>, name: &str, busy: f64) -> fmt::Result {
+    write!(
+        f,
+        "on {name} the client's busiest core was only {} busy: the server, or another program on \
+         that core, is likely the limit; compare CPU a request",
+        percent(busy)
+    )
+}
+
+fn feeds_ran_out(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
+    write!(
+        f,
+        "the run ended when {} had no row left: each is given once, those of the warm-up too; add \
+         rows, or let order be in_order or random",
+        names.join(" and ")
+    )
 }
 
 fn client_full(f: &mut fmt::Formatter<'_>, name: &str, busy: f64) -> fmt::Result {

@@ -214,18 +214,31 @@ fn conclude(args: &CompareArgs, document: &json::CompareDocument<'_>) -> Result<
     })?;
     warnings::print(&Warning::of_comparison(document.comparison));
     match args.fail_if_slower {
-        Some(most) => judge(document.comparison, most),
+        Some(most) => judge(most, judgement(document, most), &document.comparison.summary),
         None => Ok(Exit::Ok),
     }
 }
 
-fn judge(comparison: &Comparison, most: f64) -> Result<Exit, Failure> {
-    let gate = format!("--fail-if-slower {}", percent(most));
-    match comparison.judge(most) {
-        Judgement::Kept => Ok(Exit::Ok),
-        Judgement::Slower => {
-            Err(Failure::threshold(format_args!("{gate}: {}", comparison.summary)))
+/// A saved result that is not valid is nothing to judge by. In rounds the client may be what is compared, so that it counts only how busy it was.
+fn judgement(document: &json::CompareDocument<'_>, most: f64) -> Judgement {
+    let judged = document.comparison.judge(most);
+    let is_saved = document.settings.is_none();
+    let invalid = document.comparison.contestants.iter().filter(|one| is_saved && !one.valid);
+    let invalid: Vec<&str> = invalid.map(|one| &*one.name).collect();
+    match judged {
+        Judgement::Unlike(_) => judged,
+        _ if invalid.is_empty() => judged,
+        _ => {
+            Judgement::Undecided(format!("the figures of {} are not valid", invalid.join(" and ")))
         }
+    }
+}
+
+fn judge(most: f64, judgement: Judgement, summary: &str) -> Result<Exit, Failure> {
+    let gate = format!("--fail-if-slower {}", percent(most));
+    match judgement {
+        Judgement::Kept => Ok(Exit::Ok),
+        Judgement::Slower => Err(Failure::threshold(format_args!("{gate}: {summary}"))),
         Judgement::Unlike(reason) => {
             Err(Failure::unusable(format_args!("{gate} can't be judged: {reason}")))
         }

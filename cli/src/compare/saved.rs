@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ringshot::load::Comparison;
 use ringshot::load::compare::Series;
 use ringshot::load::statistics::PAIRS_MIN;
+use ringshot::load::{Comparison, Verdict};
 
 use super::{SCHEMA_VERSION, conclude};
 use crate::args::CompareArgs;
@@ -54,7 +54,9 @@ pub(super) fn compare(args: &CompareArgs, files: [&str; 2]) -> Result<Exit, Fail
         interrupted: of[0].interrupted || to[0].interrupted,
         comparison: &comparison,
     };
+    let sides = [(name_of, &of[0].verdict), (name_to, &to[0].verdict)];
     warnings::print(&short(&comparison));
+    warnings::print(&sides.into_iter().filter_map(not_valid).collect::<Vec<_>>());
     conclude(args, &document)
 }
 
@@ -74,6 +76,12 @@ fn names(files: [&str; 2]) -> [String; 2] {
         Ok(names) if comparison::are_told_apart(&names[0], &names[1]) => names,
         _ => ["A", "B"].map(str::to_owned),
     }
+}
+
+/// A side whose figures can't be taken for its server's.
+fn not_valid((name, verdict): (String, &Verdict)) -> Option<Warning> {
+    let summary = verdict.summary.clone();
+    (!verdict.valid).then_some(Warning::NotValid { name, summary })
 }
 
 /// Too few seconds to tell anything by.

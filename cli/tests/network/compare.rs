@@ -268,6 +268,29 @@ fn saved_loads_of_different_kinds_are_not_judged() {
     std::fs::remove_dir_all(&folder).expect("the folder goes");
 }
 
+/// Whoever's client was late says nothing of its server, on whichever side.
+fn check_late(folder: &std::path::Path, files: &[String; 2]) {
+    let saved = std::fs::read_to_string(&files[1]).expect("the result");
+    let mut result: Value = serde_json::from_str(&saved).expect("JSON");
+    result["verdict"]["valid"] = false.into();
+    result["verdict"]["summary"] = "The client sent late.".into();
+    let late = folder.join("late.json");
+    std::fs::write(&late, result.to_string()).expect("a file");
+    let late = late.display().to_string();
+    for (place, sides) in [[&late, &files[0]], [&files[0], &late]].into_iter().enumerate() {
+        let gate = ["-o", "json", "--fail-if-slower", "20%"];
+        let ended = ringshot(&[&["compare", sides[0], sides[1]], &gate[..]].concat());
+        let told = "warning: the figures of late are not valid: The client sent late.\n";
+        assert!(ended.stderr.contains(told), "{ended:#?}");
+        assert!(ended.stderr.contains("can't be judged: the figures of late are not valid"));
+        let value = ended.json_with_code(4);
+        check_schema("compare.schema.json", &value);
+        assert_eq!(value["contestants"][place]["valid"], false, "{value:#}");
+        assert_eq!(value["contestants"][1 - place]["valid"], true, "{value:#}");
+        assert_eq!(ringshot(&["compare", sides[0], sides[1]]).code(), Some(0));
+    }
+}
+
 #[test]
 fn two_saved_results_are_compared() {
     let server = Server::start(&[]);
@@ -285,6 +308,7 @@ fn two_saved_results_are_compared() {
     check_schema("compare.schema.json", &value);
     assert!(value["settings"].is_null() && value["url"].is_null(), "{value:#}");
     assert_eq!(value["ratios"][0]["significant"], true, "{value:#}");
+    check_late(&folder, &files);
     // Too short to tell anything by.
     let short = ringshot(&["run", &server.url, "-d", "1s", "-c", "4", "-o", "json"]);
     std::fs::write(folder.join("short.json"), &short.stdout).expect("a file");

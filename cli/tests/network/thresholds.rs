@@ -59,6 +59,28 @@ fn a_server_that_waits_is_the_limit_and_the_run_valid() {
 }
 
 #[test]
+fn who_waits_for_a_connection_does_not_wait_for_the_server() {
+    let server = Server::start(&[]);
+    let urls = [&*server.url, &dead_url()];
+    let ended = ringshot(&["run", urls[0], urls[1], "-d", "1s", "-c", "4", "--require-valid"]);
+    assert_eq!(ended.code(), Some(4), "{ended:#?}");
+    assert!(ended.stderr.contains("Connections could not be made"), "{ended:#?}");
+}
+
+#[test]
+fn what_slack_holds_back_is_sent() {
+    let server = Server::start(&[]);
+    let load = ["-R", "500", "-c", "32", "-d", "1s", "--slack", "5ms", "--shed-after", "1ms"];
+    for driver in ["auto", "epoll"] {
+        let asked = ["run", &server.url, "--driver", driver, "-o", "json", "-q"];
+        let value = ringshot(&[&asked[..], &load].concat()).json_with_code(0);
+        assert_eq!(value["offered"], 500);
+        // A machine that stalls may have more due at once than there are connections.
+        assert!(value["shed"].as_u64() < Some(250), "{}", value["shed"]);
+    }
+}
+
+#[test]
 fn wrong_conditions_are_refused() {
     let check = |condition: &str, part: &str| {
         run("http://127.0.0.1:9/", &["--fail-if", condition]).check_refused(&[part]);

@@ -42,6 +42,8 @@ pub struct Contestant {
     pub slack_us: Option<f64>,
     /// How long before a request was due its core watched the clock, in microseconds: see [`Report::spin_us`].
     pub spin_us: Option<f64>,
+    /// Whether the verdicts of all its rounds, or of the saved result, say that the figures can be taken for the server's: see [`Verdict::valid`](crate::load::Verdict::valid).
+    pub valid: bool,
     /// Median of the requests completed in a round.
     pub requests: f64,
     /// Median of the errors of a round; see `errors_total`, which a rare error does not escape.
@@ -168,6 +170,7 @@ impl Contestant {
             stages: reports.first().and_then(|report| report.stages.clone()),
             slack_us: reports.first().map_or(Some(0.0), |report| report.slack_us),
             spin_us: reports.first().map_or(Some(0.0), |report| report.spin_us),
+            valid: reports.iter().all(|report| report.verdict.valid),
             requests: median(|report| count(report.requests)),
             errors: median(|report| count(report.errors)),
             requests_total: total(reports, |report| report.requests),
