@@ -1,6 +1,7 @@
 //! The only module that prints results. Formatting is pure: data in, text out.
 
 mod bins;
+mod by_name;
 pub(crate) mod comparison;
 mod csv;
 pub(crate) mod doctor;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringshot::load::{CoreReport, Latency, NameReport, Report, SocketsReport, StatusCounts};
+use ringshot::load::{CoreReport, Latency, Report, SocketsReport, StatusCounts};
 
 use super::format::{
     at_least, bytes, count, counted, format_latency, length, microseconds, percent, rate,
@@ -10,8 +10,11 @@ use super::format::{
 };
 use super::headings::with_censored;
 use super::json::RunDocument;
-use super::shortened::{all_shortened, shortened};
+use super::shortened::shortened;
 use crate::thresholds::sending_seconds;
+
+/// How long the last response may take for each second that is measured, until it is told apart.
+const LAST_TOLD_MIN: f64 = 1.01;
 
 /// The first column is of words, the others of figures.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,6 +38,7 @@ pub(crate) fn is_open_loop(report: &Report) -> bool {
 pub(crate) fn facts(document: &RunDocument) -> Vec<Fact> {
     let report = &document.report;
     let mut facts = vec![("Requests", requests(report))];
+    facts.extend(drain(report).map(|it| ("Drain", it)));
     if is_open_loop(report) {
         facts.extend(schedule(report));
     }
@@ -81,6 +85,13 @@ fn requests(report: &Report) -> String {
         rate(report.requests_per_second),
         bytes(report.bytes_per_second)
     )
+}
+
+/// How much longer the last response took than what is measured, where that is more than a hundredth.
+fn drain(report: &Report) -> Option<String> {
+    let last = report.last_response_seconds;
+    let told = || format!("the last response came after {}", measured(last));
+    (last > report.seconds * LAST_TOLD_MIN).then(told)
 }
 
 fn censored(report: &Report) -> String {
@@ -324,38 +335,6 @@ pub(crate) fn classes(report: &Report) -> Option<Table> {
     if others { short_table("Response time by outcome", rows) } else { None }
 }
 
-/// Figures by name of request.
-pub(crate) fn names(report: &Report) -> Option<Table> {
-    let any_censored = report.names.iter().any(|name| name.censored > 0);
-    let row = |(shown, name): (String, &NameReport)| {
-        let counts = [count(name.requests), count(name.errors)];
-        let censored = any_censored.then(|| count(name.censored));
-        [vec![shown], counts.to_vec(), censored.into_iter().collect(), name_times(name)].concat()
-    };
-    let shown = all_shortened(report.names.iter().map(|name| &*name.name).collect());
-    let censored: &[&str] = if any_censored { &["censored"] } else { &[] };
-    let others = report.status_expected.successes() > report.status_expected.success
-        || report.status_expected.refusals() > 0;
-    let wanted = if others { ", and of a status that was expected" } else { "" };
-    (!report.names.is_empty()).then(|| Table {
-        title: format!("By name (latency of 2xx{wanted})"),
-        head: [&["", "requests", "errors"], censored, &["p50", "p90", "p99", "max"]].concat(),
-        rows: shown.into_iter().zip(&report.names).map(row).collect(),
-        note: String::new(),
-    })
-}
-
-/// Percentiles of one name, with a sign where censored requests make them lower bounds.
-fn name_times(name: &NameReport) -> Vec<String> {
-    let times = &name.latency_us;
-    let percentiles = [(0.5, times.p50), (0.9, times.p90), (0.99, times.p99), (1.0, times.max)];
-    let shown = percentiles.map(|(share, time)| match times.samples {
-        0 => "-".to_owned(),
-        _ => at_least(share > name.exact_below, time),
-    });
-    shown.to_vec()
-}
-
 /// Each core's share.
 pub(crate) fn cores(cores: &[CoreReport]) -> Table {
     let row = |core: &CoreReport| {
@@ -398,9 +377,10 @@ fn imbalance(cores: &[CoreReport]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use ringshot::load::StageReport;
+    use ringshot::load::{NameReport, StageReport};
 
     use super::*;
+    use crate::output::by_name::names;
     use crate::output::sample;
 
     #[test]
@@ -419,6 +399,19 @@ mod tests {
         let [_, (_, offered), (_, sent)] = schedule(&report);
         assert_eq!(offered, "50,005: 49,990 sent, 10 shed, 5 failed unsent");
         assert_eq!(sent, "4,999 a second, 12 late by over 1 ms, 700 waited for a connection");
+    }
+
+    #[test]
+    fn a_last_response_is_told_where_it_took_longer_than_what_is_measured() {
+        let mut report = sample::report();
+        let drain_of = |report: &Report| drain(report).unwrap_or_default();
+        report.seconds = 3.0;
+        for last in [2.9, 3.02] {
+            report.last_response_seconds = last;
+            assert_eq!(drain_of(&report), "");
+        }
+        report.last_response_seconds = 4.338;
+        assert_eq!(drain_of(&report), "the last response came after 4.338 s");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod tests;
 
 use ringshot::load::{Limit, Report, Verdict};
 
+use super::by_name::names;
 use super::endings::{self, Ending};
 use super::format::{at_least, count, percent, rate};
 use super::headings;
@@ -51,7 +52,7 @@ fn sections(document: &RunDocument) -> String {
         ("Percentiles", optional(tables::percentiles(report))),
         ("Errors", endings(&endings::endings(report))),
         ("By outcome", optional(tables::classes(report))),
-        ("By name", optional(tables::names(report))),
+        ("By name", optional(names(report))),
         ("Phases", optional(tables::phases(report))),
         ("Cores", charts::cores(report) + &table(&tables::cores(&report.cores))),
         ("Figures", figures(document)),

@@ -6,16 +6,21 @@ mod tests;
 
 use ringshot::load::{Report, Verdict};
 
+use super::by_name::names;
 use super::endings::{self, Ending};
 use super::format::count;
 use super::headings;
 use super::json::RunDocument;
-use super::shortened::{columns, harmless};
+use super::shortened::{all_shortened, columns, harmless};
 use super::tables::{self, Fact, Table};
 use crate::thresholds::ThresholdOutcome;
 
 /// Columns.
 const WIDTH: usize = 80;
+/// The width of a column of figures, where there is room for it.
+const FIGURES_MIN: usize = 8;
+/// Between two columns.
+const GAP: usize = 2;
 /// Where the text beside a label begins.
 const INDENT: usize = 9;
 
@@ -29,7 +34,7 @@ pub(crate) fn render(document: &RunDocument) -> String {
         optional(tables::percentiles(report)),
         bars(report),
         optional(tables::classes(report)),
-        optional(tables::names(report)),
+        optional(names(report)),
         optional(tables::phases(report)),
         table(&tables::cores(&report.cores)),
         thresholds(&document.thresholds),
@@ -92,17 +97,44 @@ fn optional(table: Option<Table>) -> String {
 fn table(table: &Table) -> String {
     let Table { title, head, rows, note } = table;
     let head: Vec<String> = head.iter().map(|&word| word.to_owned()).collect();
-    let widths: Vec<usize> = (0..head.len()).map(|column| width(&head, rows, column)).collect();
-    let lines = std::iter::once(&head).chain(rows).map(|cells| row(cells, &widths));
+    let (rows, widths) = fitted(&head, rows);
+    let lines = std::iter::once(&head).chain(&rows).map(|cells| row(cells, &widths));
     let note = if note.is_empty() { String::new() } else { format!("{note}\n") };
     format!("{title}\n{}{note}", lines.collect::<String>())
 }
 
-/// The longest cell of a column; the first is as wide as the labels above it at least.
+/// The rows, and how wide each column is. Where figures take more room than there is, columns are no wider than they need to be, then names are cut.
+fn fitted(head: &[String], rows: &[Vec<String>]) -> (Vec<Vec<String>>, Vec<usize>) {
+    let widths = |of: &[Vec<String>], figures: usize| -> Vec<usize> {
+        let least = |column| if column == 0 { INDENT } else { figures };
+        (0..head.len()).map(|column| width(head, of, column).max(least(column))).collect()
+    };
+    let mut found = widths(rows, FIGURES_MIN);
+    if total(&found) > WIDTH {
+        found = widths(rows, 0);
+    }
+    let Some(excess) = total(&found).checked_sub(WIDTH).filter(|excess| *excess > 0) else {
+        return (rows.to_vec(), found);
+    };
+    let names = rows.iter().map(|row| row.first().map_or("", String::as_str)).collect();
+    let cut = all_shortened(names, found[0].saturating_sub(excess).max(INDENT));
+    let named = |(name, row): (String, &Vec<String>)| {
+        std::iter::once(name).chain(row.iter().skip(1).cloned()).collect()
+    };
+    let rows: Vec<_> = cut.into_iter().zip(rows).map(named).collect();
+    let found = widths(&rows, 0);
+    (rows, found)
+}
+
+/// Columns of a row.
+fn total(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
+}
+
+/// The longest cell of a column.
 fn width(head: &[String], rows: &[Vec<String>], column: usize) -> usize {
     let cells = rows.iter().filter_map(|row| row.get(column)).chain(head.get(column));
-    let least = if column == 0 { INDENT } else { 8 };
-    cells.map(|cell| columns(cell)).max().unwrap_or(0).max(least)
+    cells.map(|cell| columns(cell)).max().unwrap_or(0)
 }
 
 /// What a cell leaves of its column.
@@ -113,7 +145,7 @@ fn room(cell: &str, width: usize) -> String {
 fn row(cells: &[String], widths: &[usize]) -> String {
     let padded = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
         0 => format!("{cell}{}", room(cell, *width)),
-        _ => format!("  {}{cell}", room(cell, *width)),
+        _ => format!("{:GAP$}{}{cell}", "", room(cell, *width)),
     });
     format!("{}\n", padded.collect::<String>().trim_end())
 }

@@ -1,5 +1,7 @@
 //! How results read, whole.
 
+use ringshot::load::{Latency, NameReport};
+
 use super::*;
 use crate::output::sample;
 
@@ -196,6 +198,33 @@ fn a_heading_names_all_that_is_drawn_below_it() {
     document.report.censored = 3;
     let heading = "Latency of 3,412,345 successful requests (2xx) and 3 censored, from when sent\n";
     assert!(render(&document).contains(heading), "{}", render(&document));
+}
+
+#[test]
+fn names_make_room_for_figures() {
+    let name = |path: &str, requests| NameReport {
+        name: format!("http://127.0.0.1:18080/{path}"),
+        requests,
+        censored: 10,
+        exact_below: 0.0,
+        latency_us: Latency {
+            p50: 6e5,
+            p90: 1e6,
+            p99: 1.1e6,
+            max: 1.1e6,
+            samples: 10,
+            ..Latency::default()
+        },
+        ..NameReport::default()
+    };
+    for requests in [0, 3, 1_234_567, 123_456_789] {
+        let mut document = sample::open_loop();
+        document.report.names = vec![name("hang", requests), name("ok", requests)];
+        let text = render(&document);
+        assert!(text.lines().all(|line| columns(line) <= WIDTH), "{text}");
+        let of = |end: &str| text.lines().filter(|line| line.contains(end)).count();
+        assert_eq!((of("/hang "), of("/ok ")), (1, 1), "{text}");
+    }
 }
 
 #[test]
