@@ -179,6 +179,31 @@ fn nobody_is_turned_away_for_what_is_idle_elsewhere() {
     }
 }
 
+/// Who was served on its own core wants nothing of another's any more: what is idle there stays.
+#[test]
+fn what_is_idle_elsewhere_stays_when_nobody_waits() {
+    check_on(
+        2,
+        |builder| builder.max_conns_per_host(2),
+        |access| {
+            let last = access.engine.cores() - 1;
+            let stays = |_| {
+                let origin = origin();
+                let url = origin.url("/delay/3");
+                for core in [0, last] {
+                    access.fetch_on(core, get(&url)).unwrap();
+                }
+                let both: Vec<Started> = (0..2).map(|_| access.start_on(0, get(&url))).collect();
+                both.into_iter().for_each(|one| drop(one.outcome().unwrap()));
+                std::thread::sleep(millis(60));
+                origin.counters().open == origin.counters().accepted
+            };
+            // Where the machine makes the first of the two last for long, the other core is right to give its connection up.
+            assert!((0..8).any(stays));
+        },
+    );
+}
+
 /// A connection is being made for another, and none for who is turned away: its error names no address and no dial.
 #[test]
 fn who_is_turned_away_was_dialed_for_by_nobody() {

@@ -181,9 +181,6 @@ impl EngineBuilder {
 
     /// What the mesh is made with, on these cores.
     pub(crate) fn config(&self, cores: Vec<usize>) -> Result<MeshConfig, EngineError> {
-        // Where the host can't start, no choice of a driver helps.
-        let first = cores.first().copied().ok_or(EngineError::NoCores)?;
-        self.host.check().map_err(|source| EngineError::Core { core: first, source })?;
         let (driver, tier) = match self.driver {
             DriverChoice::Epoll => (DriverKind::Epoll, Tier::SingleShot),
             DriverChoice::IoUring => (DriverKind::IoUring, probe::best_tier()?),
@@ -211,7 +208,11 @@ impl EngineBuilder {
     /// # Errors
     /// [`EngineError`]; nothing runs then.
     pub fn build(self) -> Result<Engine, EngineError> {
-        let config = self.config(self.cores.list()?)?;
+        let cores = self.cores.list()?;
+        // Where the host can't start, no choice of a driver helps.
+        let first = cores.first().copied().ok_or(EngineError::NoCores)?;
+        self.host.check().map_err(|source| EngineError::Core { core: first, source })?;
+        let config = self.config(cores)?;
         self.start(config, |config| {
             let mesh = Mesh::start(config, &attendants())?;
             Ok(Engine::of(mesh, config, Time::Clock))

@@ -20,7 +20,7 @@
 //! 4. **A receive may end at any time** ([`Armed::No`], [`End::Starved`], [`End::Stopped`]); the caller asks again. `Eof` and `Failed` are final.
 //! 5. **Lent bytes** belong to the caller until [`Driver::give_back`]; each `Lent` is given back once, and before the next `wait` if the caller can, since
 //!    buffers are few.
-//! 6. **Memory lent to the kernel** is owned by the driver: templates and buffers live as long as the driver, and what is in flight is cancelled before they are freed.
+//! 6. **Memory lent to the kernel** is owned by the driver: templates and buffers live as long as the driver, and what is in flight has ended before they are freed.
 //!    Bytes of `SendBytes` live until the kernel is done with them, after `Close` too; then a buffer waits for [`Driver::buffer`], shared bytes are let go.
 //! 7. **A stale slot** (an older generation) in `try_submit` is ignored.
 //! 8. **At most** one receive or discard and one confirmed send are in flight on a slot.
@@ -92,6 +92,11 @@ pub trait Driver {
     /// # Errors
     /// Only what no retry can mend: the driver is lost, and with it what was in flight.
     fn wait(&mut self, wait: Wait) -> io::Result<()>;
+
+    /// Whether the kernel holds events that the last [`Driver::wait`] did not bring, as one that looks once may where many have come: another one brings more of them.
+    fn has_more(&mut self) -> bool {
+        false
+    }
 
     /// Appends completions to `into`, at most [`REAP_MAX`], and returns how many.
     fn reap(&mut self, into: &mut Vec<Completion>) -> usize;

@@ -129,6 +129,7 @@ impl<D: Driver> Core<D> {
         let worked_until = clock();
         if worked_until - self.reaped > NEWS_AGE_MAX {
             self.pool.wait(Duration::ZERO)?;
+            self.pool.catch_up()?;
             self.reap(worked_until);
         }
         self.pool.act(self.now, worked_until);
@@ -162,6 +163,9 @@ impl<D: Driver> Core<D> {
         self.bell.awake();
         waited?;
         self.now = clock();
+        if self.now - self.reaped > NEWS_AGE_MAX {
+            self.pool.catch_up()?;
+        }
         self.reap(self.now);
         Ok(())
     }

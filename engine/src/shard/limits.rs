@@ -262,7 +262,7 @@ impl Budget {
         self.seat(core).idle.store(idle, Ordering::Relaxed);
     }
 
-    /// Units that other cores would give up at once to one that starves: those of connections that were idle when they last told.
+    /// Units that other cores would soon give up to one that starves: those of connections that were idle when they last told.
     pub(crate) fn idle_elsewhere(&self, core: u32) -> u32 {
         let others = (0_u32..).zip(self.seats.iter()).filter(|(other, _)| *other != core);
         others.map(|(_, seat)| seat.idle.load(Ordering::Relaxed)).sum()

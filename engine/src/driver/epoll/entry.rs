@@ -51,6 +51,8 @@ pub(super) struct Entry {
     /// The peer's end was announced: a short read is not the last.
     pub(super) ending: bool,
     pub(super) queued: bool,
+    /// A listener that could not accept, and is not to try before it is asked to.
+    pub(super) resting: bool,
     pub(super) unsent: VecDeque<Unsent>,
 }
 

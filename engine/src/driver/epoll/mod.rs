@@ -128,6 +128,7 @@ impl Epoll {
             readable: false,
             ending: false,
             queued: false,
+            resting: false,
             unsent: VecDeque::new(),
         });
         watched
@@ -168,6 +169,7 @@ impl Epoll {
     /// No edge comes for those who wait at a listener already.
     fn look_again(&mut self, slot: Slot) {
         let Some(entry) = Self::live(&mut self.entries, slot) else { return };
+        entry.resting = false;
         if entry.readable && !entry.queued {
             entry.queued = true;
             self.ready.push_back(slot.index);
@@ -225,7 +227,8 @@ impl Epoll {
             if event.readable() {
                 entry.readable = true;
                 entry.ending |= event.ending();
-                let wanted = entry.reading != Reading::Nothing || entry.role == Role::Listening;
+                let accepts = entry.role == Role::Listening && !entry.resting;
+                let wanted = entry.reading != Reading::Nothing || accepts;
                 if wanted && !entry.queued {
                     entry.queued = true;
                     self.ready.push_back(slot.index);
@@ -300,7 +303,8 @@ impl Driver for Epoll {
         self.counters.waits += 1;
         match self.look(timeout) {
             Ok(count) => self.count = count,
-            Err(Errno(libc::EINTR)) => self.count = 0,
+            // A signal hides what there is: it may be old by now.
+            Err(Errno(libc::EINTR)) => self.count = self.look(Duration::ZERO).unwrap_or(0),
             Err(Errno(errno)) => return Err(io::Error::from_raw_os_error(errno)),
         }
         Ok(())
@@ -314,7 +318,8 @@ impl Driver for Epoll {
         let entries = &mut self.entries;
         // What was told of a slot that has been closed since must not come after `Closed`; buffers of it don't exist, since only reading lends.
         into.extend(self.told.drain(..told).filter(|Completion { slot, event }| {
-            matches!(event, Event::Closed) || Self::live(entries, *slot).is_some()
+            let is_known = entries.len() > slot.index as usize;
+            matches!(event, Event::Closed) || !is_known || Self::live(entries, *slot).is_some()
         }));
         while into.len() - before < READS_MAX && self.read_one(into) {}
         self.counters.completions += (into.len() - before) as u64;

@@ -96,7 +96,10 @@ impl Epoll {
                     return;
                 }
                 Err(Errno(libc::ECONNABORTED | libc::EINTR)) => continue,
-                Err(errno) => Event::AcceptFailed(errno),
+                Err(errno) => {
+                    entry.resting = true;
+                    Event::AcceptFailed(errno)
+                }
             };
             let failed = matches!(event, Event::AcceptFailed(_));
             into.push(Completion { slot, event });

@@ -90,6 +90,16 @@ impl InFlight {
         (entry.generation == slot.generation && entry.socket.is_some()).then_some(entry)
     }
 
+    /// All sockets.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.entries.iter().filter_map(|entry| entry.socket.as_ref())
+    }
+
+    /// Whether an operation is in flight: one of those that are counted, since what is not fits into its socket's buffer.
+    pub(super) fn is_lending(&self) -> bool {
+        self.entries.iter().any(|entry| !entry.idle())
+    }
+
     /// Fills an empty slot; hands the socket back if the index is out of range or taken.
     pub(super) fn occupy(&mut self, slot: Slot, socket: OwnedFd) -> Result<&mut Entry, OwnedFd> {
         match self.entries.get_mut(slot.index as usize) {

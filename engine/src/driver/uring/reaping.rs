@@ -216,3 +216,45 @@ fn event_of(kind: Kind, result: i32, flags: u32) -> Option<Event> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+
+    use crate::driver::uring::{Config, Uring};
+    use crate::driver::{Driver, End, Event, Op, Slot, Wait, Window};
+
+    /// A single look brings some of it, and the driver knows that there is more.
+    #[test]
+    fn many_ends_at_once_are_all_brought_in() {
+        const SOCKETS: u32 = 100;
+        let Ok(mut uring) = Uring::open(Config::for_slots(SOCKETS)) else {
+            return eprintln!("skipped: no io_uring here");
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut far = Vec::new();
+        for index in 0..SOCKETS {
+            let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            far.push(listener.accept().unwrap().0);
+            let slot = Slot::first(index);
+            uring.try_submit(slot, Op::Adopt { socket: OwnedFd::from(near) }).unwrap();
+            uring.try_submit(slot, Op::Receive(Window::Stream)).unwrap();
+        }
+        for _ in 0..3 {
+            uring.wait(Wait::LOOK).unwrap();
+            assert_eq!(uring.reap(&mut Vec::new()), 0);
+        }
+        drop(far);
+        uring.wait(Wait::LOOK).unwrap();
+        let mut looks = 0;
+        while uring.has_more() && looks < SOCKETS {
+            uring.wait(Wait::LOOK).unwrap();
+            looks += 1;
+        }
+        let mut told = Vec::new();
+        while uring.reap(&mut told) > 0 {}
+        let ends = told.iter().filter(|it| matches!(it.event, Event::ReceiveEnded(End::Eof)));
+        assert_eq!(ends.count(), SOCKETS as usize, "after {looks} looks more");
+    }
+}

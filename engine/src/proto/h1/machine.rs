@@ -203,6 +203,7 @@ impl Machine {
     /// # Errors
     /// An [`Error`] when a response was owed or cut short.
     pub fn handle_eof(&mut self) -> Result<Eof, Error> {
+        self.check_unread()?;
         let seen = self.spill.unfinished_bytes() as u64;
         let got = self.body_bytes;
         let end = match self.stage {
@@ -221,6 +222,20 @@ impl Machine {
             self.stage = Stage::Closed(CloseReason::ServerEof);
         }
         end
+    }
+
+    /// What is wrong with a section that has not been read to its last byte, because that was no time to.
+    fn check_unread(&mut self) -> Result<(), Error> {
+        let fault = match self.stage {
+            _ if !self.spill.has_unread() => None,
+            Stage::Head => parse_head(self.spill.bytes(), &self.interims.room(&self.limits)).err(),
+            Stage::Trailers => parse_trailers(self.spill.bytes(), &self.limits).err(),
+            _ => None,
+        };
+        fault.map_or(Ok(()), |error| {
+            self.fail(&error);
+            Err(error)
+        })
     }
 
     fn finish_at_eof(&mut self, otherwise: CloseReason) -> CloseReason {
@@ -284,7 +299,7 @@ impl Machine {
         let limits = self.interims.room(&self.limits);
         let bytes_max = limits.head_bytes_max as usize;
         let before = self.spill.add(input, bytes_max);
-        if !self.spill.is_due(before, bytes_max) {
+        if !self.spill.is_due(before, bytes_max, limits.line_bytes_max as usize) {
             return Ok((self.spill.unfinished_bytes() - before, Step::NeedMore));
         }
         let Status::Complete(summary) = parse_head(self.spill.bytes(), &limits)? else {
@@ -351,7 +366,7 @@ impl Machine {
     fn step_trailers(&mut self, input: &[u8]) -> Result<(usize, Step), Error> {
         let bytes_max = self.limits.trailer_bytes_max as usize + TRAILER_PROLOGUE.len();
         let before = self.spill.add(input, bytes_max);
-        if !self.spill.is_due(before, bytes_max) {
+        if !self.spill.is_due(before, bytes_max, bytes_max) {
             return Ok((self.spill.unfinished_bytes() - before, Step::NeedMore));
         }
         let Status::Complete(section) = parse_trailers(self.spill.bytes(), &self.limits)? else {

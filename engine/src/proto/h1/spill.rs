@@ -1,7 +1,7 @@
 //! Where a head or a trailer section that comes in pieces is put together. Empty, and not even
 //! allocated, on the steady path; never longer than a limit allows, plus the byte that breaks it.
 
-use memchr::memchr;
+use memchr::memrchr;
 
 use super::fields::unfold;
 
@@ -13,7 +13,9 @@ const READ_ALWAYS_BYTES: usize = 1024;
 pub(super) struct Spill {
     bytes: Vec<u8>,
     /// Bytes that it had when it was last read, and was not whole.
-    read: usize,
+    read: u32,
+    /// Where its last line begins.
+    line: u32,
     /// Whether the section is whole and was told: the next poll empties it.
     told: bool,
 }
@@ -30,7 +32,7 @@ impl Spill {
     /// Forgets everything and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        (self.read, self.told) = (0, false);
+        (self.read, self.line, self.told) = (0, 0, false);
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -47,22 +49,32 @@ impl Spill {
     pub(super) fn add(&mut self, input: &[u8], bytes_max: usize) -> usize {
         let before = self.bytes.len();
         let room = bytes_max.saturating_add(1).saturating_sub(before);
-        self.bytes.extend_from_slice(&input[..input.len().min(room)]);
+        let added = &input[..input.len().min(room)];
+        self.bytes.extend_from_slice(added);
+        if let Some(end) = memrchr(b'\n', added) {
+            self.line = (before + end + 1) as u32;
+        }
         before
     }
 
-    /// Whether to read the section anew after the bytes from `before` on: a line has ended, it exceeds `bytes_max`, or it is twice as long as at the last time. A peer that sends
-    /// a long line byte by byte makes work for some readings, not for one a byte.
-    pub(super) fn is_due(&mut self, before: usize, bytes_max: usize) -> bool {
+    /// Whether to read the section anew after the bytes from `before` on: a line has ended, it exceeds `bytes_max` or its last line `line_max`, or it is twice as long as at the last
+    /// time. A peer that sends a long line byte by byte makes work for some readings, not for one a byte.
+    pub(super) fn is_due(&mut self, before: usize, bytes_max: usize, line_max: usize) -> bool {
         let bytes = self.bytes.len();
         let due = bytes <= READ_ALWAYS_BYTES
             || bytes > bytes_max
-            || bytes >= self.read.saturating_mul(2)
-            || self.bytes.get(before..).is_some_and(|added| memchr(b'\n', added).is_some());
+            || bytes - self.line as usize > line_max
+            || bytes >= 2 * self.read as usize
+            || self.line as usize > before;
         if due {
-            self.read = bytes;
+            self.read = bytes as u32;
         }
         due
+    }
+
+    /// Whether bytes have come since it was last read.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unfinished_bytes() > self.read as usize
     }
 
     /// The first `whole_bytes` are the whole section: keeps these, unfolded if need be, to be told.
@@ -87,17 +99,19 @@ mod tests {
         for count in 0..65_536 {
             let before = spill.add(b"x", 65_536);
             assert_eq!(before, count);
-            readings += u32::from(spill.is_due(before, 65_536) && count >= READ_ALWAYS_BYTES);
+            readings +=
+                u32::from(spill.is_due(before, 65_536, 65_536) && count >= READ_ALWAYS_BYTES);
         }
         assert_eq!(readings, 6);
         let before = spill.add(b"\n", 65_536);
-        assert!(spill.is_due(before, 65_536), "the limit");
+        assert!(spill.is_due(before, 65_536, 65_536), "the limit");
         spill.clear();
         let before = spill.add(&[b'x'; 2_000], 65_536);
-        assert!(spill.is_due(before, 65_536), "the first piece");
+        assert!(spill.is_due(before, 65_536, 65_536), "the first piece");
         let before = spill.add(b"xx", 65_536);
-        assert!(!spill.is_due(before, 65_536));
+        assert!(!spill.is_due(before, 65_536, 65_536));
+        assert!(spill.is_due(before, 65_536, 2_001), "the line");
         let before = spill.add(b"x\r\nx", 65_536);
-        assert!(spill.is_due(before, 65_536), "the end of a line");
+        assert!(spill.is_due(before, 65_536, 65_536), "the end of a line");
     }
 }

@@ -209,12 +209,16 @@ impl<D: Driver> Pool<D> {
     /// A request was taken from among those that wait for a connection.
     pub(super) fn leave_waiters(&mut self, id: Id) {
         self.holding.waiting -= 1;
-        let counted = self.with(id, |exchange| {
-            let counted = std::mem::take(&mut exchange.counts_as_waiter);
-            counted.then_some(exchange.client)
+        let known = self.with(id, |exchange| {
+            (std::mem::take(&mut exchange.counts_as_waiter), exchange.client, exchange.host)
         });
-        if let Some(client) = counted.flatten() {
+        let Some((counted, client, place)) = known else { return };
+        if counted {
             self.members[client as usize].shared.leave_waiters();
+        }
+        // It wants no unit any more that others would give up for it.
+        if self.hosts.find(place).is_some_and(|host| host.is_blocked && host.undialed() == 0) {
+            self.look_at(place);
         }
     }
 

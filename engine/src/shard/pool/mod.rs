@@ -74,6 +74,9 @@ use list::Links;
 use resting::Resting;
 use slab::Slab;
 
+/// Looks that bring in what came in a long time: of some twenty events each, more than one turn takes in.
+const LOOKS_MAX: u32 = 64;
+
 /// The connections of one core on one driver.
 #[derive(Debug)]
 pub(crate) struct Pool<D: Driver> {
@@ -250,6 +253,20 @@ impl<D: Driver> Pool<D> {
         let block = self.backlog.is_empty() && self.resting.is_empty() && !timeout.is_zero();
         let completions = u32::from(block);
         self.driver.wait(Wait { completions, timeout, ..Wait::LOOK })
+    }
+
+    /// Brings in all that has come, where it is long since the last look: what has ended meanwhile must serve nobody, and what was answered in time is no timeout.
+    ///
+    /// # Errors
+    /// Only when the driver is lost.
+    pub(crate) fn catch_up(&mut self) -> io::Result<()> {
+        for _ in 0..LOOKS_MAX {
+            if !self.driver.has_more() {
+                break;
+            }
+            self.driver.wait(Wait::LOOK)?;
+        }
+        Ok(())
     }
 
     /// Time has passed since the last turn.

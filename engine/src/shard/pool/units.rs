@@ -231,7 +231,7 @@ impl<D: Driver> Pool<D> {
             // What was granted is taken or given back.
             if !member.blocked.is_empty() {
                 if is_new || member.due > 0 && self.may_unblock(client) {
-                    self.unblock(client);
+                    self.unblock(client, is_new);
                 }
             } else if is_new {
                 member.shared.connections.renounce(self.core);
@@ -259,20 +259,25 @@ impl<D: Driver> Pool<D> {
         true
     }
 
-    /// Tries those again that wait for a unit, in their turn.
-    fn unblock(&mut self, client: u32) {
+    /// Tries those again that wait for a unit, in their turn: all of them on `news`, else those that are due.
+    fn unblock(&mut self, client: u32, news: bool) {
         let core = self.core;
         let was_granted = self.member(client).shared.connections.is_granted(core);
         let mut blocked = std::mem::take(&mut self.unblocking);
         std::mem::swap(&mut blocked, &mut self.member(client).blocked);
         let (mut served, mut tried) = (0, blocked.len());
         for at in 0..blocked.len() {
+            let place = blocked[at];
+            if !news && self.hosts.find(place).is_some_and(|host| !host.is_due) {
+                self.member(client).blocked.push(place);
+                continue;
+            }
             if at > 0 && !self.may_unblock(client) {
-                // Nothing is left, and we are rung when something is: the others keep their turn.
+                // Nothing is left, and we are rung when something is: the others keep their turn. What was news for them is none the next time.
+                blocked[at..].iter().for_each(|place| self.look_at(*place));
                 tried = at;
                 break;
             }
-            let place = blocked[at];
             let Some(host) = self.hosts.find_mut(place) else { continue };
             let was_due = std::mem::take(&mut host.is_due);
             host.is_blocked = false;
