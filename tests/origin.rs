@@ -3,6 +3,8 @@
 
 #[path = "origin/counts.rs"]
 mod counts;
+#[path = "origin/pipelines.rs"]
+mod pipelines;
 
 use std::io::{ErrorKind, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,7 +86,14 @@ fn heads_that_are_at_odds_are_refused_and_old_clients_told() {
             assert_eq!(client.answer().status(), status, "{head:.80}");
             client.check_end();
         };
-        refused("POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nab", 400);
+        let lengths = "Content-Length: 2\r\nContent-Length: 3\r\n\r\nab";
+        refused(&format!("POST / HTTP/1.1\r\nHost: h\r\n{lengths}"), 400);
+        refused("GET / HTTP/1.1\r\n\r\n", 400);
+        refused("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400);
+        refused("CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", 501);
+        let fields = "A: b\r\n".repeat(128);
+        refused(&format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n"), 431);
+        refused("GET / HTTP/1.2\r\nHost: h\r\nConnection: close\r\n\r\n", 200);
         // One byte too many: none is left unread, over which the close would be a reset.
         refused(&format!("GET / HTTP/1.1\r\nA: {}", "a".repeat((64 << 10) - 18)), 431);
         let mut old = Client::connect(origin.address());
@@ -346,7 +355,7 @@ fn delayed_answers_that_meet_a_busy_connection_are_not_lost() {
     let change = |config| Config { delay: Duration::from_millis(3), body_bytes: 200_000, ..config };
     on_each(change, |origin| {
         let mut client = Client::connect(origin.address());
-        client.send("GET / HTTP/1.1\r\n\r\n".repeat(20));
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20));
         for _ in 0..20 {
             client.answer().check_letters(200_000);
         }

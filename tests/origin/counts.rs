@@ -41,7 +41,7 @@ fn nothing_is_kept_for_a_client_that_has_gone() {
             "/bytes/1000000000",
         ] {
             let mut client = Client::connect(origin.address());
-            client.ask("GET", path, "\r\nGET /hang HTTP/1.1\r\n\r\n");
+            client.ask("GET", path, "\r\nGET /hang HTTP/1.1\r\nHost: a\r\n\r\n");
             check_counters(origin, |now| now.open == 1);
             client.0.get_ref().shutdown(Shutdown::Write).expect("a socket");
             drop(client);

@@ -42,7 +42,15 @@ impl Answer {
         Self::new(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 1)
     }
 
-    /// The answer to a head that does not end (RFC 6585 5).
+    /// The answer to a request for a tunnel, which this origin does not make (RFC 9110 15.6.2).
+    pub(super) fn no_tunnel() -> Self {
+        Self::new(
+            b"HTTP/1.1 501 Not Implemented\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            1,
+        )
+    }
+
+    /// The answer to a head that does not end, or has too many fields (RFC 6585 5).
     pub(super) fn too_long() -> Self {
         Self::new(
             b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",

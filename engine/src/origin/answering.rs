@@ -8,6 +8,8 @@ use crate::driver::{Confirm, Driver, Op, Payload, Slot, Span};
 
 /// Answer bytes in one send up to which it is quiet, as in `shard::exchange`.
 const QUIET_BYTES_MAX: u32 = crate::shard::QUIET_BYTES_MAX;
+/// Answer bytes in quiet sends behind which one is confirmed: a client that asks without reading would have the driver keep them without end.
+const UNCONFIRMED_BYTES_MAX: u32 = 4 * QUIET_BYTES_MAX;
 
 /// Whether the next answer may follow at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +47,14 @@ impl<D: Driver> Server<D> {
             self.tally.served += count as u64;
             let bytes = count as u32 * answer.one_bytes;
             let last = connection.state == State::Ending && connection.owed.is_empty();
-            connection.busy = last || bytes > QUIET_BYTES_MAX || connection.planned;
+            connection.quiet_bytes += bytes;
+            connection.busy = last
+                || bytes > QUIET_BYTES_MAX
+                || connection.quiet_bytes > UNCONFIRMED_BYTES_MAX
+                || connection.planned;
+            if connection.busy {
+                connection.quiet_bytes = 0;
+            }
             let confirm = if connection.busy { Confirm::Always } else { Confirm::OnFailure };
             let span = Span { template: answer.template, start: 0, bytes };
             self.submit(slot, Op::Send { span, confirm });
@@ -58,7 +67,15 @@ impl<D: Driver> Server<D> {
         if connection.state == State::Ending && connection.owed.is_empty() {
             self.close(slot);
         } else {
-            self.answer(slot);
+            self.answer_on(slot);
+        }
+    }
+
+    /// Sends on, and reads on if that was held back.
+    fn answer_on(&mut self, slot: Slot) {
+        self.answer(slot);
+        if self.live(slot).is_some_and(|connection| connection.state == State::Held) {
+            self.read_on(slot);
         }
     }
 
@@ -72,7 +89,7 @@ impl<D: Driver> Server<D> {
             self.delayed.pop_front();
             if let Some(connection) = self.live(slot) {
                 connection.due += 1;
-                self.answer(slot);
+                self.answer_on(slot);
             }
         }
     }
@@ -87,21 +104,18 @@ impl<D: Driver> Server<D> {
             if let Some(connection) = self.connections.get_mut(index as usize - 1) {
                 connection.timer = None;
                 let slot = connection.slot;
-                self.answer(slot);
+                self.answer_on(slot);
             }
         }
     }
 
-    /// The time of new planned answers begins; `false` if they were too many, and the client was cut off.
+    /// The time of new planned answers begins.
     #[cold]
-    pub(super) fn start_deliveries(&mut self, slot: Slot) -> bool {
+    pub(super) fn start_deliveries(&mut self, slot: Slot) {
         let start = Instant::now() + self.delay;
-        let started = self.live(slot).map(|connection| connection.start_deliveries(start));
-        if !matches!(started, Some(Ok(()))) {
-            self.close(slot);
-            return false;
+        if let Some(connection) = self.live(slot) {
+            connection.start_deliveries(start);
         }
-        true
     }
 
     /// Goes on with the planned answer at the front.
@@ -146,8 +160,7 @@ impl<D: Driver> Server<D> {
     /// Everything of the planned answer at the front was sent.
     fn end_delivery(&mut self, slot: Slot, ending: Ending) -> Next {
         let Some(connection) = self.live(slot) else { return Next::Waits };
-        connection.owed.pop_front();
-        connection.deliveries.pop_front();
+        connection.end_delivery();
         let last = connection.state == State::Ending && connection.owed.is_empty();
         match ending {
             Ending::Reset => {

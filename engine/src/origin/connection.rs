@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 
 use super::delivery::{Delivery, Occasion, closes};
+use super::hold::Hold;
 use super::incoming::Incoming;
 use super::plan::{Body, Expectation, Plan};
-use super::request::{Bad, Length, Memo, Parsed, Request, Special, Wish};
+use super::request::{Length, Memo, Parsed, Refusal, Request, Special, Wish};
 use crate::clock::Instant;
 use crate::driver::Slot;
 use crate::random::Random;
 
 /// Bytes of a request head that comes in pieces.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Bytes kept for the planned answers of a connection; a client that wants more without reading is cut off.
+/// Answers that a connection may be owed, and bytes kept for those that are planned: beyond either nothing more is read. One receive may go over it.
+const OWED_MAX: usize = 4096;
 const HELD_BYTES_MAX: usize = 4 << 20;
 /// The answers made once, by place.
 const KEEP: usize = 0;
@@ -22,8 +24,9 @@ const KEEP_TOLD: usize = 2;
 const HEAD: usize = 3;
 const BAD: usize = 6;
 const TOO_LONG: usize = 7;
+const NO_TUNNEL: usize = 8;
 /// Not one of them: the next of the connection's deliveries.
-pub(super) const PLANNED: usize = 8;
+pub(super) const PLANNED: usize = 9;
 
 /// One connection.
 #[derive(Debug)]
@@ -52,6 +55,12 @@ pub(super) struct Connection {
     incoming: Option<Box<Incoming>>,
     /// A delivery for each [`PLANNED`] in `owed`.
     pub(super) deliveries: VecDeque<Box<Delivery>>,
+    /// Bytes kept for them.
+    held_bytes: usize,
+    /// Bytes of fixed answers sent since the last send that was confirmed.
+    pub(super) quiet_bytes: u32,
+    /// There exactly in [`State::Held`].
+    pub(super) hold: Option<Box<Hold>>,
     /// When the first of them goes on, if that is still to come.
     pub(super) timer: Option<Instant>,
 }
@@ -60,12 +69,16 @@ pub(super) struct Connection {
 ///
 /// ```text
 /// Free ──accepted──> Open ──last answer known, or the client's end──> Ending ──all sent──> Closing ──closed──> Free
-///                     └──────────────────── cut off, reset, nothing owed ────────────────────┘
+///                    │  └──────────────────── cut off, reset, nothing owed ────────────────────┘
+///     too much owed  v  ^  half of it taken
+///                    Held
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Free,
     Open,
+    /// Nothing is read until the client has taken some of what it is owed.
+    Held,
     /// The last answer is on its way: no more requests are read.
     Ending,
     Closing,
@@ -80,9 +93,13 @@ pub(super) struct Rules {
     pub(super) random: Random,
 }
 
-/// A client that is not worth an answer.
-#[derive(Debug)]
-pub(super) struct Hopeless;
+/// How much a connection had begun, and is owed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Account {
+    pub(super) requests: u32,
+    pub(super) owed: usize,
+    pub(super) deliveries: usize,
+}
 
 impl Connection {
     pub(super) fn new(slot: Slot) -> Self {
@@ -101,8 +118,28 @@ impl Connection {
             counted: false,
             incoming: None,
             deliveries: VecDeque::new(),
+            held_bytes: 0,
+            quiet_bytes: 0,
+            hold: None,
             timer: None,
         }
+    }
+
+    #[inline]
+    pub(super) fn account(&self) -> Account {
+        let (owed, deliveries) = (self.owed.len(), self.deliveries.len());
+        Account { requests: self.requests, owed, deliveries }
+    }
+
+    /// Whether the client has to take some of what it is owed before more is read.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.owed.len() > OWED_MAX || self.held_bytes > HELD_BYTES_MAX
+    }
+
+    /// Whether it has taken enough for more to be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.owed.len() < OWED_MAX / 2 && self.held_bytes < HELD_BYTES_MAX / 2
     }
 
     pub(super) fn renew(&mut self) {
@@ -194,8 +231,12 @@ impl Connection {
                 self.begin(*special);
                 head_bytes
             }
-            Err(Bad) => {
-                self.owe_last(BAD);
+            Err(refusal) => {
+                self.owe_last(match refusal {
+                    Refusal::Bad | Refusal::Version => BAD,
+                    Refusal::TooManyFields => TOO_LONG,
+                    Refusal::Tunnel => NO_TUNNEL,
+                });
                 return input.len();
             }
         };
@@ -287,16 +328,22 @@ impl Connection {
 
     fn owe_delivery(&mut self, delivery: Delivery) {
         self.planned = true;
+        self.held_bytes += delivery.held_bytes;
         self.owed.push_back(PLANNED);
         self.deliveries.push_back(Box::new(delivery));
     }
 
     /// The time of new deliveries begins.
-    pub(super) fn start_deliveries(&mut self, now: Instant) -> Result<(), Hopeless> {
+    pub(super) fn start_deliveries(&mut self, now: Instant) {
         let new = self.deliveries.iter_mut().rev().take_while(|delivery| !delivery.started());
         new.for_each(|delivery| delivery.start(now));
-        let held: usize = self.deliveries.iter().map(|delivery| delivery.held_bytes()).sum();
-        if held > HELD_BYTES_MAX { Err(Hopeless) } else { Ok(()) }
+    }
+
+    /// The planned answer at the front is over.
+    pub(super) fn end_delivery(&mut self) {
+        self.owed.pop_front();
+        let ended = self.deliveries.pop_front();
+        self.held_bytes -= ended.map_or(0, |delivery| delivery.held_bytes);
     }
 }
 
@@ -331,12 +378,14 @@ mod tests {
 
     #[test]
     fn mixed_requests_are_owed_in_their_order() {
-        let fixed = "GET / HTTP/1.1\r\n\r\n";
-        let planned = "GET /delay/5 HTTP/1.1\r\n\r\n";
-        let post = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        let fixed = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let planned = "GET /delay/5 HTTP/1.1\r\nHost: h\r\n\r\n";
+        let post =
+            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
         check(&[fixed, planned, fixed].concat(), &[KEEP, PLANNED, KEEP], 1, State::Open);
         check(&[post, fixed].concat(), &[KEEP, KEEP], 0, State::Open);
-        let expecting = "POST / HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\nx";
+        let expecting =
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\nx";
         check(&[expecting, fixed].concat(), &[PLANNED, KEEP, KEEP], 1, State::Open);
         let ignored = expecting.replace("/ ", "/expect/ignore ");
         check(&[&ignored, fixed].concat(), &[PLANNED, KEEP], 1, State::Open);
@@ -362,7 +411,7 @@ mod tests {
     fn a_head_that_does_not_end_is_told_so() {
         let (mut connection, mut rules) = (Connection::new(Slot::first(1)), rules());
         connection.state = State::Open;
-        connection.read(b"GET / HTTP/1.1\r\nA: ", &mut rules);
+        connection.read(b"GET / HTTP/1.1\r\nHost: h\r\nA: ", &mut rules);
         for _ in 0..HEAD_BYTES_MAX / 1024 {
             assert_eq!((connection.state, connection.owed.len()), (State::Open, 0));
             connection.read(&[b'a'; 1024], &mut rules);
@@ -379,14 +428,29 @@ mod tests {
         let (mut connection, mut rules) = (Connection::new(Slot::first(1)), rules());
         connection.state = State::Open;
         let body = vec![b'x'; 1 << 20];
-        let head = "POST /echo?delay=9 HTTP/1.1\r\nContent-Length: 1048576\r\n\r\n";
+        let head = "POST /echo?delay=9 HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n";
         let request = [head.as_bytes(), &body].concat();
         for _ in 0..3 {
             connection.read(&request, &mut rules);
-            assert!(connection.start_deliveries(Instant::from_nanos(1)).is_ok());
+            assert!(!connection.is_full() && !connection.has_room() || connection.owed.len() < 2);
         }
         connection.read(&request, &mut rules);
         connection.read(&request, &mut rules);
-        assert!(connection.start_deliveries(Instant::from_nanos(1)).is_err());
+        assert!(connection.is_full());
+        for _ in 0..4 {
+            assert!(!connection.has_room());
+            connection.end_delivery();
+        }
+        assert!(connection.has_room());
+        connection.end_delivery();
+        assert_eq!(connection.held_bytes, 0);
+        connection.read(&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(OWED_MAX), &mut rules);
+        assert!(!connection.is_full());
+        connection.read(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", &mut rules);
+        assert!(connection.is_full());
+        connection.owed.drain(..=OWED_MAX / 2);
+        assert!(!connection.has_room());
+        connection.owed.pop_front();
+        assert!(connection.has_room());
     }
 }

@@ -95,6 +95,8 @@ pub(super) struct Delivery {
     ending: Ending,
     /// Whether a request is answered by it.
     pub(super) answers: bool,
+    /// Bytes that are kept for it, from when it was planned until it is over.
+    pub(super) held_bytes: usize,
 }
 
 impl Delivery {
@@ -129,11 +131,14 @@ impl Delivery {
         if total == 0 {
             delivery.head.append(&mut delivery.last);
         }
+        let own = delivery.own.as_ref().map_or(0, Vec::capacity);
+        delivery.held_bytes = delivery.head.capacity() + delivery.last.capacity() + own;
         delivery
     }
 
     fn bare(head: Vec<u8>, ending: Ending) -> Self {
         Self {
+            held_bytes: head.capacity(),
             head,
             own: None,
             total: 0,
@@ -159,11 +164,6 @@ impl Delivery {
 
     pub(super) fn started(&self) -> bool {
         self.started
-    }
-
-    /// Bytes that are kept for this answer.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.head.capacity() + self.last.len() + self.own.as_ref().map_or(0, Vec::capacity)
     }
 
     /// Whether nothing is left to send.

@@ -1,6 +1,6 @@
 //! A request whose body is coming, or whose answer its path decides. Reads bytes, keeps them only for an echo, sends nothing.
 
-use super::request::{Bad, Length, Special};
+use super::request::{Length, Refusal, Special};
 use crate::proto::h1::{ChunkedDecoder, Piece};
 
 /// The longest body that is sent back, in bytes; a longer one is answered with 413.
@@ -47,7 +47,7 @@ impl Incoming {
     }
 
     /// Reads on, and returns how many bytes were this request's: all of them unless it is whole then.
-    pub(super) fn read(&mut self, input: &[u8]) -> Result<usize, Bad> {
+    pub(super) fn read(&mut self, input: &[u8]) -> Result<usize, Refusal> {
         let mut used = 0;
         while used < input.len() && !self.is_whole() {
             used += self.read_some(&input[used..])?;
@@ -55,7 +55,7 @@ impl Incoming {
         Ok(used)
     }
 
-    fn read_some(&mut self, input: &[u8]) -> Result<usize, Bad> {
+    fn read_some(&mut self, input: &[u8]) -> Result<usize, Refusal> {
         match &mut self.reader {
             Reader::Length(left) => {
                 let bytes = (*left).min(input.len() as u64) as usize;
@@ -67,7 +67,7 @@ impl Incoming {
                 Ok(bytes)
             }
             Reader::Chunked(decoder) => {
-                let (bytes, piece) = decoder.decode(input).map_err(|_| Bad)?;
+                let (bytes, piece) = decoder.decode(input).map_err(|_| Refusal::Bad)?;
                 match piece {
                     Piece::NeedMore => {}
                     Piece::Data(data) => self.keep(data),
@@ -85,7 +85,7 @@ impl Incoming {
                 };
                 *bytes += 1;
                 if *bytes > TRAILER_BYTES_MAX {
-                    return Err(Bad);
+                    return Err(Refusal::Bad);
                 }
                 if end {
                     self.reader = Reader::Done;
@@ -139,29 +139,33 @@ mod tests {
 
     #[test]
     fn bodies_are_read_to_their_end_and_no_further() {
-        let chunked = "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-        check("POST /echo HTTP/1.1\r\nContent-Length: 5\r\n\r\n", b"hello", b"hello");
-        check("GET /echo HTTP/1.1\r\n\r\n", b"", b"");
+        let chunked = "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+        check("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n", b"hello", b"hello");
+        check("GET /echo HTTP/1.1\r\nHost: h\r\n\r\n", b"", b"");
         check(chunked, b"2;x=1\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", b"hello");
         check(chunked, b"0\r\nA: b\r\nC: d\r\n\r\n", b"");
     }
 
     #[test]
     fn what_is_too_long_or_broken_is_not_kept() {
-        let mut long = incoming("POST /echo HTTP/1.1\r\nContent-Length: 1048577\r\n\r\n");
+        let mut long =
+            incoming("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 1048577\r\n\r\n");
         assert_eq!((long.read(&vec![0; 2_000_000]), long.kept), (Ok(1_048_577), None));
-        let chunked = "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunked = "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
         let mut endless = incoming(chunked);
         endless.read(b"1000000\r\n").unwrap();
         endless.read(&vec![0; 1 << 20]).unwrap();
         assert_eq!(endless.kept.as_ref().map(Vec::len), Some(1 << 20));
         endless.read(&[0]).unwrap();
         assert_eq!(endless.kept, None);
-        assert_eq!(incoming(chunked).read(b"x"), Err(Bad));
+        assert_eq!(incoming(chunked).read(b"x"), Err(Refusal::Bad));
         assert_eq!(
             incoming(chunked).read(format!("0\r\n{}", "a".repeat(70_000)).as_bytes()),
-            Err(Bad)
+            Err(Refusal::Bad)
         );
-        assert_eq!(incoming("POST /delay/1 HTTP/1.1\r\nContent-Length: 5\r\n\r\n").kept, None);
+        assert_eq!(
+            incoming("POST /delay/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n").kept,
+            None
+        );
     }
 }

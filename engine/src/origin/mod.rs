@@ -31,6 +31,11 @@
 //! that ends with the connection); the rest of a query is ignored. A value out of range gets 400, with a text that says what it may be. A delay begins when the
 //! request is whole. Answers keep the order of their requests; `HEAD` gets the head alone; request bodies are read, by length or chunked.
 //!
+//! A client that asks for more than it takes is not read any further, once it is owed 4096 answers or answers that take 4 MiB to keep: TCP's window pushes back. It is read
+//! again when it has taken half of them, and cut off if it takes nothing for ten seconds.
+//!
+//! A request that names no host or several, that has more than 128 fields, or that asks for a tunnel (`CONNECT`) is refused with 400, 431 or 501, and the connection closed.
+//!
 //! A client that closes its side is not answered any more, unless the answer is being sent: so the origin's [`Counters`] follow the client's own count.
 
 mod answer;
@@ -40,6 +45,7 @@ mod connection;
 mod counters;
 mod delivery;
 mod directive;
+mod hold;
 mod incoming;
 mod plan;
 mod request;

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::Config;
 use super::answer::{Answer, Body, Stay};
-use super::connection::{Connection, PLANNED, Rules, State};
+use super::connection::{Account, Connection, PLANNED, Rules, State};
 use super::counters::{Open, Published, Tally};
 use super::delivery;
+use super::hold::{PATIENCE, Receive};
 use super::request::Memo;
 use super::timers::Timers;
 use crate::clock::Instant;
@@ -31,8 +32,6 @@ const RENEW_EVERY: Duration = Duration::from_millis(500);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long closing the listener may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
-/// Answers that a connection may be owed; a client that wants more without reading is cut off.
-const OWED_MAX: usize = 4096;
 /// Connections from which turns gather requests: below it each one is answered at once.
 const GATHER_CONNECTIONS: u32 = 8;
 /// How long a turn gathers.
@@ -51,13 +50,13 @@ pub(super) struct Registered {
 /// One core of an origin.
 #[derive(Debug)]
 pub(super) struct Server<D: Driver> {
-    driver: D,
+    pub(super) driver: D,
     pub(super) answers: [Registered; PLANNED],
     /// What bodies of planned answers are made of, and its name with the driver.
     pub(super) letters: (TemplateId, Rc<[u8]>),
     pub(super) connections: Vec<Connection>,
     free: Vec<u32>,
-    rules: Rules,
+    pub(super) rules: Rules,
     completions: Vec<Completion>,
     backlog: VecDeque<(Slot, Op)>,
     /// Fixed answers that wait for their time: equal delays keep them in order.
@@ -78,6 +77,8 @@ pub(super) struct Server<D: Driver> {
     renew_at: Instant,
     /// When the listener goes on that could not accept.
     accept_at: Instant,
+    /// How long a client that is held may take nothing.
+    pub(super) patience: Duration,
 }
 
 impl<D: Driver> Server<D> {
@@ -100,6 +101,7 @@ impl<D: Driver> Server<D> {
             fixed(announced, Stay::Told)?,
             register(&mut driver, &Answer::bad_request())?,
             register(&mut driver, &Answer::too_long())?,
+            register(&mut driver, &Answer::no_tunnel())?,
         ];
         let letters: Rc<[u8]> = delivery::letters().into();
         let letters = (driver.register(Rc::clone(&letters))?, letters);
@@ -133,6 +135,7 @@ impl<D: Driver> Server<D> {
             bytes_received: 0,
             renew_at: Instant::coarse() + RENEW_EVERY,
             accept_at: Instant::NEVER,
+            patience: PATIENCE,
         })
     }
 
@@ -154,7 +157,7 @@ impl<D: Driver> Server<D> {
         Ok(())
     }
 
-    fn turn(&mut self) -> io::Result<()> {
+    pub(super) fn turn(&mut self) -> io::Result<()> {
         self.wait()?;
         while let Some((slot, op)) = self.backlog.pop_front() {
             if let Err(Full { op }) = self.driver.try_submit(slot, op) {
@@ -174,7 +177,7 @@ impl<D: Driver> Server<D> {
         }
         self.send_delayed();
         self.send_timed();
-        self.renew_receives();
+        self.look_round();
         self.accept_again();
         self.tally.publish(&mut self.told, &self.published, &self.account);
         Ok(())
@@ -190,18 +193,20 @@ impl<D: Driver> Server<D> {
         self.driver.wait(Wait { completions, settle: GATHER_MAX, timeout, since: None })
     }
 
-    /// Asks anew to receive on connections that have a request without an answer. A ring's multishot receive misses a reset that comes right behind bytes, one in some ten thousand (6.18), and
-    /// who has gone would count as waiting for good: `tests/cancellation.rs`.
-    fn renew_receives(&mut self) {
+    /// Cuts off those who are held and take nothing, and asks anew to receive on connections that have a request without an answer. A ring's multishot receive misses a reset that comes right behind
+    /// bytes, one in some ten thousand (6.18), and who has gone would count as waiting for good: `tests/cancellation.rs`.
+    fn look_round(&mut self) {
         let now = Instant::coarse();
         if now < self.renew_at {
             return;
         }
         self.renew_at = now + RENEW_EVERY;
         for place in 0..self.connections.len() {
-            let connection = &self.connections[place];
-            if connection.state == State::Open && connection.requests > 0 {
-                self.submit(connection.slot, Op::Stop);
+            let Connection { slot, state, requests, .. } = self.connections[place];
+            match state {
+                State::Open if requests > 0 => self.submit(slot, Op::Stop),
+                State::Held => self.look_at(slot, now),
+                _ => {}
             }
         }
     }
@@ -250,7 +255,7 @@ impl<D: Driver> Server<D> {
             Event::Received(lent, armed) => self.handle_received(slot, lent, armed),
             Event::Sent => self.handle_sent(slot),
             Event::SendFailed { .. } => self.close(slot),
-            Event::ReceiveEnded(End::Starved | End::Stopped) => self.receive(slot),
+            Event::ReceiveEnded(End::Starved | End::Stopped) => self.handle_rest(slot),
             Event::ReceiveEnded(End::Failed(_)) => self.close(slot),
             Event::ReceiveEnded(End::Eof) => self.handle_end(slot),
             Event::Closed => self.handle_closed(slot),
@@ -284,7 +289,7 @@ impl<D: Driver> Server<D> {
     }
 
     /// While the last answer is on its way the client's end is still listened for.
-    fn receive(&mut self, slot: Slot) {
+    pub(super) fn receive(&mut self, slot: Slot) {
         let live = self.live(slot).map(|connection| connection.state);
         if matches!(live, Some(State::Open | State::Ending)) {
             self.submit(slot, Op::Receive(Window::Stream));
@@ -302,31 +307,31 @@ impl<D: Driver> Server<D> {
         let connection = self.connections.get_mut(slot.index as usize - 1);
         let Some(connection) = connection.filter(|c| c.slot == slot && c.state == State::Open)
         else {
-            self.driver.give_back(lent);
-            if armed == Armed::No {
-                self.receive(slot);
-            }
-            return;
+            return self.handle_unread(slot, lent, armed);
         };
-        let (requests, owed) = (connection.requests, connection.owed.len());
-        let deliveries = connection.deliveries.len();
+        let before = connection.account();
         connection.read(self.driver.bytes(&lent), &mut self.rules);
-        self.tally.begin(connection.requests - requests);
-        let deliveries = connection.deliveries.len() - deliveries;
-        let fixed = connection.owed.len() - owed - deliveries;
-        let too_many = connection.owed.len() > OWED_MAX;
+        let (after, full) = (connection.account(), connection.is_full());
         self.driver.give_back(lent);
-        if too_many {
-            self.close(slot);
-            return;
-        }
-        if armed == Armed::No {
+        if armed == Armed::No && !full {
             self.receive(slot);
         }
-        if deliveries > 0 && !self.start_deliveries(slot) {
-            return;
+        self.begin(slot, before, after);
+        if full {
+            self.hold(slot, armed);
+        }
+    }
+
+    /// Takes requests up that have been read.
+    #[inline]
+    pub(super) fn begin(&mut self, slot: Slot, before: Account, after: Account) {
+        self.tally.begin(after.requests - before.requests);
+        let deliveries = after.deliveries - before.deliveries;
+        if deliveries > 0 {
+            self.start_deliveries(slot);
         }
         if !self.delay.is_zero() {
+            let fixed = after.owed - before.owed - deliveries;
             let due = Instant::now() + self.delay;
             self.delayed.extend(std::iter::repeat_n((due, slot), fixed));
         }
@@ -334,12 +339,14 @@ impl<D: Driver> Server<D> {
     }
 
     /// The client closed its side. What is being sent is sent to its end; what waits for its time is not waited for.
-    fn handle_end(&mut self, slot: Slot) {
+    pub(super) fn handle_end(&mut self, slot: Slot) {
         let Some(connection) = self.live(slot) else { return };
         if !connection.busy {
             self.close(slot);
         } else if connection.state == State::Open {
             connection.state = State::Ending;
+        } else if let Some(hold) = &mut connection.hold {
+            hold.receive = Receive::AtEnd;
         }
         self.discount(slot);
     }
@@ -352,6 +359,7 @@ impl<D: Driver> Server<D> {
         }
         connection.state = State::Closing;
         connection.deliveries.clear();
+        connection.hold = None;
         if let Some(due) = connection.timer.take() {
             self.timers.stop(slot.index, due);
         }
@@ -360,7 +368,7 @@ impl<D: Driver> Server<D> {
     }
 
     /// The connection and its requests don't count as open and in progress any more.
-    fn discount(&mut self, slot: Slot) {
+    pub(super) fn discount(&mut self, slot: Slot) {
         let Some(connection) = self.live(slot) else { return };
         let requests = std::mem::take(&mut connection.requests);
         let counted = std::mem::take(&mut connection.counted);
