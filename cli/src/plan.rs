@@ -9,7 +9,7 @@ use ringshot::driver::{DriverChoice, DriverKind, probe};
 use ringshot::load::{KeepAlive, Mix, Plan, Request, Stop, Template, Timeouts};
 use ringshot::origin;
 use ringshot::proto::h1::RequestError;
-use ringshot::proto::url::Url;
+use ringshot::proto::url::{Url, check_credentials};
 use ringshot::sys::affinity;
 
 use crate::args::{LoadArgs, RunArgs, ServeArgs};
@@ -267,9 +267,11 @@ fn first_line(source: impl Read) -> std::io::Result<String> {
 
 /// RFC 7617.
 fn basic(user: &str) -> Result<String, Failure> {
-    if !user.contains(':') {
+    let Some((name, password)) = user.split_once(':') else {
         return Err(Failure::unusable("--user must be NAME:PASSWORD"));
-    }
+    };
+    check_credentials(name.as_bytes(), password.as_bytes())
+        .map_err(|problem| Failure::unusable(format_args!("--user: {problem}")))?;
     let engine = &base64::engine::general_purpose::STANDARD;
     Ok(format!("Basic {}", base64::Engine::encode(engine, user)))
 }
@@ -362,6 +364,14 @@ mod tests {
     fn credentials() {
         assert_eq!(basic("Aladdin:open sesame").unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert!(basic("Aladdin").unwrap_err().to_string().contains("NAME:PASSWORD"));
+        for user in ["a\r\nX: y:b", "a:\0", "a:b\u{7f}", "a\t:b"] {
+            let line = basic(user).unwrap_err().to_string();
+            assert!(
+                line.contains("--user: a user's name and password may hold no control"),
+                "{line}"
+            );
+        }
+        assert!(basic("a:b:c é").is_ok());
         let line = secret("--bearer", "@/no/such/file").unwrap_err().to_string();
         assert!(line.contains("--bearer: can't read /no/such/file"), "{line}");
         assert_eq!(secret("--bearer", "x").unwrap(), "x");

@@ -10,7 +10,7 @@ use super::parcel::Parcel;
 use super::request::{Request, target_of};
 use super::request_body::RequestBody;
 use crate::error::Error;
-use crate::proto::url::UrlError;
+use crate::proto::url::{UrlError, check_credentials};
 
 /// The ways to begin a request, which each client has. A builder holds what `hold` makes of the client.
 macro_rules! begin_requests {
@@ -177,7 +177,8 @@ impl<C> RequestBuilder<C> {
         self.with(|request| request.query(pairs))
     }
 
-    /// Adds `Authorization: Basic` (RFC 7617). It stays with its origin when a redirect leads elsewhere.
+    /// Adds `Authorization: Basic` (RFC 7617). It stays with its origin when a redirect leads elsewhere. A control character, or a colon in the name, is told when it
+    /// is sent.
     ///
     /// ```
     /// # use ringshot::client::{Engine, blocking::block_on};
@@ -187,10 +188,8 @@ impl<C> RequestBuilder<C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn basic_auth(self, name: &str, password: &str) -> Self {
-        if name.contains(':') {
-            return self.with(|request| {
-                Err(request.invalid("a user's name may hold no colon".to_owned()))
-            });
+        if let Err(problem) = check_credentials(name.as_bytes(), password.as_bytes()) {
+            return self.with(|request| Err(request.invalid(problem.to_owned())));
         }
         let pair = format!("{name}:{password}");
         let pair = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);

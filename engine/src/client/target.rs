@@ -15,7 +15,7 @@ use crate::shard::pool::origin::Origin;
 
 /// A checked URL: an origin and a request target. Cloning it costs one reference count.
 ///
-/// A user's name and a password in front of the host (RFC 3986 3.2.1) become `Authorization: Basic` of each request that has no `Authorization` of its own, and are shown nowhere.
+/// A user's name and a password in front of the host (RFC 3986 3.2.1), which may hold no control characters however they are encoded, become `Authorization: Basic` of each request that has no `Authorization` of its own, and are shown nowhere.
 ///
 /// Whatever takes a URL takes `&str`, `String`, [`http::Uri`], [`Url`] or a `Target`; made once, it saves the parsing of every request. Pass it by reference where several threads ask for
 /// the same one often: each of them uses a copy of its own then, and none waits for the others' counting.
@@ -252,7 +252,11 @@ mod tests {
         check("http://user:open%20sesame@h/", Some("Basic dXNlcjpvcGVuIHNlc2FtZQ=="));
         check("http://user@h", Some("Basic dXNlcjo="));
         check("http://us%zz:@h", Some("Basic dXMleno6"));
+        for url in ["http://a%0d%0aX:%00@h/", "http://a%3Ab:c@h/"] {
+            assert!(matches!(url.parse::<Target>(), Err(UrlError::Credentials(_))), "{url}");
+        }
         let target: Target = "http://u:p@h/a".parse().unwrap();
+        assert!(target.join("http://u%0a@h/").is_err());
         assert_eq!(target.join("/b").unwrap().authorization().len(), 0);
     }
 }

@@ -81,6 +81,9 @@ pub enum UrlError {
     /// A `/`, `?` or `#` in front of the `@` that ends the userinfo.
     #[error("the user or the password in front of @ has a /, ? or #; percent-encode it")]
     Userinfo,
+    /// A user or a password that can't be sent as `Basic`: see [`check_credentials`].
+    #[error("what stands in front of @ can't be sent: {0}")]
+    Credentials(&'static str),
     /// A byte of path or query that has to be percent-encoded.
     #[error(
         "byte {byte:#04x} at {offset} of the path of {url:?} is not allowed; percent-encode it"
@@ -103,6 +106,9 @@ impl Url {
     pub fn parse(text: &str) -> Result<Url, UrlError> {
         let (scheme, rest) = parse_scheme(text)?;
         let (authority, target) = split_authority(rest);
+        if let Some((name, password)) = credentials(authority) {
+            check_credentials(&name, &password).map_err(UrlError::Credentials)?;
+        }
         // The last @ ends the userinfo, which may hold others by mistake.
         let host_and_port = authority.rsplit('@').next().unwrap_or_default();
         let (host, port) =
@@ -247,10 +253,36 @@ pub fn has_userinfo(text: &str) -> bool {
 
 /// A URL's name and password, with their percent-encoding undone where it is one; `None` if there are none (RFC 3986 3.2.1).
 pub(crate) fn userinfo(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
-    let (userinfo, _) = split_authority(text.split_once("://")?.1).0.rsplit_once('@')?;
+    credentials(split_authority(text.split_once("://")?.1).0)
+}
+
+/// The same of an authority.
+fn credentials(authority: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (userinfo, _) = authority.rsplit_once('@')?;
     let (name, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
     let decoded = |text: &str| percent_decoded(text.as_bytes());
     (!userinfo.is_empty()).then(|| (decoded(name), decoded(password)))
+}
+
+/// Looks whether a name and a password may be sent as `Basic` (RFC 7617 2): no control characters, and no colon in the name, which would end it.
+///
+/// ```
+/// use ringshot::proto::url::check_credentials;
+///
+/// assert!(check_credentials(b"user", b"open: sesame").is_ok());
+/// assert_eq!(check_credentials(b"a:b", b""), Err("a user's name may hold no colon"));
+/// ```
+///
+/// # Errors
+/// What is wrong, without a word of either.
+pub fn check_credentials(name: &[u8], password: &[u8]) -> Result<(), &'static str> {
+    if name.iter().chain(password).any(u8::is_ascii_control) {
+        return Err("a user's name and password may hold no control characters");
+    }
+    if name.contains(&b':') {
+        return Err("a user's name may hold no colon");
+    }
+    Ok(())
 }
 
 /// The authority, and what follows it.
@@ -445,6 +477,32 @@ mod tests {
         for text in ["http://h/@u", "http://h?@u", "http://h#@u", "/a@b", "a@b/c", "?a@b", ""] {
             assert!(!has_userinfo(text), "{text}");
         }
+    }
+
+    #[test]
+    fn credentials_are_ones_that_basic_can_say() {
+        for text in ["http://a:b%20c%C3%A9@h/", "http://a:%3A:@h", "http://:p@h", "http://a%2:b@h"]
+        {
+            assert!(Url::parse(text).is_ok(), "{text}");
+        }
+        let base = Url::parse("http://h/").unwrap();
+        let controls = (0..=32_u8).chain([127]).filter(|byte| *byte != b' ');
+        let encoded = controls.flat_map(|byte| {
+            let raw = char::from(byte);
+            [format!("s%{byte:02x}:x"), format!("s:x%{byte:02X}"), format!("s{raw}:x")]
+        });
+        for userinfo in encoded.chain(["s%3Ax".to_owned(), "s%3ax:x".to_owned()]) {
+            let text = format!("http://{userinfo}@h/");
+            let error = Url::parse(&text).unwrap_err();
+            assert!(matches!(error, UrlError::Credentials(_)), "{text:?}");
+            assert!(!error.to_string().contains(&userinfo), "{error}");
+            assert_eq!(base.join(&text), Err(error.clone()));
+            assert_eq!(base.join(&text["http:".len()..]), Err(error));
+        }
+        check(
+            "http://a%3Ab:c@h/",
+            "what stands in front of @ can't be sent: a user's name may hold no colon",
+        );
     }
 
     #[test]
