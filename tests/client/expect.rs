@@ -87,6 +87,53 @@ fn a_417_is_tried_without() {
     });
 }
 
+/// The plain header means the same, be it the request's or the client's.
+#[test]
+fn a_header_says_the_same() {
+    let header = |name: &str, value: &str, request: Request| request.header(name, value).unwrap();
+    let run = |build: fn(ClientBuilder) -> ClientBuilder, own: Option<&str>| {
+        let own = own.map(str::to_owned);
+        check(build, move |access| {
+            let with = |request| match &own {
+                Some(value) => header("Expect", value, request),
+                None => request,
+            };
+            let peer = Peer::start(|mut peer| {
+                while peer.head() {
+                    let early = peer.waits(millis(80));
+                    peer.send("HTTP/1.1 100 Continue\r\n\r\n");
+                    let whole = peer.request().is_some();
+                    peer.send(format!(
+                        "HTTP/1.1 200 OK\r\nx: {early} {whole}\r\nContent-Length: 0\r\n\r\n"
+                    ));
+                }
+            });
+            let response = access.fetch(with(put(&peer.url(), pattern(100_000)))).unwrap();
+            assert_eq!(response.headers()["x"], "false true");
+            let origin = origin();
+            let refused = with(put(&origin.url("/expect/417"), "body"));
+            let response = access.fetch(refused).unwrap();
+            assert_eq!((response.status().as_u16(), response.attempts()), (200, 2));
+            // Without content there is nothing to wait with.
+            for request in
+                [put(&origin.url("/headers"), ""), Request::get(origin.url("/headers")).unwrap()]
+            {
+                let head = access.fetch(with(request)).unwrap();
+                assert!(!head.text().to_lowercase().contains("expect"), "{}", head.text());
+            }
+            // What is said in two ways is said once.
+            let once = with(put(&origin.url("/headers"), "body")).expect_continue();
+            let head = access.fetch(once).unwrap().text().to_lowercase();
+            assert_eq!(head.matches("expect: 100-continue").count(), 1, "{head}");
+            let other = put(&origin.url("/headers"), "body");
+            let head = access.fetch(header("Expect", "x", other)).unwrap().text().to_lowercase();
+            assert!(head.contains("expect: x") && !head.contains("100-continue"), "{head}");
+        });
+    };
+    run(plain, Some("100-Continue"));
+    run(|builder| builder.header("expect", "100-continue"), None);
+}
+
 /// What can be made again goes out without the expectation, once; of a stream nothing was taken, but whoever gave it away has none to send again.
 #[test]
 fn a_417_is_an_end_for_a_stream_alone() {

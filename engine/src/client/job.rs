@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::header::EXPECT;
 
 use super::local::LocalClient;
 use super::local_body::LocalBody;
 use super::parcel::Parcel;
+use super::request::{Expectation, says_continue};
 use super::request_body::Source;
 use super::response::{Fetched, Meta, Response};
 use super::upload::{self, Upload};
@@ -114,7 +116,7 @@ impl<'a> Job<'a> {
                         if self.body.is_none() {
                             return Ok(meta);
                         }
-                        self.parcel.request.expects_continue = false;
+                        self.parcel.request.expectation = Expectation::Dropped;
                         self.leave(Sent::All);
                         self.again(Duration::ZERO).await;
                         continue;
@@ -325,7 +327,9 @@ impl<'a> Job<'a> {
     fn submit(&mut self, length: BodyLength, body: &mut Outgoing) -> Result<(), Error> {
         let request = &self.parcel.request;
         let settings = &self.client.member.settings;
-        let expects = request.expects_continue && !matches!(body, Outgoing::None);
+        let has_content = !matches!(length, BodyLength::None | BodyLength::Known(0));
+        let expects =
+            has_content && request.expectation.is_said(&request.headers, &settings.headers);
         self.expected = expects;
         let submission = Submission {
             client: self.client.member.number,
@@ -371,7 +375,8 @@ pub(super) fn error_of(failed: &Failed) -> Error {
     Error::new(failed.kind.clone(), failed.standing.phase).with_progress(&failed.standing.progress)
 }
 
-/// The client's own fields, but for those that the request has itself and, once it has left the first origin, secrets and `Host`; then the request's.
+/// The client's own fields, but for those that the request has itself and, once it has left the first origin, secrets and `Host`; then the request's. `Expect: 100-continue`
+/// is said where it `expects`, whoever asked for it.
 fn fields_of<'a>(
     defaults: &'a HeaderMap,
     own: &'a HeaderMap,
@@ -385,6 +390,7 @@ fn fields_of<'a>(
     let expect = expects.then_some((&b"expect"[..], &b"100-continue"[..]));
     defaults
         .chain(own.iter())
+        .filter(|(name, value)| **name != EXPECT || !says_continue(value))
         .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
         .chain(expect)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, EXPECT, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 
 use super::fields::Fields;
@@ -36,9 +36,37 @@ pub struct Request {
     pub(crate) body: RequestBody,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
-    pub(crate) expects_continue: bool,
+    pub(crate) expectation: Expectation,
     pub(crate) redirects: Option<u32>,
     pub(crate) max_body_bytes: Option<u64>,
+}
+
+/// Whether a request says `Expect: 100-continue`, if it has content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Expectation {
+    /// If a header says so.
+    #[default]
+    AsHeadersSay,
+    Wanted,
+    /// Not any more: a server has answered 417.
+    Dropped,
+}
+
+impl Expectation {
+    /// With these fields of the request's own, and those that the client adds by default.
+    pub(super) fn is_said(self, own: &HeaderMap, defaults: &HeaderMap) -> bool {
+        let said = || if own.contains_key(EXPECT) { own.get(EXPECT) } else { defaults.get(EXPECT) };
+        match self {
+            Self::AsHeadersSay => said().is_some_and(says_continue),
+            Self::Wanted => true,
+            Self::Dropped => false,
+        }
+    }
+}
+
+/// Whether a value of `Expect` is the one that there is (RFC 9110 10.1.1).
+pub(super) fn says_continue(value: &HeaderValue) -> bool {
+    value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"100-continue")
 }
 
 /// A target, or the error that a request to it fails with.
@@ -86,7 +114,7 @@ impl Request {
             body: RequestBody::none(),
             timeout: None,
             idempotent: false,
-            expects_continue: false,
+            expectation: Expectation::default(),
             redirects: None,
             max_body_bytes: None,
         }
@@ -174,10 +202,12 @@ impl Request {
 
     /// Sends the head alone with `Expect: 100-continue`, and the body when the server says `100 Continue` or after the `expect` timeout (RFC 9110 10.1.1).
     ///
+    /// A header `Expect: 100-continue`, of the request or of the client, says the same. Without content there is nothing to wait with: then neither sends an expectation.
+    ///
     /// A server that answers 417 is asked once more without the expectation, if the body is bytes or a file. A stream can't be made again: there the 417 is the response.
     #[must_use]
     pub fn expect_continue(mut self) -> Self {
-        self.expects_continue = true;
+        self.expectation = Expectation::Wanted;
         self
     }
 

@@ -141,6 +141,7 @@ impl FillError {
                 RequestError::ContentLength => header("Content-Length"),
                 RequestError::TransferEncoding => header("Transfer-Encoding"),
                 RequestError::TeChunked => header("TE"),
+                RequestError::ExpectWithoutBody => header("Expect"),
                 RequestError::BodyNotAllowed(_) => Some(Place::Body),
             },
         }

@@ -53,7 +53,8 @@ pub struct Request<'a> {
     pub method: &'a Method,
     /// Where to, and what to ask for.
     pub url: &'a Url,
-    /// Fields besides those that the head makes by itself; a `Host` here replaces the URL's.
+    /// Fields besides those that the head makes by itself; a `Host` here replaces the URL's. `Expect: 100-continue` needs a body, which does not wait for the answer
+    /// (RFC 9110 10.1.1 leaves that to the client).
     pub headers: &'a [(Vec<u8>, Vec<u8>)],
     /// The body; empty for none.
     pub body: &'a [u8],

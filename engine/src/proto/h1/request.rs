@@ -90,6 +90,9 @@ pub enum RequestError {
     /// `TE: chunked`, which no client may send (RFC 9112 7.4).
     #[error("the header TE must not list chunked")]
     TeChunked,
+    /// `Expect: 100-continue` without a body, which no client may send (RFC 9110 10.1.1).
+    #[error("the header Expect: 100-continue needs a body: leave it out, or give a body")]
+    ExpectWithoutBody,
     /// A body with a method that cannot have one (RFC 9110 9.3.6, 9.3.8).
     #[error("a {0} request cannot have a body")]
     BodyNotAllowed(Method),
@@ -103,6 +106,7 @@ pub(super) struct Wishes<'a> {
     transfer_encoding: Option<&'a [u8]>,
     te: bool,
     upgrade: bool,
+    expects_continue: bool,
     says_close: bool,
     says_te: bool,
     says_upgrade: bool,
@@ -183,6 +187,9 @@ impl RequestHead<'_> {
         let has_body = !matches!(self.body, BodyLength::None | BodyLength::Known(0));
         if has_body && matches!(*self.method, Method::CONNECT | Method::TRACE) {
             return Err(RequestError::BodyNotAllowed(self.method.clone()));
+        }
+        if wishes.expects_continue && !has_body {
+            return Err(RequestError::ExpectWithoutBody);
         }
         let agrees = match (wishes.content_length, self.body) {
             (None, _) => true,
@@ -274,6 +281,7 @@ impl<'a> Wishes<'a> {
         }
         self.te |= is("te");
         self.upgrade |= is("upgrade");
+        self.expects_continue |= is("expect") && lists(value, b"100-continue");
         if is("connection") {
             self.says_close |= lists(value, b"close");
             self.says_te |= lists(value, b"te");
@@ -477,6 +485,22 @@ mod tests {
         check_error(chunked, &[mine], "Content-Length does not agree");
         let trace = RequestHead { method: &Method::TRACE, body: BodyLength::Known(1), ..GET };
         check_error(trace, &[], "TRACE request cannot have a body");
+    }
+
+    #[test]
+    fn nothing_is_expected_without_a_body() {
+        let expect = ("Expect", "100-Continue");
+        for body in [BodyLength::None, BodyLength::Known(0)] {
+            check_error(
+                RequestHead { body, ..POST },
+                &[expect],
+                "Expect: 100-continue needs a body",
+            );
+            check_error(RequestHead { body, ..GET }, &[("expect", "x, 100-continue")], "a body");
+        }
+        check(GET, &[("Expect", "100-continued")], "GET / HTTP/1.1|Host: h|Expect: 100-continued");
+        let known = RequestHead { body: BodyLength::Known(7), ..POST };
+        check(known, &[expect], "POST / HTTP/1.1|Host: h|Expect: 100-Continue|Content-Length: 7");
     }
 
     #[test]
