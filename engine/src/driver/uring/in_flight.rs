@@ -95,9 +95,10 @@ impl InFlight {
         self.entries.iter().filter_map(|entry| entry.socket.as_ref())
     }
 
-    /// Whether an operation is in flight: one of those that are counted, since what is not fits into its socket's buffer.
+    /// Whether an operation is in flight that uses memory: one of those that are counted, since what is not fits into its socket's buffer. A connect has had its
+    /// address read, and may go on where a shutdown does not end it.
     pub(super) fn is_lending(&self) -> bool {
-        self.entries.iter().any(|entry| !entry.idle())
+        self.entries.iter().any(|entry| !entry.idle() && entry.address.is_none())
     }
 
     /// Fills an empty slot; hands the socket back if the index is out of range or taken.
