@@ -22,6 +22,7 @@
 //! | `services` | the client behind layers of `tower_service` |
 //! | `sharing` | what goes to other threads, and what may be shared among them |
 //! | `shutdown` | the end of an engine |
+//! | `panics` | panics of a caller's code away from the caller |
 //! | `isolation` | user code that computes, panics, loops, holds on to what it has |
 //! | `waiting` | the client that blocks: where it may, and where not |
 //! | `wakes` | futures on other threads, woken in batches |
@@ -46,6 +47,8 @@ mod isolation;
 mod limits;
 #[path = "client/names.rs"]
 mod names;
+#[path = "client/panics.rs"]
+mod panics;
 #[path = "client/permits.rs"]
 mod permits;
 #[path = "client/pool.rs"]

@@ -1,5 +1,8 @@
 //! Who turns the shards: both hosts on both drivers, and a shard inside an application's own glommio executor.
 
+#[path = "hosts/guests.rs"]
+mod guests;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
@@ -8,15 +11,14 @@ use std::time::{Duration, Instant};
 
 use glommio::timer::{Timer, sleep};
 use glommio::{LocalExecutorBuilder, Placement, spawn_local};
-use ringshot::client::blocking::{self, block_on};
-use ringshot::client::{Cores, Engine, EngineBuilder, Error, Holding, Kind};
+use ringshot::client::blocking::block_on;
+use ringshot::client::{Cores, Engine, EngineBuilder, Holding};
 use ringshot::driver::DriverChoice;
 use ringshot::host::Host;
 use ringshot::load::{Plan, Stop};
 use ringshot::origin::{Config, Origin};
 use ringshot::sys::process::CpuTime;
 use ringshot_tests::load::{Asked, choices, drivers, hosts, plan, run_whole};
-use ringshot_tests::watch::wait_until;
 
 fn each(check: impl Fn(EngineBuilder, &str)) {
     for host in hosts() {
@@ -402,87 +404,4 @@ fn each_host_starts_where_it_can() {
         let error = Host::Glommio.try_start().unwrap_err();
         assert!(error.to_string().contains("io_uring"), "{error}");
     }
-}
-
-/// A glommio task that panics ends the executor of its core, and with it the engine: what was brought there is told so, and nothing is kept.
-#[test]
-fn a_panic_of_a_glommio_task_ends_the_engine_of_its_core() {
-    if !has_glommio() {
-        return;
-    }
-    let (origin, url) = origin();
-    for driver in choices() {
-        let builder = Engine::builder().cores(Cores::Count(1)).driver(driver);
-        let engine = builder.host(Host::Glommio).build().unwrap();
-        let client = engine.client().build().unwrap();
-        assert_eq!(block_on(client.get(&url).fetch()).unwrap().status(), 200);
-        let waiting = engine.run_on(0, async |ctx| ctx.sleep(Duration::from_secs(60)).await);
-        block_on(engine.run_on(0, async |_| {
-            let panics = async {
-                sleep(Duration::from_millis(20)).await;
-                panic!("a task of the application's");
-            };
-            drop(spawn_local(panics).detach());
-        }))
-        .unwrap();
-        let error = block_on(waiting).unwrap_err();
-        assert!(matches!(error.kind(), Kind::Shutdown), "{driver:?}: {error}");
-        let error = block_on(client.get(&url).fetch()).unwrap_err();
-        assert!(matches!(error.kind(), Kind::Shutdown), "{driver:?}: {error}");
-        assert!(engine.shutdown().is_err(), "{driver:?}");
-        assert_eq!(client.limits_observed().conns_now, 0, "{driver:?}");
-        assert!(wait_until(Duration::from_secs(10), || origin.counters().open == 0));
-    }
-}
-
-/// A blocking call in a task of the executor would stop the core that is to serve it, be the executor ours or the application's.
-#[test]
-fn a_blocking_call_in_a_glommio_task_is_refused() {
-    if !has_glommio() {
-        return;
-    }
-    let (_origin, url) = origin();
-    let check = |outcome: Result<(), Error>| {
-        let error = outcome.unwrap_err();
-        assert!(matches!(error.kind(), Kind::Config(_)), "{error}");
-    };
-    let engine = Engine::builder().cores(Cores::Count(1)).host(Host::Glommio).build().unwrap();
-    let client = blocking::Client::from(engine.client().build().unwrap());
-    let target = url.clone();
-    let told = block_on(engine.run_on(0, async move |_| {
-        spawn_local(async move {
-            sleep(Duration::from_millis(5)).await;
-            client.get(&target).send().map(drop)
-        })
-        .await
-    }));
-    check(told.unwrap());
-    glommio(async {
-        let (engine, _) = Engine::builder().attach().unwrap();
-        let client = blocking::Client::from(engine.client().build().unwrap());
-        check(spawn_local(async move { client.get(&url).send().map(drop) }).await);
-    });
-}
-
-/// Waiting for a slow response costs no processor: on glommio too, where a core blocks in the driver for a moment only.
-#[test]
-fn a_core_sleeps_over_what_is_slow() {
-    let (origin, _) = origin();
-    each(|builder, what| {
-        let engine = builder.build().unwrap();
-        let client = engine.client().build().unwrap();
-        let own = engine.clone();
-        let turns = move || own.stats()[0].turns.iter().sum::<u64>();
-        let url = origin.url("/delay/500");
-        let (turned, status) = block_on(engine.run_on(0, async move |ctx| {
-            let client = ctx.client(&client);
-            let first = turns();
-            let status = client.get(&url).fetch().await.unwrap().status();
-            (turns() - first, status)
-        }))
-        .unwrap();
-        assert_eq!(status, 200, "{what}");
-        // Blocks of 100 us would be 5,000 turns, sleeps of 10 ms are 50.
-        assert!(turned < 1_000, "{what}: {turned} turns");
-    });
 }

@@ -19,10 +19,9 @@ use ringshot_tests::peer::{ENDLESS_MAX, Peer};
 use ringshot_tests::watch::wait_until;
 
 use crate::access::{LONG, Way, check, drivers, get, millis, origin};
-use crate::feed::{Fed, fed};
 
 /// Engines of one core, on every driver and host.
-fn engines() -> impl Iterator<Item = Engine> {
+pub(crate) fn engines() -> impl Iterator<Item = Engine> {
     let all = drivers()
         .into_iter()
         .flat_map(|driver| hosts().into_iter().map(move |host| (driver, host)));
@@ -170,54 +169,6 @@ fn a_panic_in_user_code_is_told_as_one() {
             assert_eq!(access.fetch(get(&origin.url("/"))).unwrap().status(), 200);
         },
     );
-}
-
-/// A body that is made for a while, and then can't be.
-struct PanicsLater(Fed);
-
-impl Stream for PanicsLater {
-    type Item = Result<Bytes, BoxError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = Pin::new(&mut self.0).poll_next(cx);
-        assert!(!piece.is_ready(), "no more pieces today");
-        piece
-    }
-}
-
-#[test]
-fn a_panic_behind_the_head_says_whose_it_was() {
-    let peer = Peer::start(|mut peer| {
-        if peer.head() {
-            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
-        }
-        peer.stall();
-    });
-    for (engine, discards) in
-        engines().flat_map(|engine| [false, true].map(|it| (engine.clone(), it)))
-    {
-        let client = engine.client().build().unwrap();
-        let (go, came) = std::sync::mpsc::channel::<()>();
-        let pieces = fed(move |feeder| {
-            let _ = came.recv_timeout(LONG);
-            feeder.push("never sent");
-        });
-        let request = Request::new(Method::POST, peer.url()).unwrap();
-        let request = request.body(RequestBody::stream(PanicsLater(pieces)));
-        let response = block_on(client.send(request)).unwrap();
-        go.send(()).unwrap();
-        let body = response.into_body();
-        let error = match discards {
-            true => block_on(body.discard()).unwrap_err(),
-            false => block_on(body.bytes()).unwrap_err(),
-        };
-        assert!(
-            matches!(error.kind(), Kind::User(message) if message.contains("today")),
-            "{error}"
-        );
-        assert_eq!((error.url(), error.attempt()), (Some(&*peer.url()), 1), "{error}");
-        assert!(error.method().is_some() && error.may_have_been_processed(), "{error}");
-    }
 }
 
 #[test]
@@ -412,22 +363,5 @@ fn pieces_of_nothing_keep_nobody_waiting() {
             assert_eq!(client.fetch(get(&origin.url("/"))).await.unwrap().status(), 200);
             assert!(sent.await.unwrap_err().is_timeout());
         });
-    }
-}
-
-/// What a task panicked with may itself panic when it goes: the task's panic is told all the same.
-#[test]
-fn a_panic_whose_payload_panics_is_told_as_one() {
-    struct Payload;
-    impl Drop for Payload {
-        fn drop(&mut self) {
-            assert!(std::thread::panicking(), "dropped");
-        }
-    }
-    for engine in engines() {
-        let panics = async |_: CoreCtx| std::panic::panic_any(Payload);
-        let error = block_on(engine.run_on::<_, _, ()>(0, panics)).unwrap_err();
-        assert!(matches!(error.kind(), Kind::User(_)), "{error}");
-        assert_eq!(block_on(engine.run_on(0, async |_| 5)).unwrap(), 5);
     }
 }
