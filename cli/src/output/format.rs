@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-/// Most digits of a share after the point: enough for one request of a billion.
-const PERCENT_DIGITS_MAX: usize = 9;
-
-/// Most digits after the point beyond the usual ones, where two numbers are to be told apart.
-const EXTRA_DIGITS_MAX: usize = 6;
+/// Most digits after the point beyond the usual ones, where two numbers are to be told apart: enough for a share of one request of a billion.
+const EXTRA_DIGITS_MAX: usize = 8;
 
 /// `1.23 ms`, `145 us`, `12.3 s`.
 pub(crate) fn format_latency(latency: Duration) -> String {
@@ -37,7 +34,7 @@ fn microseconds_digits(latency_us: f64, extra: usize) -> String {
 
 /// The same, with as many digits as tell it from `limit_us`.
 pub(crate) fn microseconds_apart(latency_us: f64, limit_us: f64) -> String {
-    apart(latency_us, limit_us, microseconds_digits)
+    apart(latency_us, &[limit_us], microseconds_digits)
 }
 
 /// The same, with a sign where requests that were cut off make it a lower bound: `≥1.06 s`.
@@ -85,7 +82,7 @@ pub(crate) fn rate(per_second: f64) -> String {
 
 /// The same, with as many digits as tell it from `limit`.
 pub(crate) fn rate_apart(per_second: f64, limit: f64) -> String {
-    apart(per_second, limit, rate_digits)
+    apart(per_second, &[limit], rate_digits)
 }
 
 #[allow(
@@ -105,10 +102,12 @@ fn rate_digits(per_second: f64, extra: usize) -> String {
     }
 }
 
-/// A number with the fewest digits beyond the usual ones that tell it from `limit`.
-fn apart(number: f64, limit: f64, shown: fn(f64, usize) -> String) -> String {
+/// A number with the fewest digits beyond the usual ones that tell it from each of `others`.
+fn apart(number: f64, others: &[f64], shown: fn(f64, usize) -> String) -> String {
     let is_told = |extra: &usize| {
-        number.total_cmp(&limit).is_eq() || shown(number, *extra) != shown(limit, *extra)
+        others.iter().all(|other| {
+            number.total_cmp(other).is_eq() || shown(number, *extra) != shown(*other, *extra)
+        })
     };
     shown(number, (0..EXTRA_DIGITS_MAX).find(is_told).unwrap_or(EXTRA_DIGITS_MAX))
 }
@@ -131,13 +130,8 @@ pub(crate) fn percent(share: f64) -> String {
 
 /// The same, with as many digits as tell it from `limit` too.
 pub(crate) fn percent_apart(share: f64, limit: f64) -> String {
-    let shown = |share: f64, digits: usize| format!("{:.digits$}%", share * 100.0);
-    let is_told = |digits: &usize| {
-        [0.0, 1.0, limit].iter().all(|other| {
-            share.total_cmp(other).is_eq() || shown(share, *digits) != shown(*other, *digits)
-        })
-    };
-    shown(share, (1..PERCENT_DIGITS_MAX).find(is_told).unwrap_or(PERCENT_DIGITS_MAX))
+    let shown = |share: f64, extra: usize| format!("{:.*}%", 1 + extra, share * 100.0);
+    apart(share, &[0.0, 1.0, limit], shown)
 }
 
 /// Three digits that count, and more only before the point: `1.23`, `12.3`, `1234`.

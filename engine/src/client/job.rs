@@ -384,8 +384,7 @@ fn fields_of<'a>(
     strayed: bool,
 ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     let defaults = defaults.iter().filter(move |(name, _)| {
-        let is_for_the_first = redirect::SECRETS.contains(name) || **name == http::header::HOST;
-        !(own.contains_key(*name) || strayed && is_for_the_first)
+        !(own.contains_key(*name) || strayed && redirect::is_for_the_first(name))
     });
     let expect = expects.then_some((&b"expect"[..], &b"100-continue"[..]));
     defaults

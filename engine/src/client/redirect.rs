@@ -18,6 +18,11 @@ fn is_of_the_body(name: &HeaderName) -> bool {
 /// Fields that are meant for one origin alone.
 pub(super) const SECRETS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
 
+/// Whether a field was for the first server alone, and goes to no other: a secret, or a `Host` of the caller's own.
+pub(super) fn is_for_the_first(name: &HeaderName) -> bool {
+    SECRETS.contains(name) || *name == HOST
+}
+
 /// Has `Debug` not show a secret.
 pub(super) fn hide(name: &HeaderName, value: &mut HeaderValue) {
     value.set_sensitive(value.is_sensitive() || SECRETS.contains(name));
@@ -59,8 +64,6 @@ pub(crate) fn follow(
         request.body.0 = body.ok_or(RedirectKind::BodyGone)?;
     }
     if target.origin() != request.target.origin() {
-        // A `Host` of the caller's own was for the first server.
-        let is_for_the_first = |name: &HeaderName| SECRETS.contains(name) || *name == HOST;
         request.headers.remove_where(is_for_the_first);
     }
     request.target = target;

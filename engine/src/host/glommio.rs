@@ -248,8 +248,7 @@ impl Guest {
         if !self.turn.only_waits() {
             self.dull = 0;
         }
-        let quiet = self.turn.is_quiet();
-        let may_sleep = quiet || self.dull >= DULL_TURNS;
+        let may_sleep = self.may_sleep();
         let block = if may_sleep { Duration::ZERO } else { pace.block_max(BLOCK_MAX) };
         if may_sleep {
             self.sleeper.forget_edges()?;
@@ -260,8 +259,13 @@ impl Guest {
         self.turn.pause();
         let only_waits = self.turn.only_waits();
         self.dull = if only_waits { self.dull + u32::from(!block.is_zero()) } else { 0 };
-        let sleeps = only_waits && (self.dull >= DULL_TURNS || quiet && self.turn.is_quiet());
-        Ok(if may_sleep && sleeps { Next::Sleep } else { Next::GiveWay })
+        // Old edges are forgotten only if it might have slept before.
+        Ok(if may_sleep && self.may_sleep() { Next::Sleep } else { Next::GiveWay })
+    }
+
+    /// Whether there is nothing to do, and nothing that is likely to come soon.
+    fn may_sleep(&self) -> bool {
+        self.turn.is_quiet() || self.dull >= DULL_TURNS && self.turn.only_waits()
     }
 
     /// Has whatever may happen wake the task, unless it has happened.

@@ -1,7 +1,7 @@
 //! Stopping a run, and watching it, from another thread. Costs the hot path a few plain stores a turn.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::histogram::{COARSE_BUCKETS, Coarse};
@@ -9,6 +9,7 @@ use super::recorder::Recorder;
 use super::status::StatusCounts;
 use super::timeline::Totals;
 use crate::clock::Instant;
+use crate::sync::lock;
 
 /// What a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -271,7 +272,7 @@ impl Control {
     /// Where the run stands.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        let gauges = lock(&self.gauges);
         let sum = |of: fn(&CoreGauge) -> &AtomicU64| {
             gauges.iter().map(|gauge| of(gauge).load(Ordering::Relaxed)).sum()
         };
@@ -305,13 +306,13 @@ impl Control {
     /// The phase of the core that is furthest behind.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        slowest(&self.gauges.lock().unwrap_or_else(PoisonError::into_inner))
+        slowest(&lock(&self.gauges))
     }
 
     /// Makes the gauges of a run on so many cores.
     pub(super) fn gauges(&self, cores: usize) -> Vec<Arc<CoreGauge>> {
         let made: Vec<_> = (0..cores).map(|_| Arc::new(CoreGauge::default())).collect();
-        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&made);
+        lock(&self.gauges).clone_from(&made);
         made
     }
 }

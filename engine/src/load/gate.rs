@@ -3,6 +3,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::clock::Instant;
+use crate::sync::lock;
 
 /// Opens once all have come, or one has failed.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Gate {
 
     /// Comes at `now`, and waits for the others.
     pub(super) fn pass(&self, now: Instant) -> Start {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         state.missing = state.missing.saturating_sub(1);
         state.opened = state.opened.max(now);
         self.moved.notify_all();
@@ -48,7 +49,7 @@ impl Gate {
 
     /// Somebody will not come, unless all have already.
     pub(super) fn fail(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         state.failed |= state.missing > 0;
         self.moved.notify_all();
     }

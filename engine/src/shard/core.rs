@@ -183,7 +183,7 @@ impl<D: Driver> Core<D> {
 
     /// Whether nothing is in flight: all that the kernel may tell is the end of an idle connection.
     pub(crate) fn holds_nothing(&self) -> bool {
-        self.pool.is_quiet()
+        self.pool.holds_nothing()
     }
 
     /// Whether all was handed to the kernel, the last look found nothing, and a turn would only wait for the kernel, timers or a ring of the bell.

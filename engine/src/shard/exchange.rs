@@ -4,8 +4,9 @@ use super::connection::{Bodies, Connection, Receiving, Sending, State};
 use super::reading::{Outcome, Reader};
 use super::{Body, Failure, Handler, Next, Phase, Response, Shard};
 use crate::clock::Instant;
-use crate::driver::SMALL_PIECE_BYTES;
-use crate::driver::{Armed, Confirm, Driver, End, Lent, Op, Payload, Span, Window};
+use crate::driver::{
+    Armed, Confirm, Driver, End, Lent, Op, Payload, SMALL_PIECE_BYTES, Span, Window,
+};
 use crate::proto::h1::{self, Eof};
 use crate::sys::Errno;
 

@@ -1,9 +1,10 @@
 //! What the cores made of their results, one part each. Held until the last core is done.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::Done;
 use super::drive::MakeConsume;
+use crate::sync::lock;
 
 /// What the cores made of their results.
 pub(super) struct Parts<A>(Arc<Mutex<Vec<A>>>);
@@ -22,7 +23,7 @@ struct Part<A> {
 
 impl<A> Drop for Part<A> {
     fn drop(&mut self) {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = lock(&self.parts);
         parts.extend(self.value.take());
     }
 }
@@ -45,6 +46,6 @@ impl<A: Send + 'static> Parts<A> {
     }
 
     pub(super) fn take(&self) -> Vec<A> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.0))
     }
 }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, TimeoutKind};
 use crate::mesh::Seat;
 use crate::mesh::placement::Homes;
 use crate::shard::pool::exchange::Standing;
-use crate::sync::{drop_quietly, wake_quietly};
+use crate::sync::{drop_quietly, lock, wake_quietly};
 
 /// Inputs that a core pulls at a time.
 pub(super) const PULL_BLOCK: usize = 8;
@@ -209,7 +209,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(super) fn is_abandoned(&self) -> bool {

@@ -2,8 +2,7 @@
 
 use super::buf_ring::BufRing;
 use super::{LARGE, LARGE_BUFFER_BYTES, SMALL, Tier, Uring, prep};
-use crate::driver::SMALL_PIECE_BYTES;
-use crate::driver::{Kind, Slot, Token, Window};
+use crate::driver::{Kind, SMALL_PIECE_BYTES, Slot, Token, Window};
 
 /// Buffers for [`Window::Bulk`], made at the first use.
 const LARGE_BUFFERS: u16 = 16;

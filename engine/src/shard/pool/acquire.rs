@@ -137,8 +137,8 @@ impl<D: Driver> Pool<D> {
         self.count_waiter(id, place);
     }
 
-    /// A request that found no connection, and that none is being made for, waits: one too many fails. Not for the limit, while another core has idle connections
-    /// whose units it gives up now that this one starves.
+    /// A request that found no connection, and that none is being made for, waits: one too many fails. What other cores have idle is as good as in the making: they
+    /// give it up now that this core starves.
     fn count_waiter(&mut self, id: Id, place: u32) {
         let Some(host) = self.hosts.find(place).filter(|host| host.undialed() > 0) else { return };
         let shared = &self.members[host.client as usize].shared;

@@ -3,13 +3,14 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::origin::Origin;
 use crate::proto::h1;
 use crate::shard::doorbell::Doorbell;
 use crate::shard::limits::Budget;
+use crate::sync::lock;
 use crate::sys::socket;
 
 /// Origins of HTTP/1.0 that a client remembers.
@@ -217,7 +218,7 @@ impl Shared {
 
     /// The limits of a host.
     pub(super) fn host(&self, origin: &Arc<Origin>) -> Arc<HostLimits> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = lock(&self.hosts);
         match hosts.entry(Arc::clone(origin)) {
             Entry::Occupied(known) => Arc::clone(known.get()),
             Entry::Vacant(place) => {
@@ -233,7 +234,7 @@ impl Shared {
     pub(super) fn forget(&self, origin: &Arc<Origin>, limits: Arc<HostLimits>) {
         self.most_per_host.fetch_max(limits.conns.most(), Ordering::Relaxed);
         drop(limits);
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = lock(&self.hosts);
         if hosts.get(origin).is_some_and(|limits| Arc::strong_count(limits) == 1) {
             hosts.remove(origin);
         }
@@ -241,7 +242,7 @@ impl Shared {
 
     /// The most connections that any one host had at once.
     pub(crate) fn most_per_host(&self) -> u32 {
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = lock(&self.hosts);
         let most = hosts.values().map(|limits| limits.conns.most()).max().unwrap_or_default();
         most.max(self.most_per_host.load(Ordering::Relaxed))
     }
@@ -255,12 +256,12 @@ impl Shared {
 
     /// Whether an origin answered in HTTP/1.0 last.
     pub(super) fn is_http10(&self, origin: &Arc<Origin>) -> bool {
-        self.http10.lock().unwrap_or_else(PoisonError::into_inner).contains(origin)
+        lock(&self.http10).contains(origin)
     }
 
     /// Remembers in which version an origin answered.
     pub(super) fn note_version(&self, origin: &Arc<Origin>, is_http10: bool) {
-        let mut known = self.http10.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.http10);
         if !is_http10 {
             known.remove(origin);
         } else if known.len() < HTTP10_MAX {

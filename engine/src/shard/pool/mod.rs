@@ -353,7 +353,7 @@ impl<D: Driver> Pool<D> {
 
     /// Whether nothing is going on: all that may come is the end of an idle connection.
     #[inline]
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub(crate) fn holds_nothing(&self) -> bool {
         let Holding { in_flight, connecting, closing, active, .. } = self.holding;
         in_flight + connecting + closing + active == 0
     }

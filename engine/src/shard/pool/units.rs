@@ -174,7 +174,7 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// A unit of the host's own limits came back on this core.
+    /// Has a blocked host be looked at in the next turn: what it wants may be there, or it wants nothing more.
     pub(super) fn look_at(&mut self, place: u32) {
         if self.hosts.find(place).is_some_and(|host| host.is_blocked) {
             self.block(place, Wants::OfClient);

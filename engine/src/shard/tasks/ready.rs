@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::super::doorbell::Doorbell;
 use super::live::Run;
 use super::owned::Owned;
+use crate::sync::lock;
 
 /// A task's place on its core. A place is used again under another generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +167,7 @@ impl Ready {
         if is_called.swap(true, Ordering::AcqRel) {
             return;
         }
-        let mut queue = self.remote.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = lock(&self.remote.queue);
         queue.push(place);
         let first = queue.len() == 1;
         self.remote.any.store(true, Ordering::Release);
@@ -190,7 +191,7 @@ impl Ready {
 
     #[cold]
     fn collect_remote(&self, local: &mut Local) {
-        let mut queue = self.remote.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = lock(&self.remote.queue);
         for place in queue.drain(..) {
             let slot = &local.slots[place.index as usize];
             // A task that is gone stays called: nobody puts it here again.
