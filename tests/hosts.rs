@@ -144,14 +144,15 @@ fn another_thread_wakes_a_core_that_sleeps() {
     each(|builder, what| {
         let engine = builder.build().unwrap();
         let client = engine.client().build().unwrap();
-        let mut longest = Duration::ZERO;
+        let mut late = Vec::new();
         for _ in 0..20 {
             thread::sleep(Duration::from_millis(10));
             let start = Instant::now();
             block_on(async { client.get(&url).send().await.unwrap().bytes().await.unwrap() });
-            longest = longest.max(start.elapsed());
+            late.extend(Some(start.elapsed()).filter(|took| *took >= Duration::from_millis(900)));
         }
-        assert!(longest < Duration::from_millis(900), "{what}: {longest:?}");
+        // Once the machine may stand still.
+        assert!(late.len() < 2, "{what}: {late:?}");
     });
 }
 
@@ -303,14 +304,14 @@ fn time_goes_on_while_a_core_sleeps() {
         let (engine, ctx) = Engine::builder().attach().unwrap();
         let client = ctx.client(&engine.client().build().unwrap());
         client.get(&url).send().await.unwrap().bytes().await.unwrap();
-        sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_millis(2_500)).await;
         // Dated by the last turn, it would have ended before it began.
-        let request = client.get(&url).timeout(Duration::from_millis(800));
+        let request = client.get(&url).timeout(Duration::from_secs(2));
         let response = request.send().await.unwrap();
         let total = response.timings();
-        assert!(total.first_byte.unwrap() < Duration::from_millis(800), "{total:?}");
+        assert!(total.first_byte.unwrap() < Duration::from_secs(2), "{total:?}");
         response.bytes().await.unwrap();
-        assert!(engine.stats()[0].longest_turn < Duration::from_millis(800));
+        assert!(engine.stats()[0].longest_turn < Duration::from_secs(2));
     });
 }
 

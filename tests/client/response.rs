@@ -59,13 +59,13 @@ fn timings_tell_each_phase() {
         ];
         let phases: Vec<Duration> = phases.into_iter().map(Option::unwrap).collect();
         assert!(phases.is_sorted(), "{all:?}");
-        assert!(all.first_byte.unwrap() >= millis(99) && all.sent.unwrap() < millis(99), "{all:?}");
+        assert!(all.first_byte.unwrap() >= all.sent.unwrap() + millis(50), "{all:?}");
         // Nothing was resolved or connected for a request on a connection that was there.
         let response = access.get(&origin.url("/stream/30/10/60")).unwrap();
         let all = response.timings();
         assert_eq!((all.resolved, all.connected, response.connection().reused), (None, None, true));
         assert!(all.done.unwrap() >= all.first_byte.unwrap() + millis(100), "{all:?}");
-        assert!(all.done.unwrap() < millis(2_000), "{all:?}");
+        assert!(all.done.unwrap() < LONG, "{all:?}");
     });
 }
 

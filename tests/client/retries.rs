@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ringshot::client::{ClientBuilder, Kind, RequestBody, Retry};
 use ringshot_tests::peer::Peer;
 
-use crate::access::{OK, check, get, millis, origin, post};
+use crate::access::{LONG, OK, check, get, millis, origin, post};
 use crate::feed::fed;
 
 fn on_503() -> Retry {
@@ -216,7 +216,7 @@ fn waits_are_bounded() {
         let (peer, _) = failing(3);
         let begun = Instant::now();
         assert_eq!(access.get(&peer.url()).unwrap().status(), 200);
-        assert!(begun.elapsed() < millis(40 + 80 + 100 + 500), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
     });
 }
 
@@ -228,7 +228,7 @@ fn retry_after_is_waited_for() {
         let response = access.get(&origin.url("/retry-after/1")).unwrap();
         let took = begun.elapsed();
         assert_eq!((response.status().as_u16(), response.attempts()), (503, 2));
-        assert!(took >= Duration::from_secs(1) && took < millis(1_900), "{took:?}");
+        assert!(took >= Duration::from_secs(1) && took < LONG, "{took:?}");
     });
 }
 
@@ -239,12 +239,12 @@ fn who_waits_holds_nothing() {
         |builder| builder.retry(on_503().attempts(2)).max_in_flight(1).max_conns(1),
         |access| {
             let origin = origin();
-            let waits = access.start(get(&origin.url("/retry-after/1")));
+            let waits = access.start(get(&origin.url("/retry-after/5")));
             access.wait_for(1, |core| core.counters.responses);
             access.wait_for(0, |core| core.holding.in_flight.into());
             let begun = Instant::now();
             assert_eq!(access.get(&origin.url("/")).unwrap().status(), 200);
-            assert!(begun.elapsed() < millis(700));
+            assert!(begun.elapsed() < millis(4_000));
             waits.cancel();
             access.wait_for(0, |core| core.holding.in_flight.into());
         },

@@ -171,7 +171,7 @@ fn send() {
         let error = access.fetch(request).unwrap_err();
         assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::Send)), "{error}");
         assert_eq!((error.phase(), error.sent()), (Phase::Send, Sent::Partial));
-        assert!(begun.elapsed() < millis(3_000));
+        assert!(begun.elapsed() < LONG);
     });
 }
 
@@ -217,7 +217,7 @@ fn send_begins_anew_with_what_the_server_takes() {
         let waited = taken.lock().unwrap().elapsed();
         assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::Send)), "{error}");
         // What was read last may have been acknowledged before.
-        assert!(waited > millis(150) && waited < millis(900), "{waited:?}");
+        assert!(waited > millis(150) && waited < LONG, "{waited:?}");
     });
 }
 

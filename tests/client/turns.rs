@@ -110,10 +110,12 @@ fn too_many_waiters_are_told_at_once() {
         |access| {
             let peer = Noting::new();
             let started: Vec<_> = (0..5).map(|_| access.start(get(&peer.url("first")))).collect();
+            // Those that wait for their own connection wait as well.
+            access.wait_for(2, |core| core.holding.active.into());
             waits_for_a_connection(access, 3);
             let error = access.get(&peer.url("more")).unwrap_err();
             assert!(matches!(error.kind(), Kind::PoolFull { max_waiters: 3 }), "{error}");
-            assert_eq!((error.phase(), error.elapsed() < millis(500)), (Phase::Acquire, true));
+            assert_eq!((error.phase(), error.elapsed() < LONG / 2), (Phase::Acquire, true));
             peer.open();
             for request in started {
                 assert_eq!(request.outcome().unwrap().status(), 200);
@@ -139,6 +141,32 @@ fn without_waiters_there_are_still_requests() {
             assert!(matches!(error.kind(), Kind::PoolFull { max_waiters: 0 }), "{error}");
             peer.open();
             assert_eq!(running.outcome().unwrap().status(), 200);
+        },
+    );
+}
+
+/// A unit that is on its way back, or that an idle connection to another host holds, is nobody's: no request has to end for it.
+#[test]
+fn nobody_is_turned_away_for_what_comes_back() {
+    check(
+        |builder| builder.max_conns_per_host(1).max_waiters(0),
+        |access| {
+            let origin = origin();
+            for turn in 0..100 {
+                let response = access.get(&origin.url("/close")).map(|response| response.status());
+                assert_eq!(response.unwrap(), 200, "{turn}");
+            }
+        },
+    );
+    check(
+        |builder| builder.max_conns(1).max_waiters(0),
+        |access| {
+            let origins = [origin(), origin()];
+            for turn in 0..100 {
+                let url = origins[turn % 2].url("/");
+                let response = access.get(&url).map(|response| response.status());
+                assert_eq!(response.unwrap(), 200, "{turn}");
+            }
         },
     );
 }

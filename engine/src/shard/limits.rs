@@ -38,8 +38,8 @@ const GRANTED: u8 = 3;
 struct Seat {
     /// Units that it has or was promised, without those that it has promised to others.
     held: AtomicU32,
-    /// Of these, units of connections that are idle, where that is told.
-    idle: AtomicU32,
+    /// Of these, units that others may have soon, where that is told.
+    spare: AtomicU32,
     claim: AtomicU8,
 }
 
@@ -257,15 +257,15 @@ impl Budget {
         others.filter(has_none).any(|other| self.starves(other))
     }
 
-    /// Tells how many units of `core` are those of idle connections.
-    pub(crate) fn set_idle(&self, core: u32, idle: u32) {
-        self.seat(core).idle.store(idle, Ordering::Relaxed);
+    /// Tells how many units `core` would give up to one that starves, or is about to give back. Told after they came back, so that whoever reads it finds them here or
+    /// there.
+    pub(crate) fn set_spare(&self, core: u32, spare: u32) {
+        self.seat(core).spare.store(spare, Ordering::Release);
     }
 
-    /// Units that other cores would soon give up to one that starves: those of connections that were idle when they last told.
-    pub(crate) fn idle_elsewhere(&self, core: u32) -> u32 {
-        let others = (0_u32..).zip(self.seats.iter()).filter(|(other, _)| *other != core);
-        others.map(|(_, seat)| seat.idle.load(Ordering::Relaxed)).sum()
+    /// Units that come to whoever starves without anybody else's request having to end.
+    pub(crate) fn spare(&self) -> u32 {
+        self.seats.iter().map(|seat| seat.spare.load(Ordering::Acquire)).sum()
     }
 
     /// Whether a unit is there to be taken.

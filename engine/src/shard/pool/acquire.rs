@@ -104,7 +104,7 @@ impl<D: Driver> Pool<D> {
             exchange.total_deadline = exchange.total.map(|total| since + total);
         }
         let host = self.hosts.find(place)?;
-        if exchange.needs_fresh || !host.waiters.is_empty() || refuses(host, exchange) {
+        if exchange.needs_fresh || !host.waiters.is_empty() || host.refuses(exchange) {
             return None;
         }
         let index = self.pick_idle(place)?;
@@ -137,24 +137,39 @@ impl<D: Driver> Pool<D> {
         self.count_waiter(id, place);
     }
 
-    /// A request that found no connection, and that none is being made for, waits: one too many fails. What other cores have idle is as good as in the making: they
-    /// give it up now that this core starves.
+    /// A request that found no connection, and that none is being made for, waits: one too many fails.
     fn count_waiter(&mut self, id: Id, place: u32) {
-        let Some(host) = self.hosts.find(place).filter(|host| host.undialed() > 0) else { return };
-        let shared = &self.members[host.client as usize].shared;
-        let Some(max_waiters) = shared.config.max_waiters else { return };
-        let waits = |exchange: &mut Exchange| exchange.stage == Stage::Acquiring;
-        if self.with(id, waits) != Some(true) {
+        let max_waiters = |host: &Host| {
+            self.members[host.client as usize]
+                .shared
+                .config
+                .max_waiters
+                .map(|max| (host.client, max))
+        };
+        let Some((client, max_waiters)) = self.hosts.find(place).and_then(max_waiters) else {
             return;
+        };
+        for is_last in [false, true] {
+            if !self.is_left_waiting(id, place) {
+                return;
+            }
+            let spare = self.spare(place);
+            if self.member(client).shared.join_waiters(max_waiters.saturating_add(spare)) {
+                self.with(id, |exchange| exchange.counts_as_waiter = true);
+                return;
+            }
+            if !is_last {
+                // What was spare when we first looked may have come back before we counted.
+                self.serve(place);
+            }
         }
-        let budget =
-            if host.limits.conns.has_room() { &shared.connections } else { &host.limits.conns };
-        let spare = budget.idle_elsewhere(self.core);
-        if shared.join_waiters(max_waiters.saturating_add(spare)) {
-            self.with(id, |exchange| exchange.counts_as_waiter = true);
-        } else {
-            self.abort(id, Kind::PoolFull { max_waiters });
-        }
+        self.abort(id, Kind::PoolFull { max_waiters });
+    }
+
+    /// Whether a request has no connection, and its host more that wait than connections in the making.
+    fn is_left_waiting(&self, id: Id, place: u32) -> bool {
+        self.hosts.find(place).is_some_and(|host| host.undialed() > 0)
+            && self.with(id, |exchange| exchange.stage == Stage::Acquiring) == Some(true)
     }
 
     /// Gives idle connections to those who wait, and dials for the others, unless units are scarce and it is not their turn.
@@ -234,6 +249,7 @@ impl<D: Driver> Pool<D> {
             };
             self.leave_idle(index);
             if self.connections[index as usize].deadline > self.now {
+                self.tell_spare(index);
                 return Some(index);
             }
             self.counters.reaped += 1;
@@ -250,7 +266,6 @@ impl<D: Driver> Pool<D> {
             let member = &mut self.members[connection.client as usize];
             self.idle_of_member.remove(&mut member.idle, index);
             self.holding.idle -= 1;
-            host.tell_idle(member, self.core);
         }
     }
 
@@ -281,17 +296,6 @@ impl<D: Driver> Pool<D> {
         }
         self.mark_active(index);
         self.send_request(index, id, exchange)
-    }
-
-    /// A server of HTTP/1.0 takes a chunked body for the next request (RFC 9112 6.1).
-    fn refuses_chunked(&self, place: u32, id: Id) -> bool {
-        let Some(host) = self.hosts.find(place) else { return false };
-        host.is_http10 && self.with(id, |exchange| refuses(host, exchange)) == Some(true)
-    }
-
-    fn refuse_chunked(&mut self, id: Id) {
-        let problem = "the server speaks HTTP/1.0 and can't take a body of unknown length";
-        self.abort(id, Kind::RequestBody(problem.to_owned()));
     }
 
     pub(super) fn mark_active(&mut self, index: u32) {
@@ -347,7 +351,7 @@ impl<D: Driver> Pool<D> {
         self.idle_of_host.push_back(&mut host.idle, index);
         self.idle_of_member.push_back(&mut member.idle, index);
         self.holding.idle += 1;
-        host.tell_idle(member, self.core);
+        host.tell_spare(member, self.core);
         if starved && !self.stays_idle(index) {
             self.counters.reaped += 1;
             self.close_connection(index);
@@ -386,9 +390,4 @@ impl<D: Driver> Pool<D> {
             }
         }
     }
-}
-
-/// See [`Pool::refuses_chunked`].
-fn refuses(host: &Host, exchange: &Exchange) -> bool {
-    host.is_http10 && exchange.body.is_chunked()
 }

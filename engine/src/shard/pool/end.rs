@@ -257,6 +257,9 @@ impl<D: Driver> Pool<D> {
         connection.deadline = crate::clock::Instant::NEVER;
         if connection.charge == Charge::Unit {
             self.members[connection.client as usize].returning += 1;
+            if let Some(host) = self.hosts.find_mut(connection.host) {
+                host.returning += 1;
+            }
         }
         self.holding.closing += 1;
         let slot = connection.slot;
@@ -264,6 +267,7 @@ impl<D: Driver> Pool<D> {
             self.submit(slot, Op::ResetOnClose);
         }
         self.submit(slot, Op::Close);
+        self.tell_spare(index);
     }
 
     /// Whether a server that does not read may keep some of a body from it: an end would wait behind that, and the connection stay open there. What goes out in one
@@ -290,8 +294,13 @@ impl<D: Driver> Pool<D> {
             host.open -= 1;
         }
         if charge == Charge::Unit {
-            self.member(client).returning -= 1;
             self.pass_on(place, heirs);
+            let member = &mut self.members[client as usize];
+            member.returning -= 1;
+            if let Some(host) = self.hosts.find_mut(place) {
+                host.returning -= 1;
+                host.tell_spare(member, self.core);
+            }
         }
         if self.members.iter().all(|member| member.blocked.is_empty()) {
             self.serve(place);

@@ -5,6 +5,7 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use super::config::{HostLimits, Shared};
+use super::exchange::Exchange;
 use super::list::List;
 use super::origin::{Numbered, Origin};
 use crate::shard::limits::Lease;
@@ -30,6 +31,8 @@ pub(super) struct Host {
     pub(super) resting: u32,
     /// Sockets, from the attempt to the close.
     pub(super) open: u32,
+    /// Of those, the ones being closed whose units come back.
+    pub(super) returning: u32,
     /// It answered in HTTP/1.0 last: it can't take a chunked body (RFC 9112 6.1).
     pub(super) is_http10: bool,
     /// In the list of those that wait for a unit.
@@ -46,13 +49,20 @@ impl Host {
         (any + fresh).saturating_sub(self.dials.len())
     }
 
-    /// Tells the other cores what this one has idle, where they refuse requests for want of connections.
+    /// Tells all cores what this one will give up soon, where requests are refused for want of connections.
     #[inline]
-    pub(super) fn tell_idle(&self, member: &Member, core: u32) {
+    pub(super) fn tell_spare(&self, member: &Member, core: u32) {
         if member.shared.config.max_waiters.is_some() {
-            self.limits.conns.set_idle(core, self.idle.len());
-            member.shared.connections.set_idle(core, member.idle.len());
+            let resting = self.resting.saturating_sub(self.waiters.len());
+            self.limits.conns.set_spare(core, self.idle.len() + self.returning + resting);
+            member.shared.connections.set_spare(core, member.idle.len() + member.returning);
         }
+    }
+
+    /// Whether it can't take the body of this request, whose length is not known.
+    #[inline]
+    pub(super) fn refuses(&self, exchange: &Exchange) -> bool {
+        self.is_http10 && exchange.body.is_chunked()
     }
 
     /// Whether a request waits for a connection.
@@ -164,6 +174,7 @@ impl Hosts {
             active: 0,
             resting: 0,
             open: 0,
+            returning: 0,
             is_http10: member.shared.is_http10(origin),
             is_blocked: false,
             is_due: false,

@@ -34,6 +34,7 @@ impl<D: Driver> Pool<D> {
         connection.state = State::Resting;
         let until = self.reaps + if has_more { REAPS_TO_TELL } else { 0 };
         self.resting.push(Resting { slot: connection.slot, has_more, until });
+        self.tell_spare(index);
         self.receive_next(index);
     }
 
@@ -80,6 +81,7 @@ impl<D: Driver> Pool<D> {
             connection.state = State::Draining;
             self.end_rest(index);
             self.release(index);
+            self.tell_spare(index);
             false
         });
         // What was freed may have led to others.

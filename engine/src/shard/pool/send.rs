@@ -210,6 +210,17 @@ impl<D: Driver> Pool<D> {
             self.fail_connection(index, Kind::Io(errno));
         }
     }
+
+    /// A server of HTTP/1.0 takes a chunked body for the next request (RFC 9112 6.1).
+    pub(super) fn refuses_chunked(&self, place: u32, id: Id) -> bool {
+        let Some(host) = self.hosts.find(place) else { return false };
+        host.is_http10 && self.with(id, |exchange| host.refuses(exchange)) == Some(true)
+    }
+
+    pub(super) fn refuse_chunked(&mut self, id: Id) {
+        let problem = "the server speaks HTTP/1.0 and can't take a body of unknown length";
+        self.abort(id, Kind::RequestBody(problem.to_owned()));
+    }
 }
 
 /// The next bytes of a body to hand to the driver.
