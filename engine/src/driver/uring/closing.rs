@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use io_uring::squeue;
 use io_uring::types::{SubmitArgs, Timespec};
 
 use super::buf_ring::BufRing;
@@ -32,12 +33,28 @@ impl Uring {
             self.finish_close(slot);
             return Ok(());
         }
-        let sqe = prep::cancel_all(Self::target(descriptors, slot, entry));
-        self.push(&sqe.user_data(Token { slot, kind: Kind::Cancel }.pack()))?;
+        match entry.known_kinds() {
+            Some(kinds) => {
+                // One at least: its completion wakes whoever waits for a send that ends without a word.
+                let any = kinds.iter().all(Option::is_none).then_some(Kind::Stream);
+                for kind in kinds.into_iter().chain([any]).flatten() {
+                    self.cancel(slot, &prep::cancel(Token { slot, kind }.pack()))?;
+                }
+            }
+            None => {
+                let target = Self::target(descriptors, slot, entry);
+                self.cancel(slot, &prep::cancel_all(target))?;
+            }
+        }
         if let Some(entry) = self.in_flight.live(slot) {
             entry.set_closing();
-            entry.started();
         }
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, slot: Slot, sqe: &squeue::Entry) -> Result<(), ()> {
+        self.push(&sqe.clone().user_data(Token { slot, kind: Kind::Cancel }.pack()))?;
+        self.started(slot, None);
         Ok(())
     }
 

@@ -63,6 +63,18 @@ impl Entry {
         self.pending == 0
     }
 
+    /// What is in flight, if that is all known by kind: to be cancelled one by one, which takes the kernel a look into a table. To find them by their descriptor it looks at all
+    /// that waits on the ring, three times (6.18): half a millisecond with 4,000 connections.
+    pub(super) fn known_kinds(&self) -> Option<[Option<Kind>; 4]> {
+        let kinds = [
+            self.receive,
+            (self.sentry == Sentry::Posted).then_some(Kind::Sentry),
+            self.sending.then_some(Kind::Bytes),
+            self.address.is_some().then_some(Kind::Connect),
+        ];
+        (kinds.iter().flatten().count() == self.pending as usize).then_some(kinds)
+    }
+
     pub(super) fn closing(&self) -> bool {
         self.closing
     }

@@ -60,10 +60,7 @@ impl Uring {
         let Some(kind) = self.in_flight.live(slot).and_then(|entry| entry.receive) else {
             return Ok(());
         };
-        let sqe = prep::cancel(Token { slot, kind }.pack());
-        self.push(&sqe.user_data(Token { slot, kind: Kind::Cancel }.pack()))?;
-        self.started(slot, None);
-        Ok(())
+        self.cancel(slot, &prep::cancel(Token { slot, kind }.pack()))
     }
 
     pub(super) fn accept(&mut self, slot: Slot) -> Result<(), ()> {
