@@ -93,7 +93,8 @@ pub trait Driver {
     /// Only what no retry can mend: the driver is lost, and with it what was in flight.
     fn wait(&mut self, wait: Wait) -> io::Result<()>;
 
-    /// Whether the kernel holds events that the last [`Driver::wait`] did not bring, as one that looks once may where many have come: another one brings more of them.
+    /// Whether the kernel may hold events that the last [`Driver::wait`] did not bring, as one that looks once may where many have come, or that ended long ago: another
+    /// one brings more of them.
     fn has_more(&mut self) -> bool {
         false
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::doorbell::Doorbell;
+use super::intake::NEWS_AGE_MAX;
 use super::pool::Pool;
 use super::pool::desk::Desk;
 use super::tasks::{Spawner, Tasks};
@@ -14,9 +15,6 @@ use crate::driver::Driver;
 
 /// Most polls of tasks in one turn: what comes for sockets must not wait for ever.
 const POLLS_PER_TURN: usize = 256;
-/// How old the news of sockets may be that a turn's wishes are met by: a task that keeps the core for longer must not be given a connection that has ended
-/// meanwhile.
-const NEWS_AGE_MAX: Duration = Duration::from_millis(1);
 /// Buckets that turns are counted in by their length: powers of two of microseconds.
 pub const TURN_BUCKETS: usize = 24;
 

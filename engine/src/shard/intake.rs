@@ -1,12 +1,38 @@
-//! How much one turn takes in. Arithmetic only.
+//! How much one turn takes in, and how old it may be.
 //!
 //! A socket whose peer is as fast as this core never runs dry: whoever reaped until nothing was left would see to no timer, no task and no other socket as long as
 //! that peer likes.
+
+use std::io;
+use std::time::Duration;
+
+use crate::driver::{Driver, Wait};
 
 /// Completions after which a turn reaps no more: what one wait of the epoll driver tells.
 const TURN_COMPLETIONS_MAX: usize = 512;
 /// Bytes received after which it does not, either: some milliseconds' work where they are chunks of one byte, and enough that a turn costs next to nothing of it.
 const TURN_BYTES_MAX: u64 = 1 << 20;
+
+/// How old the news of sockets may be that a turn acts on: after a longer wait, or with a task that keeps the core for longer, what has ended meanwhile must serve nobody,
+/// and what was answered in time is no timeout.
+pub(super) const NEWS_AGE_MAX: Duration = Duration::from_millis(1);
+/// Looks that bring in what came in a long time: of some twenty events each, more than one turn takes in.
+const LOOKS_MAX: u32 = 64;
+
+/// Brings in all that has come, where it is long since the last look.
+///
+/// # Errors
+/// Only when the driver is lost.
+#[cold]
+pub(super) fn catch_up(driver: &mut impl Driver) -> io::Result<()> {
+    for _ in 0..LOOKS_MAX {
+        if !driver.has_more() {
+            break;
+        }
+        driver.wait(Wait::LOOK)?;
+    }
+    Ok(())
+}
 
 /// What a turn has taken in.
 #[derive(Debug)]
@@ -39,7 +65,12 @@ impl Intake {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::driver::{Epoll, Limits};
+    use crate::driver::{Event, Op, Slot, Window};
 
     /// Completions of a turn whose reapings all bring `reaped` completions and `bytes` bytes, until there were `total`.
     fn check(reaped: usize, bytes: u64, total: usize, expected: usize) {
@@ -63,5 +94,33 @@ mod tests {
         check(300, 0, usize::MAX, 600);
         check(2, 256 << 10, usize::MAX, 8);
         check(1, 1 << 30, usize::MAX, 1);
+    }
+
+    /// Where the process was stopped between the end of a wait and the next reading of the clock, what came meanwhile is brought in with the rest.
+    #[test]
+    fn what_came_since_the_wait_is_brought_in() {
+        const SOCKETS: u32 = 3;
+        let mut driver = Epoll::open(Limits { slots: SOCKETS }).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut far: Vec<TcpStream> = Vec::new();
+        for index in 0..SOCKETS {
+            let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            near.set_nonblocking(true).unwrap();
+            far.push(listener.accept().unwrap().0);
+            let slot = Slot::first(index);
+            driver.try_submit(slot, Op::Adopt { socket: near.into() }).unwrap();
+            driver.try_submit(slot, Op::Receive(Window::Stream)).unwrap();
+        }
+        far[0].write_all(b"in time").unwrap();
+        driver
+            .wait(Wait { completions: 1, timeout: Duration::from_secs(10), ..Wait::LOOK })
+            .unwrap();
+        far[1..].iter_mut().for_each(|far| far.write_all(b"in time").unwrap());
+        catch_up(&mut driver).unwrap();
+        assert!(!driver.has_more());
+        let mut told = Vec::new();
+        while driver.reap(&mut told) > 0 {}
+        let received = told.iter().filter(|it| matches!(it.event, Event::Received(..)));
+        assert_eq!(received.count(), SOCKETS as usize);
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::connection::State;
-use super::intake::Intake;
+use super::intake::{self, Intake, NEWS_AGE_MAX};
 use super::{Failure, Handler, Shard};
 use crate::clock::Instant;
 use crate::driver::{Completion, Driver, Event, Op, Slot, Wait};
@@ -42,6 +42,9 @@ impl<D: Driver> Shard<D> {
     ) -> io::Result<Instant> {
         self.wait(since, max_block)?;
         let now = clock();
+        if now - self.now > NEWS_AGE_MAX {
+            intake::catch_up(&mut self.driver)?;
+        }
         self.now = now;
         self.backlog.flush(&mut self.driver);
         let mut intake = Intake::from(self.counters.bytes_received);

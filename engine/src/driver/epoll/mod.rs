@@ -57,6 +57,8 @@ pub struct Epoll {
     wakes: Option<EventFd>,
     /// Whether the kernel takes timeouts below a millisecond.
     precise: bool,
+    /// Whether the last wait was more than a look.
+    slept: bool,
     counters: Counters,
 }
 
@@ -82,6 +84,7 @@ impl Epoll {
             spares: Spares::default(),
             wakes: None,
             precise: true,
+            slept: false,
             counters: Counters::default(),
         })
     }
@@ -293,6 +296,8 @@ impl Driver for Epoll {
 
     #[inline]
     fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        // A look that nobody reaped after is not lost.
+        self.sort_events();
         self.next = 0;
         let pending = !self.ready.is_empty() || !self.told.is_empty();
         // What was to be sent has been.
@@ -301,6 +306,7 @@ impl Driver for Epoll {
         let timeout = if wait.completions == 0 || pending { Duration::ZERO } else { left };
         self.counters.system_calls += 1;
         self.counters.waits += 1;
+        self.slept = !timeout.is_zero();
         match self.look(timeout) {
             Ok(count) => self.count = count,
             // A signal hides what there is: it may be old by now.
@@ -308,6 +314,11 @@ impl Driver for Epoll {
             Err(Errno(errno)) => return Err(io::Error::from_raw_os_error(errno)),
         }
         Ok(())
+    }
+
+    fn has_more(&mut self) -> bool {
+        // It may be long since the sleep ended, where the process was stopped just then.
+        self.slept
     }
 
     #[inline]
