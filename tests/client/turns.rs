@@ -171,6 +171,63 @@ fn nobody_is_turned_away_for_what_comes_back() {
     );
 }
 
+/// As many requests at a time as there are units: each has one, or one that comes, whoever gives it up, and for whichever host.
+#[test]
+fn who_counts_on_a_unit_is_no_waiter() {
+    let by_host = |builder: ClientBuilder| builder.max_conns_per_host(2).max_waiters(0);
+    check_on(2, by_host, |access| {
+        let origin = origin();
+        take_turns(access, &[origin.url("/close"), origin.url("/close")]);
+        take_turns(access, &[origin.url("/"), origin.url("/close")]);
+    });
+    let one_by_host = |builder: ClientBuilder| builder.max_conns_per_host(1).max_waiters(0);
+    check_on(2, one_by_host, |access| {
+        let origins = [origin(), origin()];
+        take_turns(access, &origins.each_ref().map(|origin| origin.url("/close")));
+    });
+    let by_client = |builder: ClientBuilder| builder.max_conns(2).max_waiters(0);
+    check_on(2, by_client, |access| {
+        let origins = [origin(), origin(), origin()];
+        let urls = |path: &str| origins.each_ref().map(|origin| origin.url(path));
+        take_turns(access, &[urls("/")[0].clone(), urls("/close")[1].clone()]);
+        take_turns(access, &[urls("/")[1].clone(), urls("/")[2].clone()]);
+    });
+}
+
+/// As many requests at a time as there are units and places to wait.
+#[test]
+fn who_has_a_connection_in_the_making_is_no_waiter() {
+    let by_host = |builder: ClientBuilder| builder.max_conns_per_host(4).max_waiters(4);
+    check_on(2, by_host, |access| {
+        let origin = origin();
+        take_turns(access, &["/close"; 8].map(|path| origin.url(path)));
+        take_turns(
+            access,
+            &["/", "/close", "/", "/close", "/", "/", "/", "/"].map(|path| origin.url(path)),
+        );
+    });
+    let by_client = |builder: ClientBuilder| builder.max_conns(3).max_waiters(2);
+    check_on(2, by_client, |access| {
+        let origins = [(); 5].map(|()| origin());
+        take_turns(access, &origins.each_ref().map(|origin| origin.url("/")));
+    });
+}
+
+/// From each URL a hundred times, each on another core than the time before, and all at once.
+fn take_turns(access: &Access, urls: &[String]) {
+    std::thread::scope(|scope| {
+        for (first, url) in urls.iter().enumerate() {
+            scope.spawn(move || {
+                for turn in 0..100 {
+                    let core = (first + turn / 2) % access.engine.cores();
+                    let status = access.fetch_on(core, get(url)).map(|response| response.status());
+                    assert_eq!(status.unwrap(), 200, "{url}, {turn}");
+                }
+            });
+        }
+    });
+}
+
 /// Idle connections of another core are no reason to refuse: their units come as soon as a core starves.
 #[test]
 fn nobody_is_turned_away_for_what_is_idle_elsewhere() {

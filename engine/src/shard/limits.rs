@@ -14,15 +14,16 @@
 //!     └───────────────────────────┴─────────────────────────┴────────────────────┘ not wanted
 //! ```
 
+mod lease;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+pub(crate) use lease::Lease;
+
 use super::doorbell::Doorbell;
 use crate::clock::Instant;
-
-/// Most permits that a core leases at once.
-const BLOCK_MAX: u32 = 8;
 
 /// How often a unit goes on in turn to a core that has none, for a budget of one unit; with more units more often. Each time costs a reconnect.
 const TURN: Duration = Duration::from_millis(50);
@@ -176,13 +177,18 @@ impl Budget {
         let heir = others.filter(|other| self.starves(*other)).min_by_key(held)?;
         let due = match (held(&core), held(&heir)) {
             (1, 0) => self.turns(now),
-            (ours, theirs) => ours >= theirs + 2,
+            (ours, theirs) => ours >= theirs.saturating_add(2),
         };
-        if !due || !self.seat(heir).step(STARVING, PROMISED) {
+        if !due {
+            return None;
+        }
+        // Before it is told, so that whoever renounces it finds it there.
+        self.seat(heir).held.fetch_add(1, Ordering::SeqCst);
+        if !self.seat(heir).step(STARVING, PROMISED) {
+            self.seat(heir).held.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
         self.starving.fetch_sub(1, Ordering::SeqCst);
-        self.seat(heir).held.fetch_add(1, Ordering::SeqCst);
         self.seat(core).held.fetch_sub(1, Ordering::SeqCst);
         Some(Heir(heir))
     }
@@ -263,9 +269,11 @@ impl Budget {
         self.seat(core).spare.store(spare, Ordering::Release);
     }
 
-    /// Units that come to whoever starves without anybody else's request having to end.
-    pub(crate) fn spare(&self) -> u32 {
-        self.seats.iter().map(|seat| seat.spare.load(Ordering::Acquire)).sum()
+    /// Units that come to those who wait without anybody else's request having to end: those told as spare, kept for a core, or there; looked at in the order of their way, so that none is missed.
+    pub(crate) fn coming(&self) -> u32 {
+        let spare: u32 = self.seats.iter().map(|seat| seat.spare.load(Ordering::Acquire)).sum();
+        let granted = self.seats.iter().filter(|seat| seat.claims() == GRANTED).count() as u32;
+        self.room().saturating_add(spare + granted)
     }
 
     /// Whether a unit is there to be taken.
@@ -292,95 +300,6 @@ impl Budget {
 /// The core that a unit was promised to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Heir(u32);
-
-/// One core's share of a budget: the semaphore of its requests. Fairness is the business of whoever queues.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    budget: Arc<Budget>,
-    core: u32,
-    block: u32,
-    held: u32,
-    used: u32,
-}
-
-impl Lease {
-    /// An empty lease of `core`.
-    pub(crate) fn new(budget: Arc<Budget>, core: u32) -> Self {
-        let cores = budget.bells.len().max(1) as u32;
-        let block = (budget.limit / (4 * cores)).clamp(1, BLOCK_MAX);
-        Self { budget, core, block, held: 0, used: 0 }
-    }
-
-    /// Takes a permit.
-    #[inline]
-    pub(crate) fn try_take(&mut self) -> bool {
-        if self.used == self.held && !self.extend() {
-            return false;
-        }
-        self.used += 1;
-        true
-    }
-
-    fn extend(&mut self) -> bool {
-        self.held += match self.budget.take(self.core, self.block) {
-            0 => u32::from(self.budget.take_or_starve(self.core)),
-            got => got,
-        };
-        self.used < self.held
-    }
-
-    /// Gives a permit back that nobody waits for on this core.
-    #[inline]
-    pub(crate) fn give(&mut self) {
-        debug_assert!(self.used > 0, "a permit that was not taken");
-        self.used -= 1;
-        self.share();
-    }
-
-    /// Gives a permit back that is for whoever waits on this core, unless another should have it.
-    #[inline]
-    pub(crate) fn give_in_turn(&mut self, now: Instant) {
-        debug_assert!(self.used > 0, "a permit that was not taken");
-        self.used -= 1;
-        if let Some(heir) = self.budget.promise(self.core, now) {
-            self.held -= 1;
-            self.budget.grant(heir);
-        }
-    }
-
-    /// Nobody waits on this core.
-    pub(crate) fn renounce(&mut self) {
-        self.budget.renounce(self.core);
-        self.share();
-    }
-
-    /// Gives up what is leased and not used, if another core starves.
-    #[inline]
-    pub(crate) fn share(&mut self) {
-        if self.held > self.used && self.budget.others_starve(self.core) {
-            self.give_up();
-        }
-    }
-
-    fn give_up(&mut self) {
-        let spare = self.held - self.used;
-        self.held = self.used;
-        self.budget.give(self.core, spare);
-    }
-
-    /// Permits in use on this core.
-    #[cfg(test)]
-    fn used(&self) -> u32 {
-        self.used
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.budget.renounce(self.core);
-        self.budget.give(self.core, self.held);
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::connection::State;
 use super::exchange::{Carrier, Exchange, Stage};
-use super::host::{Host, Presence};
+use super::host::Presence;
 use super::send::Rest;
 use super::slab::Id;
 use super::{Pool, config};
@@ -108,6 +108,7 @@ impl<D: Driver> Pool<D> {
             return None;
         }
         let index = self.pick_idle(place)?;
+        self.tell_spare(place, 0);
         Some((index, self.assign_to(index, id, exchange)))
     }
 
@@ -131,45 +132,11 @@ impl<D: Driver> Pool<D> {
             let list = if fresh { &mut host.fresh } else { &mut host.waiters };
             self.waiting.push_back(list, id.index);
             self.holding.waiting += 1;
+            host.tell_spare(&mut self.members[host.client as usize], self.core, 0);
         }
         self.watch_exchange(id);
         self.serve(place);
-        self.count_waiter(id, place);
-    }
-
-    /// A request that found no connection, and that none is being made for, waits: one too many fails.
-    fn count_waiter(&mut self, id: Id, place: u32) {
-        let max_waiters = |host: &Host| {
-            self.members[host.client as usize]
-                .shared
-                .config
-                .max_waiters
-                .map(|max| (host.client, max))
-        };
-        let Some((client, max_waiters)) = self.hosts.find(place).and_then(max_waiters) else {
-            return;
-        };
-        for is_last in [false, true] {
-            if !self.is_left_waiting(id, place) {
-                return;
-            }
-            let spare = self.spare(place);
-            if self.member(client).shared.join_waiters(max_waiters.saturating_add(spare)) {
-                self.with(id, |exchange| exchange.counts_as_waiter = true);
-                return;
-            }
-            if !is_last {
-                // What was spare when we first looked may have come back before we counted.
-                self.serve(place);
-            }
-        }
-        self.abort(id, Kind::PoolFull { max_waiters });
-    }
-
-    /// Whether a request has no connection, and its host more that wait than connections in the making.
-    fn is_left_waiting(&self, id: Id, place: u32) -> bool {
-        self.hosts.find(place).is_some_and(|host| host.undialed() > 0)
-            && self.with(id, |exchange| exchange.stage == Stage::Acquiring) == Some(true)
+        self.let_in(id, place);
     }
 
     /// Gives idle connections to those who wait, and dials for the others, unless units are scarce and it is not their turn.
@@ -221,22 +188,6 @@ impl<D: Driver> Pool<D> {
         id.inspect(|id| self.leave_waiters(*id))
     }
 
-    /// A request was taken from among those that wait for a connection.
-    pub(super) fn leave_waiters(&mut self, id: Id) {
-        self.holding.waiting -= 1;
-        let known = self.with(id, |exchange| {
-            (std::mem::take(&mut exchange.counts_as_waiter), exchange.client, exchange.host)
-        });
-        let Some((counted, client, place)) = known else { return };
-        if counted {
-            self.members[client as usize].shared.leave_waiters();
-        }
-        // It wants no unit any more that others would give up for it.
-        if self.hosts.find(place).is_some_and(|host| host.is_blocked && host.undialed() == 0) {
-            self.look_at(place);
-        }
-    }
-
     /// Takes an idle connection that is not past its time.
     #[inline]
     fn pick_idle(&mut self, place: u32) -> Option<u32> {
@@ -249,7 +200,6 @@ impl<D: Driver> Pool<D> {
             };
             self.leave_idle(index);
             if self.connections[index as usize].deadline > self.now {
-                self.tell_spare(index);
                 return Some(index);
             }
             self.counters.reaped += 1;
@@ -351,7 +301,7 @@ impl<D: Driver> Pool<D> {
         self.idle_of_host.push_back(&mut host.idle, index);
         self.idle_of_member.push_back(&mut member.idle, index);
         self.holding.idle += 1;
-        host.tell_spare(member, self.core);
+        host.tell_spare(member, self.core, 0);
         if starved && !self.stays_idle(index) {
             self.counters.reaped += 1;
             self.close_connection(index);

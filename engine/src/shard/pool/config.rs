@@ -165,9 +165,17 @@ pub(crate) struct HostLimits {
     pub(crate) conns: Budget,
     /// Dials in progress.
     pub(crate) dials: Budget,
+    /// Requests of all cores that wait and that the limit on waiters let in.
+    waiters: AtomicU32,
 }
 
 impl HostLimits {
+    /// How many wait, with so many `more`, beyond those that a connection comes for.
+    fn waits_beyond(&self, more: u32) -> u32 {
+        let coming = self.conns.coming().min(self.dials.coming());
+        (self.waiters.load(Ordering::SeqCst) + more).saturating_sub(coming)
+    }
+
     /// `core` wants neither a connection nor a dial any more: what was granted to it is others'.
     pub(super) fn renounce(&self, core: u32) {
         self.conns.renounce(core);
@@ -225,7 +233,8 @@ impl Shared {
                 let budget = |max| Budget::new(max, self.bells.clone(), self.news.clone());
                 let conns = budget(self.config.max_conns_per_host);
                 let dials = budget(self.config.max_connecting_per_host);
-                Arc::clone(place.insert(Arc::new(HostLimits { conns, dials })))
+                let waiters = AtomicU32::new(0);
+                Arc::clone(place.insert(Arc::new(HostLimits { conns, dials, waiters })))
             }
         }
     }
@@ -269,13 +278,27 @@ impl Shared {
         }
     }
 
-    /// One more request waits; `false` if too many do.
-    pub(super) fn join_waiters(&self, max: u32) -> bool {
-        let room = |waiters| (waiters < max).then_some(waiters + 1);
-        self.waiters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
+    /// One more request waits for a connection to a host; `false` if too many do.
+    pub(super) fn join_waiters(&self, host: &HostLimits, max: u32) -> bool {
+        let joins = |waiters| (waiters < max).then_some(waiters + 1);
+        if self.waiters.fetch_update(Ordering::SeqCst, Ordering::SeqCst, joins).is_err() {
+            // As many more as connections come.
+            let hosts = lock(&self.hosts);
+            let coming = self.connections.coming();
+            let one = |other: &HostLimits| u32::from(std::ptr::eq(other, host));
+            let by_host: u32 = hosts.values().map(|other| other.waits_beyond(one(other))).sum();
+            let of_all = self.waiters.load(Ordering::SeqCst) + 1;
+            if by_host.max(of_all.saturating_sub(coming)) > max {
+                return false;
+            }
+            self.waiters.fetch_add(1, Ordering::SeqCst);
+        }
+        host.waiters.fetch_add(1, Ordering::SeqCst);
+        true
     }
 
-    pub(super) fn leave_waiters(&self) {
-        self.waiters.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn leave_waiters(&self, host: &HostLimits, requests: u32) {
+        host.waiters.fetch_sub(requests, Ordering::SeqCst);
+        self.waiters.fetch_sub(requests, Ordering::SeqCst);
     }
 }

@@ -81,16 +81,20 @@ impl<D: Driver> Pool<D> {
                 return;
             }
             let limits = Arc::clone(&host.limits);
+            self.tell_spare(place, 1);
+            let mut charge = Charge::None;
             if !limits.dials.take_or_starve(self.core) {
                 self.block(place, Wants::OfHost);
-                return;
-            }
-            match self.charge(place) {
-                Charge::Unit => self.start_dial(place),
-                Charge::None => {
-                    limits.dials.give(self.core, 1);
-                    return;
+            } else {
+                charge = self.charge(place);
+                match charge {
+                    Charge::Unit => self.start_dial(place),
+                    Charge::None => limits.dials.give(self.core, 1),
                 }
+            }
+            self.count_waiters_off(place);
+            if charge == Charge::None {
+                return;
             }
         }
     }
@@ -267,6 +271,7 @@ impl<D: Driver> Pool<D> {
         self.dials.free(id);
         if spare {
             self.discharge(place);
+            self.tell_spare(place, 0);
         }
         for index in out.into_iter().filter(|index| Some(*index) != winner) {
             self.close_connection(index);

@@ -262,12 +262,12 @@ impl<D: Driver> Pool<D> {
             }
         }
         self.holding.closing += 1;
-        let slot = connection.slot;
+        let (slot, place) = (connection.slot, connection.host);
         if resets {
             self.submit(slot, Op::ResetOnClose);
         }
         self.submit(slot, Op::Close);
-        self.tell_spare(index);
+        self.tell_spare(place, 0);
     }
 
     /// Whether a server that does not read may keep some of a body from it: an end would wait behind that, and the connection stay open there. What goes out in one
@@ -299,7 +299,7 @@ impl<D: Driver> Pool<D> {
             member.returning -= 1;
             if let Some(host) = self.hosts.find_mut(place) {
                 host.returning -= 1;
-                host.tell_spare(member, self.core);
+                host.tell_spare(member, self.core, 0);
             }
         }
         if self.members.iter().all(|member| member.blocked.is_empty()) {

@@ -138,8 +138,6 @@ pub(super) struct Exchange {
     pub(super) returns: bool,
     /// The pool counts it as in flight.
     pub(super) is_counted: bool,
-    /// Counted against `max_waiters`.
-    pub(super) counts_as_waiter: bool,
     pub(super) connection: Option<u32>,
     /// How far the dial had come that a request was waiting for when it was aborted.
     pub(super) dialing: Option<Phase>,
@@ -195,7 +193,6 @@ impl Renew for Exchange {
             has_permit,
             returns,
             is_counted,
-            counts_as_waiter,
             connection,
             dialing,
             carrier,
@@ -226,7 +223,7 @@ impl Renew for Exchange {
         (*stage, *sent, *reader) = Default::default();
         (*client, *host, *sends, *got_bytes, *discarded) = Default::default();
         (*expects, *sends_body, *idempotent, *needs_fresh) = Default::default();
-        (*has_permit, *returns, *is_counted, *counts_as_waiter) = Default::default();
+        (*has_permit, *returns, *is_counted) = Default::default();
         (*awaits, *reads_ahead, *left, *idle_left, *taking) = Default::default();
         (*connection, *dialing, *carrier, *progress, *before) = Default::default();
         (*total, *admitted, *phase_deadline, *total_deadline) = Default::default();

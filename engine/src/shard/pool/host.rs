@@ -33,6 +33,10 @@ pub(super) struct Host {
     pub(super) open: u32,
     /// Of those, the ones being closed whose units come back.
     pub(super) returning: u32,
+    /// Connections at rest or in the making for nobody, as last told.
+    pub(super) unasked: u32,
+    /// Those who wait and were let in by the limit on waiters.
+    pub(super) let_in: u32,
     /// It answered in HTTP/1.0 last: it can't take a chunked body (RFC 9112 6.1).
     pub(super) is_http10: bool,
     /// In the list of those that wait for a unit.
@@ -49,14 +53,21 @@ impl Host {
         (any + fresh).saturating_sub(self.dials.len())
     }
 
-    /// Tells all cores what this one will give up soon, where requests are refused for want of connections.
+    /// Tells all cores what this one will give up soon, where requests are refused for want of connections: what is idle, being closed, at rest or in the making for nobody, and so many units that are being taken.
     #[inline]
-    pub(super) fn tell_spare(&self, member: &Member, core: u32) {
-        if member.shared.config.max_waiters.is_some() {
-            let resting = self.resting.saturating_sub(self.waiters.len());
-            self.limits.conns.set_spare(core, self.idle.len() + self.returning + resting);
-            member.shared.connections.set_spare(core, member.idle.len() + member.returning);
+    pub(super) fn tell_spare(&mut self, member: &mut Member, core: u32, taking: u32) {
+        if member.shared.config.max_waiters.is_none() {
+            return;
         }
+        let waiting = self.waiters.len() + self.fresh.len();
+        let unasked = (self.dials.len() + self.resting).saturating_sub(waiting);
+        member.unasked = member.unasked + unasked - self.unasked;
+        self.unasked = unasked;
+        let of_host = self.idle.len() + self.returning + unasked;
+        self.limits.conns.set_spare(core, of_host + taking);
+        self.limits.dials.set_spare(core, unasked + taking);
+        let of_client = member.idle.len() + member.returning + member.unasked;
+        member.shared.connections.set_spare(core, of_client + taking);
     }
 
     /// Whether it can't take the body of this request, whose length is not known.
@@ -109,6 +120,8 @@ pub(super) struct Member {
     pub(super) presence: Presence,
     /// Connections being closed whose units come back.
     pub(super) returning: u32,
+    /// Connections of all its hosts that are at rest or in the making for nobody.
+    pub(super) unasked: u32,
     /// The news that was acted on.
     pub(super) seen: u64,
 }
@@ -128,6 +141,7 @@ impl Member {
             exchanges: 0,
             presence: Presence::Here,
             returning: 0,
+            unasked: 0,
             seen: 0,
         }
     }
@@ -175,6 +189,8 @@ impl Hosts {
             resting: 0,
             open: 0,
             returning: 0,
+            unasked: 0,
+            let_in: 0,
             is_http10: member.shared.is_http10(origin),
             is_blocked: false,
             is_due: false,
@@ -211,6 +227,7 @@ impl Hosts {
         self.free.push(place);
         let member = members.get_mut(host.client as usize)?;
         member.places.remove(&host.origin);
+        member.unasked -= host.unasked;
         host.limits.renounce(core);
         member.shared.forget(&host.origin, host.limits);
         Some(host.client)

@@ -12,7 +12,7 @@
 //! | `connection` | one connection: the state graph |
 //! | `counters` | what was counted, and what is held |
 //! | `host` | idle connections and waiters of one origin |
-//! | `acquire` | permits, connections, and who is next |
+//! | `acquire`, `waiters` | permits, connections, who is next, and who is turned away |
 //! | `resting` | connections that are free once it is known what stands behind their response |
 //! | `units` | what is scarce: who gives it up, and to whom |
 //! | `dial`, `attempt` | new connections: names, addresses, happy eyeballs |
@@ -47,6 +47,7 @@ mod resting;
 mod send;
 pub(crate) mod slab;
 mod units;
+mod waiters;
 
 use std::io;
 use std::rc::Rc;
@@ -62,7 +63,7 @@ use crate::driver::{Completion, Driver, Event, Op, Slot, Wait};
 use crate::error::Kind;
 use crate::proto::h1;
 use crate::shard::backlog::Backlog;
-use crate::shard::intake::Intake;
+use crate::shard::intake::{self, Intake};
 use asked::{Ask, Asked, Command, Lookup};
 use config::Shared;
 use connection::Connection;
@@ -73,9 +74,6 @@ use host::{Hosts, Member, Presence};
 use list::Links;
 use resting::Resting;
 use slab::Slab;
-
-/// Looks that bring in what came in a long time: of some twenty events each, more than one turn takes in.
-const LOOKS_MAX: u32 = 64;
 
 /// The connections of one core on one driver.
 #[derive(Debug)]
@@ -255,18 +253,12 @@ impl<D: Driver> Pool<D> {
         self.driver.wait(Wait { completions, timeout, ..Wait::LOOK })
     }
 
-    /// Brings in all that has come, where it is long since the last look: what has ended meanwhile must serve nobody, and what was answered in time is no timeout.
+    /// [`intake::catch_up`].
     ///
     /// # Errors
     /// Only when the driver is lost.
     pub(crate) fn catch_up(&mut self) -> io::Result<()> {
-        for _ in 0..LOOKS_MAX {
-            if !self.driver.has_more() {
-                break;
-            }
-            self.driver.wait(Wait::LOOK)?;
-        }
-        Ok(())
+        intake::catch_up(&mut self.driver)
     }
 
     /// Time has passed since the last turn.

@@ -34,7 +34,8 @@ impl<D: Driver> Pool<D> {
         connection.state = State::Resting;
         let until = self.reaps + if has_more { REAPS_TO_TELL } else { 0 };
         self.resting.push(Resting { slot: connection.slot, has_more, until });
-        self.tell_spare(index);
+        let place = connection.host;
+        self.count_waiters_off(place);
         self.receive_next(index);
     }
 
@@ -79,9 +80,10 @@ impl<D: Driver> Pool<D> {
             }
             // As it was before: busy with a response that is over.
             connection.state = State::Draining;
+            let place = connection.host;
             self.end_rest(index);
             self.release(index);
-            self.tell_spare(index);
+            self.tell_spare(place, 0);
             false
         });
         // What was freed may have led to others.

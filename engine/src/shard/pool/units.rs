@@ -155,30 +155,6 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    /// Connections that are as good as in the making, since nobody's request has to end for them: of what the host is short of, units that are idle or coming back on
-    /// any core, or slots coming back on this one.
-    pub(super) fn spare(&self, place: u32) -> u32 {
-        let Some(host) = self.hosts.find(place) else { return 0 };
-        let total = &self.members[host.client as usize].shared.connections;
-        let (of_host, of_client) = (host.limits.conns.spare(), total.spare());
-        match (host.limits.conns.has_room(), total.has_room()) {
-            (false, false) => of_host.min(of_client),
-            (false, true) => of_host,
-            (true, false) => of_client,
-            (true, true) if !self.has_slot() => self.holding.closing,
-            (true, true) => 0,
-        }
-    }
-
-    /// [`Host::tell_spare`] of a connection's host.
-    #[inline]
-    pub(super) fn tell_spare(&self, index: u32) {
-        let connection = &self.connections[index as usize];
-        if let Some(host) = self.hosts.find(connection.host) {
-            host.tell_spare(&self.members[connection.client as usize], self.core);
-        }
-    }
-
     pub(super) fn block_if_waiting(&mut self, place: u32) {
         if self.hosts.find(place).is_some_and(|host| host.undialed() > 0) {
             self.block(place, Wants::OfClient);
