@@ -79,6 +79,8 @@ mod total;
 mod turns;
 #[path = "client/upload.rs"]
 mod upload;
+#[path = "client/waiters.rs"]
+mod waiters;
 #[path = "client/waiting.rs"]
 mod waiting;
 #[path = "client/wakes.rs"]

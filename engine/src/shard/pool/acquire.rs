@@ -276,8 +276,11 @@ impl<D: Driver> Pool<D> {
     #[inline]
     pub(super) fn retire_active(&mut self, index: u32) {
         self.holding.active -= 1;
-        if let Some(host) = self.hosts.find_mut(self.connections[index as usize].host) {
+        let connection = &mut self.connections[index as usize];
+        let drained = std::mem::take(&mut connection.drains);
+        if let Some(host) = self.hosts.find_mut(connection.host) {
             host.active -= 1;
+            host.draining -= u32::from(drained);
         }
     }
 

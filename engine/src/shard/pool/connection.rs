@@ -102,6 +102,8 @@ pub(super) struct Connection {
     pub(super) retires: Instant,
     /// When its present state is over: an attempt, idleness, a drain.
     pub(super) deadline: Instant,
+    /// It throws away what nobody reads, and is counted among its host's that drain.
+    pub(super) drains: bool,
     /// Bytes that a drain may still throw away.
     pub(super) drain_bytes: u64,
     pub(super) timer: Timer,
@@ -134,6 +136,7 @@ impl Connection {
             connected: Instant::default(),
             retires: Instant::NEVER,
             deadline: Instant::NEVER,
+            drains: false,
             drain_bytes: 0,
             timer: Timer::default(),
         }

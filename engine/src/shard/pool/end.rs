@@ -228,6 +228,12 @@ impl<D: Driver> Pool<D> {
         connection.state = State::Draining;
         connection.drain_bytes = DRAIN_BYTES_MAX;
         connection.deadline = self.now + DRAIN_TIME_MAX;
+        connection.drains = true;
+        let place = connection.host;
+        if let Some(host) = self.hosts.find_mut(place) {
+            host.draining += 1;
+        }
+        self.tell_spare(place, 0);
         self.watch_connection(index);
         self.receive_next(index);
     }

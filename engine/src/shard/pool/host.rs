@@ -29,11 +29,13 @@ pub(super) struct Host {
     pub(super) active: u32,
     /// Of those, the ones that rest: each is about to serve somebody.
     pub(super) resting: u32,
+    /// Of those, the ones that drain: no longer than [`DRAIN_TIME_MAX`](super::DRAIN_TIME_MAX).
+    pub(super) draining: u32,
     /// Sockets, from the attempt to the close.
     pub(super) open: u32,
     /// Of those, the ones being closed whose units come back.
     pub(super) returning: u32,
-    /// Connections at rest or in the making for nobody, as last told.
+    /// Connections at rest, drained or in the making for nobody, as last told.
     pub(super) unasked: u32,
     /// Those who wait and were let in by the limit on waiters.
     pub(super) let_in: u32,
@@ -53,14 +55,14 @@ impl Host {
         (any + fresh).saturating_sub(self.dials.len())
     }
 
-    /// Tells all cores what this one will give up soon, where requests are refused for want of connections: what is idle, being closed, at rest or in the making for nobody, and so many units that are being taken.
+    /// Tells all cores what this one will give up soon, where requests are refused for want of connections: what is idle, drained, being closed, at rest or in the making for nobody, and so many units that are being taken.
     #[inline]
     pub(super) fn tell_spare(&mut self, member: &mut Member, core: u32, taking: u32) {
         if member.shared.config.max_waiters.is_none() {
             return;
         }
         let waiting = self.waiters.len() + self.fresh.len();
-        let unasked = (self.dials.len() + self.resting).saturating_sub(waiting);
+        let unasked = (self.dials.len() + self.resting).saturating_sub(waiting) + self.draining;
         member.unasked = member.unasked + unasked - self.unasked;
         self.unasked = unasked;
         let of_host = self.idle.len() + self.returning + unasked;
@@ -120,7 +122,7 @@ pub(super) struct Member {
     pub(super) presence: Presence,
     /// Connections being closed whose units come back.
     pub(super) returning: u32,
-    /// Connections of all its hosts that are at rest or in the making for nobody.
+    /// Connections of all its hosts that are at rest, drained or in the making for nobody.
     pub(super) unasked: u32,
     /// The news that was acted on.
     pub(super) seen: u64,
@@ -187,6 +189,7 @@ impl Hosts {
             dials: List::default(),
             active: 0,
             resting: 0,
+            draining: 0,
             open: 0,
             returning: 0,
             unasked: 0,
