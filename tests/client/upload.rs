@@ -5,10 +5,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 
 use bytes::Bytes;
 use http::Method;
-use ringshot::client::{ClientBuilder, Error, Kind, Phase, Request, RequestBody, Sent};
+use ringshot::client::{
+    ClientBuilder, Error, Kind, Phase, Request, RequestBody, Sent, TimeoutKind, Timeouts,
+};
 use ringshot_tests::peer::Peer;
 use ringshot_tests::watch::wait_until;
 
@@ -88,6 +91,7 @@ fn bodies_arrive_as_they_were_made() {
             for (nth, kind) in kinds.into_iter().enumerate() {
                 let response = access.fetch(put(&url, kind)).unwrap();
                 assert!(response.bytes()[..] == body[..], "{size} bytes, kind {nth}");
+                assert!(response.timings().sent.is_some(), "{size} bytes, kind {nth}");
             }
         }
         assert_eq!(origin.counters().accepted, 1);
@@ -253,6 +257,69 @@ fn a_body_that_is_too_short_is_told() {
 #[test]
 fn a_body_that_is_too_long_is_told() {
     check_broken(|| RequestBody::stream_of(fed(|feeder| feeder.push("sixsix")), 5), "");
+}
+
+/// Pieces that a thread has made, and a maker that lives until `go` does.
+fn open_ended(piece: &'static str) -> (Fed, Sender<()>) {
+    let (go, gone) = channel::<()>();
+    let pieces = fed(move |feeder| {
+        feeder.push(piece);
+        let _ = gone.recv_timeout(LONG);
+        feeder.push("late");
+    });
+    (pieces, go)
+}
+
+/// The server has all that it was promised: from then on it is its answer that is waited for, whatever the maker still does.
+#[test]
+fn all_that_was_announced_is_all() {
+    let timeouts = Timeouts { head: Some(millis(80)), ..Timeouts::default() };
+    check(
+        |builder| builder.timeouts(timeouts),
+        |access| {
+            for piece in ["0123456789", ""] {
+                let peer = Peer::start(|mut peer| {
+                    peer.request();
+                    peer.stall();
+                });
+                let (pieces, _go) = open_ended(piece);
+                let body = RequestBody::stream_of(pieces, piece.len() as u64);
+                let error = access.fetch(put(&peer.url(), body)).unwrap_err();
+                assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::Head)), "{error}");
+                assert_eq!((error.phase(), error.sent()), (Phase::Head, Sent::All), "{error}");
+            }
+        },
+    );
+}
+
+/// What comes behind the length before the response does is too much; nobody waits for it.
+#[test]
+fn a_surplus_is_told_unless_the_response_comes_first() {
+    check(plain, |access| {
+        let peer = Peer::start(|mut peer| peer.answer_all(OK));
+        let two = Endless { piece: "ab".into(), left: 2, taken: Arc::default() };
+        let body = RequestBody::stream_of(two, 2);
+        let error = access.fetch(put(&peer.url(), body)).unwrap_err();
+        assert!(matches!(error.kind(), Kind::RequestBody(_)), "{error}");
+        access.wait_empty();
+        for _ in 0..2 {
+            let (pieces, go) = open_ended("ab");
+            let body = RequestBody::stream_of(pieces, 2);
+            let response = access.fetch(put(&peer.url(), body)).unwrap();
+            assert!(response.status() == 200 && response.timings().sent.is_some());
+            drop(go);
+            access.wait_idle(1);
+        }
+        assert_eq!(peer.accepted(), 2);
+        let silent = Peer::start(|mut peer| peer.read_to_end());
+        let (pieces, go) = open_ended("ab");
+        let late = access.start(put(&silent.url(), RequestBody::stream_of(pieces, 2)));
+        assert!(wait_until(LONG, || silent.accepted() == 1));
+        drop(go);
+        let error = late.outcome().unwrap_err();
+        assert!(matches!(error.kind(), Kind::RequestBody(_)), "{error}");
+        assert_eq!(error.phase(), Phase::Send, "{error}");
+    });
 }
 
 #[test]

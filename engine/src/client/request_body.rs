@@ -89,6 +89,9 @@ impl RequestBody {
     }
 
     /// [`RequestBody::stream`] of exactly `length` bytes: more or fewer end the request and its connection.
+    ///
+    /// Behind the last of them the stream is asked at once for its end, and from then on as it wakes the request, until the response is complete. The server waits for none of that: who says
+    /// later that there is more, or no more, is not listened to; no byte more than `length` is ever sent.
     pub fn stream_of<S, B, E>(pieces: S, length: u64) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,

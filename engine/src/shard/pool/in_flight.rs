@@ -250,7 +250,9 @@ impl InFlight {
             let over = exchange.stage == Stage::Ended;
             match &mut exchange.body {
                 Outgoing::Pieces(pieces) if !over && !pieces.finished => {
-                    if exchange.sends_body && pieces.ready.is_empty() {
+                    // Behind the last byte announced it is asked at once for its end: a surplus is told then, and nothing of it kept.
+                    let has_room = pieces.ready.is_empty() || pieces.count.is_complete();
+                    if exchange.sends_body && has_room {
                         return Poll::Ready(true);
                     }
                     note_waker(&mut pieces.maker, cx);

@@ -136,10 +136,13 @@ impl<D: Driver> Pool<D> {
                 exchange.taking = Taking { stalled: now, acknowledged: None };
                 exchange.phase_deadline = timeouts.send.map(|send| now + send.min(FIRST_LOOK));
             }
-        } else if exchange.body.is_sent() {
-            exchange.sends_body = false;
-            exchange.progress = Sent::All;
-            exchange.stamps.sent = now;
+        } else if exchange.body.is_out() {
+            // Whoever makes it may still have to say that there is no more: the server waits for nothing.
+            exchange.sends_body = !exchange.body.is_sent();
+            if exchange.progress != Sent::All {
+                exchange.progress = Sent::All;
+                exchange.stamps.sent = now;
+            }
             if sending {
                 exchange.stage = Stage::Waiting;
                 exchange.phase_deadline = timeouts.head.map(|head| now + head);
