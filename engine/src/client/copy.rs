@@ -10,15 +10,16 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::cpu;
+use super::{chunk, cpu};
+use crate::error::Error;
 
 /// Bytes that are gathered, where as many are there, before they are written.
 const COPY_PIECE_BYTES: usize = 128 << 10;
 
 /// Why a body was not copied.
-pub(super) enum CopyError<E> {
+pub(super) enum CopyError {
     /// It was cut short, or broke a limit.
-    Body(E),
+    Body(Error),
     /// The file did not take it.
     File(io::Error),
 }
@@ -38,15 +39,17 @@ pub(super) fn open(file: impl AsFd) -> io::Result<Arc<File>> {
     Ok(Arc::new(file))
 }
 
-/// Writes all that `poll_chunk` gives to what [`open`] gave, in order, and gives the bytes written.
-pub(super) async fn copy<E>(
+/// Writes all of `body` to what [`open`] gave, in order, and gives the bytes written.
+pub(super) async fn copy(
     file: io::Result<Arc<File>>,
-    mut poll_chunk: impl FnMut(&mut Context<'_>) -> Poll<Result<Option<Bytes>, E>>,
-) -> Result<u64, CopyError<E>> {
+    body: &mut impl chunk::Pieces,
+) -> Result<u64, CopyError> {
     let (file, mut bytes) = (file.map_err(CopyError::File)?, 0);
     loop {
         let mut pieces = Pieces::default();
-        let gathered = poll_fn(|cx| pieces.poll_gather(cx, &mut poll_chunk)).await;
+        let gathered = poll_fn(|cx| pieces.poll_gather(cx, body)).await;
+        // It is the disk that is waited for, not the server.
+        body.stop_waiting();
         bytes += pieces.bytes as u64;
         let written = if pieces.bytes > 0 { pieces.write(&file).await } else { Ok(()) };
         // What came before the body broke is in the file by now.
@@ -67,13 +70,13 @@ struct Pieces {
 
 impl Pieces {
     /// Takes what is there, up to [`COPY_PIECE_BYTES`] and the piece that passes them; whether more may come.
-    fn poll_gather<E>(
+    fn poll_gather(
         &mut self,
         cx: &mut Context<'_>,
-        mut poll_chunk: impl FnMut(&mut Context<'_>) -> Poll<Result<Option<Bytes>, E>>,
-    ) -> Poll<Result<bool, E>> {
+        body: &mut impl chunk::Pieces,
+    ) -> Poll<Result<bool, Error>> {
         while self.bytes < COPY_PIECE_BYTES {
-            match poll_chunk(cx) {
+            match body.poll_piece(cx) {
                 Poll::Ready(Ok(Some(piece))) => {
                     self.bytes += piece.len();
                     self.pieces.push(piece);
@@ -97,6 +100,47 @@ impl Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::blocking::block_on;
+
+    /// What a body is asked and told, in order, with each answer: `.` for a piece, `-` for none yet, `|` for the end, `s` where nobody waits any more.
+    struct Scripted {
+        answers: std::str::Chars<'static>,
+        log: String,
+    }
+
+    impl chunk::Pieces for Scripted {
+        fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+            let answer = self.answers.next().unwrap();
+            self.log.push(answer);
+            match answer {
+                '.' => Poll::Ready(Ok(Some(Bytes::from_static(b"x")))),
+                '-' => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                _ => Poll::Ready(Ok(None)),
+            }
+        }
+
+        fn stop_waiting(&mut self) {
+            self.log.push('s');
+        }
+    }
+
+    /// While a piece is written nobody waits for the server.
+    #[test]
+    fn the_disk_is_not_the_servers_fault() {
+        let check = |answers: &'static str, log: &str| {
+            let file = open(File::create("/dev/null").unwrap());
+            let mut body = Scripted { answers: answers.chars(), log: String::new() };
+            let bytes = block_on(copy(file, &mut body)).ok();
+            assert_eq!((bytes, &*body.log), (Some(answers.matches('.').count() as u64), log));
+        };
+        check("|", "|s");
+        check("..|", "..|s");
+        check("--.-|", "--.-s|s");
+        check(".-..--.|", ".-s..-s-.|s");
+    }
 
     #[test]
     fn pipes_sockets_and_directories_are_refused() {

@@ -165,7 +165,7 @@ impl LocalBody {
     pub fn copy_to(mut self, file: impl AsFd) -> impl Future<Output = Result<u64, Error>> {
         let file = copy::open(file);
         async move {
-            let copied = copy::copy(file, |cx| self.poll_chunk(cx)).await;
+            let copied = copy::copy(file, &mut self).await;
             copied.map_err(|error| match error {
                 CopyError::Body(error) => error,
                 CopyError::File(problem) => {
