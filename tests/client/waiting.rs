@@ -58,6 +58,11 @@ fn a_task_of_a_core_may_not_block_it() {
                 assert!(text.contains("in a task") && text.contains(&url), "{text}");
             }
             assert_eq!(client.get(&url).send().unwrap().bytes().len(), 200_000);
+            let results = access.client.batch([url]).completed().into_blocking();
+            let error = block_on(access.engine.run_on(0, async move |_| results.count()));
+            let error = error.unwrap_err();
+            assert!(matches!(error.kind(), Kind::User(_)), "{error}");
+            assert!(error.to_string().contains("in a task"), "{error}");
         },
     );
 }

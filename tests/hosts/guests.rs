@@ -1,12 +1,14 @@
 //! What tasks of an executor that turns a core may do to it, and what it costs the executor.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use glommio::spawn_local;
 use glommio::timer::sleep;
 use ringshot::client::blocking::{self, block_on};
-use ringshot::client::{Cores, Engine, Error, Kind};
+use ringshot::client::{Cores, Engine, Error, Kind, Request};
 use ringshot::host::Host;
+use ringshot::queue;
 use ringshot_tests::load::choices;
 use ringshot_tests::watch::wait_until;
 
@@ -49,7 +51,7 @@ fn a_blocking_call_in_a_glommio_task_is_refused() {
     if !has_glommio() {
         return;
     }
-    let (_origin, url) = origin();
+    let (origin, url) = origin();
     let check = |outcome: Result<(), Error>| {
         let error = outcome.unwrap_err();
         assert!(matches!(error.kind(), Kind::Config(_)), "{error}");
@@ -68,6 +70,16 @@ fn a_blocking_call_in_a_glommio_task_is_refused() {
     glommio(async {
         let (engine, _) = Engine::builder().attach().unwrap();
         let client = blocking::Client::from(engine.client().build().unwrap());
+        // Of a body of which more is to come, too.
+        let large = origin.url("/bytes/1000000");
+        let (tell, told) = queue::bounded(NonZeroUsize::MIN);
+        let elsewhere = client.clone();
+        std::thread::spawn(move || {
+            let response = elsewhere.open(Request::get(large).unwrap()).unwrap();
+            block_on(tell.send(response.into_body())).is_ok()
+        });
+        let mut body = told.recv().await.unwrap().into_inner();
+        check(spawn_local(async move { body.chunk().map(drop) }).await);
         check(spawn_local(async move { client.get(&url).send().map(drop) }).await);
     });
 }

@@ -28,7 +28,12 @@ impl Wake for Unpark {
 }
 
 /// Why a task of a core may not wait.
-const IN_A_TASK: &str = "a blocking call in a task would stop the core that is to serve it: await a Client or a LocalClient there, or make the call in cpu::offload";
+pub(super) const IN_A_TASK: &str = "a blocking call in a task would stop the core that is to serve it: await a Client or a LocalClient there, or make the call in cpu::offload";
+
+/// Whether the calling thread may wait for an engine: not in a task of a core, nor in one of an executor that turns a core of this engine.
+pub(super) fn may_wait_for(engine: &Engine) -> bool {
+    !is_in_task() && !engine.is_on_a_core()
+}
 
 /// Runs a future on the calling thread, which sleeps while there is nothing to do.
 ///
@@ -116,11 +121,10 @@ impl Client {
         Ok(block_on(self.0.send(request))?.map(Body))
     }
 
-    /// Whether it may wait here: not in a task of a core, nor in one of an executor that turns a core of this client's.
     fn check(&self, request: &Request) -> Result<(), Error> {
-        match is_in_task() || self.0.engine().is_on_a_core() {
-            true => Err(request.invalid(IN_A_TASK.to_owned())),
-            false => Ok(()),
+        match may_wait_for(self.0.engine()) {
+            true => Ok(()),
+            false => Err(request.invalid(IN_A_TASK.to_owned())),
         }
     }
 
@@ -195,7 +199,7 @@ impl Body {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if !is_in_task() {
+        if self.0.engine().map_or_else(|| !is_in_task(), may_wait_for) {
             return Ok(());
         }
         let error = Error::new(Kind::Config(IN_A_TASK.to_owned()), Phase::Body);

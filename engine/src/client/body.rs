@@ -12,6 +12,7 @@ use http::{HeaderMap, Method};
 use super::Target;
 use super::chunk::{Chunk, Pieces};
 use super::copy::{self, CopyError};
+use super::engine::Engine;
 use super::gathered::{Gathered, TooLong};
 use super::handle::Placed;
 use super::response::{ConnInfo, Fetched, Meta, Response, Sourced, Timings, Whole};
@@ -288,6 +289,14 @@ impl Body {
     #[must_use]
     pub fn timings(&self) -> Option<Timings> {
         self.stamps.as_ref().map(Timings::of)
+    }
+
+    /// The engine that is to give more of it.
+    pub(super) fn engine(&self) -> Option<&Engine> {
+        match &self.source {
+            Source::Call(placed) => Some(placed.engine()),
+            Source::Whole(_) | Source::Over => None,
+        }
     }
 
     fn too_long(&self, max_bytes: u64) -> Error {

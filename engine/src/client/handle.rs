@@ -80,9 +80,13 @@ impl<C: Borrow<Client>> Placed<C> {
         &self.client.borrow().0.engine.mesh().seats[self.core as usize].load.placed
     }
 
+    pub(super) fn engine(&self) -> &Engine {
+        self.client.borrow().engine()
+    }
+
     /// The time of its engine; zero where that stands still between two turns.
     pub(super) fn now(&self) -> Instant {
-        self.client.borrow().engine().now().unwrap_or_default()
+        self.engine().now().unwrap_or_default()
     }
 
     /// All that comes back was taken.

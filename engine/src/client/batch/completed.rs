@@ -17,7 +17,7 @@ use super::reorder::Reorder;
 use super::state::{End, Shared};
 use super::summary::Summary;
 use crate::client::Client;
-use crate::client::blocking::block_on;
+use crate::client::blocking::{IN_A_TASK, block_on, may_wait_for};
 use crate::clock::Instant;
 
 /// Blocks of inputs that fail at once after a shutdown, before the executor's other tasks have their turn.
@@ -37,7 +37,7 @@ pub(super) struct Handle<T: Send + 'static> {
     /// Brings the batch to those cores whose mailboxes were full.
     starting: Option<Starting>,
     /// Keeps the engine.
-    _client: Client,
+    client: Client,
 }
 
 impl<T: Send + 'static> Drop for Handle<T> {
@@ -49,7 +49,7 @@ impl<T: Send + 'static> Drop for Handle<T> {
 impl<T: Send + 'static> Handle<T> {
     pub(super) fn new(shared: Arc<Shared<T>>, starting: Option<Starting>, client: Client) -> Self {
         let block = shared.lock().credits.block();
-        Self { shared, taken: VecDeque::new(), owed: 0, block, starting, _client: client }
+        Self { shared, taken: VecDeque::new(), owed: 0, block, starting, client }
     }
 
     fn start(&mut self, cx: &mut Context<'_>) {
@@ -213,7 +213,7 @@ impl<T: Send + 'static> Completed<T> {
     /// Cancels what is in flight, and drops what nobody took: what dropping it does.
     pub fn abort(self) {}
 
-    /// The results as an iterator that waits. Not for a core, or an executor's thread.
+    /// The results as an iterator that waits. Not for a core, or an executor's thread: in a task of a core it panics.
     pub fn into_blocking(self) -> Blocking<T> {
         Blocking(self)
     }
@@ -240,6 +240,10 @@ impl<T: Send + 'static> fmt::Debug for Completed<T> {
 
 /// [`Completed`], for a thread that waits for each result.
 ///
+/// # Panics
+/// Where [`blocking::Client`](crate::client::blocking::Client) refuses its calls, since a result has no place for that error: the iterator would stop the core that is to
+/// serve it. And as [`Completed::next`].
+///
 /// ```
 /// # use ringshot::client::{Engine, blocking::block_on};
 /// # use ringshot::origin::{Config, Origin};
@@ -259,6 +263,7 @@ impl<T: Send + 'static> Iterator for Blocking<T> {
     type Item = Done<T>;
 
     fn next(&mut self) -> Option<Done<T>> {
+        assert!(may_wait_for(self.0.handle.client.engine()), "{IN_A_TASK}");
         block_on(self.0.next())
     }
 }
