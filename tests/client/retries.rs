@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ringshot::client::{ClientBuilder, Kind, RequestBody, Retry};
 use ringshot_tests::peer::Peer;
+use ringshot_tests::watch::wait_until;
 
 use crate::access::{LONG, OK, check, get, millis, origin, post};
 use crate::feed::fed;
@@ -125,6 +126,35 @@ fn errors_that_may_pass_are_tried_again() {
         let peer = Peer::start(|mut peer| peer.answer_all("garbage\r\n\r\n"));
         assert_eq!(access.get(&peer.url()).unwrap_err().attempt(), 1);
     });
+}
+
+/// What goes to a fresh connection is an attempt too, and none follows the last.
+#[test]
+fn attempts_bound_all_sends() {
+    for (attempts, sends) in [(1, 2), (2, 2), (3, 3), (4, 4)] {
+        check(with(move || on_503().attempts(attempts)), |access| {
+            let (held, asked) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+            let (warm, count) = (Arc::clone(&held), Arc::clone(&asked));
+            let peer = Peer::start(move |mut peer| {
+                while let Some(request) = peer.request() {
+                    if request.starts_with(b"GET /x ") {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        return;
+                    }
+                    // Four connections at once, all of which are idle then.
+                    warm.fetch_add(1, Ordering::SeqCst);
+                    wait_until(LONG, || warm.load(Ordering::SeqCst) == 4);
+                    peer.send(OK);
+                }
+            });
+            let warm: Vec<_> = (0..4).map(|_| access.start(get(&peer.url()))).collect();
+            warm.into_iter().for_each(|one| drop(one.outcome().unwrap()));
+            access.wait_idle(4);
+            let error = access.get(&format!("{}x", peer.url())).unwrap_err();
+            let told = (asked.load(Ordering::SeqCst), error.attempt());
+            assert_eq!(told, (sends, sends as u8), "{attempts} attempts: {error}");
+        });
+    }
 }
 
 /// A peer that cuts its first responses short, within the body, and how often it was asked.

@@ -206,8 +206,14 @@ impl<'a> Job<'a> {
             && stale
             && harmless
             && !self.parcel.fresh
+            && !self.is_last()
             && matches!(error.kind(), Kind::Closed | Kind::Io(_))
             && matches!(self.body, Some(Source::File(_)))
+    }
+
+    /// Whether it has been sent as often as its policy allows, with the present attempt.
+    fn is_last(&self) -> bool {
+        self.client.member.settings.retry.is_last(self.parcel.attempts)
     }
 
     /// Waits for the next attempt. Who waits holds nothing, and comes back to the front of the queue.
@@ -338,6 +344,7 @@ impl<'a> Job<'a> {
             expects,
             idempotent: request.is_idempotent(),
             needs_fresh: self.parcel.fresh,
+            is_last: self.is_last(),
             total: request.timeout,
             submitted: self.parcel.submitted,
             admitted: self.parcel.admitted,

@@ -72,8 +72,8 @@ type Judge = dyn Fn(&Attempt<'_>) -> bool + Send + Sync;
 ///
 /// With [`max_in_flight`](super::ClientBuilder::max_in_flight) whoever waits for another attempt gives its permit back, and comes before those that had none.
 ///
-/// Apart from it, a request that died on a reused connection goes once to a fresh one: see
-/// [`ClientBuilder::retry_stale`](super::ClientBuilder::retry_stale).
+/// Without one too, a request that died on a reused connection goes once to a fresh one: see
+/// [`ClientBuilder::retry_stale`](super::ClientBuilder::retry_stale). So does each attempt of a policy, as long as [`Retry::attempts`], of which that is one, are left.
 ///
 /// ```
 /// use std::time::Duration;
@@ -140,7 +140,8 @@ impl Retry {
         }
     }
 
-    /// How often a request is sent, the first time included: 1 to 255; 0 counts as 1.
+    /// How often a request is sent, the first time and repeats on a fresh connection included: 1 to 255; 0 counts as 1. With 1 there is no policy, and what died on a reused
+    /// connection is sent again as without one.
     #[must_use]
     pub fn attempts(mut self, attempts: u8) -> Self {
         self.attempts = attempts.max(1);
@@ -166,6 +167,11 @@ impl Retry {
     /// Whether it may ever want a second attempt.
     pub(crate) fn repeats(&self) -> bool {
         self.attempts > 1
+    }
+
+    /// Whether nothing may follow attempt `number`, not even its repeat on a fresh connection. Without a policy that is the pool's to say.
+    pub(crate) fn is_last(&self, number: u8) -> bool {
+        self.repeats() && number >= self.attempts
     }
 
     /// A request begins: it pays for a share of a retry.

@@ -102,6 +102,8 @@ pub(crate) struct Submission<'a> {
     pub(crate) idempotent: bool,
     /// Whether only a fresh connection will do.
     pub(crate) needs_fresh: bool,
+    /// Whether it may not be sent again, wherever it dies.
+    pub(crate) is_last: bool,
     /// Instead of the client's total timeout.
     pub(crate) total: Option<Duration>,
     /// When the total timeout and the stamps begin: a redirect or a retry goes on with the first one's.
@@ -260,7 +262,7 @@ impl Desk {
         exchange.expects = submission.expects;
         exchange.idempotent = submission.idempotent;
         exchange.total = submission.total;
-        exchange.needs_fresh = submission.needs_fresh;
+        (exchange.needs_fresh, exchange.is_last) = (submission.needs_fresh, submission.is_last);
         exchange.stamps.submitted = submission.submitted;
         exchange.admitted = submission.admitted;
         exchange.has_permit = submission.permit.map(Permit::hand_on).is_some();

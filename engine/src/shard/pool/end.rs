@@ -102,7 +102,7 @@ impl<D: Driver> Pool<D> {
                 let harmless = exchange.progress == Sent::None || exchange.idempotent;
                 exchange.got_bytes == 0
                     && harmless
-                    && !exchange.needs_fresh
+                    && !(exchange.needs_fresh || exchange.is_last)
                     && exchange.body.is_replayable()
             }) == Some(true);
         if again { self.try_fresh(id, place) } else { self.fail_exchange(id, kind) }

@@ -133,6 +133,8 @@ pub(super) struct Exchange {
     pub(super) idempotent: bool,
     /// Only a fresh connection will do: it died on a reused one.
     pub(super) needs_fresh: bool,
+    /// It may not be sent again.
+    pub(super) is_last: bool,
     pub(super) has_permit: bool,
     /// It held one before, and comes back for it: before those that did not.
     pub(super) returns: bool,
@@ -190,6 +192,7 @@ impl Renew for Exchange {
             sends,
             idempotent,
             needs_fresh,
+            is_last,
             has_permit,
             returns,
             is_counted,
@@ -227,6 +230,7 @@ impl Renew for Exchange {
         (*awaits, *reads_ahead, *left, *idle_left, *taking) = Default::default();
         (*connection, *dialing, *carrier, *progress, *before) = Default::default();
         (*total, *admitted, *phase_deadline, *total_deadline) = Default::default();
+        *is_last = false;
         *stamps = Stamps::default();
         *waker = None;
         *head = None;
@@ -359,7 +363,7 @@ impl Exchange {
     pub(super) fn is_stale_408(&self) -> bool {
         self.head.as_ref().is_some_and(|head| head.status == StatusCode::REQUEST_TIMEOUT)
             && self.idempotent
-            && !self.needs_fresh
+            && !(self.needs_fresh || self.is_last)
             && self.body.is_replayable()
     }
 
