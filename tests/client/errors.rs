@@ -360,6 +360,7 @@ fn what_earlier_attempts_sent_is_not_forgotten() {
             let error = access.fetch(put()).unwrap_err();
             assert!(matches!(error.kind(), Kind::Connect(_)), "{error}");
             assert!(error.may_have_been_processed() && error.is_retryable(), "{error}");
+            assert!(!error.is_reused(), "{error}");
             server.join().unwrap();
         },
     );

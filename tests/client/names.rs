@@ -134,6 +134,25 @@ fn addresses_are_tried_within_the_limit() {
     );
 }
 
+/// The one that has not answered is told when time is up, not one that has refused since.
+#[test]
+fn the_address_that_hangs_is_told() {
+    let both =
+        || named(&[("hole.test", Override::to([address("127.0.0.1"), address("127.0.0.3")]))]);
+    let timeouts = Timeouts { connect: Some(ATTEMPT_DELAY * 3), ..Timeouts::default() };
+    check(
+        |builder| builder.resolver(both()).timeouts(timeouts),
+        |access| {
+            let hole = full_listener();
+            let url = format!("http://hole.test:{}/", hole.address.port());
+            let error = access.get(&url).unwrap_err();
+            assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::Connect)), "{error}");
+            assert_eq!(error.peer(), Some(hole.address), "{error}");
+            access.wait_empty();
+        },
+    );
+}
+
 /// All refuse: the error names the last.
 #[test]
 fn the_last_address_is_told() {

@@ -158,7 +158,7 @@ impl Error {
         self.0.attempt
     }
 
-    /// Whether the connection had carried another request before.
+    /// Whether the connection had carried another request before; `false` where there was none.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.0.reused

@@ -177,7 +177,13 @@ impl<D: Driver> Pool<D> {
         }
         let dial = self.dials.find(first)?;
         let phase = if dial.is_resolving() { Phase::Resolve } else { Phase::Connect };
-        Some((phase, dial.tried()))
+        Some((phase, self.awaited(dial)))
+    }
+
+    /// The address that has been tried for longest and has not answered, or else the one tried last.
+    fn awaited(&self, dial: &Dial) -> Option<SocketAddr> {
+        let first = dial.out.first().and_then(|index| self.connections[*index as usize].peer);
+        first.or_else(|| dial.tried())
     }
 
     /// No address is left.
@@ -193,7 +199,7 @@ impl<D: Driver> Pool<D> {
     pub(super) fn dial_timed_out(&mut self, id: Id) {
         let Some(dial) = self.dials.find(id) else { return };
         let kind = if dial.is_resolving() { TimeoutKind::Resolve } else { TimeoutKind::Connect };
-        self.dial_failed_at(id, Kind::Timeout(kind), dial.tried());
+        self.dial_failed_at(id, Kind::Timeout(kind), self.awaited(dial));
     }
 
     fn dial_failed(&mut self, id: Id, kind: Kind) {

@@ -354,6 +354,7 @@ impl Exchange {
         self.sends = 0;
         self.sends_body = false;
         self.connection = None;
+        self.carrier.reused = false;
         self.needs_fresh = true;
         self.stage = Stage::Acquiring;
     }
