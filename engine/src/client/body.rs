@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 
 use super::Target;
 use super::chunk::{Chunk, Pieces};
@@ -15,8 +15,8 @@ use super::copy::{self, CopyError};
 use super::engine::Engine;
 use super::gathered::{Gathered, TooLong};
 use super::handle::Placed;
-use super::response::{ConnInfo, Fetched, Meta, Response, Sourced, Timings, Whole};
-use crate::clock::Instant;
+use super::response::{Fetched, Meta, Response, Sourced, Timings, Whole};
+use super::subject::{Origin, Subject};
 use crate::error::{Error, Progress};
 use crate::shard::pool::exchange::Stamps;
 
@@ -56,11 +56,7 @@ pub struct Body {
     left: Option<u64>,
     /// Bytes of the head, and of what was read.
     got_bytes: u64,
-    method: Method,
-    target: Target,
-    connection: ConnInfo,
-    attempts: u8,
-    submitted: Instant,
+    subject: Subject,
 }
 
 #[derive(Debug)]
@@ -79,14 +75,6 @@ impl Source {
             placed.end();
         }
     }
-}
-
-/// Which request a body belongs to, and how much of it may be held.
-#[derive(Debug, Clone)]
-pub(crate) struct Origin {
-    pub(crate) method: Method,
-    pub(crate) target: Target,
-    pub(crate) max_body_bytes: u64,
 }
 
 impl Body {
@@ -108,11 +96,7 @@ impl Body {
             max_body_bytes: origin.max_body_bytes,
             left: meta.left,
             got_bytes: meta.head.bytes() as u64,
-            method: origin.method,
-            target: meta.target.take().unwrap_or(origin.target),
-            connection: meta.connection,
-            attempts: meta.attempts,
-            submitted: meta.stamps.submitted,
+            subject: Subject::of(meta, origin),
         }
     }
 
@@ -152,6 +136,7 @@ impl Body {
                 self.source.end();
                 self.trailers = ended.trailers;
                 self.stamps = ended.stamps;
+                self.stamps.iter().for_each(|stamps| self.subject.end(stamps));
                 Ok(None)
             }
             Err(error) => {
@@ -257,7 +242,7 @@ impl Body {
             copied.map_err(|error| match error {
                 CopyError::Body(error) => error,
                 CopyError::File(problem) => {
-                    self.named(Error::not_copied(&problem, self.connection.peer))
+                    self.named(Error::not_copied(&problem, &self.progress()))
                 }
             })
         }
@@ -300,21 +285,25 @@ impl Body {
     }
 
     fn too_long(&self, max_bytes: u64) -> Error {
-        let ConnInfo { peer, reused, .. } = self.connection;
-        let progress = Progress { peer, reused, got_bytes: self.got_bytes, ..Progress::default() };
-        self.named(Error::body_too_long(max_bytes, progress))
+        self.named(Error::body_too_long(max_bytes, &self.progress()))
+    }
+
+    fn progress(&self) -> Progress {
+        self.subject.progress(self.got_bytes)
     }
 
     /// With what it is about.
     pub(super) fn named(&self, error: Error) -> Error {
-        error
-            .with_request(&self.method, self.target.redacted())
-            .with_attempt(self.attempts, Instant::now() - self.submitted)
+        self.subject.name(error)
     }
 
     /// What ended with its core, or with a panic there, could not say what it was about.
     fn told(&self, error: Error) -> Error {
-        if error.url().is_some() { error } else { self.named(error) }
+        if error.url().is_some() {
+            error
+        } else {
+            self.named(error.with_progress(&self.progress()))
+        }
     }
 
     async fn read_all(&mut self, max: u64) -> Result<Bytes, Error> {
@@ -363,7 +352,7 @@ impl Stream for Body {
 
 impl Sourced for Body {
     fn target(&self) -> Option<&Target> {
-        Some(&self.target)
+        Some(self.subject.target())
     }
 }
 
@@ -400,7 +389,7 @@ impl Response<Body> {
         let max = self.body.max_body_bytes;
         let bytes = self.body.read_all(max).await?;
         self.meta.stamps = self.body.stamps.unwrap_or(self.meta.stamps);
-        self.meta.target = Some(self.body.target.clone());
+        self.meta.target = Some(self.body.subject.target().clone());
         Ok(self.map(|mut body| Whole { bytes, trailers: body.trailers.take() }))
     }
 }

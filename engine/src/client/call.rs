@@ -339,10 +339,8 @@ impl Call {
             Told::Nothing => {
                 self.reply(Reply::Failed(Error::new(kind, Phase::Queue)), wakes);
             }
-            Told::Head => {
-                let error = Error::new(kind, Phase::Body).with_progress(&progress);
-                self.end(Err(error), wakes);
-            }
+            // The handle knows the rest.
+            Told::Head => self.end(Err(Error::new(kind, Phase::Body)), wakes),
             Told::All => {}
         }
     }

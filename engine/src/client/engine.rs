@@ -104,6 +104,10 @@ impl Engine {
         Self(Arc::new(Inner { mesh, driver, host, slots, time }))
     }
 
+    pub(super) fn time(&self) -> Time {
+        self.0.time
+    }
+
     /// The time, where it does not stand still between two turns.
     pub(super) fn now(&self) -> Option<Instant> {
         (self.0.time == Time::Clock).then(Instant::now)

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::body::{Body, Origin};
+use super::body::Body;
 use super::call::{Call, Reads, Reply};
 use super::engine::{Engine, Note, Observed};
 use super::parcel::Parcel;
@@ -14,6 +14,7 @@ use super::request_builder::begin_requests;
 use super::response::{Fetched, Response};
 use super::servers::Delivery;
 use super::settings::Settings;
+use super::subject::Origin;
 use super::{REDIRECTS_DEFAULT, RequestBuilder};
 use crate::clock::Instant;
 use crate::error::{Error, Kind, Phase};
@@ -154,6 +155,7 @@ impl Client {
             method: request.method.clone(),
             target: request.target.clone(),
             max_body_bytes: *request.max_body_bytes.get_or_insert(default),
+            time: self.0.engine.time(),
         };
         let host = request.target.origin().number();
         let call = Call::new(Arc::clone(&self.0.settings), parcel, reads);

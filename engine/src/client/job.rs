@@ -17,11 +17,11 @@ use super::response::{Fetched, Meta, Response};
 use super::upload::{self, Upload};
 use super::{Attempt, redirect};
 use crate::clock::Instant;
-use crate::error::{Error, Kind, Phase, Progress, RedirectKind, Sent};
+use crate::error::{Error, Kind, Phase, RedirectKind, Sent};
 use crate::proto::h1::BodyLength;
 use crate::shard::TotalFrom;
 use crate::shard::pool::desk::Submission;
-use crate::shard::pool::exchange::{Failed, Trace};
+use crate::shard::pool::exchange::{Failed, Standing, Trace};
 use crate::shard::pool::head::Head;
 use crate::shard::pool::in_flight::{self, InFlight, Permit};
 use crate::shard::pool::outgoing::Outgoing;
@@ -117,7 +117,7 @@ impl<'a> Job<'a> {
                             return Ok(meta);
                         }
                         self.parcel.request.expectation = Expectation::Dropped;
-                        self.leave(Sent::All);
+                        self.leave(self.standing().progress.sent);
                         self.again(Duration::ZERO).await;
                         continue;
                     }
@@ -125,7 +125,7 @@ impl<'a> Job<'a> {
                         if !self.follow(&meta)? {
                             return Ok(meta);
                         }
-                        self.leave(Sent::All);
+                        self.leave(self.standing().progress.sent);
                         continue;
                     }
                     let repeats = || self.may_repeat() && self.body.is_some();
@@ -134,7 +134,7 @@ impl<'a> Job<'a> {
                         return Ok(meta);
                     };
                     drop(meta);
-                    self.leave(Sent::All);
+                    self.leave(self.standing().progress.sent);
                     self.again(wait).await;
                 }
                 Err(error) if self.is_stale(&error) => {
@@ -151,6 +151,11 @@ impl<'a> Job<'a> {
     fn leave(&mut self, sent: Sent) {
         self.end_exchange();
         self.note_sent(sent);
+    }
+
+    /// How far the last attempt has come.
+    fn standing(&self) -> Standing {
+        self.in_flight.as_ref().map(InFlight::standing).unwrap_or_default()
     }
 
     /// Nothing of the last attempt is of use any more but its permit.
@@ -261,8 +266,7 @@ impl<'a> Job<'a> {
         }
         outcome.map(|()| true).map_err(|kind| {
             let elapsed = self.client.now() - self.parcel.submitted;
-            let (peer, reused) = (meta.connection.peer, meta.connection.reused);
-            let progress = Progress { peer, reused, sent: Sent::All, got_bytes: 0 };
+            let progress = self.standing().progress;
             Error::new(Kind::Redirect(kind), Phase::Redirect)
                 .with_progress(&progress)
                 .with_request(&method, url)

@@ -15,7 +15,7 @@ use super::job::error_of;
 use super::parcel::Parcel;
 use super::response::{Fetched, Response, Sourced, Timings, Whole};
 use crate::clock::Instant;
-use crate::error::{Error, Kind, TimeoutKind};
+use crate::error::{Error, Kind, Progress, TimeoutKind};
 use crate::shard::pool::exchange::{Failed, Stamps};
 use crate::shard::pool::in_flight::InFlight;
 
@@ -165,13 +165,14 @@ impl LocalBody {
     pub fn copy_to(mut self, file: impl AsFd) -> impl Future<Output = Result<u64, Error>> {
         let file = copy::open(file);
         async move {
-            let copied = copy::copy(file, &mut self).await;
-            copied.map_err(|error| match error {
+            let mut copied = Copied { body: &mut self, progress: Progress::default() };
+            let outcome = copy::copy(file, &mut copied).await;
+            outcome.map_err(|error| match error {
                 CopyError::Body(error) => error,
                 CopyError::File(problem) => {
-                    let carrier = self.in_flight.as_ref().map(InFlight::carrier);
-                    let peer = carrier.and_then(|carrier| carrier.peer);
-                    self.give_up(Error::not_copied(&problem, peer))
+                    copied.look();
+                    let error = Error::not_copied(&problem, &copied.progress);
+                    self.give_up(error)
                 }
             })
         }
@@ -246,7 +247,7 @@ impl LocalBody {
 
     fn too_long(&mut self, max_bytes: u64) -> Error {
         let standing = self.in_flight.as_ref().map(InFlight::standing).unwrap_or_default();
-        self.give_up(Error::body_too_long(max_bytes, standing.progress))
+        self.give_up(Error::body_too_long(max_bytes, &standing.progress))
     }
 
     /// The end: what comes with it, and the exchange goes back.
@@ -291,6 +292,31 @@ impl Pieces for LocalBody {
 
     fn stop_waiting(&mut self) {
         self.live().into_iter().for_each(InFlight::stop_waiting);
+    }
+}
+
+/// A body that is copied, and how far its request had come when it was looked at last: behind its end nobody knows.
+struct Copied<'a> {
+    body: &'a mut LocalBody,
+    progress: Progress,
+}
+
+impl Copied<'_> {
+    fn look(&mut self) {
+        if let Some(in_flight) = self.body.live() {
+            self.progress = in_flight.standing().progress;
+        }
+    }
+}
+
+impl Pieces for Copied<'_> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        self.look();
+        self.body.poll_chunk(cx)
+    }
+
+    fn stop_waiting(&mut self) {
+        self.body.stop_waiting();
     }
 }
 

@@ -73,6 +73,7 @@ mod retry;
 mod servers;
 mod settings;
 mod solo;
+mod subject;
 mod target;
 #[cfg(feature = "tower")]
 mod tower;

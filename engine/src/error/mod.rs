@@ -77,15 +77,14 @@ impl Error {
     }
 
     /// A body that is longer than may be held.
-    pub(crate) fn body_too_long(max_bytes: u64, progress: Progress) -> Self {
+    pub(crate) fn body_too_long(max_bytes: u64, progress: &Progress) -> Self {
         let kind = Kind::Limit(LimitKind::Body { max_bytes });
-        Self::new(kind, Phase::Body).with_progress(&Progress { sent: Sent::All, ..progress })
+        Self::new(kind, Phase::Body).with_progress(progress)
     }
 
     /// A body that its file did not take.
-    pub(crate) fn not_copied(problem: &std::io::Error, peer: Option<SocketAddr>) -> Self {
-        let progress = Progress { peer, sent: Sent::All, ..Progress::default() };
-        Self::new(Kind::CopyTo(problem.to_string()), Phase::Body).with_progress(&progress)
+    pub(crate) fn not_copied(problem: &std::io::Error, progress: &Progress) -> Self {
+        Self::new(Kind::CopyTo(problem.to_string()), Phase::Body).with_progress(progress)
     }
 
     /// What the shard's side knew.
