@@ -17,6 +17,7 @@
 //! | `redirects` | where they lead, and what goes along |
 //! | `retries` | policies, budgets, waits |
 //! | `errors` | every kind: its line, phase, fault |
+//! | `progress` | how far a request had come that failed behind its head |
 //! | `names` | names, several addresses |
 //! | `threads` | executors, drops |
 //! | `services` | the client behind layers of `tower_service` |
@@ -53,6 +54,8 @@ mod panics;
 mod permits;
 #[path = "client/pool.rs"]
 mod pool;
+#[path = "client/progress.rs"]
+mod progress;
 #[path = "client/read_idle.rs"]
 mod read_idle;
 #[path = "client/redirects.rs"]

@@ -1,5 +1,7 @@
 //! One request on its core, from the first attempt to the head of its last response: what is sent again, and where to. Touches no connection.
 
+mod again;
+
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -90,18 +92,6 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Waits until the request may be sent again after this error, if it may.
-    async fn try_again(&mut self, error: Error) -> Result<(), Error> {
-        let harmless = || self.may_repeat() || !error.may_have_been_processed();
-        let repeats = || self.body.is_some() && harmless();
-        let Some(wait) = self.wait_of(repeats, &Attempt::Failed(&error), None) else {
-            return Err(error);
-        };
-        self.leave(error.sent());
-        self.again(wait).await;
-        Ok(())
-    }
-
     /// The head of the last response.
     async fn send(&mut self) -> Result<Box<Meta>, Error> {
         loop {
@@ -130,7 +120,7 @@ impl<'a> Job<'a> {
                     }
                     let repeats = || self.may_repeat() && self.body.is_some();
                     let attempt = Attempt::Response(status);
-                    let Some(wait) = self.wait_of(repeats, &attempt, Some(&meta.head)) else {
+                    let Some(wait) = self.wait_of(repeats, &attempt, Some(&meta.head))? else {
                         return Ok(meta);
                     };
                     drop(meta);
@@ -169,65 +159,6 @@ impl<'a> Job<'a> {
     fn note_sent(&mut self, sent: Sent) {
         self.parcel.sent = self.parcel.sent.max(sent);
         self.trace.iter().for_each(|trace| trace.sent.set(self.parcel.sent));
-    }
-
-    /// How long to wait before the request is sent again, if it may be, if its policy wants that, and if time is left.
-    fn wait_of(
-        &self,
-        repeats: impl FnOnce() -> bool,
-        attempt: &Attempt<'_>,
-        head: Option<&Head>,
-    ) -> Option<Duration> {
-        let (retry, attempts) = (&self.client.member.settings.retry, self.parcel.attempts);
-        if !retry.is_worth(attempts, attempt) || !repeats() {
-            return None;
-        }
-        let wait = retry.wait(attempts, head.map(Head::headers));
-        let in_time = self.deadline().is_none_or(|deadline| self.client.now() + wait < deadline);
-        (in_time && retry.withdraw()).then_some(wait)
-    }
-
-    /// When the total timeout passes, if there is one and it has begun.
-    fn deadline(&self) -> Option<Instant> {
-        let timeouts = &self.client.member.settings.pool.config.timeouts;
-        let total = self.parcel.request.timeout.or(timeouts.total)?;
-        let since = match timeouts.total_from {
-            TotalFrom::Submit => Some(self.parcel.submitted),
-            TotalFrom::Acquire => self.parcel.admitted,
-        };
-        since.map(|since| since + total)
-    }
-
-    fn may_repeat(&self) -> bool {
-        self.parcel.request.is_idempotent()
-    }
-
-    /// A body that was partly made when a reused connection died: the pool could not repeat it, but whoever can make it again may.
-    fn is_stale(&self, error: &Error) -> bool {
-        let harmless = self.may_repeat() || !error.may_have_been_processed();
-        let stale = error.is_reused() && error.got_bytes() == 0;
-        let retries = self.client.member.settings.pool.config.retry_stale;
-        retries
-            && stale
-            && harmless
-            && !self.parcel.fresh
-            && !self.is_last()
-            && matches!(error.kind(), Kind::Closed | Kind::Io(_))
-            && matches!(self.body, Some(Source::File(_)))
-    }
-
-    /// Whether it has been sent as often as its policy allows, with the present attempt.
-    fn is_last(&self) -> bool {
-        self.client.member.settings.retry.is_last(self.parcel.attempts)
-    }
-
-    /// Waits for the next attempt. Who waits holds nothing, and comes back to the front of the queue.
-    async fn again(&mut self, wait: Duration) {
-        self.parcel.request.body.0 = self.body.take().unwrap_or_default();
-        if !wait.is_zero() {
-            self.returns |= self.permit.take().is_some();
-            self.client.ctx.sleep(wait).await;
-        }
     }
 
     fn follows(&self) -> bool {

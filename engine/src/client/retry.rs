@@ -3,13 +3,15 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::error::Error;
+use crate::error::{Error, message_of_panic};
+use crate::sync::drop_quietly;
 
 /// What a first attempt costs and a retry takes, in thousandths of a retry.
 const RETRY_COST: i64 = 1_000;
@@ -157,7 +159,8 @@ impl Retry {
         self
     }
 
-    /// Which attempts are worth another, besides those whose error [may pass](Error::is_retryable).
+    /// Which attempts are worth another, besides those whose error [may pass](Error::is_retryable). Where it panics the request ends as
+    /// [`Kind::User`](crate::error::Kind::User).
     #[must_use]
     pub fn on(mut self, judge: impl Fn(&Attempt<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.judge = Some(Arc::new(judge));
@@ -182,13 +185,18 @@ impl Retry {
     }
 
     /// Whether attempt `number`, which ended so, may be followed by another: [`Retry::withdraw`] pays for it.
-    pub(crate) fn is_worth(&self, number: u8, attempt: &Attempt<'_>) -> bool {
+    ///
+    /// # Errors
+    /// What its judge panicked with.
+    pub(crate) fn is_worth(&self, number: u8, attempt: &Attempt<'_>) -> Result<bool, String> {
         if number >= self.attempts {
-            return false;
+            return Ok(false);
         }
         let passing = attempt.error().is_some_and(Error::is_retryable);
-        let judged = || self.judge.as_ref().is_some_and(|judge| judge(attempt));
-        passing || judged()
+        match &self.judge {
+            Some(judge) if !passing => judged(&**judge, attempt),
+            _ => Ok(passing),
+        }
     }
 
     /// Pays for a retry, if enough was saved for it.
@@ -210,6 +218,15 @@ impl Retry {
     }
 }
 
+/// What the caller's judge says, or what it panicked with.
+fn judged(judge: &Judge, attempt: &Attempt<'_>) -> Result<bool, String> {
+    catch_unwind(AssertUnwindSafe(|| judge(attempt))).map_err(|payload| {
+        let message = message_of_panic(&*payload).to_owned();
+        drop_quietly(|| drop(payload));
+        message
+    })
+}
+
 /// The seconds that a `Retry-After` asks for; a date is not read (RFC 9110 10.2.3). More than can be counted is as long as can be.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
@@ -223,7 +240,7 @@ mod tests {
     use crate::error::{Kind, Phase, TimeoutKind};
 
     fn wants(retry: &Retry, number: u8, attempt: &Attempt<'_>) -> bool {
-        retry.is_worth(number, attempt) && retry.withdraw()
+        retry.is_worth(number, attempt).unwrap() && retry.withdraw()
     }
 
     #[test]

@@ -96,6 +96,12 @@ impl Error {
         self
     }
 
+    /// The same, but that something else went wrong.
+    pub(crate) fn turned_into(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// Which request it was. `url` must not hold secrets.
     pub(crate) fn with_request(mut self, method: &Method, url: String) -> Self {
         self.0.idempotent = method.is_idempotent();
