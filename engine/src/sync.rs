@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-/// Locks. No code of others runs with one of our locks held, so there is nothing that a panic could have left half done.
+/// Locks. No code of others runs with one of our locks held but for the copy of a waker, before anything has changed: there is nothing that a panic could have left half done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -21,11 +21,12 @@ pub(crate) fn wake_quietly(waker: Waker) {
     drop_quietly(|| waker.wake());
 }
 
-/// Keeps the waker of `cx`, unless it is kept already.
+/// Keeps the waker of `cx`, unless it is kept already. Gives the one that it replaces, to be dropped without a lock: the last of a task takes along what the task holds, which may be ours.
 #[inline]
-pub(crate) fn note_waker(place: &mut Option<Waker>, cx: &Context<'_>) {
+#[must_use]
+pub(crate) fn note_waker(place: &mut Option<Waker>, cx: &Context<'_>) -> Option<Waker> {
     match place {
-        Some(waker) if waker.will_wake(cx.waker()) => {}
-        _ => *place = Some(cx.waker().clone()),
+        Some(waker) if waker.will_wake(cx.waker()) => None,
+        _ => place.replace(cx.waker().clone()),
     }
 }

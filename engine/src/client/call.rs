@@ -161,13 +161,17 @@ impl Call {
     /// For the core: the request, and from now on its waker is known.
     pub(super) fn begin(&self, cx: &Context<'_>) -> Option<Box<Parcel>> {
         let mut state = self.lock();
-        note_waker(&mut state.server, cx);
-        state.parcel.take()
+        let before = note_waker(&mut state.server, cx);
+        let parcel = state.parcel.take();
+        drop(state);
+        drop(before);
+        parcel
     }
 
     /// For the core: it waits for something again.
     pub(super) fn note_server(&self, cx: &Context<'_>) {
-        note_waker(&mut self.lock().server, cx);
+        let before = note_waker(&mut self.lock().server, cx);
+        drop(before);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -210,7 +214,9 @@ impl Call {
                 Poll::Ready(reply)
             }
             None => {
-                note_waker(&mut state.reader, cx);
+                let before = note_waker(&mut state.reader, cx);
+                drop(state);
+                drop(before);
                 Poll::Pending
             }
         })
@@ -249,8 +255,10 @@ impl Call {
                     Poll::Ready((*ended).map(Err))
                 }
                 None => {
-                    note_waker(&mut state.reader, cx);
+                    let before = note_waker(&mut state.reader, cx);
                     state.waits_since.get_or_insert_with(now);
+                    drop(state);
+                    drop(before);
                     Poll::Pending
                 }
             }
@@ -319,7 +327,9 @@ impl Call {
         if state.bytes < BETWEEN_BYTES_MAX || self.discards.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
-        note_waker(&mut state.server, cx);
+        let before = note_waker(&mut state.server, cx);
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 

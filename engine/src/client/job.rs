@@ -18,13 +18,10 @@ use super::request_body::Source;
 use super::response::{Fetched, Meta, Response};
 use super::upload::{self, Upload};
 use super::{Attempt, redirect};
-use crate::clock::Instant;
 use crate::error::{Error, Kind, Phase, RedirectKind, Sent};
 use crate::proto::h1::BodyLength;
-use crate::shard::TotalFrom;
 use crate::shard::pool::desk::Submission;
 use crate::shard::pool::exchange::{Failed, Standing, Trace};
-use crate::shard::pool::head::Head;
 use crate::shard::pool::in_flight::{self, InFlight, Permit};
 use crate::shard::pool::outgoing::Outgoing;
 

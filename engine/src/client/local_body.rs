@@ -162,17 +162,17 @@ impl LocalBody {
     /// # Errors
     /// As [`LocalBody::chunk`], with what came before in the file, and [`Kind::CopyTo`]: the kernel's reason, or that it is a pipe, a socket
     /// or a directory. What is left of the body is given up then.
-    pub fn copy_to(mut self, file: impl AsFd) -> impl Future<Output = Result<u64, Error>> {
+    pub fn copy_to(self, file: impl AsFd) -> impl Future<Output = Result<u64, Error>> {
         let file = copy::open(file);
         async move {
-            let mut copied = Copied { body: &mut self, progress: Progress::default() };
+            let mut copied = Copied { body: self, progress: Progress::default() };
             let outcome = copy::copy(file, &mut copied).await;
             outcome.map_err(|error| match error {
                 CopyError::Body(error) => error,
                 CopyError::File(problem) => {
                     copied.look();
                     let error = Error::not_copied(&problem, &copied.progress);
-                    self.give_up(error)
+                    copied.body.give_up(error)
                 }
             })
         }
@@ -296,12 +296,12 @@ impl Pieces for LocalBody {
 }
 
 /// A body that is copied, and how far its request had come when it was looked at last: behind its end nobody knows.
-struct Copied<'a> {
-    body: &'a mut LocalBody,
+struct Copied {
+    body: LocalBody,
     progress: Progress,
 }
 
-impl Copied<'_> {
+impl Copied {
     fn look(&mut self) {
         if let Some(in_flight) = self.body.live() {
             self.progress = in_flight.standing().progress;
@@ -309,7 +309,7 @@ impl Copied<'_> {
     }
 }
 
-impl Pieces for Copied<'_> {
+impl Pieces for Copied {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
         self.look();
         self.body.poll_chunk(cx)

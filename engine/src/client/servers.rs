@@ -13,6 +13,7 @@ use super::local::LocalClient;
 use super::settings::Settings;
 use crate::error::Kind;
 use crate::shard::tasks::caught;
+use crate::sync::note_waker;
 
 /// Tasks that wait for a call at most, on each core; more end when they have served theirs. Some 700 bytes each.
 const WAITING_MAX: usize = 256;
@@ -92,9 +93,8 @@ impl Server {
         if let Some(next) = next.take() {
             return Poll::Ready(next);
         }
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
+        // It is this task's own, whenever it is polled.
+        drop(note_waker(waker, cx));
         Poll::Pending
     }
 }

@@ -91,7 +91,9 @@ impl<T: Send + 'static> Shared<T> {
                 other => state.supply = other,
             }
         }
-        note_waker(&mut state.lanes[core as usize].driver, cx);
+        let before = note_waker(&mut state.lanes[core as usize].driver, cx);
+        drop(guard);
+        drop(before);
         Step::Wait
     }
 
@@ -216,10 +218,10 @@ impl<T: Send + 'static> Shared<T> {
             state.pulled += 1;
             state.finished += 1;
         }
-        let garbage = match goes_on && !state.stopped {
-            true => (state.supply = Supply::Here(source), None).1,
-            false => (state.supply = Supply::Gone, Some(source)).1,
-        };
+        let stays = goes_on && !state.stopped;
+        let (supply, garbage) =
+            if stays { (Supply::Here(source), None) } else { (Supply::Gone, Some(source)) };
+        state.supply = supply;
         let everybody = state.tell_over();
         drop(state);
         wake(everybody);
@@ -253,7 +255,9 @@ impl<T: Send + 'static> Shared<T> {
         if state.is_over() {
             return Poll::Ready(false);
         }
-        note_waker(&mut state.consumer, cx);
+        let before = note_waker(&mut state.consumer, cx);
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 
@@ -271,7 +275,9 @@ impl<T: Send + 'static> Shared<T> {
         if state.is_over() && state.lanes_open == 0 {
             return Poll::Ready(());
         }
-        note_waker(&mut state.consumer, cx);
+        let before = note_waker(&mut state.consumer, cx);
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 }

@@ -113,7 +113,9 @@ impl Call {
         if state.ended.is_none() {
             return Poll::Ready(());
         }
-        note_waker(&mut state.server, cx);
+        let before = note_waker(&mut state.server, cx);
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 

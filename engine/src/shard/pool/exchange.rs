@@ -276,7 +276,8 @@ impl Exchange {
     #[inline]
     pub(super) fn await_news(&mut self, cx: &Context<'_>) {
         self.awaits = true;
-        note_waker(&mut self.waker, cx);
+        // Whose drop looks at an exchange finds them all taken: `InFlight::give_back`.
+        drop(note_waker(&mut self.waker, cx));
     }
 
     pub(super) fn wake_maker(&mut self) {

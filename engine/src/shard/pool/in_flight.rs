@@ -231,10 +231,6 @@ impl InFlight {
         })
     }
 
-    pub(crate) fn carrier(&self) -> Carrier {
-        self.with(|exchange| exchange.carrier).unwrap_or_default()
-    }
-
     /// The trailers, once the body has ended, and when what happened.
     #[inline]
     pub(crate) fn take_end<R>(
@@ -255,7 +251,7 @@ impl InFlight {
                     if exchange.sends_body && has_room {
                         return Poll::Ready(true);
                     }
-                    note_waker(&mut pieces.maker, cx);
+                    drop(note_waker(&mut pieces.maker, cx));
                     Poll::Pending
                 }
                 _ => Poll::Ready(false),
