@@ -44,7 +44,9 @@ fn a_redirect_that_is_not_followed() {
             // It came before the body was there.
             let peer = saying(THERE);
             let (go, gone) = std::sync::mpsc::channel::<()>();
-            let pieces = fed(move |_| drop(gone.recv_timeout(LONG)));
+            let pieces = fed(move |_| {
+                let _ = gone.recv_timeout(LONG);
+            });
             let upload = post(&peer.url(), "").body(RequestBody::stream(pieces)).redirects(2);
             let error = access.fetch(upload).unwrap_err();
             drop(go);

@@ -64,6 +64,11 @@ struct Turned {
 }
 
 impl Turned {
+    fn at(now: ringshot::clock::Instant) -> Self {
+        let driver = Epoll::open(Limits { slots: 4 }).unwrap();
+        Self { solo: Solo::new(driver, 4, now).unwrap(), now }
+    }
+
     fn turn(&mut self) {
         let now = self.now;
         assert!(self.solo.turn(millis(1), &mut || now).unwrap());
@@ -92,9 +97,7 @@ impl Turned {
 #[test]
 fn a_wait_that_has_no_time_of_its_own_is_as_long_as_others() {
     let (peer, go) = halting();
-    let now = ringshot::clock::Instant::now();
-    let driver = Epoll::open(Limits { slots: 4 }).unwrap();
-    let mut turned = Turned { solo: Solo::new(driver, 4, now).unwrap(), now };
+    let mut turned = Turned::at(ringshot::clock::Instant::now());
     let seconds = Duration::from_secs;
     let timeouts = Timeouts { read_idle: Some(seconds(10)), ..Timeouts::default() };
     let client = turned.solo.engine().client().max_conns(4).timeouts(timeouts).build().unwrap();
@@ -110,6 +113,20 @@ fn a_wait_that_has_no_time_of_its_own_is_as_long_as_others() {
     turned.pass(seconds(3));
     let Poll::Ready(Err(error)) = poll() else { panic!("it waits for ever") };
     assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::ReadIdle)), "{error}");
+    go.store(true, Ordering::SeqCst);
+}
+
+/// Where time stands still between two turns an error is as old as its core says, whatever the system's clock does.
+#[test]
+fn an_error_is_of_its_cores_time() {
+    let (peer, go) = halting();
+    let long_ago = ringshot::clock::Instant::default() + Duration::from_secs(1);
+    let mut turned = Turned::at(long_ago);
+    let client = turned.solo.engine().client().max_conns(4).build().unwrap();
+    let body = turned.run(client.send(get(&peer.url()))).unwrap().into_body();
+    let error = turned.run(body.bytes_limited(2)).unwrap_err();
+    assert!(matches!(error.kind(), Kind::Limit(_)), "{error}");
+    assert_eq!(error.elapsed(), Duration::ZERO, "{error}");
     go.store(true, Ordering::SeqCst);
 }
 

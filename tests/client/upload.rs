@@ -398,5 +398,3 @@ fn nothing_is_chunked_for_an_old_server() {
         }
     });
 }
-
-// --- Expect: 100-continue ---

@@ -1,11 +1,6 @@
 //! The client for threads without an executor: the same calls, which wait. Not for an executor's thread, which does nothing else meanwhile; in a task of a core they are refused.
 
-use std::future::Future;
 use std::os::fd::AsFd;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -14,18 +9,7 @@ use super::request_builder::begin_requests;
 use super::{Engine, EngineError, Fetched, Request, RequestBuilder, Response};
 use crate::error::{Error, Kind, Phase};
 use crate::shard::tasks::is_in_task;
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
-    }
-}
+pub use crate::sync::block_on;
 
 /// Why a task of a core may not wait.
 pub(super) const IN_A_TASK: &str = "a blocking call in a task would stop the core that is to serve it: await a Client or a LocalClient there, or make the call in cpu::offload";
@@ -33,25 +17,6 @@ pub(super) const IN_A_TASK: &str = "a blocking call in a task would stop the cor
 /// Whether the calling thread may wait for an engine: not in a task of a core, nor in one of an executor that turns a core of this engine.
 pub(super) fn may_wait_for(engine: &Engine) -> bool {
     !is_in_task() && !engine.is_on_a_core()
-}
-
-/// Runs a future on the calling thread, which sleeps while there is nothing to do.
-///
-/// Not for a task of a core: the core would sleep too, and with it whatever it was to do for the future.
-///
-/// ```
-/// assert_eq!(ringshot::client::blocking::block_on(async { 2 + 2 }), 4);
-/// ```
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => thread::park(),
-        }
-    }
 }
 
 /// A client whose calls wait for their outcome. `Send`, `Sync`, cheap to clone: share it among threads.

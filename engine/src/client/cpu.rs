@@ -27,16 +27,7 @@ pub const OFFLOAD_IDLE: Duration = Duration::from_secs(5);
 /// Lets the other tasks of the executor that are ready go first: wakes its task and waits to be polled again.
 ///
 /// ```
-/// # fn block_on<F: Future>(future: F) -> F::Output {
-/// #     let mut future = std::pin::pin!(future);
-/// #     loop {
-/// #         let waker = std::task::Waker::noop();
-/// #         let poll = future.as_mut().poll(&mut std::task::Context::from_waker(waker));
-/// #         if let std::task::Poll::Ready(output) = poll {
-/// #             return output;
-/// #         }
-/// #     }
-/// # }
+/// # use ringshot::client::blocking::block_on;
 /// # async fn compute_a_little() {}
 /// # block_on(async {
 /// for _ in 0..10 {
@@ -125,23 +116,7 @@ impl Budget {
 /// When `work` does, with what it threw.
 ///
 /// ```
-/// # fn block_on<F: Future>(future: F) -> F::Output {
-/// #     struct Unpark(std::thread::Thread);
-/// #     impl std::task::Wake for Unpark {
-/// #         fn wake(self: std::sync::Arc<Self>) {
-/// #             self.0.unpark();
-/// #         }
-/// #     }
-/// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
-/// #     let mut future = std::pin::pin!(future);
-/// #     loop {
-/// #         let poll = future.as_mut().poll(&mut std::task::Context::from_waker(&waker));
-/// #         if let std::task::Poll::Ready(output) = poll {
-/// #             return output;
-/// #         }
-/// #         std::thread::park();
-/// #     }
-/// # }
+/// # use ringshot::client::blocking::block_on;
 /// # block_on(async {
 /// let sorted = ringshot::cpu::offload(|| {
 ///     let mut numbers = vec![3, 1, 2];
@@ -237,20 +212,27 @@ impl Pool {
         state.jobs.extend(job.take());
         if state.jobs.len() <= state.idle {
             self.work.notify_one();
-        } else if state.threads < threads_max() && self.start_thread() {
+        } else if state.threads < threads_max() {
             state.threads += 1;
+            drop(state);
+            self.start_thread();
         }
+        Some(())
+    }
+
+    /// Starts a thread that is counted already. Where there is none for what waits it is done here.
+    fn start_thread(&'static self) {
+        let builder = thread::Builder::new().name(self.name.to_owned());
+        if builder.spawn(|| self.serve()).is_ok() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        state.threads -= 1;
         let nobody = state.threads == 0;
         drop(state);
         if nobody {
             self.run_jobs();
         }
-        Some(())
-    }
-
-    fn start_thread(&'static self) -> bool {
-        let builder = thread::Builder::new().name(self.name.to_owned());
-        builder.spawn(|| self.serve()).is_ok()
     }
 
     /// A helper thread's life.
@@ -298,8 +280,8 @@ mod tests {
     use std::sync::mpsc;
     use std::task::{Context, Waker};
 
-    use super::super::queue::block_on;
     use super::*;
+    use crate::sync::block_on;
 
     fn pool(idle_time: Duration) -> &'static Pool {
         Box::leak(Box::new(Pool::new("ringshot-test", idle_time)))

@@ -288,26 +288,6 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// Runs a future on this thread.
-#[cfg(test)]
-pub(super) fn block_on<F: Future>(future: F) -> F::Output {
-    use std::task::{Context, Poll};
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -318,6 +298,7 @@ mod tests {
     use futures_core::Stream;
 
     use super::*;
+    use crate::sync::block_on;
 
     fn new<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         bounded(NonZeroUsize::new(capacity).unwrap())

@@ -36,11 +36,11 @@ pub struct CoreStats {
     pub holding: Holding,
     /// What it counted.
     pub counters: PoolCounters,
-    /// Requests placed on it that are not over.
+    /// Requests of `Client`s and batches placed on it that are not over. Those of a `LocalClient` are placed by whoever makes them, and in none of these three.
     pub placed: u32,
-    /// Requests placed on it since the start.
+    /// Those placed on it since the start.
     pub placed_total: u64,
-    /// Of those, requests whose home was another core, which was behind.
+    /// Of these, requests whose home was another core: because that was behind, or because this one had pulled them for a batch whose results it consumes.
     pub spilled: u64,
     /// How often its bell was rung.
     pub rings: u64,

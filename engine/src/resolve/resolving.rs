@@ -2,16 +2,16 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::task::{Context, Poll};
 
 use event_listener::EventListener;
 
 use super::flight::Flight;
 use super::resolver::Inner;
 use super::{Addresses, ResolveError};
+use crate::sync::block_on;
 
 /// A resolution in progress; made by [`Resolver::resolve`](super::Resolver::resolve).
 ///
@@ -60,23 +60,7 @@ impl Resolving {
     /// # Errors
     /// Those of [`Resolver::resolve`](super::Resolver::resolve).
     pub fn wait(self) -> Result<Addresses, ResolveError> {
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut context = Context::from_waker(&waker);
-        let mut resolving = pin!(self);
-        loop {
-            match resolving.as_mut().poll(&mut context) {
-                Poll::Ready(result) => return result,
-                Poll::Pending => std::thread::park(),
-            }
-        }
-    }
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        block_on(self)
     }
 }
 
