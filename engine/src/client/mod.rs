@@ -32,7 +32,7 @@
 //! | [`batch`] | many requests |
 //! | `call` | one request between a handle and its core |
 //! | `request`, `request_body`, `request_builder`, `fields`, `target` | what to send, and where |
-//! | `response`, `body`, `chunk`, `copy` | what came back |
+//! | `response`, `body`, `subject`, `chunk`, `copy` | what came back |
 //! | `parcel` | a request with what becomes of it |
 //! | `replicas` | a thread's own copies of targets that several threads ask for |
 //! | `upload` | a request's body on its way |
