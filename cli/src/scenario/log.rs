@@ -21,17 +21,25 @@ pub(super) fn parse(line: &[u8]) -> Result<Entry, Fault> {
     let rest = rest.trim_ascii_start().strip_prefix(b"\"").ok_or("it has no request in quotes")?;
     let request = quoted(rest).ok_or("its request has no closing quote")?;
     let second = second_of(time).ok_or("its time is not like 10/Oct/2000:13:55:36 -0700")?;
-    let mut words = request.split(|byte| *byte == b' ');
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let version = words.next().unwrap_or(b"HTTP/0.9");
-    if words.next().is_some() || !version.starts_with(b"HTTP/") {
-        return Err("its request is not a method, a path and a version");
-    }
+    let (method, target) =
+        words(request).ok_or("its request is not a method, a path and a version")?;
     let method = http::Method::from_bytes(method).map_err(|_| "it has no method")?;
     if method == http::Method::CONNECT {
         return Err("CONNECT asks for no path");
     }
     Ok(Entry { second, method, target: origin_form(target).ok_or("it asks for no path")? })
+}
+
+/// Method and target of a request line. The version is its last word: a client that did not encode them may have put spaces into the target.
+fn words(request: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = |byte: &u8| *byte == b' ';
+    let Some(first) = request.iter().position(space) else { return Some((request, b"")) };
+    let (method, rest) = (&request[..first], &request[first + 1..]);
+    match rest.iter().rposition(space) {
+        Some(last) => rest[last + 1..].starts_with(b"HTTP/").then_some((method, &rest[..last])),
+        // HTTP/0.9 has none.
+        None => Some((method, rest)),
+    }
 }
 
 /// What stands in the brackets with the time, and what follows them. A host in front of it may be an IPv6 address in brackets.
@@ -182,6 +190,7 @@ mod tests {
             |request: &str| format!("::1 - - [10/Oct/2000:20:55:36 +0000] \"{request}\" 200 0");
         check(&with("POST /f?a=b&c HTTP/2.0"), at, "POST", "/f?a=b&c");
         check(&with("GET /"), at, "GET", "/");
+        check(&with("GET /a b  c HTTP/1.1"), at, "GET", "/a%20b%20%20c");
         check(&with(r"GET /a\x22b\xC3\xA9 HTTP/1.1"), at, "GET", "/a%22b%C3%A9");
         check(&with(r#"GET /a\"b\\c HTTP/1.1"#), at, "GET", "/a%22b\\c");
         check(&with("GET /\u{e9}#x HTTP/1.1"), at, "GET", "/%C3%A9%23x");
@@ -240,6 +249,7 @@ mod tests {
             (with(""), "no method"),
             (with(r"\x16\x03\x01"), "no method"),
             (with("GET / HTTP/1.1 x"), "a method, a path and a version"),
+            (with("GET /a b"), "a method, a path and a version"),
             (with("CONNECT h:443 HTTP/1.1"), "CONNECT"),
             (with("OPTIONS * HTTP/1.1"), "no path"),
             ("[::1]:80 - - [10/Okt/2000] \"GET / HTTP/1.1\"".to_owned(), "its time"),
