@@ -54,6 +54,12 @@ impl NetworkArgs {
     /// The local addresses, each of which this machine has; none to leave the choice to the system.
     pub(crate) fn sources(&self) -> Result<Vec<IpAddr>, Failure> {
         let sources = self.bind.as_ref().map(|sources| sources.0.clone()).unwrap_or_default();
+        // The system would take them, and choose another address for each connection.
+        if let Some(source) = sources.iter().find(|source| is_of_many(**source)) {
+            return Err(Failure::unusable(format_args!(
+                "--bind: {source} is a multicast or broadcast address, from which nothing can connect: name one of this machine's own"
+            )));
+        }
         let foreign = |source: &&IpAddr| {
             let bound = UdpSocket::bind((**source, 0));
             bound.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
@@ -119,6 +125,15 @@ impl NetworkArgs {
             }
         }
     }
+}
+
+/// Whether an address is that of a group or of all in a network: only who asks for it may send to the latter (socket(7), SO_BROADCAST).
+fn is_of_many(address: IpAddr) -> bool {
+    let to_all = || {
+        let sent = UdpSocket::bind((address, 0)).and_then(|socket| socket.connect((address, 9)));
+        sent.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    };
+    address.is_multicast() || address.is_ipv4() && to_all()
 }
 
 /// Addresses and ranges of them, separated by commas.

@@ -30,6 +30,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A whole number of days, in words: `30 days`.
+pub(crate) fn days(duration: Duration) -> String {
+    format!("{} days", duration.as_secs() / (24 * 60 * 60))
+}
+
 /// A duration above zero.
 pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {

@@ -62,6 +62,12 @@ fn loads_that_can_not_be_run() {
     check(&["run", URL, "--bind", "::1"], "another family");
     // Of a net for documentation (RFC 5737).
     check(&["run", URL, "--bind", "192.0.2.9"], "192.0.2.9 is no address of this machine");
+    for many in ["224.0.0.1", "255.255.255.255", "127.255.255.255"] {
+        check(&["run", URL, "--bind", many], "is a multicast or broadcast address");
+    }
+    check(&["run", URL, "--stages", "10000000000000000000:5,10000000000000000000:5"], "30 days");
+    check(&["run", URL, "--drain", "9999h"], "the drain must be at most 30 days");
+    check(&["run", URL, "-R", "100M", "--arrival", "poisson"], "with Poisson arrivals");
     check(&["run", "http://me:secret@127.0.0.1/"], "--user NAME:PASSWORD");
     check(&["run", URL, "--stages", "1s:100...200"], "not a rate");
     check(&["run", URL, "-u", "name"], "NAME:PASSWORD");

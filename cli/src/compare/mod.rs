@@ -26,7 +26,7 @@ use crate::placement::{Placement, Server};
 use crate::signals::Interrupts;
 use crate::target::Target;
 use crate::warnings::{self, Warning};
-use crate::{plan, topology, watch};
+use crate::{plan, topology, units, watch};
 use origin::OriginProcess;
 use sides::Sides;
 
@@ -260,7 +260,10 @@ fn check_rounds(rounds: u32) -> Result<(), Failure> {
 
 fn check_warm_up(warm_up: Duration) -> Result<(), Failure> {
     match warm_up > DURATION_MAX {
-        true => Err(Failure::unusable("--warmup must be at most 30 days")),
+        true => {
+            let most = units::days(DURATION_MAX);
+            Err(Failure::unusable(format!("--warmup must be at most {most}")))
+        }
         false => Ok(()),
     }
 }

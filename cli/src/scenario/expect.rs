@@ -3,8 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ringshot::load::{Expect, ExpectedHeader, Needle};
-
+use ringshot::load::{DURATION_MAX, Expect, ExpectedHeader, Needle};
 use toml::Spanned;
 
 use super::file::{self, Lines};
@@ -128,8 +127,9 @@ pub(super) fn think(said: &file::Think) -> Result<(Duration, Duration), Failure>
     if min > max {
         return Err(Failure::unusable("think: min is more than max"));
     }
-    if max > ringshot::load::DURATION_MAX {
-        return Err(Failure::unusable("think: 30 days is the most"));
+    if max > DURATION_MAX {
+        let most = units::days(DURATION_MAX);
+        return Err(Failure::unusable(format!("think: {most} is the most")));
     }
     Ok((min, max))
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use http::Method;
 use ringshot::load::{
-    Arrival, Content, KeepAlive, Mix, MixRequest, Order, RECORDED_MAX, REQUESTS_MAX, Request, Stop,
-    Template, Think,
+    Arrival, Content, DURATION_MAX, KeepAlive, Mix, MixRequest, Order, RECORDED_MAX, REQUESTS_MAX,
+    Request, Stop, Template, Think,
 };
 use ringshot::proto::url::Url;
 
@@ -22,6 +22,7 @@ use crate::exit::Failure;
 use crate::plan::{self, Field};
 use crate::schedule::{ScheduleArgs, Spread};
 use crate::target;
+use crate::units;
 use crate::warnings::Warning;
 
 /// Most bytes of a line; what is longer is skipped and counted.
@@ -81,9 +82,6 @@ struct Due {
     second: i64,
     request: u32,
 }
-
-/// The longest that a replay may take unless its end is given: one broken date would make it endless.
-const REPLAY_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a log says.
 #[derive(Debug)]
@@ -182,10 +180,12 @@ impl Recording {
         };
         check_own_times(schedule)?;
         let last = Duration::from_nanos(times.last().copied().unwrap_or_default());
-        if last > REPLAY_MAX && schedule.duration.is_none() && schedule.requests.is_none() {
+        // One broken date would make it endless.
+        if last > DURATION_MAX && schedule.duration.is_none() && schedule.requests.is_none() {
             return Err(Failure::unusable(format_args!(
-                "--replay: the log takes {} days at this speed, and 30 are the most: raise --replay-speed, or end the run with -d or -n",
-                last.as_secs() / (24 * 60 * 60)
+                "--replay: the log takes {} at this speed, and {} are the most: raise --replay-speed, or end the run with -d or -n",
+                units::days(last),
+                units::days(DURATION_MAX)
             )));
         }
         Ok(Some((Arrival::Recorded(times.into()), Stop::default())))
@@ -358,7 +358,7 @@ mod tests {
         };
         check(
             "",
-            "the log takes 31 days at this speed, and 30 are the most: raise --replay-speed, or end the run with -d or -n",
+            "the log takes 31 days at this speed, and 30 days are the most: raise --replay-speed, or end the run with -d or -n",
         );
         check(" --replay-speed 0.5", "takes 62 days");
         for options in [" --replay-speed 2", " -d 10s", " -n 1", " --replay-speed closed"] {

@@ -75,7 +75,7 @@ impl Histogram {
     #[inline]
     pub fn record(&mut self, nanos: u64) {
         if nanos > LATENCY_MAX_NANOS {
-            self.saturated += 1;
+            self.saturated = self.saturated.saturating_add(1);
         }
         self.values_mut().saturating_record(nanos.min(LATENCY_MAX_NANOS));
     }
@@ -83,7 +83,7 @@ impl Histogram {
     /// Records the same time so often.
     pub fn record_many(&mut self, nanos: u64, count: u64) {
         if nanos > LATENCY_MAX_NANOS {
-            self.saturated += count;
+            self.saturated = self.saturated.saturating_add(count);
         }
         self.values_mut().saturating_record_n(nanos.min(LATENCY_MAX_NANOS), count);
     }
@@ -102,7 +102,7 @@ impl Histogram {
         let Some(theirs) = &other.values else { return };
         let added = self.values_mut().add(&**theirs);
         debug_assert!(added.is_ok(), "histograms of one shape");
-        self.saturated += other.saturated;
+        self.saturated = self.saturated.saturating_add(other.saturated);
     }
 
     /// Times recorded.
@@ -304,6 +304,13 @@ impl Coarse {
     pub fn add(&mut self, bucket: usize, count: u32) {
         if let Some(place) = self.counts.get_mut(bucket) {
             *place = place.wrapping_add(count);
+        }
+    }
+
+    /// Adds all that another one holds.
+    pub(super) fn add_all(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(other.counts.iter()) {
+            *mine = mine.wrapping_add(*theirs);
         }
     }
 

@@ -143,7 +143,7 @@ pub use plan_error::{Invalid, PlanError};
 pub use recorder::{CLASSES, Recorder, Sample, Stamps};
 pub use report::{CoreReport, Histograms, Latency, Report, SCHEMA_VERSION, Slot, SocketsReport};
 pub use run::{RunError, run};
-pub use schedule::{Arrival, RATE_MAX, RECORDED_MAX, STAGES_MAX, Spacing, Stage};
+pub use schedule::{Arrival, POISSON_RATE_MAX, RATE_MAX, RECORDED_MAX, STAGES_MAX, Spacing, Stage};
 pub use status::StatusCounts;
 pub use template::{CHUNK_BYTES, Request, Template};
 pub use timeline::{SLOT, TIMELINE_SLOTS_MAX};

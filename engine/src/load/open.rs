@@ -34,8 +34,6 @@ pub(super) struct Open {
     short_since: Box<[Instant]>,
     /// When what waits was last looked through.
     looked_at: Instant,
-    /// When the last request was due that was taken.
-    last_due: Instant,
     /// Requests taken from the schedule.
     pub(super) offered: u64,
     /// Requests given up.
@@ -47,6 +45,9 @@ const SHED_EVERY: Duration = Duration::from_millis(1);
 
 /// Requests of a core that are given up one by one at the end of a run: within a second.
 const EACH_MAX: u64 = 1 << 22;
+
+/// Requests taken from the schedule at a time: in a few milliseconds, after which the clock is looked at again. Where more come due than can be taken the rest is taken later, or never.
+const PULLED_MAX: usize = 1 << 16;
 
 /// How requests that are given up are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,6 @@ impl Open {
             in_slot: 0,
             short_since: vec![Instant::NEVER; targets].into(),
             looked_at: Instant::default(),
-            last_due: Instant::default(),
             offered: 0,
             shed: 0,
         }
@@ -83,7 +83,7 @@ impl Open {
     #[inline]
     pub(super) fn ran_out_at(&self) -> Option<Instant> {
         let is_over = self.schedule.next_due() == Instant::NEVER;
-        (is_over && self.schedule.is_used_up()).then_some(self.last_due)
+        (is_over && self.schedule.is_used_up()).then_some(self.schedule.last_due())
     }
 
     /// Goes on with another schedule, and begins to count anew. Returns how many requests of the old one were given up: too late, waiting, or not taken.
@@ -282,25 +282,43 @@ impl Open {
         }
         // Too late as well: there was no room for them even to wait.
         let too_old = limit.map(|limit| limit + self.pacing.slack);
-        let mut given = too_old.map_or(0, |age| self.schedule.skip(before(now, age)));
+        let mut given = too_old.map_or(0, |age| self.skip(before(now, age)));
         // Due after `now`: nothing that was cut is.
         while let Some(due) = self.schedule.peek(now) {
             let (flight, _) = self.requests(picker).flight(due);
             let age = now.nanos_since(due.at);
             let count = match telling {
-                Telling::Each if given < EACH_MAX => {
-                    u64::from(self.schedule.take(due.at).is_some())
-                }
+                Telling::Each if given < EACH_MAX => self.take(now),
                 _ => {
                     let alike = Duration::from_nanos(Histogram::shortest_alike(age));
-                    self.schedule.skip(before(now, alike) + Duration::from_nanos(1))
+                    self.skip(before(now, alike) + Duration::from_nanos(1))
                 }
             };
             unsent(age, count, flight.request);
             given += count;
         }
-        self.offered += given;
         self.shed += given;
+    }
+
+    /// Takes the next request, if it is due at `now`, and returns how many that are.
+    fn take(&mut self, now: Instant) -> u64 {
+        let Some(due) = self.schedule.take(now) else { return 0 };
+        self.offered += 1;
+        if due.at < self.slot_end {
+            self.in_slot = self.offered;
+        }
+        1
+    }
+
+    /// Takes all that are due before `until`, and returns how many.
+    fn skip(&mut self, until: Instant) -> u64 {
+        let in_slot = self.schedule.skip(until.min(self.slot_end));
+        let later = self.schedule.skip(until);
+        if in_slot > 0 {
+            self.in_slot = self.offered + in_slot;
+        }
+        self.offered += in_slot + later;
+        in_slot + later
     }
 
     fn requests<'a>(&self, picker: &'a Picker) -> Requests<'a> {
@@ -333,23 +351,34 @@ impl Open {
         if self.next_pull() > now {
             return;
         }
-        while let Some(due) = self.schedule.peek(now) {
+        for _ in 0..PULLED_MAX {
+            let Some(due) = self.schedule.peek(now) else { return };
             let (flight, target) = self.requests(picker).flight(due);
             let target = target as usize;
             if self.waiting[target].is_full() {
                 self.shed_late(target, picker, now);
+                if self.skip_late(now) {
+                    continue;
+                }
                 if self.is_full() {
                     return;
                 }
             }
             self.waiting[target].push(flight, &self.schedule);
-            let _ = self.schedule.take(now);
-            self.last_due = due.at;
-            self.offered += 1;
-            if due.at < self.slot_end {
-                self.in_slot = self.offered;
-            }
+            let _ = self.take(now);
         }
+    }
+
+    /// Gives up, without a look at each, what would be too late as soon as it waited, where no server has had a connection free for so long and nothing waits for one. Whether there was any.
+    fn skip_late(&mut self, now: Instant) -> bool {
+        let Some(limit) = self.pacing.shed_after else { return false };
+        let are_short = self.short_since.iter().all(|since| now - *since > limit);
+        if !are_short || !self.waiting.iter().all(Queue::is_empty) {
+            return false;
+        }
+        let late = self.skip(before(now, limit + self.pacing.slack));
+        self.shed += late;
+        late > 0
     }
 }
 
@@ -553,6 +582,54 @@ mod tests {
                 assert_eq!(counts[2], counts[3]);
                 open.give_up(&picker, at(5_000), Telling::Together, |_, _, _| ());
                 assert_eq!(open.offered, counts[3]);
+            }
+        }
+    }
+
+    /// Each look takes a bounded time, however many have come due since the last one.
+    #[test]
+    fn a_rate_beyond_all_measure_is_given_up_without_a_look_at_each() {
+        let arrival = Arrival::at_rate(1e9, Duration::from_secs(100));
+        let (mut open, picker) = open(1, Some(Duration::from_millis(1)));
+        open.restart(Schedule::new(&arrival, at(0), (0, 1), u64::MAX).unwrap());
+        open.begin_slot(at(50_000));
+        for second in 0..=100 {
+            assert_eq!(open.dispatch(&picker, at(1_000 * second + 1), |_| false), None);
+        }
+        assert_eq!(open.due_in_slot(), 50_000_000_000);
+        // All but those of the last millisecond, and what still waits.
+        assert!(open.offered.abs_diff(100_000_000_000) < 2_000_000, "{}", open.offered);
+        assert!(open.offered - open.shed <= WAITING_MAX as u64);
+        let (mut many, picker) = self::open(8, None);
+        many.restart(Schedule::new(&arrival, at(0), (0, 1), u64::MAX).unwrap());
+        many.note_idle(1);
+        assert!(many.dispatch(&picker, at(50_000), |_| true).is_some());
+        assert_eq!(many.offered, PULLED_MAX as u64);
+        assert!(many.next_due() < at(50_000));
+    }
+
+    /// What is given up when a run is ended belongs to the slot in which it was due, even where that is over by then.
+    #[test]
+    fn a_slot_holds_what_is_given_up_of_it() {
+        let stages = vec![Stage { length: Duration::from_secs(9), from: 1e5, to: 1e5 }];
+        for spacing in [Spacing::Constant, Spacing::Poisson { seed: 5 }] {
+            for telling in [Telling::Together, Telling::Each] {
+                for shed_after in [None, Some(Duration::from_millis(1))] {
+                    let arrival = Arrival::Open { stages: stages.clone(), spacing };
+                    let (mut open, picker) = open(1, shed_after);
+                    open.restart(Schedule::new(&arrival, at(0), (0, 1), u64::MAX).unwrap());
+                    open.begin_slot(at(1_000));
+                    for millis in 1..=1_000 {
+                        assert_eq!(open.dispatch(&picker, at(millis), |_| false), None);
+                    }
+                    let before = open.due_in_slot();
+                    open.begin_slot(at(2_000));
+                    open.cut(at(1_950));
+                    open.give_up(&picker, at(2_001), telling, |_, _, _| ());
+                    let after = open.due_in_slot();
+                    assert!(before.abs_diff(100_000) < 2_000 && after > before + 90_000);
+                    assert_eq!(after, open.offered);
+                }
             }
         }
     }

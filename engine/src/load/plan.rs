@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::mix::{Mix, Think};
 use super::plan_error::{Invalid, PlanError};
-use super::schedule::{Arrival, RATE_MAX, RECORDED_MAX, STAGES_MAX};
+use super::schedule::{Arrival, POISSON_RATE_MAX, RATE_MAX, RECORDED_MAX, STAGES_MAX, Spacing};
 use super::template::Template;
 
 use crate::driver::DriverKind;
@@ -132,6 +132,8 @@ pub struct Plan {
     pub warm_up: Duration,
     /// How long responses may still arrive after the end; what is in flight then is cancelled, and counted as censored.
     pub drain: Duration,
+    /// How long responses may still arrive after the last of so many requests ([`Stop::requests`]) was sent, the same; `None` for as long as the run, its drain and the response timeout let them.
+    pub drain_sent: Option<Duration>,
     /// Limits of each stage.
     pub timeouts: Timeouts,
     /// Local addresses that connections are spread over; empty to leave the choice to the system.
@@ -175,6 +177,7 @@ impl Plan {
             stop: Stop::after(Duration::from_secs(10)),
             warm_up: Duration::ZERO,
             drain: Duration::from_secs(2),
+            drain_sent: None,
             timeouts: Timeouts::default(),
             sources: Vec::new(),
             requests_per_connection: None,
@@ -244,11 +247,28 @@ impl Plan {
         self.check_users().map_err(PlanError::Mix)?;
         in_range_of_time("the response timeout", self.timeouts.response)?;
         in_range_of_time("the connect timeout", self.timeouts.connect)?;
+        self.check_waits()?;
         if (self.connections as usize) < self.cores.len() {
             let (connections, cores) = (self.connections, self.cores.len());
             return Err(PlanError::FewerConnectionsThanCores { connections, cores });
         }
         self.check_files(process::file_limit(), process::open_files().unwrap_or(0))
+    }
+
+    /// Times that may be zero.
+    fn check_waits(&self) -> Result<(), PlanError> {
+        let thinks =
+            self.mix.requests.iter().map(|it| ("a think time", it.think.min.max(it.think.max)));
+        let waits = [
+            ("the warm-up", self.warm_up),
+            ("the drain", self.drain.max(self.drain_sent.unwrap_or_default())),
+            ("the time to shed after", self.pacing.shed_after.unwrap_or_default()),
+        ];
+        let mut all = waits.into_iter().chain(thinks);
+        match all.find(|(_, time)| *time > DURATION_MAX) {
+            Some((what, _)) => Err(PlanError::TooLong { what }),
+            None => Ok(()),
+        }
     }
 
     fn check_schedule(&self) -> Result<(), Invalid> {
@@ -261,13 +281,15 @@ impl Plan {
                 let ordered = times.is_sorted() && !times.is_empty() && times.len() <= RECORDED_MAX;
                 refuse(!ordered, Invalid::Recording)
             }
-            Arrival::Open { stages, .. } => {
+            Arrival::Open { stages, spacing } => {
                 let rates = || stages.iter().flat_map(|stage| [stage.from, stage.to]);
                 let length = self.arrival.length().unwrap_or_default();
                 let some =
                     !length.is_zero() && length <= DURATION_MAX && stages.len() <= STAGES_MAX;
                 refuse(!some, Invalid::Stages)?;
                 refuse(!rates().all(|rate| (0.0..=RATE_MAX).contains(&rate)), Invalid::Rate)?;
+                let drawn = *spacing != Spacing::Constant;
+                refuse(drawn && rates().any(|rate| rate > POISSON_RATE_MAX), Invalid::PoissonRate)?;
                 refuse(rates().all(|rate| rate <= 0.0), Invalid::NoRate)
             }
         }
@@ -345,7 +367,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::load::{Request, Template};
+    use crate::load::{Request, Stage, Template};
     use crate::proto::url::Url;
 
     fn plan() -> Plan {
@@ -364,6 +386,13 @@ mod tests {
             stop: Stop::requests(1),
             ..Plan::closed(template, peers, vec![affinity::cores()[0]])
         }
+    }
+
+    /// Stages of so many seconds each.
+    fn open(seconds: &[u64], rate: f64, spacing: Spacing) -> Arrival {
+        let length = |seconds: &u64| Duration::from_secs(*seconds);
+        let stage = |seconds| Stage { length: length(seconds), from: rate, to: rate };
+        Arrival::Open { stages: seconds.iter().map(stage).collect(), spacing }
     }
 
     #[test]
@@ -388,6 +417,8 @@ mod tests {
             (rate(0.0), "zero all along"),
             (Arrival::at_rate(1.0, Duration::ZERO), "take some time"),
             (Arrival::Recorded(Arc::new([2, 1])), "in order"),
+            (open(&[u64::MAX / 2; 3], 1.0, Spacing::Constant), "30 days at most"),
+            (open(&[1], POISSON_RATE_MAX * 1.1, Spacing::Poisson { seed: 1 }), "Poisson arrivals"),
         ] {
             let error = Plan { arrival, ..plan() }.check().unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
@@ -405,6 +436,13 @@ mod tests {
         check(|plan| plan.stop = Stop::after(Duration::ZERO), "the duration must be");
         check(|plan| plan.timeouts.response = Duration::ZERO, "the response timeout must be");
         check(|plan| plan.timeouts.connect = Duration::MAX, "the connect timeout must be");
+        check(|plan| plan.warm_up = Duration::MAX, "the warm-up must be at most");
+        check(|plan| plan.drain = Duration::MAX, "the drain must be at most");
+        check(|plan| plan.pacing.shed_after = Some(Duration::MAX), "to shed after must be at most");
+        check(
+            |plan| Arc::make_mut(&mut plan.mix).requests[0].think.max = Duration::MAX,
+            "a think time must be at most",
+        );
         check(|plan| plan.connections = CONNECTIONS_MAX, "ulimit -n");
     }
 

@@ -2,7 +2,7 @@
 
 use super::mix::{NAMES_MAX, REQUESTS_MAX, TARGETS_MAX, WEIGHT_MAX};
 use super::plan::{SLACK_MAX, SPIN_MAX};
-use super::schedule::{RATE_MAX, RECORDED_MAX, STAGES_MAX};
+use super::schedule::{POISSON_RATE_MAX, RATE_MAX, RECORDED_MAX, STAGES_MAX};
 
 /// Why a plan can't be run: the caller's fault, found before anything is sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +39,12 @@ pub enum PlanError {
     /// A time outside its range.
     #[error("{what} must be more than zero and at most 30 days")]
     Time {
+        /// Which time.
+        what: &'static str,
+    },
+    /// A time that may be zero, beyond [`DURATION_MAX`](super::DURATION_MAX).
+    #[error("{what} must be at most 30 days")]
+    TooLong {
         /// Which time.
         what: &'static str,
     },
@@ -108,6 +114,9 @@ pub enum Invalid {
     /// A rate that is no number, negative or beyond [`RATE_MAX`].
     #[error("a rate must be 0 to {RATE_MAX} requests a second")]
     Rate,
+    /// A rate of Poisson arrivals beyond [`POISSON_RATE_MAX`].
+    #[error("a rate with Poisson arrivals must be at most {POISSON_RATE_MAX} requests a second")]
+    PoissonRate,
     /// No stage, too many, or all of no length.
     #[error("a schedule must have 1 to {STAGES_MAX} stages that take some time, 30 days at most")]
     Stages,

@@ -12,6 +12,8 @@ use crate::random::Random;
 
 /// The highest rate of a stage, in requests a second over all cores.
 pub const RATE_MAX: f64 = 1e9;
+/// The same of Poisson arrivals, each of which is drawn on every core: in a tenth of the time, or two.
+pub const POISSON_RATE_MAX: f64 = 1e7;
 /// Most stages of a schedule.
 pub const STAGES_MAX: usize = 1024;
 /// Most requests of a recorded schedule: 8 bytes each.
@@ -103,7 +105,10 @@ impl Arrival {
     pub fn length(&self) -> Option<Duration> {
         match self {
             Self::Closed => None,
-            Self::Open { stages, .. } => Some(stages.iter().map(|stage| stage.length).sum()),
+            Self::Open { stages, .. } => {
+                let lengths = stages.iter().map(|stage| stage.length);
+                Some(lengths.fold(Duration::ZERO, Duration::saturating_add))
+            }
             Self::Recorded(times) => {
                 Some(Duration::from_nanos(times.last().map_or(0, |at| at + 1)))
             }
@@ -201,6 +206,8 @@ pub(super) struct Schedule {
     /// Nothing is due from here on.
     until: Instant,
     due: Instant,
+    /// When the last one was due that was taken.
+    last: Instant,
 }
 
 /// A request that is due.
@@ -233,22 +240,29 @@ impl Schedule {
         };
         let (place, cores) = (place as u64, cores as u64);
         let (until, due) = (Instant::NEVER, Instant::NEVER);
-        let mut schedule = Self { times, base, block: 0, end: requests, place, cores, until, due };
+        let (block, end, last) = (0, requests, Instant::default());
+        let mut schedule = Self { times, base, block, end, place, cores, until, due, last };
         schedule.find();
         Some(schedule)
     }
 
     /// One in which nothing is due.
     pub(super) fn empty() -> Self {
-        let (times, base, never) =
+        let (times, base, until) =
             (Times::Recorded(Arc::new([])), Instant::default(), Instant::NEVER);
-        Self { times, base, block: 0, end: 0, place: 0, cores: 1, until: never, due: never }
+        let (due, last) = (Instant::NEVER, Instant::default());
+        Self { times, base, block: 0, end: 0, place: 0, cores: 1, until, due, last }
     }
 
     /// When the next one is due; [`Instant::NEVER`] when there is none.
     #[inline]
     pub(super) fn next_due(&self) -> Instant {
         self.due
+    }
+
+    /// When the last one was due that was taken.
+    pub(super) fn last_due(&self) -> Instant {
+        self.last
     }
 
     /// Whether as many were due as may be, however long it could go on.
@@ -267,6 +281,7 @@ impl Schedule {
     #[inline]
     pub(super) fn take(&mut self, now: Instant) -> Option<Due> {
         let due = self.peek(now)?;
+        self.last = due.at;
         self.block += 1;
         self.find();
         Some(due)
@@ -282,8 +297,9 @@ impl Schedule {
                 let whole = count / self.cores;
                 let next = whole + u64::from(self.number_in(whole) < count);
                 if self.due < until && next > self.block {
-                    self.block = next;
+                    self.block = next - 1;
                     self.find();
+                    let _ = self.take(self.due);
                 }
             }
             None => while self.due < until && self.take(self.due).is_some() {},

@@ -44,9 +44,7 @@ impl CoreSlot {
         self.totals.requests += other.totals.requests;
         self.totals.errors += other.totals.errors;
         self.totals.bytes += other.totals.bytes;
-        for (bucket, count) in other.response_time.counts().iter().enumerate() {
-            self.response_time.add(bucket, *count);
-        }
+        self.response_time.add_all(&other.response_time);
     }
 }
 
@@ -84,12 +82,13 @@ impl Timeline {
     /// Invariant: no count of `totals` is lower than it was before.
     fn push(&mut self, totals: Totals, response_time: &Coarse) {
         let before = std::mem::replace(&mut self.totals, totals);
+        debug_assert!(totals.offered >= before.offered, "{totals:?} after {before:?}");
         let slot = CoreSlot {
             totals: Totals {
-                offered: totals.offered - before.offered,
-                requests: totals.requests - before.requests,
-                errors: totals.errors - before.errors,
-                bytes: totals.bytes - before.bytes,
+                offered: totals.offered.saturating_sub(before.offered),
+                requests: totals.requests.saturating_sub(before.requests),
+                errors: totals.errors.saturating_sub(before.errors),
+                bytes: totals.bytes.saturating_sub(before.bytes),
             },
             response_time: response_time.since(&self.response_time),
         };
