@@ -62,8 +62,11 @@ pub(super) fn judged(report: &Report) -> Option<(Limit, String)> {
         None if report.requests == 0 => {
             "Nothing was answered, so nothing can be said of a limit.".to_owned()
         }
-        _ if share(report.errors, ended(report)) > MOST => {
+        _ if mostly(report, failed(report)) => {
             "Most requests failed: the figures are of the few that did not, so nothing can be said of a limit.".to_owned()
+        }
+        _ if mostly(report, failed(report) + report.cancelled) => {
+            "Most requests that were sent failed, or had no answer when the run ended: the figures are of the few that had, so nothing can be said of a limit.".to_owned()
         }
         _ if report.refusals() == report.requests => {
             "No response was a success (2xx or 3xx), so nothing can be said of a limit.".to_owned()
@@ -71,6 +74,16 @@ pub(super) fn judged(report: &Report) -> Option<(Limit, String)> {
         _ => return None,
     };
     Some((Limit::Unknown, reason))
+}
+
+/// Requests that failed, and those that were never sent where connections can't be made, for which they failed too.
+fn failed(report: &Report) -> u64 {
+    report.errors + if lack_connections(report) { report.shed } else { 0 }
+}
+
+/// Whether so many without an answer are more than those with one.
+fn mostly(report: &Report, unanswered: u64) -> bool {
+    share(unanswered, report.requests + unanswered) > MOST
 }
 
 /// Whether more requests than a few failed since no connection could be made for them.

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! requests failed at this machine's own limits ........... client
-//! too short, nothing answered, most failed, no success ... unknown
+//! too short, nothing answered, most failed or were never
+//! answered, no success ................................... unknown
 //! stopped by a CPU quota ................................. client
 //! closed loop:  a core without time to spare, which it may
 //!               have lost to another program ............. client
+//!               one that others kept waiting for longer
+//!               than it ran .............................. client
 //!               requests without a connection, whose users
 //!               waited for the next attempt instead ...... unknown
 //!               segments lost ............................ network
@@ -43,6 +46,9 @@ pub const SECONDS_MIN: f64 = 0.1;
 pub const CLIENT_BUSY_MIN: f64 = 0.95;
 /// The share of the time that a core may be ready and not run, at most: one that others keep from running for longer sends and reads when they let it, however little it has to do.
 const RUN_DELAY_MAX: f64 = 0.5;
+/// The share of the time that a core may be ready and not run in a closed loop, at most, where that is more than it runs. A closed loop has no schedule by which its lag would show: whatever comes
+/// meanwhile waits, and about that share of the rate is missing. Who runs for longer than it waits is busy, and has its limit above.
+const WAIT_SHARE_MAX: f64 = 0.15;
 /// The share of the offered rate that must be answered in time. Less is a backlog that grows without end.
 pub(super) const RATE_REACHED_MIN: f64 = 0.99;
 /// The client's own lag, at the 99th percentile, from which on its lateness is part of the response times: what counts as late for one request. The percentile's
@@ -127,9 +133,14 @@ const FULL_CORE: &str = "The client was the limit: a core of it had no time to s
 const SHARED_CORE: &str =
     "The client was the limit: a core of it had no time to spare, for it ran another program too.";
 
+const WAITING_CORE: &str = "The client was the limit: others ran on a core of it while it had something to do, for longer than it ran itself, and its waiting is part of the figures.";
+
 fn closed(report: &Report) -> (Limit, &'static str) {
     if let Some(words) = no_time_to_spare(report) {
         return (Limit::Client, words);
+    }
+    if report.cores.iter().any(is_kept_waiting) {
+        return (Limit::Client, WAITING_CORE);
     }
     if failures::lack_connections(report) {
         return (
@@ -292,6 +303,11 @@ fn is_crowded(report: &Report) -> bool {
 
 fn has_none_to_spare(core: &CoreReport) -> bool {
     taken(core) >= CLIENT_BUSY_MIN || core.run_delay >= RUN_DELAY_MAX
+}
+
+/// Whether a core of a closed loop waited for the CPU for so long that the figures show it.
+fn is_kept_waiting(core: &CoreReport) -> bool {
+    core.run_delay >= WAIT_SHARE_MAX && core.run_delay > core.busy
 }
 
 fn taken(core: &CoreReport) -> f64 {

@@ -14,7 +14,7 @@ const RETRANSMITTED_MAX: f64 = 0.01;
 const OUT_OF_ORDER_MAX: f64 = 0.05;
 /// Fewer of either prove nothing, whatever their share: losses come in bursts.
 const SEGMENTS_LOST_MIN: u64 = 10;
-/// Requests a connection below which those looked at are not like the others: who waits for a lost segment is there to be seen for longer.
+/// Requests a connection below which, where connections come and go, those looked at are not like the others: who waits for a lost segment is there to be seen for longer.
 const REQUESTS_A_CONNECTION_MIN: u64 = 10;
 /// Shorter ways there and back are of no account, or those of a server so near that its cores' wake-ups are part of them.
 const ROUND_TRIP_US_MIN: f64 = 1_000.0;
@@ -41,7 +41,9 @@ impl Obstacle {
     /// Losses only.
     pub(super) fn of_losses(report: &Report) -> Option<Self> {
         let sockets = remote(report)?;
-        if report.connections_opened * REQUESTS_A_CONNECTION_MIN > report.sent {
+        let kept = report.cores.iter().map(|core| u64::from(core.connections)).sum::<u64>();
+        let come_and_go = report.connections_opened > kept;
+        if come_and_go && report.connections_opened * REQUESTS_A_CONNECTION_MIN > report.sent {
             return None;
         }
         let again = [sockets.segments_retransmitted, sockets.segments_sent];
@@ -89,10 +91,16 @@ pub(super) fn may_slow_bodies(report: &Report) -> bool {
     remote(report).is_some() && body_share(report) > MOST
 }
 
-/// The part of the median service time that comes after the first byte, 0 to 1.
+/// The part of the median service time that comes after the first byte, 0 to 1, of what was answered: what was cut off may have had no first byte.
 fn body_share(report: &Report) -> f64 {
-    let (first, all) = (report.first_byte_us.p50, report.service_time_us.p50);
-    if all > 0.0 { (1.0 - first / all).max(0.0) } else { 0.0 }
+    let answered = report.histograms.service_time.get("2xx");
+    let all = match answered {
+        Some(times) => times.quantile_us(0.5),
+        None if report.cancelled == 0 => report.service_time_us.p50,
+        None => 0.0,
+    };
+    let first = report.first_byte_us.p50;
+    if all > 0.0 && first > 0.0 { (1.0 - first / all).max(0.0) } else { 0.0 }
 }
 
 /// What sockets and bodies showed.

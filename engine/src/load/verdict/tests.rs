@@ -56,6 +56,9 @@ fn closed_loops() {
     check(|r| r.cores[1].busy = 0.97, Limit::Client);
     check(|r| r.cores[1].run_delay = 0.48, Limit::Client);
     check(|r| r.cores[1].run_delay = 0.3, Limit::Server);
+    // A little to do, for which it waits longer than that takes: a third of the rate is missing.
+    check(|r| (r.cores[0].busy, r.cores[0].run_delay) = (0.03, 0.31), Limit::Client);
+    check(|r| (r.cores[0].busy, r.cores[0].run_delay) = (0.02, 0.11), Limit::Server);
     // Little to do, and kept from it for most of the time.
     check(|r| (r.cores[1].busy, r.cores[1].run_delay) = (0.15, 0.75), Limit::Client);
     check(|r| r.sockets = lossy(), Limit::Network);
@@ -83,6 +86,12 @@ fn a_poisson_process_may_draw_fewer_than_its_mean() {
 fn open_loops() {
     let check = |change, limit| check(open_loop(), change, limit);
     check(|_| (), Limit::None);
+    // Late is who sends late.
+    check(|r| (r.cores[0].busy, r.cores[0].run_delay) = (0.03, 0.31), Limit::None);
+    check(
+        |r| (r.requests, r.cores[0].busy, r.cores[0].run_delay) = (900, 0.03, 0.31),
+        Limit::Server,
+    );
     // Spinning for exact times keeps a core busy, and is no limit.
     check(|r| r.cores[0].busy = 1.0, Limit::None);
     let late = |r: &mut Report| r.client_lag_us = lag(1_500.0);
@@ -205,7 +214,10 @@ fn a_network_is_told_by_its_losses() {
     check(local, Limit::Server);
     let mut brief = Report { sockets: lossy(), ..closed_loop() };
     brief.connections_opened = 500;
-    self::check(brief, |_| (), Limit::Server);
+    self::check(brief.clone(), |_| (), Limit::Server);
+    // All of them were there from the start to the end: each is as likely to be looked at.
+    brief.cores[0].connections = 500;
+    self::check(brief, |_| (), Limit::Network);
 }
 
 #[test]
@@ -221,6 +233,24 @@ fn bodies_that_are_long_on_their_way_may_be_the_networks() {
     };
     assert!(summary(None).contains("or the network"));
     assert!(!summary(Some(0.0)).contains("network"));
+}
+
+/// What was cut off had no first byte: its age is no body's.
+#[test]
+fn what_was_never_answered_has_no_body() {
+    let lines = |answered: u64, cancelled: u64| {
+        let mut report = Report { requests: answered, cancelled, ..closed_loop() };
+        report.censored = cancelled;
+        report.status.success = answered;
+        report.service_time_us.p50 = 550_000.0;
+        let mut times = Histogram::new();
+        times.record_many(41_000_000, answered);
+        report.first_byte_us.p50 = if answered > 0 { 40_000.0 } else { 0.0 };
+        report.histograms.service_time.insert("2xx".to_owned(), times);
+        Verdict::of(&report).evidence.join("\n")
+    };
+    assert!(!lines(400, 600).contains("bodies"), "{}", lines(400, 600));
+    assert!(!lines(0, 600).contains("bodies"), "{}", lines(0, 600));
 }
 
 #[test]

@@ -49,6 +49,18 @@ fn nothing_is_said_of_a_server_that_mostly_fails() {
     check(closed_loop(), |r| r.errors = 900, Limit::Server);
     check(closed_loop(), |r| r.errors = 1_001, Limit::Unknown);
     check(open_loop(), |r| (r.errors, r.offered) = (9_000, 10_000), Limit::Unknown);
+    // Hangs, and is asked on many connections.
+    let hanging = |r: &mut Report| (r.requests, r.sent, r.cancelled) = (200, 1_000, 800);
+    check(open_loop(), hanging, Limit::Unknown);
+    check(closed_loop(), |r| (r.sent, r.cancelled) = (1_900, 900), Limit::Server);
+    // Dies: what finds no connection is not even sent.
+    let dead = |connect| {
+        let outcomes = [(if connect { "connect" } else { "timeout" }.to_owned(), 219)].into();
+        let (requests, errors, shed, offered) = (238, 219, 143, 600);
+        Report { requests, errors, shed, offered, sent: 238, outcomes, ..open_loop() }
+    };
+    check(dead(true), |_| (), Limit::Unknown);
+    check(dead(false), |_| (), Limit::Server);
     let refusing = |success, redirect, server_error| {
         let status = StatusCounts { success, redirect, server_error, ..StatusCounts::default() };
         Report { status, ..closed_loop() }
