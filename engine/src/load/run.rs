@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::Thread;
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use super::budget::Budgets;
@@ -154,8 +154,15 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
             shared: Arc::clone(&shared),
             gauge: Arc::clone(gauge),
         };
-        let handle = plan.host.spawn_work(core, job);
-        handles.push((core, handle.map_err(|source| RunError::Host { host, core, source })?));
+        match plan.host.spawn_work(core, job) {
+            Ok(handle) => handles.push((core, handle)),
+            Err(source) => {
+                // Those that were started must not go on without anybody who waits for them.
+                control.stop();
+                let _ = join(host, handles);
+                return Err(RunError::Host { host, core, source });
+            }
+        }
     }
     let (mut sockets, mut quota) = (Sockets::of(plan), QuotaWatch::of_process());
     while shared.running.load(Ordering::Acquire) > 0 {
@@ -169,13 +176,22 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
         };
         std::thread::park_timeout(watch);
     }
-    let mut outcomes = Vec::with_capacity(cores);
-    for (core, handle) in handles {
-        let ended = handle.join().map_err(|_| RunError::Panicked { core })?;
-        outcomes.push(ended.map_err(|source| RunError::Host { host, core, source })??);
-    }
+    let outcomes = join(host, handles)?;
     gauges.iter().for_each(|gauge| gauge.set_phase(Phase::Done));
     Ok(report(plan, control, outcomes, sockets.report(), quota.report()))
+}
+
+/// A thread that runs a core's job.
+type Handle = JoinHandle<io::Result<Result<CoreOutcome, RunError>>>;
+
+/// Waits for all cores, then tells what they found, or the first error.
+fn join(host: Host, handles: Vec<(usize, Handle)>) -> Result<Vec<CoreOutcome>, RunError> {
+    let ended = |(core, handle): (usize, Handle)| {
+        let ended = handle.join().map_err(|_| RunError::Panicked { core })?;
+        ended.map_err(|source| RunError::Host { host, core, source })?
+    };
+    let all: Vec<_> = handles.into_iter().map(ended).collect();
+    all.into_iter().collect()
 }
 
 /// One core's part of a run.
@@ -301,5 +317,27 @@ impl Job {
         requests: u64,
     ) -> Option<Schedule> {
         Schedule::new(arrival, from, (self.place, self.plan.cores.len()), requests)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_cores_are_waited_for_before_the_first_error_is_told() {
+        let ended = Arc::new(AtomicUsize::new(0));
+        let spawn = |core: usize| {
+            let ended = Arc::clone(&ended);
+            let handle: Handle = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(10 * core as u64));
+                ended.fetch_add(1, Ordering::Relaxed);
+                Err(io::Error::from_raw_os_error(libc::EAGAIN))
+            });
+            (core, handle)
+        };
+        let all = join(Host::Thread, (0..3).map(spawn).collect());
+        assert!(matches!(all, Err(RunError::Host { core: 0, .. })));
+        assert_eq!(ended.load(Ordering::Relaxed), 3);
     }
 }
