@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::histogram::{Coarse, Histogram};
 use super::report::{Histograms, Latency};
 use super::status::StatusCounts;
-use super::tallies::{NameTally, Tallies};
+use super::tallies::{NameTally, Tallies, remedy};
 use crate::clock::Instant;
 use crate::shard::Failure;
 
@@ -202,7 +202,7 @@ impl Recorder {
             None => failure.kind().into_owned(),
         };
         let kind = failure.kind().into_owned();
-        self.record_error([kind, cause], || failure.to_string(), name, sample);
+        self.record_error([kind, cause], || format!("{failure}{}", remedy(failure)), name, sample);
     }
 
     /// Records the age of requests of one name that were due and never sent: nobody saw their end.
@@ -211,6 +211,11 @@ impl Recorder {
         if let Some(name) = self.names.get_mut(name as usize) {
             name.censored.record_many(nanos, count);
         }
+    }
+
+    /// Records how long after it was due a request failed that was never sent, for want of a connection; it has no service time.
+    pub fn record_unmade(&mut self, nanos: u64) {
+        self.response.record(ERROR, nanos);
     }
 
     /// Counts a response that was not what was expected of it, as the outcome `unexpected_<what>`.
@@ -252,6 +257,7 @@ impl Recorder {
         self.client_lag.add(&other.client_lag);
         self.censored_response.add(&other.censored_response);
         self.censored_service.add(&other.censored_service);
+        self.coarse.add_all(&other.coarse);
         for (mine, theirs) in self.status.iter_mut().zip(other.status) {
             *mine += theirs;
         }
@@ -432,6 +438,17 @@ mod tests {
         sum.merge(&recorder);
         sum.merge(&recorder);
         assert_eq!(sum.causes()["connect EADDRNOTAVAIL"], 4);
+        for (failure, words) in [
+            (Failure::ConnectTimeout, "net.core.somaxconn"),
+            (Failure::Timeout, "fewer connections"),
+            (Failure::Reset(Errno(libc::ECONNRESET)), "its log"),
+            (Failure::ClosedEarly, "its log"),
+        ] {
+            let mut one = Recorder::new(Stamps::Sent, 1);
+            one.record_failure(&failure, 0, None);
+            let examples = one.cause_examples();
+            assert!(examples.values().all(|text| text.contains(words)), "{examples:?}");
+        }
         let examples = sum.cause_examples();
         assert!(examples["connect EADDRNOTAVAIL"].contains("ip_local_port_range"), "{examples:?}");
         assert!(examples["connect ECONNREFUSED"].contains("nothing listens"), "{examples:?}");
@@ -493,6 +510,7 @@ mod tests {
         assert_eq!((sum.names()[0].requests, sum.names()[1].errors), (16, 2));
         // Fast errors are no part of what a time line or a live view shows of success.
         assert_eq!(recorder.coarse().len(), recorder.status().success);
+        assert_eq!(sum.coarse().len(), 2 * recorder.coarse().len());
         let histograms = sum.into_histograms();
         assert_eq!(
             (histograms.response_time["error"].len(), histograms.censored_response.len()),

@@ -110,7 +110,8 @@ pub struct Report {
     pub client_lag_us: Latency,
     /// The share of samples of `response_time_us`, 0 to 1, from which on percentiles are lower bounds, because censored requests lie there; 1 if there are none.
     pub exact_below: f64,
-    /// Response times by class, in microseconds: `2xx`, `3xx`, `4xx`, `5xx`, `other` and `error`. Only classes that occurred.
+    /// Response times by class, in microseconds: `2xx`, `3xx`, `4xx`, `5xx`, `other` and `error`. Only classes that occurred. Requests that failed before they could be sent are in `error` from when they
+    /// were due; in a closed loop, where nothing is due, they are in none.
     pub classes: BTreeMap<String, Latency>,
     /// Completed requests by status class.
     pub status: StatusCounts,

@@ -1,8 +1,9 @@
-//! What a recorder counts under words: failures by kind and cause, and each name's share. Plain data.
+//! What a recorder counts under words: failures by kind and cause, with what to look at, and each name's share. Plain data.
 
 use std::collections::BTreeMap;
 
 use super::histogram::Histogram;
+use crate::shard::Failure;
 
 /// How often a failure came, and how its first one read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,5 +64,21 @@ impl NameTally {
         self.cancelled += other.cancelled;
         self.response.add(&other.response);
         self.censored.add(&other.censored);
+    }
+}
+
+/// What to look at where a run meets a failure that has no error number to say so, or one that many things cause; empty where there is nothing to be said.
+pub(super) fn remedy(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::ConnectTimeout => {
+            "; Linux drops what a full backlog has no room for: see net.core.somaxconn and the backlog of the server's listen(2), or a firewall between"
+        }
+        Failure::Timeout => {
+            "; the server hangs, or has more to do than it can: fewer connections, a lower rate or a longer timeout tell which"
+        }
+        Failure::Reset(_) | Failure::ClosedEarly => {
+            "; the server restarted, or has a limit on connections, requests or idle time: its log tells which"
+        }
+        _ => "",
     }
 }

@@ -124,6 +124,9 @@ impl Worker {
         let request = self.mix.requests.get(flight.request as usize);
         let (name, think) = request.map_or((0, Think::default()), |it| (it.name, it.think));
         self.record_failure(&failure, name, flight.intended, None, now);
+        if matches!(self.source, Source::Open(_)) && self.measures(flight.intended) {
+            self.recorder.record_unmade(now.nanos_since(flight.intended));
+        }
         self.free(lane, think, now);
     }
 
