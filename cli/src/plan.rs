@@ -48,6 +48,7 @@ pub(crate) fn for_run(args: &RunArgs, sending: &Sending) -> Result<Prepared<Plan
         pacing: schedule.pacing(),
         warm_up: schedule.warmup,
         drain: schedule.drain(args.load.timeout),
+        drain_sent: schedule.drain,
         sources: args.network.sources()?,
         requests_per_connection: args.network.max_requests_per_connection,
         ..load(&args.load, Arc::clone(&sending.mix), cores, sending.stop(schedule))

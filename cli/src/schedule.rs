@@ -44,7 +44,7 @@ pub(crate) struct ScheduleArgs {
     /// Send for this long before the clock starts, measured apart
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
     pub(crate) warmup: Duration,
-    /// Wait this long for the last responses [default: 2s, or --timeout if that is less]
+    /// Wait this long for the last responses, with -n once all are sent [default: 2s after the end of -d or --stages, or --timeout if that is less]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) drain: Option<Duration>,
     /// Seed of all that is random: arrivals, weights, templates

@@ -69,15 +69,17 @@ pub(super) enum Allowance {
     Leased {
         /// All cores'.
         budget: Arc<Budget>,
-        /// Taken and not used.
+        /// Leased and not used.
         held: Range<u64>,
+        /// Used, and not given back.
+        taken: u64,
     },
 }
 
 impl Allowance {
     /// Leases of a budget.
     pub(super) fn of(budget: Arc<Budget>) -> Self {
-        Self::Leased { budget, held: 0..0 }
+        Self::Leased { budget, held: 0..0, taken: 0 }
     }
 
     /// Takes up to `wanted` requests; fewer if no more are held, and none only if none are left.
@@ -85,13 +87,14 @@ impl Allowance {
     pub(super) fn take(&mut self, wanted: u32) -> u32 {
         match self {
             Self::Unlimited => wanted,
-            Self::Leased { budget, held } => {
+            Self::Leased { budget, held, taken } => {
                 if held.is_empty() {
                     *held = budget.take(u64::from(wanted));
                 }
-                let taken = (held.end - held.start).min(u64::from(wanted));
-                held.start += taken;
-                taken as u32
+                let count = (held.end - held.start).min(u64::from(wanted));
+                held.start += count;
+                *taken += count;
+                count as u32
             }
         }
     }
@@ -99,17 +102,27 @@ impl Allowance {
     /// Takes one request and gives its number.
     #[inline]
     pub(super) fn next_number(&mut self) -> Option<u64> {
-        let Self::Leased { budget, held } = self else { return Some(0) };
+        let Self::Leased { budget, held, taken } = self else { return Some(0) };
         if held.is_empty() {
             *held = budget.take(1);
         }
+        *taken += u64::from(!held.is_empty());
         held.next()
     }
 
     /// Takes back a request that was not taken up. Its number is lost.
     pub(super) fn give_back(&mut self) {
-        if let Self::Leased { held, .. } = self {
+        if let Self::Leased { held, taken, .. } = self {
             held.end += 1;
+            *taken -= 1;
+        }
+    }
+
+    /// Requests taken and not given back; `None` where they are not counted.
+    pub(super) fn taken(&self) -> Option<u64> {
+        match self {
+            Self::Unlimited => None,
+            Self::Leased { taken, .. } => Some(*taken),
         }
     }
 
@@ -117,7 +130,7 @@ impl Allowance {
     pub(super) fn is_spent(&self) -> bool {
         match self {
             Self::Unlimited => false,
-            Self::Leased { budget, held } => held.is_empty() && budget.is_spent(),
+            Self::Leased { budget, held, .. } => held.is_empty() && budget.is_spent(),
         }
     }
 }
@@ -148,7 +161,8 @@ mod tests {
         let mut allowance = leased(&Arc::new(Budget::new(4, 1)));
         assert_eq!((allowance.take(8), allowance.is_spent()), (4, true));
         (0..3).for_each(|_| allowance.give_back());
-        assert_eq!((allowance.is_spent(), allowance.take(8)), (false, 3));
+        assert_eq!((allowance.taken(), allowance.is_spent()), (Some(1), false));
+        assert_eq!((allowance.take(8), allowance.taken()), (3, Some(4)));
     }
 
     #[test]

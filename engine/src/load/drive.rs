@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::control::{PUBLISH_EVERY, Phase};
 use super::gate::Start;
 use super::merge::{CoreOutcome, per};
-use super::plan::Pacing;
+use super::plan::{Pacing, Plan};
 use super::run::{BLOCK_MAX, Job};
 use super::schedule::Arrival;
 use super::worker::Worker;
@@ -38,6 +38,8 @@ pub(super) struct Drive<D: Driver, P, C> {
     before: Option<Before>,
     /// When the watchers are shown the next histogram.
     publish_at: Instant,
+    /// When what is unanswered is given up, since all that may be sent was sent.
+    sent_out: Instant,
 }
 
 /// What a thread used of a length of time.
@@ -61,7 +63,8 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
     pub(super) fn new(job: Job, shard: Shard<D>, pinned: Pinned, pace: P, clock: C) -> Self {
         let worker = Worker::new(&job.plan, job.place, job.lanes, &job.shared.budgets);
         let publish_at = Instant::default();
-        Self { job, shard, worker, pinned, pace, clock, before: None, publish_at }
+        let sent_out = Instant::NEVER;
+        Self { job, shard, worker, pinned, pace, clock, before: None, publish_at, sent_out }
     }
 
     /// The whole run of this core.
@@ -171,7 +174,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
                 self.measure(self.counts_from(from, now));
                 self.shard.rouse(&mut self.worker, now);
             }
-            if measuring && self.is_done(end) {
+            if measuring && (self.is_done(end) || self.is_sent_out(now)) {
                 break;
             }
             let until = if measuring { end } else { from };
@@ -193,7 +196,23 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         let counts = self.job.plan.stop.requests.is_some()
             || end == Instant::NEVER
             || self.worker.is_exhausted();
-        counts && self.worker.is_spent() && self.shard.is_idle()
+        counts && self.worker.is_spent() && self.is_idle()
+    }
+
+    /// Whether no answer is waited for. One to the warm-up is not, where so many requests end the run.
+    fn is_idle(&self) -> bool {
+        let counted = self.job.plan.stop.requests.is_some() && self.before.is_some();
+        self.shard.is_idle() || counted && self.worker.is_answered()
+    }
+
+    /// Whether the last of so many requests was sent so long ago that the rest is not waited for. One that is to be sent once more is not sent.
+    fn is_sent_out(&mut self, now: Instant) -> bool {
+        let Plan { stop, drain_sent: Some(drain), .. } = &self.job.plan else { return false };
+        self.sent_out = match stop.requests.is_some() && self.worker.is_spent() {
+            true => self.sent_out.min(now + *drain),
+            false => Instant::NEVER,
+        };
+        now >= self.sent_out
     }
 
     fn is_stopped(&self) -> bool {
@@ -280,13 +299,13 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
     async fn drain(&mut self, mut now: Instant) -> io::Result<Instant> {
         self.job.gauge.set_phase(Phase::Draining);
         let stopped = self.is_stopped();
-        let deadline = now + self.job.plan.drain;
+        let deadline = (now + self.job.plan.drain).min(self.sent_out);
         while now < deadline && stopped == self.is_stopped() {
             // Without a row nothing can be sent.
             if stopped || self.worker.is_exhausted() {
                 self.send_no_more(now);
             }
-            if self.shard.is_idle() && self.worker.is_drained() {
+            if self.is_idle() && self.worker.is_drained() {
                 break;
             }
             now = self.turn((deadline - now).min(BLOCK_MAX)).await?;

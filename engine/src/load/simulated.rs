@@ -59,6 +59,15 @@ mod tests {
         simulate_with(plan, config, &Control::new(), move |number| server(answers(number)))
     }
 
+    /// The same, and how long it took.
+    fn simulate_timed(
+        plan: &Plan,
+        control: &Control,
+        answers: impl Fn(u64) -> Answers + 'static,
+    ) -> (Report, Duration) {
+        simulate_on(plan, calm(), control, move |number| server(answers(number)))
+    }
+
     /// The same with a peer made for each connection, and who stops it.
     fn simulate_with(
         plan: &Plan,
@@ -66,6 +75,15 @@ mod tests {
         control: &Control,
         peer: impl Fn(u64) -> Box<dyn Peer> + 'static,
     ) -> Report {
+        simulate_on(plan, config, control, peer).0
+    }
+
+    fn simulate_on(
+        plan: &Plan,
+        config: Config,
+        control: &Control,
+        peer: impl Fn(u64) -> Box<dyn Peer> + 'static,
+    ) -> (Report, Duration) {
         let gauge: Arc<CoreGauge> = Arc::clone(&control.gauges(1)[0]);
         let lanes = plan.connections * plan.lanes_per_user();
         let job = Job {
@@ -80,6 +98,7 @@ mod tests {
         let limits = crate::driver::Limits { slots: lanes };
         let sim = Sim::open(Config { limits, ..config }, move |visit| peer(visit.number));
         let clock = sim.clock();
+        let (watch, began) = (sim.clock(), sim.clock().now());
         let shard = Shard::new(sim, job.config()).unwrap();
         let run = pin!(Drive::new(job, shard, Pinned::No, Alone, move || clock.now()).run());
         let Poll::Ready(outcome) = run.poll(&mut Context::from_waker(Waker::noop())) else {
@@ -87,7 +106,7 @@ mod tests {
         };
         let report = report(plan, control, vec![outcome.unwrap()], None, QuotaReport::default());
         check_sums(plan, &report);
-        report
+        (report, watch.now() - began)
     }
 
     /// Nothing is lost: whatever was due ended in one way.
@@ -104,6 +123,8 @@ mod tests {
         }
         let slots = report.timeline.iter().map(|slot| slot.requests + slot.errors).sum::<u64>();
         assert_eq!(slots, report.requests + report.errors, "{report:?}");
+        let due = report.timeline.iter().map(|slot| slot.offered).sum::<u64>();
+        assert_eq!(due, report.offered, "{report:?}");
         let times = report.timeline.iter().map(|slot| slot.buckets.len()).sum::<u64>();
         assert_eq!(times, success);
         if plan.arrival != Arrival::Closed && plan.stop.requests.is_none() {
@@ -267,6 +288,54 @@ mod tests {
         // The first request was sent at the start, and nobody waited longer than the run and its drain.
         check_truth("age", report.response_time_us.max, 5e6);
         assert!((report.exact_below - 0.9975).abs() < 1e-9, "{}", report.exact_below);
+    }
+
+    /// When the last was sent nothing more is to come but its answer.
+    #[test]
+    fn so_many_requests_are_waited_for_as_long_as_the_drain_says() {
+        // The fourth connection answers its second request after an hour.
+        let answers = |number: u64| -> Answers {
+            let mut asked = 0;
+            Box::new(move |_| {
+                asked += 1;
+                let hangs = number == 3 && asked == 2;
+                if hangs { Duration::from_secs(3600) } else { Duration::from_millis(1) }
+            })
+        };
+        let timeouts = Timeouts { response: 20 * SECOND, ..Timeouts::default() };
+        for arrival in [Arrival::Closed, Arrival::at_rate(1_000.0, 100 * SECOND)] {
+            for after in [None, Some(50 * SECOND)] {
+                let stop = Stop { after, requests: Some(40) };
+                let plan = Plan { timeouts, ..plan(4, arrival.clone(), stop) };
+                let cut = Plan { drain_sent: Some(SECOND), ..plan.clone() };
+                let report = simulate(&cut, calm(), answers);
+                assert_eq!((report.requests, report.cancelled, report.errors), (39, 1, 0));
+                assert!((report.service_time_us.max / 1e6 - 1.0).abs() < 0.1, "{report:?}");
+                // Without a word of it the response timeout is what counts.
+                let report = simulate(&plan, calm(), answers);
+                assert_eq!((report.requests, report.cancelled, report.errors), (39, 0, 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_warm_up_that_hangs_holds_up_no_measured_request() {
+        let answers = |number: u64| -> Answers {
+            let mut asked = 0;
+            Box::new(move |_| {
+                asked += 1;
+                let hangs = number == 3 && asked == 2;
+                if hangs { Duration::from_secs(3600) } else { Duration::from_millis(1) }
+            })
+        };
+        for arrival in [Arrival::Closed, Arrival::at_rate(1_000.0, 100 * SECOND)] {
+            let timeouts = Timeouts { response: 20 * SECOND, ..Timeouts::default() };
+            let plan = Plan { warm_up: SECOND, timeouts, ..plan(4, arrival, Stop::requests(40)) };
+            let control = Control::new();
+            let simulated = simulate_timed(&plan, &control, answers);
+            assert_eq!((simulated.0.requests, simulated.0.errors), (40, 0));
+            assert!(simulated.1 < 3 * SECOND, "{:?}", simulated.1);
+        }
     }
 
     #[test]

@@ -253,6 +253,15 @@ impl Worker {
         (spent && unsent == 0) || self.is_exhausted()
     }
 
+    /// Whether each request of the measured time that was taken has ended, where that is known: what the warm-up sent may still be unanswered.
+    pub(in crate::load) fn is_answered(&self) -> bool {
+        let taken = match &self.source {
+            Source::Open(open) => Some(open.offered.saturating_sub(open.shed + self.tallies.shed)),
+            _ => self.allowance.taken(),
+        };
+        taken == Some(self.responses + self.errors)
+    }
+
     /// Whether requests come due by the clock, or by users.
     #[inline]
     pub(in crate::load) fn is_paced(&self) -> bool {
