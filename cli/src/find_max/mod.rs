@@ -1,7 +1,7 @@
 //! `ringshot find-max`: the highest constant rate at which a server holds its objectives.
 //!
 //! ```text
-//! closed loop (warms up, and shows the ceiling) -> grow -> bisect -> confirm
+//! closed loop, or --max-rate (warms up, and shows the ceiling) -> grow -> bisect -> confirm
 //! ```
 //! Each step is an open loop of its own, with a warm-up at its rate. What is tried next is `search`'s to say; here it is run and judged.
 
@@ -72,7 +72,7 @@ pub(crate) struct FindMaxArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", help_heading = "Search")]
     #[arg(value_parser = units::duration)]
     pub(crate) warmup: Duration,
-    /// The highest rate to try [default: as far as it holds]
+    /// The highest rate to send at, before the search too [default: as far as it holds]
     #[arg(long, value_name = "RATE", value_parser = rate_above_zero, help_heading = "Search")]
     pub(crate) max_rate: Option<f64>,
     /// How close the two ends of the answer must come, 0.1% to 50%
@@ -123,8 +123,8 @@ pub(crate) fn find_max(args: &FindMaxArgs) -> Result<Exit, Failure> {
     warnings::print(&warnings);
     let mut session = Session { plan, args, interrupts: &interrupts, steps: Vec::new() };
     let ceiling = session.ceiling()?;
-    let search = session.search(ceiling)?;
-    let document = document(&session, &target, &search, ceiling);
+    let search = session.search(&ceiling)?;
+    let document = document(&session, &target, &search, ceiling.successes_per_second);
     output::print(&match args.output.output {
         Format::Json => json::to_text(&document),
         Format::Text => report::render(&document),
@@ -134,6 +134,13 @@ pub(crate) fn find_max(args: &FindMaxArgs) -> Result<Exit, Failure> {
         (None, End::NothingHolds) => Exit::ThresholdFailed,
         (None, _) => Exit::Invalid,
     })
+}
+
+/// What came of the run before the first step.
+struct Ceiling {
+    successes_per_second: f64,
+    /// The rate from which on a start is looked for.
+    start: f64,
 }
 
 /// The steps as they go on.
@@ -146,35 +153,61 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// How many successes a second a closed loop reaches: nothing above it can be reached with these connections, and the server is warm then.
-    fn ceiling(&self) -> Result<f64, Failure> {
-        let stop = Stop::after(self.args.step_duration);
-        let plan = Plan { stop, warm_up: self.args.warmup, ..self.plan.clone() };
+    /// How many successes a second a closed loop reaches, or the highest rate that is allowed: nothing above it can be reached with these connections, and the server is warm then.
+    fn ceiling(&self) -> Result<Ceiling, Failure> {
+        let report = self.probe(self.args.max_rate)?;
+        let refuses_all = report.status.successes() == 0 && report.connections_opened > 0;
+        let ceiling = if refuses_all {
+            // Perhaps because so much comes: then the search goes down from there.
+            let least = min_rate(self.args.step_duration);
+            let gently =
+                self.probe(Some(self.args.max_rate.map_or(least, |most| least.min(most))))?;
+            self.judge(&gently)?;
+            let start = report.offered as f64 / report.seconds.max(f64::MIN_POSITIVE);
+            Ceiling { successes_per_second: 0.0, start }
+        } else {
+            self.judge(&report)?;
+            let successes_per_second = report.successes_per_second();
+            Ceiling { successes_per_second, start: successes_per_second }
+        };
+        self.say(&report::ceiling_line(ceiling.successes_per_second, self.args.max_rate));
+        Ok(ceiling)
+    }
+
+    /// A run at a rate, or in a closed loop.
+    fn probe(&self, rate: Option<f64>) -> Result<Report, Failure> {
+        let length = self.args.step_duration;
+        let arrival = rate.map_or(Arrival::Closed, |rate| Arrival::at_rate(rate, length));
+        let (stop, warm_up) = (Stop::after(length), self.args.warmup);
+        let plan = Plan { arrival, stop, warm_up, ..self.plan.clone() };
         let report = watch::drive(&plan, self.interrupts, None)?;
-        if self.interrupts.seen() {
-            return Err(Failure::invalid("interrupted before a rate was tried: let it run longer"));
+        match self.interrupts.seen() {
+            true => Err(Failure::invalid("interrupted before a rate was tried: let it run longer")),
+            false => Ok(report),
         }
+    }
+
+    /// Whether a search can begin after such a run: something succeeded, and the objectives can be told of it.
+    fn judge(&self, report: &Report) -> Result<(), Failure> {
         if report.status.successes() == 0 {
             let example = endings::example(&report.outcomes, &report.error_examples);
             let example = example.unwrap_or("no response was a 2xx or 3xx");
             return Err(Failure::no_response(format_args!("nothing succeeded: {example}")));
         }
-        let mut objectives = self.args.slo.iter().map(|objective| objective.demand(&report));
+        let mut objectives = self.args.slo.iter().map(|objective| objective.demand(report));
         if let Some(blank) = objectives.find(|outcome| outcome.value.is_none()) {
             return Err(Failure::no_response(format_args!(
                 "--slo {:?} can't be judged: times are those of 2xx responses, and there was none",
                 blank.text
             )));
         }
-        let successes = report.successes_per_second();
-        self.say(&report::ceiling_line(successes));
-        Ok(successes)
+        Ok(())
     }
 
-    fn search(&mut self, ceiling: f64) -> Result<Search, Failure> {
+    fn search(&mut self, ceiling: &Ceiling) -> Result<Search, Failure> {
         let args = self.args;
         let mut search = Search::new(Bounds {
-            start: ceiling * START_SHARE,
+            start: ceiling.start * START_SHARE,
             min_rate: min_rate(args.step_duration),
             max_rate: args.max_rate.unwrap_or(RATE_MAX),
             precision: args.precision,

@@ -99,9 +99,10 @@ impl Step {
 const FEW_CONNECTIONS: &str =
     "\nwith these connections: most requests waited for one above it, and more (-c) may hold more";
 
-/// `ceiling   12,345 a second in a closed loop`.
-pub(super) fn ceiling_line(per_second: f64) -> String {
-    format!("{:<8}{:>12} a second in a closed loop", "ceiling", rate(per_second))
+/// `ceiling   12,345 a second in a closed loop`, or at the highest rate that is allowed.
+pub(super) fn ceiling_line(per_second: f64, max_rate: Option<f64>) -> String {
+    let how = if max_rate.is_some() { "at --max-rate" } else { "in a closed loop" };
+    format!("{:<8}{:>12} a second {how}", "ceiling", rate(per_second))
 }
 
 /// `grow 1,000 a second  held  p50 1.00 ms, p99 2.00 ms`.
@@ -159,7 +160,7 @@ pub(super) fn render(document: &Document<'_>) -> String {
         document.driver,
         counted(u64::from(settings.connections), "connection"),
         settings.objectives.join(", "),
-        ceiling_line(document.ceiling_per_second),
+        ceiling_line(document.ceiling_per_second, document.settings.max_rate),
         answer(document)
     )
 }
@@ -168,6 +169,7 @@ fn answer(document: &Document<'_>) -> String {
     let Some(held) = document.highest_held_per_second else { return nothing(document) };
     let held = rate(held);
     let not_held = document.lowest_not_held_per_second.map(rate).unwrap_or_default();
+    let below = if not_held.is_empty() { String::new() } else { format!(" and below {not_held}") };
     let answer = match document.end {
         End::Found => {
             let within = percent(width(document));
@@ -181,7 +183,7 @@ fn answer(document: &Document<'_>) -> String {
             format!("Highest rate: at least {held} a second, the highest that was allowed")
         }
         End::Client => format!(
-            "Highest rate: at least {held} a second, limited by the client:\nadd cores with --cores, or use another machine"
+            "Highest rate: at least {held} a second{below}, limited by the client:\nadd cores with --cores, or use another machine"
         ),
         End::NothingHolds | End::Unfinished => {
             format!("Highest rate: at least {held} a second; the search did not come to its end")
@@ -293,7 +295,7 @@ Confirmed by 3 longer runs
         check(End::Found, Some(10_000.0), "10,100 is not (within 1.0%)");
         check(End::Found, Some(6_363.0), "10,100 is not (within 37.0%)");
         check(End::MaxRate, Some(5.0), "at least 5.00 a second, the highest that was allowed");
-        check(End::Client, Some(5.0), "at least 5.00 a second, limited by the client");
+        check(End::Client, Some(5.0), "at least 5.00 a second and below 10,100, limited by");
         check(End::Unfinished, Some(5.0), "did not come to its end");
         check(End::Client, None, "before the client was the limit");
         check(End::NothingHolds, None, "No rate holds");

@@ -1,7 +1,7 @@
 //! `ringshot find-max` against a server of known capacity: connections / delay. The machine may be too busy for a clean search, which then says so.
 
 use super::json::check_schema;
-use super::peer::dead_url;
+use super::peer::{Peer, dead_url};
 use super::program::{Server, ringshot};
 
 const SHORT: [&str; 10] = [
@@ -66,6 +66,25 @@ fn a_server_that_refuses_half_holds_nothing() {
     assert!(matches!(ended.code(), Some(3 | 4)), "{ended:#?}");
     let held = value["steps"].as_array().expect("a list").iter().filter(|it| it["held"] == "yes");
     assert_eq!(held.count(), 0, "{value:#}");
+}
+
+/// It answers nothing while more comes than it can take: what it does hold lies below.
+#[test]
+fn a_server_that_refuses_all_of_too_much_is_asked_for_less() {
+    let peer = Peer::touchy();
+    let args = [&["find-max", &peer.url, "--slo", "p99 < 1s"], &SHORT[..]].concat();
+    let ended = ringshot(&args);
+    assert!(matches!(ended.code(), Some(0 | 3 | 4)), "{ended:#?}");
+}
+
+#[test]
+fn no_run_of_a_search_sends_at_more_than_the_highest_rate() {
+    let peer = Peer::healthy();
+    let slo = ["find-max", &peer.url, "--slo", "p99 < 9s", "--max-rate", "50"];
+    let ended = ringshot(&[&slo, &SHORT[..]].concat());
+    assert!(ended.stderr.contains("a second at --max-rate"), "{ended:#?}");
+    // A closed loop would send thousands a second.
+    assert!(peer.requests() < 1_500, "{} {ended:#?}", peer.requests());
 }
 
 #[test]

@@ -53,6 +53,18 @@ impl Peer {
         Self::start(|stream, number| !number.is_multiple_of(3) && stream.write_all(OK).is_ok())
     }
 
+    /// Refuses what comes within 5 ms after another request.
+    pub(crate) fn touchy() -> Self {
+        static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+        Self::start(|stream, _| {
+            let now = Instant::now();
+            let before = LAST.lock().expect("no panic").replace(now);
+            let refuses = before.is_some_and(|before| now - before < Duration::from_millis(5));
+            let refusal = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(if refuses { refusal } else { OK }).is_ok()
+        })
+    }
+
     /// `answer` is told the number of the request over all connections, from 1, and says whether to go on.
     fn start(answer: fn(&mut TcpStream, u64) -> bool) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
