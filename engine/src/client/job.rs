@@ -100,7 +100,7 @@ impl<'a> Job<'a> {
                     let status = meta.head.status;
                     // 417: the server does not do what was expected (RFC 9110 15.5.18).
                     if status.as_u16() == 417 && self.expected {
-                        if self.body.is_none() {
+                        if self.body.is_none() || self.is_last() {
                             return Ok(meta);
                         }
                         self.parcel.request.expectation = Expectation::Dropped;

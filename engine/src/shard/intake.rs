@@ -34,6 +34,32 @@ pub(super) fn catch_up(driver: &mut impl Driver) -> io::Result<()> {
     Ok(())
 }
 
+/// Turns in a row that end nothing for its lateness, at most.
+const PUT_OFF_MAX: u32 = 8;
+
+/// What came in a long time is more than one turn takes in: what seems late may have been answered in time, and is ended by a later turn.
+#[derive(Debug, Default)]
+pub(super) struct Lateness {
+    is_late: bool,
+    put_off: u32,
+}
+
+impl Lateness {
+    /// This turn takes in what came in a long time.
+    pub(super) fn note(&mut self) {
+        self.is_late = true;
+    }
+
+    /// Whether this turn, whose last reaping brought so many completions, may end what is past its deadline.
+    #[inline]
+    pub(super) fn may_expire(&mut self, reaped_last: usize) -> bool {
+        let more = std::mem::take(&mut self.is_late) && reaped_last > 0;
+        let puts_off = more && self.put_off < PUT_OFF_MAX;
+        self.put_off = if puts_off { self.put_off + 1 } else { 0 };
+        !puts_off
+    }
+}
+
 /// What a turn has taken in.
 #[derive(Debug)]
 pub(crate) struct Intake {
@@ -94,6 +120,22 @@ mod tests {
         check(300, 0, usize::MAX, 600);
         check(2, 256 << 10, usize::MAX, 8);
         check(1, 1 << 30, usize::MAX, 1);
+    }
+
+    #[test]
+    fn what_is_late_is_put_off_for_some_turns_where_there_is_more() {
+        let mut lateness = Lateness::default();
+        assert!(lateness.may_expire(0) && lateness.may_expire(9));
+        lateness.note();
+        assert!(lateness.may_expire(0));
+        for _ in 0..2 {
+            for _ in 0..PUT_OFF_MAX {
+                lateness.note();
+                assert!(!lateness.may_expire(9));
+            }
+            lateness.note();
+            assert!(lateness.may_expire(9));
+        }
     }
 
     /// Where the process was stopped between the end of a wait and the next reading of the clock, what came meanwhile is brought in with the rest.

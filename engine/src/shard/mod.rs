@@ -62,6 +62,7 @@ pub use dial::{BACKOFF_FIRST, BACKOFF_MAX};
 pub use exchange::{LARGE_BODY_BYTES, QUIET_BYTES_MAX};
 pub use failure::Failure;
 pub use handler::{Handler, Next, Response};
+use intake::Lateness;
 pub use pool::config::{Reuse, Timeouts, TotalFrom};
 pub use pool::{ATTEMPT_DELAY, DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Holding, PoolCounters};
 pub use settle::{GATHER_TIME, Settle};
@@ -100,6 +101,7 @@ pub struct Shard<D: Driver> {
     /// Connections whose next request is kept back, and the turn from which on it is not.
     held: Vec<(Slot, u64)>,
     backlog: Backlog,
+    lateness: Lateness,
     memo: h1::HeadMemo,
     phase: Phase,
     /// Lanes whose slot is in use.
@@ -145,6 +147,7 @@ impl<D: Driver> Shard<D> {
             completions: Vec::with_capacity(2 * crate::driver::REAP_MAX),
             held: Vec::new(),
             backlog: Backlog::default(),
+            lateness: Lateness::default(),
             memo: h1::HeadMemo::new(),
             phase: Phase::Running,
             open: 0,

@@ -43,12 +43,13 @@ impl<D: Driver> Shard<D> {
         self.wait(since, max_block)?;
         let now = clock();
         if now - self.now > NEWS_AGE_MAX {
+            self.lateness.note();
             intake::catch_up(&mut self.driver)?;
         }
         self.now = now;
         self.backlog.flush(&mut self.driver);
         let mut intake = Intake::from(self.counters.bytes_received);
-        loop {
+        let reaped_last = loop {
             let mut completions = std::mem::take(&mut self.completions);
             let count = self.driver.reap(&mut completions);
             let mut rest = completions.drain(..);
@@ -61,13 +62,15 @@ impl<D: Driver> Shard<D> {
             drop(rest);
             self.completions = completions;
             if !intake.goes_on(count, self.counters.bytes_received) {
-                break;
+                break count;
             }
-        }
+        };
         if !self.held.is_empty() {
             self.release_held(handler, now);
         }
-        self.expire(handler, now);
+        if self.lateness.may_expire(reaped_last) {
+            self.expire(handler, now);
+        }
         self.note_turn(intake.completions(), now);
         Ok(now)
     }

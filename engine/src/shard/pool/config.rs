@@ -172,6 +172,9 @@ pub(crate) struct HostLimits {
 impl HostLimits {
     /// How many wait, with so many `more`, beyond those that a connection comes for.
     fn waits_beyond(&self, more: u32) -> u32 {
+        if self.waiters.load(Ordering::SeqCst) + more == 0 {
+            return 0;
+        }
         let coming = self.conns.coming().min(self.dials.coming());
         (self.waiters.load(Ordering::SeqCst) + more).saturating_sub(coming)
     }

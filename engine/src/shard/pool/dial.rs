@@ -80,17 +80,17 @@ impl<D: Driver> Pool<D> {
             if host.undialed() == 0 || self.desk.is_closed() {
                 return;
             }
-            let limits = Arc::clone(&host.limits);
             self.tell_spare(place, 1);
-            let mut charge = Charge::None;
-            if !limits.dials.take_or_starve(self.core) {
-                self.block(place, Wants::OfHost);
-            } else {
-                charge = self.charge(place);
-                match charge {
-                    Charge::Unit => self.start_dial(place),
-                    Charge::None => limits.dials.give(self.core, 1),
+            let dials = |pool: &Self| pool.hosts.find(place).map(|host| Arc::clone(&host.limits));
+            let may_dial = dials(self).is_some_and(|limits| limits.dials.take_or_starve(self.core));
+            let charge = if may_dial { self.charge(place) } else { Charge::None };
+            match charge {
+                // It may fail at once, and the host be forgotten with it.
+                Charge::Unit => self.start_dial(place),
+                Charge::None if may_dial => {
+                    dials(self).iter().for_each(|limits| limits.dials.give(self.core, 1));
                 }
+                Charge::None => self.block(place, Wants::OfHost),
             }
             self.count_waiters_off(place);
             if charge == Charge::None {

@@ -122,6 +122,7 @@ impl<D: Driver> Pool<D> {
             self.waiting.push_front(&mut host.fresh, id.index);
             self.holding.waiting += 1;
         }
+        self.tell_spare(place, 0);
         self.watch_exchange(id);
         self.serve(place);
     }

@@ -63,7 +63,7 @@ use crate::driver::{Completion, Driver, Event, Op, Slot, Wait};
 use crate::error::Kind;
 use crate::proto::h1;
 use crate::shard::backlog::Backlog;
-use crate::shard::intake::{self, Intake};
+use crate::shard::intake::{self, Intake, Lateness};
 use asked::{Ask, Asked, Command, Lookup};
 use config::Shared;
 use connection::Connection;
@@ -99,6 +99,7 @@ pub(crate) struct Pool<D: Driver> {
     idle_of_member: Links,
     /// Connections whose response is complete, and which are not free yet.
     resting: Vec<Resting>,
+    lateness: Lateness,
     /// How often completions were reaped.
     reaps: u64,
     /// Memory for [`Member::blocked`] while it is gone through.
@@ -136,6 +137,7 @@ impl<D: Driver> Pool<D> {
             idle_of_host: Links::default(),
             idle_of_member: Links::default(),
             resting: Vec::new(),
+            lateness: Lateness::default(),
             reaps: 0,
             unblocking: Vec::new(),
             memo: h1::HeadMemo::new(),
@@ -258,6 +260,7 @@ impl<D: Driver> Pool<D> {
     /// # Errors
     /// Only when the driver is lost.
     pub(crate) fn catch_up(&mut self) -> io::Result<()> {
+        self.lateness.note();
         intake::catch_up(&mut self.driver)
     }
 
@@ -275,20 +278,22 @@ impl<D: Driver> Pool<D> {
         self.reaps += 1;
         self.backlog.flush(&mut self.driver);
         let mut intake = Intake::from(self.counters.bytes_received);
-        loop {
+        let reaped_last = loop {
             let mut completions = std::mem::take(&mut self.completions);
             let count = self.driver.reap(&mut completions);
             completions.drain(..).for_each(|completion| self.handle_completion(completion));
             self.completions = completions;
             if !intake.goes_on(count, self.counters.bytes_received) {
-                break;
+                break count;
             }
-        }
+        };
         let reaped = intake.completions() as u64;
         self.counters.turns += u64::from(reaped > 0);
         self.counters.completions += reaped;
         self.release_rested();
-        self.expire();
+        if self.lateness.may_expire(reaped_last) {
+            self.expire();
+        }
         reaped
     }
 

@@ -30,6 +30,7 @@ impl<D: Driver> Pool<D> {
             self.release(index);
             return;
         };
+        host.draining -= u32::from(std::mem::take(&mut connection.drains));
         host.resting += 1;
         connection.state = State::Resting;
         let until = self.reaps + if has_more { REAPS_TO_TELL } else { 0 };
