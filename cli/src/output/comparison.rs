@@ -293,10 +293,10 @@ requests a second      1.250      1.250 to 1.250   25.0% more
 CPU a request          0.800      0.800 to 0.800   20.0% less
 
 all rounds              io_uring       epoll   95% interval of the difference
-latency p50               209 us      249 us   -40.1 us to -40.1 us
-latency p90               249 us      289 us   -39.9 us to -39.9 us
-latency p99               258 us      298 us   -40.2 us to -40.2 us
-latency p99.9             259 us      299 us   -39.9 us to -39.9 us
+latency p50               209 us      249 us   -40.1 us to -39.9 us
+latency p90               249 us      289 us   -40.1 us to -39.9 us
+latency p99               258 us      298 us   -40.2 us to -40.1 us
+latency p99.9             259 us      299 us   -40.1 us to -39.9 us
 
 epoll is 20.0% slower than io_uring (95%: 20.0% to 20.0%);
 p50 19.2% longer; p90 16.0% longer; p99 15.6% longer; p99.9 15.4% longer.
