@@ -70,9 +70,11 @@
 //! other.record_unexpected("body", || "no \"welcome\" in it".to_owned(), &sample);
 //! other.record_failure(&Failure::Cancelled, 0, Some(&sample));
 //! other.record_unsent(500_000, 3, 0); // they were due for half a millisecond
+//! other.record_failure(&Failure::ConnectTimeout, 0, None);
+//! other.record_unmade(700_000); // due for so long when its connect failed
 //! one.merge(&other);
 //!
-//! assert_eq!((one.responses(), one.errors(), one.cancelled(), one.censored()), (1, 2, 1, 4));
+//! assert_eq!((one.responses(), one.errors(), one.cancelled(), one.censored()), (1, 3, 1, 4));
 //! assert_eq!((one.status().success, one.outcomes()["timeout"], one.causes()["timeout"]), (1, 1, 1));
 //! assert_eq!(one.examples()["unexpected_body"], one.cause_examples()["unexpected_body"]);
 //! assert_eq!((one.coarse().len(), one.latency().samples), (1, 1));
