@@ -290,29 +290,30 @@ mod tests {
         assert!((report.exact_below - 0.9975).abs() < 1e-9, "{}", report.exact_below);
     }
 
+    /// The fourth connection answers its second request after an hour.
+    fn one_hangs(number: u64) -> Answers {
+        let mut asked = 0;
+        Box::new(move |_| {
+            asked += 1;
+            let hangs = number == 3 && asked == 2;
+            if hangs { Duration::from_secs(3600) } else { Duration::from_millis(1) }
+        })
+    }
+
     /// When the last was sent nothing more is to come but its answer.
     #[test]
     fn so_many_requests_are_waited_for_as_long_as_the_drain_says() {
-        // The fourth connection answers its second request after an hour.
-        let answers = |number: u64| -> Answers {
-            let mut asked = 0;
-            Box::new(move |_| {
-                asked += 1;
-                let hangs = number == 3 && asked == 2;
-                if hangs { Duration::from_secs(3600) } else { Duration::from_millis(1) }
-            })
-        };
         let timeouts = Timeouts { response: 20 * SECOND, ..Timeouts::default() };
         for arrival in [Arrival::Closed, Arrival::at_rate(1_000.0, 100 * SECOND)] {
             for after in [None, Some(50 * SECOND)] {
                 let stop = Stop { after, requests: Some(40) };
                 let plan = Plan { timeouts, ..plan(4, arrival.clone(), stop) };
                 let cut = Plan { drain_sent: Some(SECOND), ..plan.clone() };
-                let report = simulate(&cut, calm(), answers);
+                let report = simulate(&cut, calm(), one_hangs);
                 assert_eq!((report.requests, report.cancelled, report.errors), (39, 1, 0));
                 assert!((report.service_time_us.max / 1e6 - 1.0).abs() < 0.1, "{report:?}");
                 // Without a word of it the response timeout is what counts.
-                let report = simulate(&plan, calm(), answers);
+                let report = simulate(&plan, calm(), one_hangs);
                 assert_eq!((report.requests, report.cancelled, report.errors), (39, 0, 1));
             }
         }
@@ -320,19 +321,11 @@ mod tests {
 
     #[test]
     fn a_warm_up_that_hangs_holds_up_no_measured_request() {
-        let answers = |number: u64| -> Answers {
-            let mut asked = 0;
-            Box::new(move |_| {
-                asked += 1;
-                let hangs = number == 3 && asked == 2;
-                if hangs { Duration::from_secs(3600) } else { Duration::from_millis(1) }
-            })
-        };
         for arrival in [Arrival::Closed, Arrival::at_rate(1_000.0, 100 * SECOND)] {
             let timeouts = Timeouts { response: 20 * SECOND, ..Timeouts::default() };
             let plan = Plan { warm_up: SECOND, timeouts, ..plan(4, arrival, Stop::requests(40)) };
             let control = Control::new();
-            let simulated = simulate_timed(&plan, &control, answers);
+            let simulated = simulate_timed(&plan, &control, one_hangs);
             assert_eq!((simulated.0.requests, simulated.0.errors), (40, 0));
             assert!(simulated.1 < 3 * SECOND, "{:?}", simulated.1);
         }

@@ -81,22 +81,27 @@ impl<D: Driver> Pool<D> {
                 return;
             }
             self.tell_spare(place, 1);
-            let dials = |pool: &Self| pool.hosts.find(place).map(|host| Arc::clone(&host.limits));
-            let may_dial = dials(self).is_some_and(|limits| limits.dials.take_or_starve(self.core));
-            let charge = if may_dial { self.charge(place) } else { Charge::None };
-            match charge {
-                // It may fail at once, and the host be forgotten with it.
-                Charge::Unit => self.start_dial(place),
-                Charge::None if may_dial => {
-                    dials(self).iter().for_each(|limits| limits.dials.give(self.core, 1));
-                }
-                Charge::None => self.block(place, Wants::OfHost),
-            }
+            let charge = self.try_dial(place);
             self.count_waiters_off(place);
             if charge == Charge::None {
                 return;
             }
         }
+    }
+
+    fn try_dial(&mut self, place: u32) -> Charge {
+        let Some(host) = self.hosts.find(place) else { return Charge::None };
+        if !host.limits.dials.take_or_starve(self.core) {
+            self.block(place, Wants::OfHost);
+            return Charge::None;
+        }
+        let charge = self.charge(place);
+        if charge == Charge::Unit {
+            self.start_dial(place);
+        } else if let Some(host) = self.hosts.find(place) {
+            host.limits.dials.give(self.core, 1);
+        }
+        charge
     }
 
     fn start_dial(&mut self, place: u32) {
