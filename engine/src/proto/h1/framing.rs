@@ -278,6 +278,10 @@ mod tests {
         check("Transfer-Encoding: , chunked,", "Chunked");
         check("Transfer-Encoding: gzip, chunked", "Chunked");
         check("Transfer-Encoding: gzip|Transfer-Encoding: chunked", "Chunked");
+        check("Transfer-Encoding: gzip;a=\"x\", chunked", "Chunked");
+        check("Transfer-Encoding: gzip;a=\"x,\\\",y\", chunked", "Chunked");
+        check("Transfer-Encoding: gzip;a=\"\\\\\", chunked", "Chunked");
+        check("Transfer-Encoding: chunked, gzip;a=\"\", chunked", "framing_chunked_twice");
         for value in [
             "chunkedchunked",
             "xchunked",
@@ -291,6 +295,8 @@ mod tests {
             "chunked gzip",
             "\"chunked\"",
             "gzip;a=\"x, chunked",
+            "gzip;a=\"x\\\", chunked",
+            "chunked, x;a=\"",
             "chunked, gzip;a=\",\"",
         ] {
             check(&format!("Transfer-Encoding: {value}"), "UntilClose");

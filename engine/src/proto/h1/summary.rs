@@ -1,7 +1,7 @@
 //! What a head says that framing and persistence need: lists taken apart, numbers read, duplicates
 //! settled. It never decides what follows from them; `framing` and `error` do.
 
-use super::fields::{lists, members, trim};
+use super::fields::{lists, trim};
 
 /// The server's version. A minor version above 1 is read as 1.1 (RFC 9110 2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,18 +200,27 @@ fn decimal(digits: &[u8]) -> Result<u64, ContentLengthFault> {
 }
 
 impl TransferEncoding {
-    /// This and one more `Transfer-Encoding` field. A quoted parameter could hide a comma, so a
-    /// list with a quote in it never counts as chunked.
+    /// This and one more `Transfer-Encoding` field. A comma in a quoted parameter separates nothing
+    /// (RFC 9110 5.6.4, 10.1.4), and a list that ends inside quotes never counts as chunked.
     fn with(self, value: &[u8]) -> TransferEncoding {
         let start = if self == TransferEncoding::Absent { TransferEncoding::Other } else { self };
-        if value.contains(&b'"') {
-            return TransferEncoding::ChunkedNotFinal;
-        }
         let mut first = self == TransferEncoding::Absent;
-        members(value).fold(start, |so_far, coding| {
+        let (mut quoted, mut escaped) = (false, false);
+        let codings = value.split(|byte| {
+            let literal = std::mem::take(&mut escaped);
+            match byte {
+                b'\\' if quoted => escaped = !literal,
+                b'"' if !literal => quoted = !quoted,
+                _ => {}
+            }
+            *byte == b',' && !quoted
+        });
+        let codings = codings.map(trim).filter(|coding| !coding.is_empty());
+        let all = codings.fold(start, |so_far, coding| {
             let so_far = if std::mem::take(&mut first) { TransferEncoding::Absent } else { so_far };
             so_far.then(coding.eq_ignore_ascii_case(b"chunked"))
-        })
+        });
+        if quoted { TransferEncoding::ChunkedNotFinal } else { all }
     }
 
     fn then(self, chunked: bool) -> TransferEncoding {
