@@ -72,15 +72,15 @@ impl Resolve for Unknown {
     }
 }
 
-fn short(builder: ClientBuilder) -> ClientBuilder {
-    let timeouts = Timeouts { head: Some(millis(60)), ..Timeouts::default() };
+fn setup(builder: ClientBuilder) -> ClientBuilder {
+    let timeouts = Timeouts { head: Some(millis(1_000)), ..Timeouts::default() };
     let resolver = Resolver::builder().resolve_with(Unknown).build().unwrap();
     builder.timeouts(timeouts).resolver(resolver).max_body_bytes(10)
 }
 
 /// What a request to a peer with this script ends in.
 fn check_peer(script: fn(Conversation), request: fn(&str) -> Request, expected: &Expected) {
-    check(short, |access| {
+    check(setup, |access| {
         let peer = Peer::start(script);
         let url = format!("{}a?secret=1", peer.url());
         let error = access.fetch(request(&url)).unwrap_err();
@@ -152,7 +152,7 @@ fn limit() {
         sent: Sent::All,
         says: [false, false, false, true],
     };
-    check(short, |access| {
+    check(setup, |access| {
         let peer = Peer::start(|peer| {
             answering(peer, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world");
         });
@@ -181,7 +181,7 @@ fn parse_and_framing() {
         sent: Sent::All,
         says: [false, false, false, true],
     };
-    check(short, |access| {
+    check(setup, |access| {
         for (response, expected) in [
             ("SSH-2.0-x\r\n\r\n", expected("parse", "")),
             ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", expected("framing", "")),
@@ -238,7 +238,7 @@ fn request_body() {
 
 #[test]
 fn connect() {
-    check(short, |access| {
+    check(setup, |access| {
         let address = Peer::start(drop).address();
         let url = format!("http://user:secret@{address}/x?secret#secret");
         let error = access.get(&url).unwrap_err();
@@ -258,7 +258,7 @@ fn connect() {
 
 #[test]
 fn resolve() {
-    check(short, |access| {
+    check(setup, |access| {
         for name in ["none.test", "empty.test"] {
             let error = access.get(&format!("http://{name}/")).unwrap_err();
             let known = (error.kind().name(), error.phase(), error.fault(), error.sent());
@@ -275,7 +275,7 @@ fn resolve() {
 
 #[test]
 fn what_is_wrong_with_a_request_is_the_callers() {
-    check(short, |access| {
+    check(setup, |access| {
         for url in ["https://h/", "ftp://h/", "http://", "h", "http://a b/", "http://h:99999/"] {
             let error = Request::get(url).unwrap_err();
             assert_eq!((error.kind().name(), error.phase()), ("url", Phase::Build), "{url}");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::EXPECT;
+use http::header::{EXPECT, HeaderName, HeaderValue};
 
 use super::local::LocalClient;
 use super::local_body::LocalBody;
@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Phase, RedirectKind, Sent};
 use crate::proto::h1::BodyLength;
 use crate::shard::pool::desk::Submission;
 use crate::shard::pool::exchange::{Failed, Standing, Trace};
-use crate::shard::pool::in_flight::{self, InFlight, Permit};
+use crate::shard::pool::in_flight::{self, Admission, InFlight, Permit};
 use crate::shard::pool::outgoing::Outgoing;
 
 /// A request that is on its way: what has to be known to try it again.
@@ -34,8 +34,8 @@ pub(super) struct Job<'a> {
     in_flight: Option<InFlight>,
     /// The permit, between two exchanges.
     permit: Option<Permit>,
-    /// It gave its permit back while it waits to be sent again.
-    returns: bool,
+    /// How the next exchange comes for one.
+    admission: Admission,
     /// The last attempt said `Expect: 100-continue`.
     expected: bool,
     /// The body of the last attempt, to be sent again; `None` for one that can't be.
@@ -55,7 +55,7 @@ impl<'a> Job<'a> {
             trace,
             in_flight: None,
             permit: None,
-            returns: false,
+            admission: Admission::First,
             expected: false,
             body: None,
         }
@@ -154,8 +154,9 @@ impl<'a> Job<'a> {
 
     /// Another attempt or another request follows one of which so much was sent.
     fn note_sent(&mut self, sent: Sent) {
-        self.parcel.sent = self.parcel.sent.max(sent);
-        self.trace.iter().for_each(|trace| trace.sent.set(self.parcel.sent));
+        let history = &mut self.parcel.history;
+        history.sent = history.sent.max(sent);
+        self.trace.iter().for_each(|trace| trace.sent.set(history.sent));
     }
 
     fn follows(&self) -> bool {
@@ -187,7 +188,7 @@ impl<'a> Job<'a> {
             let parcel = &mut *self.parcel;
             parcel.redirects += 1;
             parcel.strayed |= strays;
-            parcel.idempotent &= idempotent;
+            parcel.history.idempotent &= idempotent;
             // What follows is a request of its own.
             parcel.repeats = parcel.attempts_in_all().saturating_sub(1);
             (parcel.attempts, parcel.fresh) = (0, false);
@@ -281,12 +282,18 @@ impl<'a> Job<'a> {
             submitted: self.parcel.submitted,
             admitted: self.parcel.admitted,
             permit: self.permit.take(),
-            returns: self.returns,
+            admission: self.admission,
             trace: self.trace.clone(),
         };
         let start = request.target.start();
+        // What was meant for the first origin only, secrets and `Host`, stays behind.
         let strayed = self.parcel.strayed;
-        let fields = || fields_of(&settings.headers, &request.headers, expects, strayed);
+        let fields = || {
+            let defaults = settings.headers.iter();
+            let defaults =
+                defaults.filter(|(name, _)| !(strayed && redirect::is_for_the_first(name)));
+            fields_of(defaults, &request.headers, expects.then_some(EXPECT_CONTINUE))
+        };
         let desk = self.client.ctx.desk();
         let submitted = desk.submit(submission, |out| match &settings.plain {
             Some(plain) if request.headers.is_empty() && !expects && !strayed => {
@@ -302,11 +309,7 @@ impl<'a> Job<'a> {
     }
 
     fn error(&self, error: Error) -> Error {
-        error
-            .with_request(&self.parcel.request.method, self.parcel.request.target.redacted())
-            .idempotent(self.parcel.request.is_idempotent())
-            .after(self.parcel.sent, self.parcel.idempotent)
-            .with_attempt(self.parcel.attempts_in_all(), self.client.now() - self.parcel.submitted)
+        self.parcel.describe(error, self.client.now())
     }
 }
 
@@ -314,19 +317,19 @@ pub(super) fn error_of(failed: &Failed) -> Error {
     Error::new(failed.kind.clone(), failed.standing.phase).with_progress(&failed.standing.progress)
 }
 
-/// The client's own fields, but for those that the request has itself and, once it has left the first origin, secrets and `Host`; then the request's. `Expect: 100-continue`
-/// is said where it `expects`, whoever asked for it.
+/// A field as it is written.
+type Field<'a> = (&'a [u8], &'a [u8]);
+
+const EXPECT_CONTINUE: Field<'static> = (b"expect", b"100-continue");
+
+/// The `defaults` that the request does not have itself, then the request's `own`. Whoever asked for `100 Continue`, only `expect` says so.
 fn fields_of<'a>(
-    defaults: &'a HeaderMap,
+    defaults: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
     own: &'a HeaderMap,
-    expects: bool,
-    strayed: bool,
-) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-    let defaults = defaults.iter().filter(move |(name, _)| {
-        !(own.contains_key(*name) || strayed && redirect::is_for_the_first(name))
-    });
-    let expect = expects.then_some((&b"expect"[..], &b"100-continue"[..]));
+    expect: Option<Field<'a>>,
+) -> impl Iterator<Item = Field<'a>> {
     defaults
+        .filter(|(name, _)| !own.contains_key(*name))
         .chain(own.iter())
         .filter(|(name, value)| **name != EXPECT || !says_continue(value))
         .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))

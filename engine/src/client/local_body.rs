@@ -271,12 +271,7 @@ impl LocalBody {
     fn give_up(&mut self, error: Error) -> Error {
         // By the core's own clock, as long as it is at hand.
         let now = self.in_flight.take().map_or_else(Instant::now, |in_flight| in_flight.now());
-        let Parcel { request, submitted, sent, idempotent, .. } = &*self.parcel;
-        error
-            .with_request(&request.method, request.target.redacted())
-            .idempotent(request.is_idempotent())
-            .after(*sent, *idempotent)
-            .with_attempt(self.parcel.attempts_in_all(), now - *submitted)
+        self.parcel.describe(error, now)
     }
 
     /// How much of it may be held.

@@ -13,7 +13,7 @@ use super::request::Request;
 use super::response::{ConnInfo, Meta};
 use super::upload::Upload;
 use crate::clock::Instant;
-use crate::error::Sent;
+use crate::error::{Error, History};
 use crate::shard::pool::exchange::Stamps;
 use crate::shard::pool::head::Head;
 use crate::shard::pool::in_flight::Arrival;
@@ -30,10 +30,8 @@ pub(crate) struct Parcel {
     pub(super) trailers: Option<Box<HeaderMap>>,
     pub(super) stamps: Option<Stamps>,
     pub(super) redirects: u32,
-    /// The most that an attempt before this one sent, or a request that led to this one.
-    pub(super) sent: Sent,
-    /// Whether the requests that led to this one may all be sent twice.
-    pub(super) idempotent: bool,
+    /// Attempts before this one, and the requests that led to this one.
+    pub(super) history: History,
     /// A redirect has led it to another origin.
     pub(super) strayed: bool,
     /// The next attempt needs a fresh connection.
@@ -99,6 +97,14 @@ impl Parcel {
         Box::write(blank, meta)
     }
 
+    /// An error of the request, with all that is known of it.
+    pub(super) fn describe(&self, error: Error, now: Instant) -> Error {
+        let request = &self.request;
+        let error = error.with_request(&request.method, request.target.redacted());
+        let error = if request.is_idempotent() { error.idempotent() } else { error };
+        error.after(self.history).with_attempt(self.attempts_in_all(), now - self.submitted)
+    }
+
     /// A request that was not sent yet. Inlined, so that the parts of a request are written where they stay.
     #[inline(always)]
     pub(super) fn of(request: Request) -> Box<Self> {
@@ -109,8 +115,7 @@ impl Parcel {
             attempts: 0,
             repeats: 0,
             redirects: 0,
-            sent: Sent::None,
-            idempotent: true,
+            history: History::default(),
             admitted: None,
             strayed: false,
             fresh: false,

@@ -49,6 +49,21 @@ struct Inner {
     elapsed: Duration,
 }
 
+/// What came before an attempt of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct History {
+    /// The most that was sent.
+    pub(crate) sent: Sent,
+    /// Whether all of it may be sent twice (RFC 9110 9.2.2).
+    pub(crate) idempotent: bool,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { sent: Sent::None, idempotent: true }
+    }
+}
+
 /// Which request.
 #[derive(Debug, Clone)]
 struct Request {
@@ -115,15 +130,16 @@ impl Error {
         self
     }
 
-    pub(crate) fn idempotent(mut self, idempotent: bool) -> Self {
-        self.0.idempotent |= idempotent;
+    /// The caller says that the request may be sent twice, whatever its method.
+    pub(crate) fn idempotent(mut self) -> Self {
+        self.0.idempotent = true;
         self
     }
 
-    /// What came before: the most that was sent then, and whether all of it may be sent twice.
-    pub(crate) fn after(mut self, sent: Sent, idempotent: bool) -> Self {
-        self.0.sent = self.0.sent.max(sent);
-        self.0.idempotent &= idempotent;
+    /// What came before.
+    pub(crate) fn after(mut self, history: History) -> Self {
+        self.0.sent = self.0.sent.max(history.sent);
+        self.0.idempotent &= history.idempotent;
         self
     }
 

@@ -133,8 +133,7 @@ fn parse_as(told: &[u8], input: &[u8]) -> Result<Parsed, Refusal> {
     let Status::Complete(head_bytes) = head.parse(told).map_err(refusal_of)? else {
         return Ok(Parsed::Partial);
     };
-    let http10 = head.version == Some(0);
-    let mut heard = Heard::new(head.method == Some("HEAD"), http10);
+    let mut heard = Heard::of(&head);
     head.headers.iter().try_for_each(|field| heard.handle(field))?;
     heard.check_host()?;
     if head.method == Some("CONNECT") {
@@ -142,7 +141,7 @@ fn parse_as(told: &[u8], input: &[u8]) -> Result<Parsed, Refusal> {
     }
     let length = heard.length()?;
     let plan = head.path.and_then(plan_of).map(|plan| with_head(plan, &input[..head_bytes]));
-    let (wish, expects) = (heard.wish, heard.expects && !http10);
+    let (wish, expects) = (heard.wish, heard.expects && !heard.wish.http10);
     Ok(match (length, plan) {
         (Length::Known(body_bytes), None) if !expects => {
             Parsed::Fixed(Request { head_bytes, body_bytes, wish })
@@ -180,8 +179,10 @@ struct Heard {
 }
 
 impl Heard {
-    fn new(head: bool, http10: bool) -> Self {
-        let wish = Wish { head, close: http10, http10 };
+    /// What the request line says, before any field.
+    fn of(request: &httparse::Request<'_, '_>) -> Self {
+        let http10 = request.version == Some(0);
+        let wish = Wish { head: request.method == Some("HEAD"), close: http10, http10 };
         Self { wish, host: false, content_length: None, chunked: false, expects: false }
     }
 

@@ -190,12 +190,12 @@ impl<T: Send + 'static> Completed<T> {
 
     /// Pulls no more inputs until [`Completed::resume`]. What is in flight goes on.
     pub fn pause(&self) {
-        self.handle.shared.set_paused(true);
+        self.handle.shared.pause();
     }
 
     /// Pulls inputs again.
     pub fn resume(&self) {
-        self.handle.shared.set_paused(false);
+        self.handle.shared.resume();
     }
 
     /// Pulls no more inputs, waits until what is in flight has ended or `longest` has passed, cancels the rest, and tells what the whole batch came to. The

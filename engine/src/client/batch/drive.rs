@@ -12,7 +12,7 @@ use http::Method;
 
 use super::Done;
 use super::input::{self, Input, Pull, Pulled};
-use super::progress::{Standing, Step};
+use super::progress::{Others, Standing, Step};
 use super::state::{End, Job, PULL_BLOCK, Shared, let_go};
 use super::summary::{Outcome, Tally};
 use crate::client::core_ctx::CoreCtx;
@@ -22,7 +22,7 @@ use crate::client::request::Request;
 use crate::client::response::Fetched;
 use crate::client::{REDIRECTS_DEFAULT, Target};
 use crate::clock::Instant;
-use crate::error::{Error, Kind};
+use crate::error::{Error, History, Kind};
 use crate::shard::pool::exchange::Trace;
 use crate::shard::tasks::{Task, caught};
 
@@ -234,10 +234,10 @@ impl<T: Send + 'static> Part<T> {
     /// What becomes of a result.
     fn deliver(&self, done: Done<T>) {
         let shared = self.shared();
-        let idle = self.flights.borrow().count == 0;
+        let others = if self.flights.borrow().count == 0 { Others::None } else { Others::InFlight };
         if shared.is_abandoned() {
             let_go(done);
-            return shared.settle(self.lane.core, None, idle);
+            return shared.settle(self.lane.core, None, others);
         }
         let gone = matches!(&done.result, Err(error) if matches!(error.kind(), Kind::Shutdown));
         let (outcome, left) = self.consume(done);
@@ -247,7 +247,7 @@ impl<T: Send + 'static> Part<T> {
             shared.end(End::FailFast);
         }
         self.lane.tally.borrow_mut().record(outcome);
-        shared.settle(self.lane.core, left, idle);
+        shared.settle(self.lane.core, left, others);
     }
 
     /// Gives a result to the closure that wants it here, if there is one.
@@ -301,7 +301,7 @@ impl<T: Send + 'static> Flight<T> {
     fn describe(&self, error: Error) -> Error {
         error
             .with_request(&self.method, self.target.redacted())
-            .after(self.trace.sent.get(), true)
+            .after(History { sent: self.trace.sent.get(), ..History::default() })
             .with_attempt(self.trace.attempts.get().max(1), Instant::now() - self.submitted)
     }
 }

@@ -31,6 +31,13 @@ pub(super) enum Step<T> {
     Arm(Duration, End),
 }
 
+/// What else a core has on its way when an input of it is finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    None,
+    InFlight,
+}
+
 /// How a driver stands when it asks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Standing {
@@ -120,8 +127,8 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
-    /// Counts an input of `core` as finished. What is `left` of it waits for the consumer; else it was consumed. `idle`: it was the last one there.
-    pub(super) fn settle(&self, core: u32, left: Option<Done<T>>, idle: bool) {
+    /// Counts an input of `core` as finished. What is `left` of it waits for the consumer; else it was consumed. With no `others` there the core can take more.
+    pub(super) fn settle(&self, core: u32, left: Option<Done<T>>, others: Others) {
         self.plan.seats[core as usize].load.placed.fetch_sub(1, Ordering::Relaxed);
         let mut state = self.lock();
         state.finished += 1;
@@ -136,7 +143,8 @@ impl<T: Send + 'static> Shared<T> {
                 driver = self.give_back(&mut state, 1, Some(core));
             }
         }
-        let behind = idle && state.lanes.iter().any(|lane| !lane.handed.is_empty());
+        let behind =
+            others == Others::None && state.lanes.iter().any(|lane| !lane.handed.is_empty());
         if behind && driver.is_none() {
             driver = state.lanes[core as usize].driver.take();
         }
@@ -172,7 +180,7 @@ impl<T: Send + 'static> Shared<T> {
         for job in self.leave_lane(core) {
             let done = job.failed(End::Shutdown);
             self.lock().tally.record(Outcome::of(&done.result));
-            self.settle(core, Some(done), false);
+            self.settle(core, Some(done), Others::InFlight);
         }
         let mut state = self.lock();
         state.tally.add(tally);

@@ -265,9 +265,15 @@ impl<T: Send + 'static> Shared<T> {
         self.end(End::FailFast);
     }
 
-    pub(super) fn set_paused(&self, paused: bool) {
+    /// Has nothing more pulled.
+    pub(super) fn pause(&self) {
+        self.lock().paused = true;
+    }
+
+    /// Goes on pulling.
+    pub(super) fn resume(&self) {
         let mut state = self.lock();
-        state.paused = paused;
+        state.paused = false;
         let everybody = state.everybody();
         drop(state);
         wake(everybody);

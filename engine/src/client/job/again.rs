@@ -10,6 +10,7 @@ use crate::error::{Error, Kind};
 use crate::shard::TotalFrom;
 use crate::shard::pool::exchange::Standing;
 use crate::shard::pool::head::Head;
+use crate::shard::pool::in_flight::Admission;
 
 impl Job<'_> {
     /// Waits until the request may be sent again after this error, if it may.
@@ -92,7 +93,9 @@ impl Job<'_> {
     pub(super) async fn again(&mut self, wait: Duration) {
         self.parcel.request.body.0 = self.body.take().unwrap_or_default();
         if !wait.is_zero() {
-            self.returns |= self.permit.take().is_some();
+            if self.permit.take().is_some() {
+                self.admission = Admission::Again;
+            }
             self.client.ctx.sleep(wait).await;
         }
     }

@@ -163,25 +163,35 @@ fn closed(report: &Report) -> (Limit, &'static str) {
     )
 }
 
+/// When the requests of an open loop left the client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Departure {
+    InTime,
+    /// Surely later than they were due by more than [`CLIENT_LAG_US_MAX`].
+    Late,
+}
+
 fn open(report: &Report) -> (Limit, &'static str) {
     let [surely, _] = report.client_lag_us.p99_interval;
-    let late = surely > CLIENT_LAG_US_MAX;
-    match (reached(report), late) {
-        (true, false) => (Limit::None, "Nothing was the limit: the rate asked for was reached."),
-        (true, true) => (
+    let departure = if surely > CLIENT_LAG_US_MAX { Departure::Late } else { Departure::InTime };
+    match (reached(report), departure) {
+        (true, Departure::InTime) => {
+            (Limit::None, "Nothing was the limit: the rate asked for was reached.")
+        }
+        (true, Departure::Late) => (
             Limit::Client,
             "The rate was reached, but the client sent requests late: its delay is part of the response times.",
         ),
-        (false, late) => missed(report, late),
+        (false, departure) => missed(report, departure),
     }
 }
 
 /// Why the rate was missed.
-fn missed(report: &Report, late: bool) -> (Limit, &'static str) {
+fn missed(report: &Report, departure: Departure) -> (Limit, &'static str) {
     if let Some(words) = no_time_to_spare(report) {
         return (Limit::Client, words);
     }
-    if is_missed_by_failures(report, late) {
+    if is_missed_by_failures(report, departure) {
         return (Limit::Server, failures::miss_told(report));
     }
     if is_short_of_connections(report) {
@@ -190,7 +200,7 @@ fn missed(report: &Report, late: bool) -> (Limit, &'static str) {
             "The server was the limit, at this number of connections: all of them waited for it while the client had time to spare. Only a run with more connections tells whether it could answer more at once.",
         );
     }
-    if late {
+    if departure == Departure::Late {
         return (
             Limit::Client,
             "The client was the limit: it sent requests late though connections were free.",
@@ -248,12 +258,12 @@ fn reached(report: &Report) -> bool {
 
 /// Whether all that was due ended in time, and only failures are missing. Who was late can lay it to them where they broke connections, which must be made again;
 /// not who was late with half of the requests.
-fn is_missed_by_failures(report: &Report, late: bool) -> bool {
+fn is_missed_by_failures(report: &Report, departure: Departure) -> bool {
     let [surely, _] = report.client_lag_us.p50_interval;
     let ended = report.requests + report.errors;
     report.errors > 0
         && surely <= CLIENT_LAG_US_MAX
-        && (!late || failures::broke_connections(report))
+        && (departure == Departure::InTime || failures::broke_connections(report))
         && keeps_up(report, ended, |slot| slot.requests + slot.errors)
 }
 

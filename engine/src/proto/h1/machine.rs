@@ -178,7 +178,7 @@ impl Machine {
             return None;
         }
         let consumed = head_bytes + body_bytes as usize;
-        let end = self.finish(memo.close(), consumed < input.len());
+        let end = self.finish(memo.close(), input.len() - consumed);
         Some(Whole { head_bytes, consumed, status: summary.status, end })
     }
 
@@ -240,7 +240,7 @@ impl Machine {
 
     fn finish_at_eof(&mut self, otherwise: CloseReason) -> CloseReason {
         let reason = self.close.unwrap_or(otherwise);
-        let _ = self.finish(Some(reason), false);
+        let _ = self.finish(Some(reason), 0);
         reason
     }
 
@@ -254,7 +254,7 @@ impl Machine {
 
     fn step(&mut self, input: &[u8], memo: &mut HeadMemo) -> Result<(usize, Step), Error> {
         match self.stage {
-            Stage::Ending => Ok((0, Step::End(self.finish(self.close, !input.is_empty())))),
+            Stage::Ending => Ok((0, Step::End(self.finish(self.close, input.len())))),
             Stage::Closed(CloseReason::Tunnel) => Ok((0, Step::NeedMore)),
             Stage::Closed(_) => Ok((input.len(), Step::NeedMore)),
             _ if input.is_empty() => Ok((0, Step::NeedMore)),
@@ -289,7 +289,7 @@ impl Machine {
         memo.remember(&input[..bytes], &summary);
         if summary.folded {
             self.spill.add(&input[..bytes], bytes);
-            self.spill.finish(bytes, true);
+            self.spill.finish_folded(bytes);
             return Ok((bytes, self.accept(summary, Place::Spill)?));
         }
         Ok((bytes, self.accept(summary, Place::Input(bytes))?))
@@ -306,7 +306,8 @@ impl Machine {
             return Ok((self.spill.unfinished_bytes() - before, Step::NeedMore));
         };
         let bytes = summary.head_bytes as usize;
-        self.spill.finish(bytes, summary.folded);
+        let finish = if summary.folded { Spill::finish_folded } else { Spill::finish };
+        finish(&mut self.spill, bytes);
         Ok((bytes - before, self.accept(summary, Place::Spill)?))
     }
 
@@ -358,7 +359,7 @@ impl Machine {
                 let (trailer_bytes, step) = self.step_trailers(&input[consumed..])?;
                 return Ok((consumed + trailer_bytes, step));
             }
-            Piece::End => Step::End(self.finish(self.close, consumed < input.len())),
+            Piece::End => Step::End(self.finish(self.close, input.len() - consumed)),
         };
         Ok((consumed, step))
     }
@@ -372,20 +373,25 @@ impl Machine {
         let Status::Complete(section) = parse_trailers(self.spill.bytes(), &self.limits)? else {
             return Ok((self.spill.unfinished_bytes() - before, Step::NeedMore));
         };
-        self.spill.finish(section.bytes, section.folded);
+        let finish = if section.folded { Spill::finish_folded } else { Spill::finish };
+        finish(&mut self.spill, section.bytes);
         self.stage = Stage::Ending;
         Ok((section.bytes - before, Step::Trailers))
     }
 
-    /// The response is complete: its request is answered, and what follows is decided.
+    /// The response is complete: its request is answered, and what follows is decided. `surplus_bytes` stand behind it.
     #[inline]
-    fn finish(&mut self, close: Option<CloseReason>, surplus: bool) -> End {
+    fn finish(&mut self, close: Option<CloseReason>, surplus_bytes: usize) -> End {
         let idle = self.pending.pop();
         self.answered = true;
         self.body_bytes = 0;
         self.interims = Interims::default();
         self.close = None;
-        let reason = close.or(if surplus && idle { Some(CloseReason::SurplusBytes) } else { None });
+        let reason = close.or(if surplus_bytes > 0 && idle {
+            Some(CloseReason::SurplusBytes)
+        } else {
+            None
+        });
         self.stage = reason.map_or(Stage::Start, Stage::Closed);
         reason.map_or(Ok(()), Err)
     }

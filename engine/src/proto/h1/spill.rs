@@ -77,14 +77,17 @@ impl Spill {
         self.unfinished_bytes() > self.read as usize
     }
 
-    /// The first `whole_bytes` are the whole section: keeps these, unfolded if need be, to be told.
-    pub(super) fn finish(&mut self, whole_bytes: usize, folded: bool) {
+    /// The first `whole_bytes` are the whole section: keeps these, to be told.
+    pub(super) fn finish(&mut self, whole_bytes: usize) {
         self.bytes.truncate(whole_bytes);
         self.told = true;
-        if folded {
-            let section = std::mem::take(&mut self.bytes);
-            unfold(&section, &mut self.bytes);
-        }
+    }
+
+    /// [`Spill::finish`], with folded lines joined.
+    pub(super) fn finish_folded(&mut self, whole_bytes: usize) {
+        self.finish(whole_bytes);
+        let section = std::mem::take(&mut self.bytes);
+        unfold(&section, &mut self.bytes);
     }
 }
 

@@ -218,16 +218,16 @@ impl TransferEncoding {
         let codings = codings.map(trim).filter(|coding| !coding.is_empty());
         let all = codings.fold(start, |so_far, coding| {
             let so_far = if std::mem::take(&mut first) { TransferEncoding::Absent } else { so_far };
-            so_far.then(coding.eq_ignore_ascii_case(b"chunked"))
+            so_far.then(coding)
         });
         if quoted { TransferEncoding::ChunkedNotFinal } else { all }
     }
 
-    fn then(self, chunked: bool) -> TransferEncoding {
+    fn then(self, coding: &[u8]) -> TransferEncoding {
         use TransferEncoding::{
             Absent, Chunked, ChunkedNotFinal, ChunkedTwice, CodedChunked, Other,
         };
-        match (self, chunked) {
+        match (self, coding.eq_ignore_ascii_case(b"chunked")) {
             (Absent, true) => Chunked,
             (Absent | Other, false) => Other,
             (Other, true) => CodedChunked,

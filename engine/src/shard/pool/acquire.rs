@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::connection::State;
 use super::exchange::{Carrier, Exchange, Stage};
 use super::host::Presence;
+use super::in_flight::Admission;
 use super::send::Rest;
 use super::slab::Id;
 use super::{Pool, config};
@@ -53,7 +54,10 @@ impl<D: Driver> Pool<D> {
             self.abort(id, Kind::Timeout(TimeoutKind::Total));
             return;
         }
-        let free = !if exchange.returns { !member.returned.is_empty() } else { member.has_queue() };
+        let free = match exchange.admission {
+            Admission::First => !member.has_queue(),
+            Admission::Again => member.returned.is_empty(),
+        };
         let admitted = match &mut member.lease {
             Some(lease) => exchange.has_permit || free && lease.try_take(),
             None => true,
@@ -66,9 +70,9 @@ impl<D: Driver> Pool<D> {
             drop(exchanges);
             self.go_out_or_wait(id, assigned);
         } else {
-            let returns = exchange.returns;
+            let admission = exchange.admission;
             drop(exchanges);
-            let queue = self.members[client as usize].queue_of(returns);
+            let queue = self.members[client as usize].queue_of(admission);
             self.waiting.push_back(queue, id.index);
             self.holding.queued += 1;
             self.watch_exchange(id);
@@ -167,8 +171,7 @@ impl<D: Driver> Pool<D> {
 
     /// Gives a connection that is free to the first who waits for one; `false` if nobody does.
     pub(super) fn serve_with(&mut self, index: u32, place: u32) -> bool {
-        let fresh = !self.connections[index as usize].may_be_stale();
-        while let Some(id) = self.next_waiter(place, fresh) {
+        while let Some(id) = self.next_waiter(index, place) {
             if !self.refuses_chunked(place, id) {
                 self.assign(index, id);
                 return true;
@@ -178,8 +181,9 @@ impl<D: Driver> Pool<D> {
         false
     }
 
-    /// Takes the first who waits out of its list; those who need a fresh connection go first where there is one.
-    fn next_waiter(&mut self, place: u32, fresh: bool) -> Option<Id> {
+    /// Takes the first who waits for such a connection out of its list; those who need a fresh one go first where it is fresh.
+    fn next_waiter(&mut self, index: u32, place: u32) -> Option<Id> {
+        let fresh = !self.connections[index as usize].may_be_stale();
         let host = self.hosts.find_mut(place)?;
         let first = if fresh { self.waiting.pop_front(&mut host.fresh) } else { None };
         let waiter = first.or_else(|| self.waiting.pop_front(&mut host.waiters))?;
@@ -264,7 +268,7 @@ impl<D: Driver> Pool<D> {
         // A fresh one serves the request that it was made for, however short its life.
         let old = connection.retires <= self.now && connection.may_be_stale();
         let spent = old || connection.left == Some(0);
-        if spent || self.desk.is_closed() || self.yields(index) || self.cedes(index) {
+        if spent || self.desk.is_closed() || self.try_yield(index) || self.try_cede(index) {
             self.counters.reaped += 1;
             self.close_connection(index);
         } else if !self.serve_with(index, place) {
@@ -305,7 +309,7 @@ impl<D: Driver> Pool<D> {
         self.idle_of_member.push_back(&mut member.idle, index);
         self.holding.idle += 1;
         host.tell_spare(member, self.core, 0);
-        if starved && !self.stays_idle(index) {
+        if starved && !self.keep_idle(index) {
             self.counters.reaped += 1;
             self.close_connection(index);
             return;

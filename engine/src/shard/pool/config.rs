@@ -271,14 +271,17 @@ impl Shared {
         lock(&self.http10).contains(origin)
     }
 
-    /// Remembers in which version an origin answered.
-    pub(super) fn note_version(&self, origin: &Arc<Origin>, is_http10: bool) {
+    /// Remembers that an origin answered in HTTP/1.0.
+    pub(super) fn note_http10(&self, origin: &Arc<Origin>) {
         let mut known = lock(&self.http10);
-        if !is_http10 {
-            known.remove(origin);
-        } else if known.len() < HTTP10_MAX {
+        if known.len() < HTTP10_MAX {
             known.insert(Arc::clone(origin));
         }
+    }
+
+    /// An origin answers in HTTP/1.1 now.
+    pub(super) fn forget_http10(&self, origin: &Arc<Origin>) {
+        lock(&self.http10).remove(origin);
     }
 
     /// One more request waits for a connection to a host; `false` if too many do.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::asked::{Ask, Asked, Command, Lookup};
 use super::config::Shared;
 use super::exchange::{Exchange, Trace};
-use super::in_flight::{InFlight, Permit};
+use super::in_flight::{Admission, InFlight, Permit};
 use super::origin::Origin;
 use super::outgoing::Outgoing;
 use super::slab::{Id, Renew, Slab};
@@ -112,8 +112,7 @@ pub(crate) struct Submission<'a> {
     pub(crate) admitted: Option<Instant>,
     /// The one that it still holds.
     pub(crate) permit: Option<Permit>,
-    /// It gave its permit back for a while: it comes before those that had none.
-    pub(crate) returns: bool,
+    pub(crate) admission: Admission,
     /// Learns where the request stood, if it is dropped midway.
     pub(crate) trace: Option<Rc<Trace>>,
 }
@@ -266,7 +265,7 @@ impl Desk {
         exchange.stamps.submitted = submission.submitted;
         exchange.admitted = submission.admitted;
         exchange.has_permit = submission.permit.map(Permit::hand_on).is_some();
-        exchange.returns = submission.returns;
+        exchange.admission = submission.admission;
         drop(exchanges);
         self.ask(Ask::Start, id);
         Ok(in_flight)

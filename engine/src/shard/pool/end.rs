@@ -14,6 +14,13 @@ pub const DRAIN_BYTES_MAX: u64 = 64 << 10;
 /// How long that may take.
 pub const DRAIN_TIME_MAX: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// What an exchange has that its end gives back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    Nothing,
+    Permit,
+}
+
 impl<D: Driver> Pool<D> {
     /// The response is complete. Its connection goes back, if it can carry another.
     #[inline]
@@ -51,7 +58,11 @@ impl<D: Driver> Pool<D> {
         {
             host.is_http10 = connection.is_http10;
             let shared = &self.members[host.client as usize].shared;
-            shared.note_version(&host.origin, host.is_http10);
+            if host.is_http10 {
+                shared.note_http10(&host.origin);
+            } else {
+                shared.forget_http10(&host.origin);
+            }
         }
         if reusable {
             self.release_or_rest(index);
@@ -157,10 +168,10 @@ impl<D: Driver> Pool<D> {
 
     /// Takes an exchange out of the queue or from among the waiters; a dial that nobody waits for any more ends.
     fn leave_lists(&mut self, id: Id) {
-        let known = self.with(id, |it| (it.stage, it.client, it.host, it.returns));
-        let Some((stage, client, place, returns)) = known else { return };
+        let known = self.with(id, |it| (it.stage, it.client, it.host, it.admission));
+        let Some((stage, client, place, admission)) = known else { return };
         if stage == Stage::Queued {
-            let queue = self.members[client as usize].queue_of(returns);
+            let queue = self.members[client as usize].queue_of(admission);
             let left = self.waiting.remove(queue, id.index);
             self.holding.queued -= u32::from(left);
         }
@@ -196,15 +207,15 @@ impl<D: Driver> Pool<D> {
             }
         }
         self.desk.exchanges.borrow_mut().free(id);
-        self.count_out(client, place, has_permit);
+        self.count_out(client, place, if has_permit { Held::Permit } else { Held::Nothing });
     }
 
-    /// An exchange of this client and host is given back, with its permit.
+    /// An exchange of this client and host is given back, with what it held.
     #[inline]
-    pub(super) fn count_out(&mut self, client: u32, place: u32, has_permit: bool) {
+    pub(super) fn count_out(&mut self, client: u32, place: u32, held: Held) {
         self.holding.in_flight -= 1;
         self.member(client).exchanges -= 1;
-        if has_permit {
+        if held == Held::Permit {
             self.give_permit(client);
         }
         self.forget_unused(place);

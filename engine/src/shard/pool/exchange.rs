@@ -23,6 +23,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::expiry::Timer;
 use super::head::Head;
+use super::in_flight::Admission;
 use super::inbox::Inbox;
 use super::origin::Origin;
 use super::outgoing::Outgoing;
@@ -136,8 +137,7 @@ pub(super) struct Exchange {
     /// It may not be sent again.
     pub(super) is_last: bool,
     pub(super) has_permit: bool,
-    /// It held one before, and comes back for it: before those that did not.
-    pub(super) returns: bool,
+    pub(super) admission: Admission,
     /// The pool counts it as in flight.
     pub(super) is_counted: bool,
     pub(super) connection: Option<u32>,
@@ -194,7 +194,7 @@ impl Renew for Exchange {
             needs_fresh,
             is_last,
             has_permit,
-            returns,
+            admission,
             is_counted,
             connection,
             dialing,
@@ -226,7 +226,7 @@ impl Renew for Exchange {
         (*stage, *sent, *reader) = Default::default();
         (*client, *host, *sends, *got_bytes, *discarded) = Default::default();
         (*expects, *sends_body, *idempotent, *needs_fresh) = Default::default();
-        (*has_permit, *returns, *is_counted) = Default::default();
+        (*has_permit, *admission, *is_counted) = Default::default();
         (*awaits, *reads_ahead, *left, *idle_left, *taking) = Default::default();
         (*connection, *dialing, *carrier, *progress, *before) = Default::default();
         (*total, *admitted, *phase_deadline, *total_deadline) = Default::default();

@@ -125,7 +125,7 @@ impl<D: Driver> Pool<D> {
         }
         match connection.state {
             State::Idle => {
-                if !self.stays_idle(index) {
+                if !self.keep_idle(index) {
                     self.counters.reaped += 1;
                     self.close_connection(index);
                 }

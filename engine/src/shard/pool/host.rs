@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::config::{HostLimits, Shared};
 use super::exchange::Exchange;
+use super::in_flight::Admission;
 use super::list::List;
 use super::origin::{Numbered, Origin};
 use crate::shard::limits::Lease;
@@ -148,9 +149,12 @@ impl Member {
         }
     }
 
-    /// Those that `returns` says wait for a permit, as it says.
-    pub(super) fn queue_of(&mut self, returns: bool) -> &mut List {
-        if returns { &mut self.returned } else { &mut self.queue }
+    /// Those who wait for a permit like this.
+    pub(super) fn queue_of(&mut self, admission: Admission) -> &mut List {
+        match admission {
+            Admission::First => &mut self.queue,
+            Admission::Again => &mut self.returned,
+        }
     }
 
     /// Whether a request waits for a permit.

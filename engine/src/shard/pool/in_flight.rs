@@ -45,6 +45,15 @@ impl Drop for InFlight {
     }
 }
 
+/// How a request comes for a permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Admission {
+    #[default]
+    First,
+    /// It held one before, and gave it back for a while: before those that did not.
+    Again,
+}
+
 /// A permit between two exchanges of one request. Dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct Permit {

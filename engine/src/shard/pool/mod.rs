@@ -69,6 +69,7 @@ use config::Shared;
 use connection::Connection;
 use desk::Desk;
 use dial::Dial;
+use end::Held;
 use head::Head;
 use host::{Hosts, Member, Presence};
 use list::Links;
@@ -217,8 +218,8 @@ impl<D: Driver> Pool<D> {
         match asked.ask {
             Ask::Start => self.start(asked.id()),
             Ask::Drop => self.drop_exchange(asked.id()),
-            Ask::Over => self.count_out(asked.client(), asked.host(), false),
-            Ask::OverWithPermit => self.count_out(asked.client(), asked.host(), true),
+            Ask::Over => self.count_out(asked.client(), asked.host(), Held::Nothing),
+            Ask::OverWithPermit => self.count_out(asked.client(), asked.host(), Held::Permit),
             Ask::Permit => self.give_permit(asked.client()),
             Ask::Read | Ask::Discard => self.read_on(asked.id()),
             Ask::Send => self.send_on(asked.id()),

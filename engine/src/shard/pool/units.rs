@@ -70,8 +70,8 @@ impl<D: Driver> Pool<D> {
             && self.blocked_but(member, place).next().is_some()
     }
 
-    /// Whether a connection that comes free is closed for another core, which has fewer: its units are promised then.
-    pub(super) fn cedes(&mut self, index: u32) -> bool {
+    /// Promises the units of a connection that comes free to another core, which has fewer; `false` if none has. The connection is closed for it then.
+    pub(super) fn try_cede(&mut self, index: u32) -> bool {
         let connection = &mut self.connections[index as usize];
         let Some(host) = self.hosts.find(connection.host) else { return false };
         let total = &self.members[connection.client as usize].shared.connections;
@@ -87,8 +87,8 @@ impl<D: Driver> Pool<D> {
         connection.heirs != Heirs::default()
     }
 
-    /// [`Pool::must_yield`], and if so what is yielded does not come back to its host before the others had their turn.
-    pub(super) fn yields(&mut self, index: u32) -> bool {
+    /// [`Pool::must_yield`]: if so, what is yielded does not come back to its host before the others had their turn.
+    pub(super) fn try_yield(&mut self, index: u32) -> bool {
         let yields = self.must_yield(index);
         if yields {
             self.step_back(self.connections[index as usize].host);
@@ -332,15 +332,15 @@ impl<D: Driver> Pool<D> {
             }
         }
         for index in spare {
-            if !self.stays_idle(index) {
+            if !self.keep_idle(index) {
                 self.counters.reaped += 1;
                 self.close_connection(index);
             }
         }
     }
 
-    /// Whether an idle connection stays, and until when: where another core starves for what it holds, not long.
-    pub(super) fn stays_idle(&mut self, index: u32) -> bool {
+    /// Sets until when an idle connection stays: where another core starves for what it holds, not long. `false` if it does not stay at all.
+    pub(super) fn keep_idle(&mut self, index: u32) -> bool {
         let connection = &mut self.connections[index as usize];
         let shared = &self.members[connection.client as usize].shared;
         let host = self.hosts.find(connection.host).map(|host| &host.limits.conns);
