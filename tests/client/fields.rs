@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use ringshot::client::{Cores, Engine, Error, Fault, Request};
+use http::Method;
+use ringshot::client::{Cores, Engine, Error, Fault, Request, Target};
 use ringshot_tests::peer::Peer;
 
 use crate::access::{OK, check, get};
@@ -28,9 +29,38 @@ fn a_user_and_a_password_become_a_field_that_nobody_sees() {
     let request = client.put("http://h/").basic_auth("Aladdin", "open:sésame").build().unwrap();
     let field = &request.headers()["authorization"];
     assert_eq!(field, "Basic QWxhZGRpbjpvcGVuOnPDqXNhbWU=");
-    assert!(field.is_sensitive() && request.method() == http::Method::PUT);
+    assert!(field.is_sensitive() && request.method() == Method::PUT);
     let error = client.head("http://h/").basic_auth("a:b", "secret").build().unwrap_err();
     assert_eq!(error.to_string(), "HEAD http://h/: build: a user's name may hold no colon");
+}
+
+/// `OPTIONS *` asks about the server, whatever path its URL had (RFC 9112 3.2.4); a redirect of it has a path again.
+#[test]
+fn the_whole_server_is_asked_by_an_asterisk() {
+    check(
+        |builder| builder.redirects(1),
+        |access| {
+            let seen = Arc::<Mutex<Vec<String>>>::default();
+            let lines = Arc::clone(&seen);
+            let peer = Peer::start(move |mut peer| {
+                while let Some(request) = peer.request() {
+                    let text = String::from_utf8_lossy(&request).into_owned();
+                    let line = text.lines().next().unwrap_or_default().to_owned();
+                    let moved = "HTTP/1.1 307 See\r\nLocation: b\r\nContent-Length: 0\r\n\r\n";
+                    peer.send(if line.contains(" * ") { moved } else { OK });
+                    lines.lock().unwrap().push(line);
+                }
+            });
+            let target: Target = format!("http://{}/a?b", peer.address()).parse().unwrap();
+            let server = target.whole_server();
+            assert_eq!(server.to_string(), format!("http://{}", peer.address()));
+            let request = Request::new(Method::OPTIONS, &server).unwrap();
+            assert_eq!(access.fetch(request).unwrap().status(), 200);
+            assert_eq!(*seen.lock().unwrap(), ["OPTIONS * HTTP/1.1", "OPTIONS /b HTTP/1.1"]);
+            let error = access.fetch(Request::get(&server).unwrap()).unwrap_err();
+            assert_eq!((error.fault(), error.kind().name()), (Fault::Caller, "request"));
+        },
+    );
 }
 
 /// What a URL says of its user is `Basic`, unless the request says something else; a redirect elsewhere leaves it behind.

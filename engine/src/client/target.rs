@@ -13,6 +13,9 @@ use crate::proto::h1::HeadStart;
 use crate::proto::url::{Url, UrlError, userinfo};
 use crate::shard::pool::origin::Origin;
 
+/// What stands for the whole server. Its URL has no path (RFC 9112 3.2.4).
+const ASTERISK: &str = "*";
+
 /// A checked URL: an origin and a request target. Cloning it costs one reference count.
 ///
 /// A user's name and a password in front of the host (RFC 3986 3.2.1), which may hold no control characters however they are encoded, become `Authorization: Basic` of each request that has no `Authorization` of its own, and are shown nowhere.
@@ -86,6 +89,30 @@ impl Target {
         &self.origin().authority
     }
 
+    /// The server as a whole and none of its resources: what `OPTIONS` goes to as `*` (RFC 9112 3.2.4), and nothing else may.
+    ///
+    /// ```
+    /// # use ringshot::client::{Engine, blocking::block_on};
+    /// # use ringshot::origin::{Config, Origin};
+    /// # let origin = Origin::start(&Config::on_loopback())?;
+    /// # let engine = Engine::builder().build()?;
+    /// # let client = engine.client().build()?;
+    /// # let url = origin.url("/");
+    /// use ringshot::client::Target;
+    ///
+    /// let server = url.parse::<Target>()?.whole_server();
+    /// assert_eq!(server.path_and_query(), "*");
+    /// let response = block_on(client.request(http::Method::OPTIONS, &server).fetch())?;
+    /// assert_eq!(response.status(), 200);
+    /// assert!(block_on(client.get(&server).fetch()).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn whole_server(&self) -> Self {
+        let url = Url { target: ASTERISK.to_owned(), ..self.url() };
+        Self::of(&url, self.0.authorization.clone())
+    }
+
     /// Path and query, as they go on the wire.
     #[must_use]
     pub fn path_and_query(&self) -> &str {
@@ -108,7 +135,11 @@ impl Target {
     /// What it was made of, with the zone of its address, which its text does not have.
     fn url(&self) -> Url {
         let Origin { scheme, host, port, authority, .. } = &**self.origin();
-        let target = self.path_and_query().to_owned();
+        let target = match self.path_and_query() {
+            ASTERISK => "/",
+            target => target,
+        };
+        let target = target.to_owned();
         let (host, authority) = (String::from(&**host), String::from(&**authority));
         Url { scheme: *scheme, host, port: *port, authority, target }
     }
@@ -124,7 +155,9 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.path_and_query())
+        let target = self.path_and_query();
+        let shown = if target == ASTERISK { "" } else { target };
+        write!(f, "http://{}{shown}", self.authority())
     }
 }
 

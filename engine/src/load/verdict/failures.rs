@@ -114,11 +114,6 @@ fn unexpected(report: &Report) -> Option<&str> {
     all_unexpected(report).max_by_key(|(_, count)| *count).map(|(what, _)| what)
 }
 
-/// Whether failures broke connections: a response that only was not as expected leaves its own in use.
-pub(super) fn broke_connections(report: &Report) -> bool {
-    report.errors > all_unexpected(report).map(|(_, count)| count).sum()
-}
-
 /// Names the error that came most often, and its remedy.
 fn own_words(report: &Report) -> String {
     let most = own(report).max_by_key(|(_, count)| *count);
