@@ -49,6 +49,16 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// Connections, in the making or made, that are not being closed.
+    pub(super) fn held(&self) -> u32 {
+        self.idle.len() + self.active + self.dials.len()
+    }
+
+    /// Whether its own limits leave it room for another.
+    pub(super) fn may_dial(&self) -> bool {
+        self.limits.conns.has_room() && self.limits.dials.has_room()
+    }
+
     /// Requests that no dial is under way for, and no connection about to be free.
     pub(super) fn undialed(&self) -> u32 {
         let fresh = self.fresh.len();
@@ -116,6 +126,8 @@ pub(super) struct Member {
     pub(super) idle: List,
     /// Hosts that wait for a unit of a budget, in turn.
     pub(super) blocked: Vec<u32>,
+    /// How many of them have been compared with a connection that came free, since it began with the first.
+    pub(super) looked_through: usize,
     /// Of these, how many are to be looked at each turn.
     pub(super) due: u32,
     /// Requests that are not given back.
@@ -140,6 +152,7 @@ impl Member {
             returned: List::default(),
             idle: List::default(),
             blocked: Vec::new(),
+            looked_through: 0,
             due: 0,
             exchanges: 0,
             presence: Presence::Here,

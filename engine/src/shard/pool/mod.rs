@@ -48,6 +48,7 @@ mod send;
 pub(crate) mod slab;
 mod units;
 mod waiters;
+mod yielding;
 
 use std::io;
 use std::rc::Rc;

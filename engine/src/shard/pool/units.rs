@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::Pool;
 use super::connection::{Charge, Heirs, State};
 use super::host::{Host, Member};
-use crate::clock::Instant;
 use crate::driver::Driver;
 
 /// How long a connection is idle before another core that starves, and has others that may come free, gets its unit. At once it would be asked back: where there are about
@@ -20,44 +19,11 @@ pub(super) enum Wants {
     OfClient,
 }
 
-/// Hosts that a connection which comes free is compared with: those whose turn is next.
-const NEXT_HOSTS_MAX: usize = 16;
-
 impl<D: Driver> Pool<D> {
-    /// Whether a host that has no connection, because others have them all, has waited longer than those who would get this one: no host waits for ever.
-    fn must_yield(&self, index: u32) -> bool {
-        let connection = &self.connections[index as usize];
-        // Whoever got the unit in its turn uses it once.
-        if !connection.may_be_stale() {
-            return false;
-        }
-        let (own, client) = (connection.host, connection.client);
-        if self.has_slot() {
-            let member = &self.members[client as usize];
-            let scarce = !member.blocked.is_empty() && !member.shared.connections.has_room();
-            return scarce && self.has_waited_longer(member, own);
-        }
-        // The slot's present client would have the unit that comes back with it.
-        let has_unit = |number: usize, member: &Member| {
-            number == client as usize || member.shared.connections.has_room()
-        };
-        let mut members = self.members.iter().enumerate();
-        members
-            .any(|(number, member)| has_unit(number, member) && self.has_waited_longer(member, own))
-    }
-
-    /// Whether one of a client's hosts whose turn is next has waited longer than `own`.
-    fn has_waited_longer(&self, member: &Member, own: u32) -> bool {
-        let ours = self.waits_since(own).unwrap_or(Instant::NEVER);
-        let mut next = self.blocked_but(member, own).take(NEXT_HOSTS_MAX);
-        next.any(|place| self.waits_since(place).is_some_and(|theirs| theirs < ours))
-    }
-
     /// A client's hosts that wait for a unit and whose own limit leaves them room, in turn, without `own`: no other could use a unit.
     fn blocked_but(&self, member: &Member, own: u32) -> impl Iterator<Item = u32> {
         let others = member.blocked.iter().copied().filter(move |place| *place != own);
-        let may_dial = |host: &Host| host.limits.conns.has_room() && host.limits.dials.has_room();
-        others.filter(move |place| self.hosts.find(*place).is_some_and(may_dial))
+        others.filter(move |place| self.hosts.find(*place).is_some_and(Host::may_dial))
     }
 
     /// Whether the units that are left are for hosts that wait already: whoever comes later has its turn with them, in [`Pool::unblock`].
@@ -85,30 +51,6 @@ impl<D: Driver> Pool<D> {
             of_client: total.promise(self.core, self.now),
         };
         connection.heirs != Heirs::default()
-    }
-
-    /// [`Pool::must_yield`]: if so, what is yielded does not come back to its host before the others had their turn.
-    pub(super) fn try_yield(&mut self, index: u32) -> bool {
-        let yields = self.must_yield(index);
-        if yields {
-            self.step_back(self.connections[index as usize].host);
-        }
-        yields
-    }
-
-    fn step_back(&mut self, place: u32) {
-        let Some(host) = self.hosts.find(place).filter(|host| host.is_blocked) else { return };
-        let blocked = &mut self.members[host.client as usize].blocked;
-        blocked.retain(|other| *other != place);
-        blocked.push(place);
-    }
-
-    /// Since when the first request of a host waits for a connection.
-    fn waits_since(&self, place: u32) -> Option<Instant> {
-        let host = self.hosts.find(place)?;
-        let first = host.fresh.first().or_else(|| host.waiters.first())?;
-        let id = self.desk.exchanges.borrow().id_of(first)?;
-        self.with(id, |exchange| exchange.stamps.queued)
     }
 
     /// Takes a unit of both budgets for a new connection, or notes that the host has to wait for one.
