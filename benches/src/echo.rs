@@ -11,8 +11,8 @@ use std::time::Duration;
 use ringshot::client::{Solo, Target};
 use ringshot::clock::Instant;
 use ringshot::driver::{
-    Alarm, Armed, Completion, Counters, Driver, Event, Full, Lent, Op, Payload, Slot, TemplateId,
-    Wait,
+    Alarm, Armed, Completion, Counters, Driver, Event, Full, Lender, Lent, Op, Payload, Slot,
+    TemplateId, Wait,
 };
 use ringshot::proto::h1;
 use ringshot::shard::{Config, Copies, Failure, Handler, Next, Response, Settle, Shard};
@@ -30,6 +30,7 @@ pub struct Echo {
     coming: Vec<Completion>,
     told: Vec<Completion>,
     spares: Vec<Vec<u8>>,
+    lender: Lender,
 }
 
 impl Echo {
@@ -38,8 +39,7 @@ impl Echo {
     }
 
     fn answer(&mut self, slot: Slot) {
-        // SAFETY: callers of this driver get it, whose only buffer is constant.
-        let lent = unsafe { Lent::new(0, 0, RESPONSE.len() as u32) };
+        let lent = self.lender.lend(0, 0, RESPONSE.len() as u32, false);
         self.tell(slot, Event::Received(lent, Armed::Yes));
     }
 }
@@ -97,11 +97,14 @@ impl Driver for Echo {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn bytes(&self, _lent: &Lent) -> &[u8] {
+    fn bytes(&self, lent: &Lent) -> &[u8] {
+        self.lender.check(lent);
         RESPONSE
     }
 
-    fn give_back(&mut self, _lent: Lent) {}
+    fn give_back(&mut self, lent: Lent) {
+        self.lender.check(&lent);
+    }
 
     fn counters(&self) -> Counters {
         Counters::default()

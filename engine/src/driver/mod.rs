@@ -19,7 +19,7 @@
 //! 3. **Any piece may be partial.** A receive brings one byte or many; a discard fewer than asked. A send is whole or failed, and says how much of it went out.
 //! 4. **A receive may end at any time** ([`Armed::No`], [`End::Starved`], [`End::Stopped`]); the caller asks again. `Eof` and `Failed` are final.
 //! 5. **Lent bytes** belong to the caller until [`Driver::give_back`]; each `Lent` is given back once, and before the next `wait` if the caller can, since
-//!    buffers are few.
+//!    buffers are few. A driver takes no other driver's, of which it can say nothing ([`Lender`]).
 //! 6. **Memory lent to the kernel** is owned by the driver: templates and buffers live as long as the driver, and what is in flight has ended before they are freed.
 //!    Bytes of `SendBytes` live until the kernel is done with them, after `Close` too; then a buffer waits for [`Driver::buffer`], shared bytes are let go.
 //! 7. **A stale slot** (an older generation) in `try_submit` is ignored.
@@ -31,6 +31,7 @@
 //! Slots are numbered by the caller below [`Limits::slots`]; a slot's index may be used again, with the next generation, after its `Closed`.
 
 mod epoll;
+mod lent;
 #[cfg(test)]
 mod loopback;
 mod op;
@@ -50,7 +51,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use epoll::Epoll;
-pub use op::{Armed, Completion, Confirm, End, Event, Lent, Op, Span, TemplateId, Window};
+pub use lent::{Lender, Lent};
+pub use op::{Armed, Completion, Confirm, End, Event, Op, Span, TemplateId, Window};
 pub use payload::{BUFFER_BYTES_KEPT, BUFFERS_KEPT, Payload};
 pub use token::{GENERATIONS, Kind, Slot, Token};
 pub use uring::Uring;
@@ -128,9 +130,15 @@ pub trait Driver {
     }
 
     /// The bytes of a lent buffer.
+    ///
+    /// # Panics
+    /// If another driver lent it: whoever serves several has mixed them up.
     fn bytes(&self, lent: &Lent) -> &[u8];
 
     /// Takes a lent buffer back.
+    ///
+    /// # Panics
+    /// If another driver lent it.
     fn give_back(&mut self, lent: Lent);
 
     /// What the driver counted since it was opened.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use super::{Payload, Slot};
+use super::{Lent, Payload, Slot};
 use crate::sys::Errno;
 
 /// One operation on a slot's socket. The driver owns the socket from `Connect`, `Adopt` or `Listen` until `Closed`.
@@ -158,33 +158,4 @@ pub enum End {
     Stopped,
     /// The connection failed.
     Failed(Errno),
-}
-
-/// Bytes in a buffer that the driver lends: to be given back once, after they were read.
-///
-/// Not `Clone`: whoever holds it is the one who gives it back.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a lent buffer must be given back to its driver"]
-pub struct Lent {
-    pub(super) buffer: u32,
-    pub(super) start: u32,
-    pub(super) bytes: u32,
-    pub(super) has_more: bool,
-}
-
-impl Lent {
-    /// Bytes `start` to `start + bytes` of the buffer that a driver calls `buffer`, the last that it knows of: for drivers alone.
-    ///
-    /// # Safety
-    /// It goes to nobody but callers of the driver that makes it, whose buffer this is, and the driver lets nobody write to the buffer until it is given back.
-    pub const unsafe fn new(buffer: u32, start: u32, bytes: u32) -> Self {
-        Self { buffer, start, bytes, has_more: false }
-    }
-
-    /// Whether the driver knows that more can be received at once: bytes, or the end. A receive that is armed tells it within
-    /// [`REAPS_TO_TELL`](super::REAPS_TO_TELL) reaps. `false` says nothing.
-    #[must_use]
-    pub const fn has_more(&self) -> bool {
-        self.has_more
-    }
 }

@@ -17,8 +17,8 @@ use entry::{Entry, Outgoing, Reading, Role};
 
 use super::payload::Spares;
 use super::{
-    Alarm, Completion, Counters, Driver, End, Event, Full, Lent, Limits, Op, REAP_MAX, Slot,
-    TemplateId, Wait, Window, keep_template,
+    Alarm, Completion, Counters, Driver, End, Event, Full, Lender, Lent, Limits, Op, REAP_MAX,
+    Slot, TemplateId, Wait, Window, keep_template,
 };
 use crate::clock::Instant;
 use crate::sys::eventfd::EventFd;
@@ -52,6 +52,7 @@ pub struct Epoll {
     arena_used: usize,
     /// Pieces of the arena that are lent.
     lent: u32,
+    lender: Lender,
     templates: Vec<Rc<[u8]>>,
     spares: Spares,
     wakes: Option<EventFd>,
@@ -80,6 +81,7 @@ impl Epoll {
             arena: vec![0; ARENA_BYTES].into_boxed_slice(),
             arena_used: 0,
             lent: 0,
+            lender: Lender::new(),
             templates: Vec::new(),
             spares: Spares::default(),
             wakes: None,
@@ -360,12 +362,14 @@ impl Driver for Epoll {
 
     #[inline]
     fn bytes(&self, lent: &Lent) -> &[u8] {
+        self.lender.check(lent);
         let start = lent.start as usize;
         self.arena.get(start..start + lent.bytes as usize).unwrap_or_default()
     }
 
     #[inline]
     fn give_back(&mut self, lent: Lent) {
+        self.lender.check(&lent);
         debug_assert!(self.lent > 0, "a buffer that was not lent: {lent:?}");
         self.lent = self.lent.saturating_sub(1);
     }

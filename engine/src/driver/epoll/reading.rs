@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use super::entry::{Reading, Role};
 use super::{ARENA_BYTES, Epoll};
-use crate::driver::{Armed, Completion, Event, Lent, REAP_MAX, Slot};
+use crate::driver::{Armed, Completion, Event, REAP_MAX, Slot};
 use crate::sys::{Errno, epoll as calls, socket};
 
 /// Room that a receive must have: with less the arena is used up until its pieces are given back.
@@ -63,7 +63,7 @@ impl Epoll {
                     self.lent += 1;
                     let has_more = entry.readable;
                     let (start, bytes) = (start as u32, taken as u32);
-                    let lent = Lent { buffer: 0, start, bytes, has_more };
+                    let lent = self.lender.lend(0, start, bytes, has_more);
                     let stream = entry.reading == Reading::Stream;
                     Event::Received(lent, if stream { Armed::Yes } else { Armed::No })
                 })

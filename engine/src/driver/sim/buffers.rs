@@ -1,6 +1,6 @@
 //! Receive buffers, few as configured, and who has them. Never grows.
 
-use super::super::Lent;
+use super::super::{Lender, Lent};
 
 /// Where a buffer is. It goes round in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +23,14 @@ struct Buffer {
 #[derive(Debug)]
 pub(super) struct Buffers {
     buffers: Vec<Buffer>,
-    free: Vec<u32>,
+    free: Vec<u16>,
     /// Number of the first, so that those of two sizes have different ones.
-    first: u32,
+    first: u16,
     pub(super) bytes_max: u32,
 }
 
 impl Buffers {
-    pub(super) fn new(first: u32, count: u32, bytes_max: u32) -> Self {
+    pub(super) fn new(first: u16, count: u16, bytes_max: u32) -> Self {
         let empty = || Buffer { bytes: Vec::new(), holder: Holder::Driver };
         Self {
             buffers: (0..count).map(|_| empty()).collect(),
@@ -45,14 +45,19 @@ impl Buffers {
     }
 
     /// Fills a free buffer for a completion.
-    pub(super) fn fill(&mut self, bytes: impl Iterator<Item = u8>, has_more: bool) -> Option<Lent> {
+    pub(super) fn fill(
+        &mut self,
+        lender: &Lender,
+        bytes: impl Iterator<Item = u8>,
+        has_more: bool,
+    ) -> Option<Lent> {
         let place = self.free.pop()?;
         let buffer = self.buffers.get_mut(place as usize)?;
         buffer.bytes.clear();
         buffer.bytes.extend(bytes);
         buffer.holder = Holder::Completion;
         let bytes = buffer.bytes.len() as u32;
-        Some(Lent { buffer: self.first + place, start: 0, bytes, has_more })
+        Some(lender.lend(self.first + place, 0, bytes, has_more))
     }
 
     fn get(&self, lent: &Lent) -> Option<&Buffer> {

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::super::Limits;
 
+/// Most buffers of one size: as many as a ring of buffers has at most.
+pub const BUFFERS_MAX: u32 = 1 << 15;
+
 /// One simulation. The same configuration and the same caller give the same events.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -11,11 +14,11 @@ pub struct Config {
     pub limits: Limits,
     /// Where all chance comes from.
     pub seed: u64,
-    /// Buffers for streams and single pieces, at least one.
+    /// Buffers for streams and single pieces, from 1 to [`BUFFERS_MAX`].
     pub small_buffers: u32,
     /// Bytes of each.
     pub small_buffer_bytes: u32,
-    /// Buffers for bulk receives, at least one.
+    /// Buffers for bulk receives, from 1 to [`BUFFERS_MAX`].
     pub large_buffers: u32,
     /// Bytes of each.
     pub large_buffer_bytes: u32,

@@ -200,7 +200,8 @@ impl Sim {
         let socket = self.sockets.get_mut(slot.index as usize).and_then(Option::as_mut);
         let Some(socket) = socket else { return };
         let has_more = socket.inbound.len() > bytes || socket.ending.is_some();
-        let Some(lent) = buffers.fill(socket.inbound.drain(..bytes), has_more) else { return };
+        let inbound = socket.inbound.drain(..bytes);
+        let Some(lent) = buffers.fill(&self.lender, inbound, has_more) else { return };
         let armed = if stays { Armed::Yes } else { Armed::No };
         if armed == Armed::No {
             socket.reading = None;

@@ -37,14 +37,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use audit::{Audit, Line, Seen};
-pub use config::{Config, Faults, Logging, Quirks, Sabotage};
+pub use config::{BUFFERS_MAX, Config, Faults, Logging, Quirks, Sabotage};
 pub use peer::{Act, Peer, Visit};
 
 pub use crate::random::Random;
 
 use super::payload::Spares;
 use super::{
-    Alarm, Completion, Counters, Driver, Full, Lent, Op, REAP_MAX, Slot, TemplateId, Wait,
+    Alarm, Completion, Counters, Driver, Full, Lender, Lent, Op, REAP_MAX, Slot, TemplateId, Wait,
     keep_template,
 };
 use crate::clock::Instant;
@@ -81,6 +81,7 @@ pub struct Sim {
     ready: Vec<Told>,
     small: Buffers,
     large: Buffers,
+    lender: Lender,
     templates: Vec<Rc<[u8]>>,
     spares: Spares,
     /// Held; nobody wakes a virtual clock.
@@ -133,7 +134,8 @@ impl Sim {
     #[must_use]
     pub fn open(config: Config, world: impl FnMut(Visit) -> Box<dyn Peer> + 'static) -> Self {
         let slots = config.limits.slots.clamp(1, super::SLOTS_MAX);
-        let small = config.small_buffers.max(1);
+        let [small, large] = [config.small_buffers, config.large_buffers]
+            .map(|count| count.clamp(1, BUFFERS_MAX) as u16);
         Self {
             clock: Rc::new(Cell::new(START_NANOS)),
             random: Random::new(config.seed),
@@ -145,11 +147,8 @@ impl Sim {
             room: config.queue_entries.max(1) as usize,
             ready: Vec::new(),
             small: Buffers::new(0, small, config.small_buffer_bytes.max(1)),
-            large: Buffers::new(
-                small,
-                config.large_buffers.max(1),
-                config.large_buffer_bytes.max(1),
-            ),
+            large: Buffers::new(small, large, config.large_buffer_bytes.max(1)),
+            lender: Lender::new(),
             templates: Vec::new(),
             spares: Spares::default(),
             wakes: None,
@@ -328,10 +327,12 @@ impl Driver for Sim {
     }
 
     fn bytes(&self, lent: &Lent) -> &[u8] {
+        self.lender.check(lent);
         self.small.bytes(lent).or_else(|| self.large.bytes(lent)).unwrap_or_default()
     }
 
     fn give_back(&mut self, lent: Lent) {
+        self.lender.check(&lent);
         if !self.small.give_back(&lent) && !self.large.give_back(&lent) {
             self.rules.violate("a buffer given back that was not lent", Slot::first(0));
         }

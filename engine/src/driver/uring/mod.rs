@@ -28,8 +28,8 @@ pub use setup::{Config, Descriptors, Tier};
 pub(super) use setup::{has_absolute_waits, patiently};
 
 use super::{
-    Alarm, Completion, Counters, Driver, Event, Full, Kind, Lent, Op, SMALL_PIECE_BYTES, Slot,
-    TemplateId, Token, Wait,
+    Alarm, Completion, Counters, Driver, Event, Full, Kind, Lender, Lent, Op, SMALL_PIECE_BYTES,
+    Slot, TemplateId, Token, Wait,
 };
 use crate::clock::Instant;
 use crate::sys::Errno;
@@ -48,6 +48,9 @@ const SMALL_BUFFERS: std::ops::RangeInclusive<u32> = 256..=4096;
 
 const SMALL: u16 = 0;
 const LARGE: u16 = 1;
+/// In a [`Lent`]'s `buffer`: it is a large one. The rest is its id, of which a ring of buffers has
+/// 15 bits.
+const LARGE_BIT: u16 = 1 << 15;
 
 /// A driver on one ring, of one thread.
 ///
@@ -57,6 +60,7 @@ pub struct Uring {
     in_flight: InFlight,
     small: BufRing,
     large: Option<BufRing>,
+    lender: Lender,
     templates: Vec<Rc<[u8]>>,
     outboxes: Outboxes,
     wakes: Option<EventFd>,
@@ -118,6 +122,7 @@ impl Uring {
             in_flight: InFlight::new(slots),
             small,
             large: None,
+            lender: Lender::new(),
             templates: Vec::new(),
             outboxes: Outboxes::new(slots),
             wakes: None,
@@ -354,8 +359,9 @@ impl Driver for Uring {
 
     #[inline]
     fn bytes(&self, lent: &Lent) -> &[u8] {
-        let id = lent.buffer as u16;
-        if lent.buffer >> 16 == u32::from(LARGE) {
+        self.lender.check(lent);
+        let id = lent.buffer & !LARGE_BIT;
+        if lent.buffer & LARGE_BIT != 0 {
             return self.large.as_ref().map_or(&[], |large| large.slice(id, lent.bytes));
         }
         self.small.slice(id, lent.bytes)
@@ -363,8 +369,9 @@ impl Driver for Uring {
 
     #[inline]
     fn give_back(&mut self, lent: Lent) {
-        let id = lent.buffer as u16;
-        if lent.buffer >> 16 == u32::from(LARGE) {
+        self.lender.check(&lent);
+        let id = lent.buffer & !LARGE_BIT;
+        if lent.buffer & LARGE_BIT != 0 {
             if let Some(large) = &mut self.large {
                 large.give_back(id);
             }

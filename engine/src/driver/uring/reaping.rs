@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use io_uring::cqueue;
 
 use super::sentry::Sentry;
-use super::{LARGE, SMALL, Uring};
+use super::{LARGE_BIT, Uring};
 use crate::driver::{Armed, Completion, End, Event, Kind, Lent, REAP_MAX, Slot, Token};
 use crate::sys::Errno;
 
@@ -61,13 +61,11 @@ impl Uring {
         into: &mut Vec<Completion>,
     ) {
         let (result, flags) = (cqe.result(), cqe.flags());
-        let group = if kind == Kind::Bulk { LARGE } else { SMALL };
-        let lent = cqueue::buffer_select(flags).map(|id| Lent {
-            buffer: u32::from(group) << 16 | u32::from(id),
-            start: 0,
-            bytes: result.max(0) as u32,
+        let large = if kind == Kind::Bulk { LARGE_BIT } else { 0 };
+        let lent = cqueue::buffer_select(flags).map(|id| {
             // 5.19: bytes, or the end (`tcp_inq_hint` counts a FIN as one).
-            has_more: cqueue::sock_nonempty(flags),
+            let has_more = cqueue::sock_nonempty(flags);
+            self.lender.lend(id | large, 0, result.max(0) as u32, has_more)
         });
         let armed = if cqueue::more(flags) { Armed::Yes } else { Armed::No };
         let (closing, sentry) = self
