@@ -479,6 +479,35 @@ mod tests {
     }
 
     /// A connected pair of Unix sockets, whose end reads like any other.
+    /// Without that they would go on for as long as the peer likes, and read templates when the driver is long gone.
+    #[test]
+    fn a_close_cuts_off_quiet_sends_that_wait_for_room() {
+        const BYTES: usize = 16 << 10;
+        const SENDS: usize = 64;
+        for end in [Ok(()), Err(libc::ECONNRESET)] {
+            check(|name, driver, mut far| {
+                let template = driver.register(vec![b'x'; BYTES].into()).unwrap();
+                let span = Span { template, start: 0, bytes: BYTES as u32 };
+                let mut told = Vec::new();
+                for _ in 0..SENDS {
+                    let op = Op::Send { span, confirm: Confirm::OnFailure };
+                    driver.try_submit(SLOT, op).unwrap();
+                    turn(driver, 0, &mut told);
+                }
+                if end.is_err() {
+                    driver.try_submit(SLOT, Op::ResetOnClose).unwrap();
+                }
+                driver.try_submit(SLOT, Op::Close).unwrap();
+                assert_eq!(event(driver, &mut told), "Closed", "{name}");
+                far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                let mut seen = Vec::new();
+                let read = far.read_to_end(&mut seen).map(drop);
+                assert_eq!(read.map_err(|error| error.raw_os_error().unwrap()), end, "{name}");
+                assert!(seen.len() < SENDS * BYTES, "{name}: all was sent");
+            });
+        }
+    }
+
     fn unix_pair() -> (OwnedFd, TcpStream) {
         let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
         (near.into(), OwnedFd::from(far).into())

@@ -252,6 +252,21 @@ pub fn shut_down(socket: &impl AsFd) -> io::Result<()> {
     socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both)
 }
 
+/// Resets the connection at once, whoever else holds the socket: what is sent or received from now
+/// on, or waits to be, ends (connect(2) with `AF_UNSPEC`).
+///
+/// # Errors
+/// `EINVAL` for a socket that is not of TCP.
+pub fn reset(socket: &impl AsFd) -> io::Result<()> {
+    let nowhere =
+        libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let raw = socket.as_fd().as_raw_fd();
+    let bytes = size_of_val(&nowhere) as libc::socklen_t;
+    // SAFETY: the pointer is to an address of ours of so many bytes, which the call does not keep.
+    let status = unsafe { libc::connect(raw, &raw const nowhere, bytes) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Bytes that the peer has acknowledged since the connection began (tcp(7), `TCP_INFO`; `tcpi_bytes_acked`, Linux 4.1).
 #[must_use]
 pub fn acknowledged(socket: &impl AsFd) -> Option<u64> {

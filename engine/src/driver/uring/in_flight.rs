@@ -15,6 +15,9 @@ use super::sentry::Sentry;
 use crate::driver::{Kind, Slot};
 use crate::sys::socket;
 
+/// Bytes that fit into any socket's send buffer, whatever the peer's window.
+const QUIET_BYTES_FIT: u32 = 1024;
+
 /// One slot.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
@@ -28,6 +31,10 @@ pub(super) struct Entry {
     closing: bool,
     /// The batch that its last quiet send was queued in.
     pub(super) quiet_batch: u64,
+    /// Bytes of templates that were sent quietly.
+    pub(super) quiet_bytes: u32,
+    /// Its close resets the connection.
+    resets: bool,
     /// Bytes of the caller's are being sent: later sends wait behind them (see `outbox`).
     pub(super) sending: bool,
 }
@@ -75,6 +82,19 @@ impl Entry {
         (kinds.iter().flatten().count() == self.pending as usize).then_some(kinds)
     }
 
+    /// Whether quiet sends may wait for room in the kernel, which tells neither that nor their end. The
+    /// first few bytes never do, so that connections of one request are not asked.
+    pub(super) fn may_wait_quietly(&self) -> bool {
+        self.quiet_bytes > QUIET_BYTES_FIT
+    }
+
+    /// Ends what waits for the socket: with a reset, if that is how it is to be closed.
+    pub(super) fn cut_off(&self) {
+        let Some(socket) = &self.socket else { return };
+        // ENOTCONN, EINVAL: nothing waits on a socket that is not connected, or of a kind that has no reset.
+        let _ = if self.resets { socket::reset(socket) } else { socket::shut_down(socket) };
+    }
+
     pub(super) fn closing(&self) -> bool {
         self.closing
     }
@@ -107,7 +127,7 @@ impl InFlight {
         self.entries.iter().filter_map(|entry| entry.socket.as_ref())
     }
 
-    /// Whether an operation is in flight that uses memory: one of those that are counted, since what is not fits into its socket's buffer. A connect has had its
+    /// Whether an operation is in flight that uses memory: one of those that are counted, since what is not fits into its socket's buffer, or was cut off. A connect has had its
     /// address read, and may go on where a shutdown does not end it.
     pub(super) fn is_lending(&self) -> bool {
         self.entries.iter().any(|entry| !entry.idle() && entry.address.is_none())
@@ -127,9 +147,10 @@ impl InFlight {
 
     /// Makes the close of a live slot's socket reset its connection; `false` for a slot that is not live.
     pub(super) fn reset_on_close(&mut self, slot: Slot) -> bool {
-        let socket = self.live(slot).and_then(|entry| entry.socket.as_ref());
+        let Some(entry) = self.live(slot) else { return false };
+        entry.resets = true;
         // A socket that refuses has been reset already.
-        socket.map(socket::reset_on_close).is_some()
+        entry.socket.as_ref().map(socket::reset_on_close).is_some()
     }
 
     /// Empties a slot whose last completion was reaped; the socket closes when the caller drops it.

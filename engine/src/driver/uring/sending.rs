@@ -36,6 +36,7 @@ impl Uring {
         match confirm {
             Confirm::OnFailure => {
                 entry.quiet_batch = self.batch;
+                entry.quiet_bytes = entry.quiet_bytes.saturating_add(span.bytes);
                 let token = Token { slot, kind: Kind::SendQuiet }.pack();
                 self.push(&prep::quiet(sqe).user_data(token))
             }
