@@ -47,9 +47,12 @@ impl Bare {
         &mut self.ring
     }
 
-    /// Queues an entry, which must lend no memory but static one: the ring may close over it.
-    pub(super) fn push(&mut self, entry: &squeue::Entry) -> Result<(), String> {
-        // SAFETY: the trials in `features` push entries that lend nothing or static bytes, as this function's contract asks.
+    /// Queues an entry.
+    ///
+    /// # Safety
+    /// It lends no memory but static one: the ring may close over it.
+    pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) -> Result<(), String> {
+        // SAFETY: what it lends outlives every ring, as the caller has seen to.
         let pushed = unsafe { self.ring.submission().push(entry) };
         pushed.map_err(|_| "the submission queue is full".to_owned())
     }

@@ -203,7 +203,8 @@ fn nodrop() -> Verdict {
     let mut bare = Bare::open()?;
     let count = 3 * ENTRIES;
     for number in 0..count {
-        bare.push(&nop(FIRST))?;
+        // SAFETY: a nop lends nothing.
+        unsafe { bare.push(&nop(FIRST)) }?;
         if (number + 1) % ENTRIES == 0 {
             // Before 5.19 the kernel pushes back with EBUSY: the entries go with the next call.
             let _ = bare.submit();
@@ -225,8 +226,11 @@ fn ext_arg() -> Verdict {
 /// A success that is skipped, and one that is told.
 fn cqe_skip() -> Verdict {
     let mut bare = Bare::open()?;
-    bare.push(&nop(FIRST).flags(squeue::Flags::SKIP_SUCCESS))?;
-    bare.push(&nop(SECOND))?;
+    let (quiet, told) = (nop(FIRST).flags(squeue::Flags::SKIP_SUCCESS), nop(SECOND));
+    // SAFETY: a nop lends nothing.
+    unsafe { bare.push(&quiet) }?;
+    // SAFETY: as above.
+    unsafe { bare.push(&told) }?;
     bare.result_of(SECOND)?;
     Ok("an operation that succeeded had no completion".to_owned())
 }
@@ -235,7 +239,8 @@ fn cqe_skip() -> Verdict {
 fn min_wait() -> Verdict {
     const TIMEOUT: Duration = Duration::from_millis(100);
     let mut bare = Bare::open()?;
-    bare.push(&nop(FIRST))?;
+    // SAFETY: a nop lends nothing.
+    unsafe { bare.push(&nop(FIRST)) }?;
     let before = monotonic().unwrap_or(0);
     bare.enter(2, SubmitArgs::new().timespec(&timespec(TIMEOUT)).min_wait_usec(50))?;
     bare.result_of(FIRST)?;
@@ -289,7 +294,8 @@ fn fixed_files() -> Verdict {
     let mut bare = Bare::open()?;
     register_file(&bare, near.as_raw_fd())?;
     let send = opcode::Send::new(Fixed(0), BYTE.as_ptr(), BYTE.len() as u32);
-    bare.push(&send.build().user_data(FIRST))?;
+    // SAFETY: the byte is static.
+    unsafe { bare.push(&send.build().user_data(FIRST)) }?;
     match bare.result_of(FIRST)? {
         1 => Ok("a byte was sent through the table".to_owned()),
         other => Err(format!("a send through the table: {}", outcome(other))),
@@ -311,8 +317,10 @@ fn cancel(descriptors: Descriptors) -> Verdict {
             (opcode::PollAdd::new(Fixed(0), readable).build(), CancelBuilder::fd(Fixed(0)))
         }
     };
-    bare.push(&poll.user_data(FIRST))?;
-    bare.push(&opcode::AsyncCancel2::new(by.all()).build().user_data(SECOND))?;
+    // SAFETY: a poll lends nothing.
+    unsafe { bare.push(&poll.user_data(FIRST)) }?;
+    // SAFETY: nor does a cancellation.
+    unsafe { bare.push(&opcode::AsyncCancel2::new(by.all()).build().user_data(SECOND)) }?;
     for _ in 0..2 {
         let entry = bare.next()?;
         match (entry.user_data(), entry.result()) {
@@ -331,7 +339,8 @@ fn multishot_accept() -> Verdict {
     let address = listener.local_addr().map_err(broken)?;
     let mut bare = Bare::open()?;
     let accept = opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
-    bare.push(&accept.build().user_data(FIRST))?;
+    // SAFETY: an accept that does not ask for the peer's address lends nothing.
+    unsafe { bare.push(&accept.build().user_data(FIRST)) }?;
     for number in 1..=2 {
         let _client = TcpStream::connect(address).map_err(broken)?;
         let entry = bare.next()?;

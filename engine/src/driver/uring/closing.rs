@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use io_uring::squeue;
 use io_uring::types::{SubmitArgs, Timespec};
 
 use super::buf_ring::BufRing;
 use super::outbox::Outboxes;
+use super::prep::Sqe;
 use super::{Descriptors, Uring, prep};
 use crate::clock::Instant;
 use crate::driver::{Kind, Slot, Token};
@@ -38,12 +38,12 @@ impl Uring {
                 // One at least: its completion wakes whoever waits for a send that ends without a word.
                 let any = kinds.iter().all(Option::is_none).then_some(Kind::Stream);
                 for kind in kinds.into_iter().chain([any]).flatten() {
-                    self.cancel(slot, &prep::cancel(Token { slot, kind }.pack()))?;
+                    self.cancel(slot, prep::cancel(Token { slot, kind }))?;
                 }
             }
             None => {
                 let target = Self::target(descriptors, slot, entry);
-                self.cancel(slot, &prep::cancel_all(target))?;
+                self.cancel(slot, prep::cancel_all(target))?;
             }
         }
         if let Some(entry) = self.in_flight.live(slot) {
@@ -52,8 +52,8 @@ impl Uring {
         Ok(())
     }
 
-    pub(super) fn cancel(&mut self, slot: Slot, sqe: &squeue::Entry) -> Result<(), ()> {
-        self.push(&sqe.clone().user_data(Token { slot, kind: Kind::Cancel }.pack()))?;
+    pub(super) fn cancel(&mut self, slot: Slot, sqe: Sqe) -> Result<(), ()> {
+        self.push(&sqe.told_as(Token { slot, kind: Kind::Cancel }))?;
         self.started(slot, None);
         Ok(())
     }

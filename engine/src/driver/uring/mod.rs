@@ -21,7 +21,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use io_uring::IoUring;
-use io_uring::squeue;
 use io_uring::types::{SubmitArgs, Timespec};
 
 pub use setup::{Config, Descriptors, Tier};
@@ -38,7 +37,7 @@ use crate::sys::socket::{self, Blocking};
 use buf_ring::BufRing;
 use in_flight::{Entry, InFlight};
 use outbox::Outboxes;
-use prep::Target;
+use prep::{Sqe, Target};
 use sentry::Sentries;
 
 /// Size of a buffer for [`Bulk`](super::Window::Bulk).
@@ -149,10 +148,9 @@ impl Uring {
 
     /// Queues an entry, submitting what is queued if there is no room. `Err` if there is none even then.
     #[inline]
-    fn push(&mut self, entry: &squeue::Entry) -> Result<(), ()> {
-        // SAFETY: every entry comes from `prep` with memory that outlives it: templates, buffer rings, boxed addresses (in_flight, invariants 2 and 4), and
-        // payloads, which stay in their outbox as long (outbox, invariant 1). The driver's end: `end_lending`.
-        if unsafe { self.ring.submission().push(entry) }.is_ok() {
+    fn push(&mut self, sqe: &Sqe) -> Result<(), ()> {
+        // SAFETY: whatever memory it names is lent by whoever built it (`prep`), and the buffer rings live as long as the driver. Its end: `end_lending`.
+        if unsafe { self.ring.submission().push(sqe.entry()) }.is_ok() {
             return Ok(());
         }
         self.counters.system_calls += 1;
@@ -161,7 +159,7 @@ impl Uring {
         // An error here shows as a queue that is still full.
         let _ = self.ring.submit();
         // SAFETY: as above.
-        unsafe { self.ring.submission().push(entry) }.map_err(|_| ())
+        unsafe { self.ring.submission().push(sqe.entry()) }.map_err(|_| ())
     }
 
     /// Shows the kernel the buffers that were given back.
@@ -227,10 +225,10 @@ impl Uring {
         let descriptors = self.descriptors;
         if let Some(entry) = self.in_flight.live(slot) {
             let target = Self::target(descriptors, slot, entry);
-            let sqe = prep::connect(target, entry.keep_address(peer));
+            // SAFETY: the boxed address stays until the connect's completion (in_flight, invariant 4).
+            let sqe = unsafe { prep::connect(target, entry.keep_address(peer)) };
             entry.started();
-            let token = Token { slot, kind: Kind::Connect }.pack();
-            let pushed = self.push(&sqe.user_data(token));
+            let pushed = self.push(&sqe.told_as(Token { slot, kind: Kind::Connect }));
             debug_assert!(pushed.is_ok(), "room was made above");
         }
         Ok(())

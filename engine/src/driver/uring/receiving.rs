@@ -28,7 +28,7 @@ impl Uring {
             }
             Window::Bulk => (Kind::Once, prep::once(target, SMALL, SMALL_PIECE_BYTES)),
         };
-        self.push(&sqe.user_data(Token { slot, kind }.pack()))?;
+        self.push(&sqe.told_as(Token { slot, kind }))?;
         self.started(slot, Some(kind));
         Ok(())
     }
@@ -51,7 +51,7 @@ impl Uring {
         let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
         let target = Self::target(self.descriptors, slot, entry);
         let sqe = prep::discard(target, bytes.min(DISCARD_BYTES_MAX) as u32);
-        self.push(&sqe.user_data(Token { slot, kind: Kind::Discard }.pack()))?;
+        self.push(&sqe.told_as(Token { slot, kind: Kind::Discard }))?;
         self.started(slot, Some(Kind::Discard));
         Ok(())
     }
@@ -60,13 +60,13 @@ impl Uring {
         let Some(kind) = self.in_flight.live(slot).and_then(|entry| entry.receive) else {
             return Ok(());
         };
-        self.cancel(slot, &prep::cancel(Token { slot, kind }.pack()))
+        self.cancel(slot, prep::cancel(Token { slot, kind }))
     }
 
     pub(super) fn accept(&mut self, slot: Slot) -> Result<(), ()> {
         let Some(entry) = self.in_flight.live(slot) else { return Ok(()) };
         let target = Self::target(self.descriptors, slot, entry);
-        self.push(&prep::accept(target).user_data(Token { slot, kind: Kind::Accept }.pack()))?;
+        self.push(&prep::accept(target).told_as(Token { slot, kind: Kind::Accept }))?;
         self.started(slot, None);
         Ok(())
     }

@@ -32,16 +32,17 @@ impl Uring {
             debug_assert!(false, "a span outside its template");
             return Ok(());
         };
-        let sqe = prep::send(target, bytes.as_ptr(), span.bytes);
+        // SAFETY: templates stay as they are as long as the driver, whose end ends their sends (`end_lending`); those that a closed slot leaves behind have ended
+        // by then: they fitted, or were cut off (`finish_close`).
+        let sqe = unsafe { prep::send(target, bytes) };
         match confirm {
             Confirm::OnFailure => {
                 entry.quiet_batch = self.batch;
                 entry.quiet_bytes = entry.quiet_bytes.saturating_add(span.bytes);
-                let token = Token { slot, kind: Kind::SendQuiet }.pack();
-                self.push(&prep::quiet(sqe).user_data(token))
+                self.push(&prep::quiet(sqe).told_as(Token { slot, kind: Kind::SendQuiet }))
             }
             Confirm::Always => {
-                self.push(&sqe.user_data(Token { slot, kind: Kind::Send }.pack()))?;
+                self.push(&sqe.told_as(Token { slot, kind: Kind::Send }))?;
                 self.started(slot, None);
                 Ok(())
             }
@@ -63,7 +64,8 @@ impl Uring {
             return Ok(());
         }
         let stage = stage_of(&bytes, confirm);
-        if self.push_bytes(slot, &bytes, stage).is_err() {
+        // SAFETY: `begin` makes it the current payload, whose bytes lie where they are whoever holds it.
+        if unsafe { self.push_bytes(slot, &bytes, stage) }.is_err() {
             return Err(Full { op: Op::SendBytes { bytes, confirm } });
         }
         self.begin(slot, Current { payload: bytes, taken: 0, confirm, stage });
@@ -79,16 +81,21 @@ impl Uring {
         }
     }
 
-    /// Queues what is left of a payload. The memory must belong to the slot's current payload from now on.
-    fn push_bytes(&mut self, slot: Slot, rest: &[u8], stage: Stage) -> Result<(), ()> {
+    /// Queues what is left of a payload.
+    ///
+    /// # Safety
+    /// If it is queued, the memory belongs to the slot's current payload from now on.
+    unsafe fn push_bytes(&mut self, slot: Slot, rest: &[u8], stage: Stage) -> Result<(), ()> {
         let Some(entry) = self.in_flight.live(slot) else { return Err(()) };
         let target = Self::target(self.descriptors, slot, entry);
-        let count = rest.len().min(SEND_BYTES_MAX) as u32;
+        let part = &rest[..rest.len().min(SEND_BYTES_MAX)];
         let (kind, sqe) = match stage {
-            Stage::Quiet => (Kind::BytesQuiet, prep::send_now(target, rest.as_ptr(), count)),
-            Stage::Told => (Kind::Bytes, prep::send(target, rest.as_ptr(), count)),
+            // SAFETY: a current payload stays as it is until its sends are over (outbox, invariant 1).
+            Stage::Quiet => (Kind::BytesQuiet, unsafe { prep::send_now(target, part) }),
+            // SAFETY: as above.
+            Stage::Told => (Kind::Bytes, unsafe { prep::send(target, part) }),
         };
-        self.push(&sqe.user_data(Token { slot, kind }.pack()))
+        self.push(&sqe.told_as(Token { slot, kind }))
     }
 
     /// A payload's completion: all of it is sent, or a part, or it failed.
@@ -131,7 +138,8 @@ impl Uring {
         let stage = current.stage;
         // SAFETY: the current payload stays as it is until `end` (outbox, invariant 1), which nothing below calls.
         let rest = unsafe { &*rest };
-        if self.push_bytes(slot, rest, stage).is_err() {
+        // SAFETY: it is the current payload.
+        if unsafe { self.push_bytes(slot, rest, stage) }.is_err() {
             self.stall(slot);
         }
     }
@@ -281,9 +289,10 @@ mod tests {
     /// Sends without confirmation and returns what the kernel said of it by the end of the enter.
     fn send_now(ring: &mut IoUring, socket: &TcpStream, bytes: &[u8]) -> Vec<i32> {
         let target = Target::Plain(socket.as_raw_fd());
-        let entry = prep::send_now(target, bytes.as_ptr(), bytes.len() as u32);
         // SAFETY: the bytes outlive the enter, and with it the send: what this test is about.
-        unsafe { ring.submission().push(&entry) }.unwrap();
+        let sqe = unsafe { prep::send_now(target, bytes) };
+        // SAFETY: as above.
+        unsafe { ring.submission().push(sqe.entry()) }.unwrap();
         ring.submit().unwrap();
         assert!(ring.submission().is_empty());
         ring.completion().map(|entry| entry.result()).collect()

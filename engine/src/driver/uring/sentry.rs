@@ -70,7 +70,7 @@ impl Uring {
             return Ok(());
         }
         let sqe = prep::poll_end(Self::target(self.descriptors, slot, entry));
-        self.push(&sqe.user_data(Token { slot, kind: Kind::Sentry }.pack()))?;
+        self.push(&sqe.told_as(Token { slot, kind: Kind::Sentry }))?;
         self.started(slot, None);
         if let Some(entry) = self.in_flight.live(slot) {
             entry.sentry = Sentry::Posted;

@@ -20,8 +20,8 @@ impl Uring {
     /// Has the kernel tell wakes from now on.
     pub(super) fn listen_for_wakes(&mut self) -> Result<(), ()> {
         let Some(wakes) = &self.wakes else { return Ok(()) };
-        let token = Token { slot: Slot::first(0), kind: Kind::Wake }.pack();
-        self.push(&prep::poll_counter(wakes.as_fd().as_raw_fd()).user_data(token))
+        let token = Token { slot: Slot::first(0), kind: Kind::Wake };
+        self.push(&prep::poll_counter(wakes.as_fd().as_raw_fd()).told_as(token))
     }
 
     /// Somebody woke the driver, which is all that was wanted.
