@@ -1,6 +1,6 @@
 //! How an engine is made: on which cores, with which driver and host. Starts nothing before `build`.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::Arc;
 
 use super::engine::{Engine, Time, attendants};
@@ -219,19 +219,44 @@ impl EngineBuilder {
         })
     }
 
-    /// Calls `start`; again with epoll where the choice is free and the memory that may be locked is too little for all rings, though it was enough for one.
+    /// Calls `start`; again with epoll on all cores where the choice is free and one of them could not be started on `io_uring`, though a ring works here: memory that may
+    /// be locked is too little for all of them, or whatever else the kernel says to the next. What keeps a core from starting on either is told by the second try.
     pub(super) fn start<T>(
         &self,
         config: MeshConfig,
         start: impl Fn(&MeshConfig) -> Result<T, (usize, io::Error)>,
     ) -> Result<T, EngineError> {
-        let may_fall_back = self.driver == DriverChoice::Auto;
+        let may_fall_back =
+            self.driver == DriverChoice::Auto && config.driver == DriverKind::IoUring;
         let started = match start(&config) {
-            Err((_, error)) if may_fall_back && error.kind() == ErrorKind::OutOfMemory => {
-                start(&MeshConfig { driver: DriverKind::Epoll, ..config })
-            }
+            Err(_) if may_fall_back => start(&MeshConfig { driver: DriverKind::Epoll, ..config }),
             started => started,
         };
         started.map_err(|(core, source)| EngineError::Core { core, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a choice on two cores of which the second has no ring, for this reason.
+    fn started(choice: DriverChoice, errno: i32) -> Result<DriverKind, EngineError> {
+        let builder = Engine::builder().driver(choice);
+        let mut config = builder.clone().driver(DriverChoice::Epoll).config(vec![0, 1])?;
+        config.driver = DriverKind::IoUring;
+        builder.start(config, |config| match config.driver {
+            DriverKind::IoUring => Err((1, io::Error::from_raw_os_error(errno))),
+            DriverKind::Epoll => Ok(config.driver),
+        })
+    }
+
+    #[test]
+    fn all_cores_run_on_epoll_where_one_has_no_ring_whatever_the_reason() {
+        for errno in [libc::ENOMEM, libc::EPERM, libc::EMFILE, libc::EINVAL] {
+            assert_eq!(started(DriverChoice::Auto, errno).unwrap(), DriverKind::Epoll);
+            let refused = started(DriverChoice::IoUring, errno);
+            assert!(matches!(refused, Err(EngineError::Core { core: 1, .. })), "{refused:?}");
+        }
     }
 }

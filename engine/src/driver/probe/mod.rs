@@ -100,18 +100,23 @@ pub fn choose(choice: DriverChoice, shards: &[u32]) -> Result<Choice, Blocked> {
 fn open_all(tier: Tier, shards: &[u32]) -> Result<Tier, Blocked> {
     let open = |slots: &u32| Uring::open(Config { tier, ..Config::for_slots(*slots) });
     let opened: io::Result<Vec<Uring>> = shards.iter().map(open).collect();
-    let refused = |error| Blocked::classify(Errno::of(&error), Surroundings::read());
-    opened.map(|_| tier).map_err(refused)
+    opened.map(|_| tier).map_err(|error| refused(Errno::of(&error)))
 }
 
-/// The error of a driver that could not be opened though its self-test passed: with what to do, where a limit was reached.
+/// Why a ring was refused though one of the same tier passed its self-test.
+fn refused(errno: Errno) -> Blocked {
+    match errno {
+        // The kernel is not too old.
+        Errno(libc::EINVAL) => Blocked::Other(errno),
+        _ => Blocked::classify(errno, Surroundings::read()),
+    }
+}
+
+/// The error of a driver that could not be opened though its self-test passed: with what to do.
 pub(crate) fn explain(error: io::Error) -> io::Error {
     match error.raw_os_error() {
-        Some(errno @ (libc::ENOMEM | libc::EMFILE | libc::ENFILE)) => {
-            let blocked = Blocked::classify(Errno(errno), Surroundings::read());
-            io::Error::new(error.kind(), blocked)
-        }
-        _ => error,
+        Some(errno) => io::Error::new(error.kind(), refused(Errno(errno))),
+        None => error,
     }
 }
 
@@ -191,6 +196,20 @@ mod tests {
         let notice = Choice::epoll(Some(&Blocked::SwitchedOff { value: 2 })).notice;
         let expected = "running on epoll: io_uring_setup: EPERM: kernel.io_uring_disabled is 2. Set it to 0 (sysctl kernel.io_uring_disabled=0)";
         assert_eq!(notice.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn what_is_said_of_a_ring_that_is_refused_later_follows_the_errno() {
+        let check = |errno: i32, words: &[&str], not: &[&str]| {
+            let text = explain(io::Error::from_raw_os_error(errno)).to_string();
+            assert!(words.iter().all(|word| text.contains(word)), "{text}");
+            assert!(!not.iter().any(|word| text.contains(word)), "{text}");
+        };
+        check(libc::ENOMEM, &["ENOMEM", "ulimit -l"], &[]);
+        check(libc::EMFILE, &["EMFILE", "ulimit -n"], &["ulimit -l"]);
+        check(libc::EPERM, &["EPERM"], &["ulimit"]);
+        check(libc::EINVAL, &["EINVAL"], &["ulimit", "5.19"]);
+        check(libc::EIO, &["EIO"], &["ulimit"]);
     }
 
     #[test]
