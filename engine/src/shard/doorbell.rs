@@ -54,6 +54,8 @@ pub struct Doorbell {
     word: AtomicU64,
     /// How often it was rung until `awake`. Only the core stores.
     rings: AtomicU64,
+    /// The most that [`Doorbell::rings`] has told. Only its callers store.
+    told: AtomicU64,
     signals: AtomicU64,
     eventfd: EventFd,
 }
@@ -64,8 +66,8 @@ impl Doorbell {
     /// # Errors
     /// `EMFILE`, `ENFILE` when descriptors run out.
     pub fn new() -> io::Result<Self> {
-        let [word, rings, signals] = [0; 3].map(AtomicU64::new);
-        Ok(Self { word, rings, signals, eventfd: EventFd::new()? })
+        let [word, rings, told, signals] = [0; 4].map(AtomicU64::new);
+        Ok(Self { word, rings, told, signals, eventfd: EventFd::new()? })
     }
 
     /// Says that there is work, from any thread, after having put it where the core looks. Writes the eventfd only if the core sleeps and nobody has rung since.
@@ -99,7 +101,8 @@ impl Doorbell {
     pub fn awake(&self) {
         if self.word.load(Ordering::Relaxed) != 0 {
             let rung = self.word.swap(0, Ordering::AcqRel) & !ASLEEP;
-            self.rings.store(self.rings.load(Ordering::Relaxed) + rung, Ordering::Relaxed);
+            // Behind the swap, so that nobody counts them twice.
+            self.rings.store(self.rings.load(Ordering::Relaxed) + rung, Ordering::Release);
         }
     }
 
@@ -112,10 +115,13 @@ impl Doorbell {
         self.eventfd.try_clone().map(OwnedFd::from)
     }
 
-    /// How often it was rung.
+    /// How often it was rung; never less than it told before.
     #[must_use]
     pub fn rings(&self) -> u64 {
-        self.rings.load(Ordering::Relaxed) + (self.word.load(Ordering::Relaxed) & !ASLEEP)
+        let before = self.rings.load(Ordering::Acquire);
+        // While the core goes from one to the other, what it has in hand is in neither.
+        let rings = before + (self.word.load(Ordering::Relaxed) & !ASLEEP);
+        self.told.fetch_max(rings, Ordering::Relaxed).max(rings)
     }
 
     /// How often the eventfd was written: rings that found the core asleep.
@@ -136,6 +142,29 @@ mod tests {
 
     /// Longer than any sleep can last unless a wake was lost.
     const LOST_MS: i32 = 20_000;
+
+    #[test]
+    fn the_count_of_rings_never_goes_back() {
+        const RINGS: u64 = 5_000_000;
+        let doorbell = Doorbell::new().unwrap();
+        let back = thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let (mut last, mut back) = (0, 0);
+                while last < RINGS {
+                    let rings = doorbell.rings();
+                    back += u32::from(rings < last);
+                    last = rings;
+                }
+                back
+            });
+            for _ in 0..RINGS {
+                doorbell.ring();
+                doorbell.awake();
+            }
+            reader.join().unwrap()
+        });
+        assert_eq!((doorbell.rings(), back), (RINGS, 0));
+    }
 
     #[test]
     fn only_the_first_ring_of_a_sleep_is_written() {
