@@ -36,6 +36,7 @@ const GRANTED: u8 = 3;
 
 /// One core's part of a budget.
 #[derive(Debug, Default)]
+#[repr(align(64))] // A line of its own: its core writes to it while the others write to theirs.
 struct Seat {
     /// Units that it has or was promised, without those that it has promised to others.
     held: AtomicU32,
@@ -114,7 +115,17 @@ impl Budget {
 
     /// Takes one unit, or notes that `core` starves, so that it is rung when one comes back and others give up what they can spare.
     pub(crate) fn take_or_starve(&self, core: u32) -> bool {
-        if self.take(core, 1) == 1 {
+        self.finds_or_starves(core, || self.take(core, 1) == 1)
+    }
+
+    /// Whether a unit is there to be taken, or else notes that `core` starves: [`Budget::take_or_starve`] without the take.
+    pub(crate) fn has_room_or_starves(&self, core: u32) -> bool {
+        // Ordered behind the note that it starves, as a take is.
+        self.finds_or_starves(core, || self.taken.load(Ordering::SeqCst) < self.limit)
+    }
+
+    fn finds_or_starves(&self, core: u32, finds: impl Fn() -> bool) -> bool {
+        if finds() {
             return true;
         }
         let news = self.seat(core).step(NOTHING, STARVING);
@@ -122,7 +133,7 @@ impl Budget {
             self.starving.fetch_add(1, Ordering::SeqCst);
         }
         // Between the two looks a unit may have come back without a ring.
-        if self.take(core, 1) == 1 {
+        if finds() {
             self.renounce(core);
             return true;
         }
@@ -214,15 +225,21 @@ impl Budget {
     /// `core` wants no unit any more: what was granted to it is others'.
     pub(crate) fn renounce(&self, core: u32) {
         let seat = self.seat(core);
-        if seat.claims() == NOTHING {
-            return;
-        }
-        match seat.claim.swap(NOTHING, Ordering::SeqCst) {
-            STARVING => drop(self.starving.fetch_sub(1, Ordering::SeqCst)),
-            // Whoever promised it finds no claim.
-            PROMISED => drop(seat.held.fetch_sub(1, Ordering::SeqCst)),
-            GRANTED => self.give(core, 1),
-            _ => {}
+        loop {
+            let claim = seat.claims();
+            if claim == GRANTED {
+                // Only `core` takes what was granted. First, so that whoever counts what is coming finds it here or there.
+                self.give(core, 1);
+            }
+            if claim == NOTHING || seat.step(claim, NOTHING) {
+                return match claim {
+                    STARVING => drop(self.starving.fetch_sub(1, Ordering::SeqCst)),
+                    // Whoever promised it finds no claim.
+                    PROMISED => drop(seat.held.fetch_sub(1, Ordering::SeqCst)),
+                    _ => {}
+                };
+            }
+            // Others have gone on with it: a step or two, and there are no more.
         }
     }
 
@@ -397,6 +414,55 @@ mod tests {
         budget.give(0, 1);
         assert!(budget.seats.iter().all(|seat| seat.held.load(Ordering::SeqCst) == 0));
         assert_eq!((budget.taken(), budget.starving.load(Ordering::SeqCst)), (0, 0));
+    }
+
+    #[test]
+    fn what_is_coming_is_seen_on_its_way_back() {
+        const ROUNDS: u64 = 5_000;
+        let (budget, late) = (budget(1, 2), Instant::from_nanos(u64::MAX / 2));
+        // Looked at while it is odd; which of them the reader has come to.
+        let (phase, reached) = (AtomicU64::new(0), AtomicU64::new(0));
+        let enter = |next: u64| {
+            phase.store(next, Ordering::SeqCst);
+            while reached.load(Ordering::SeqCst) != next {
+                std::thread::yield_now();
+            }
+        };
+        let look = || {
+            let mut missed = 0;
+            while reached.load(Ordering::SeqCst) < 2 * ROUNDS {
+                let phase = phase.load(Ordering::SeqCst);
+                missed += u32::from(phase % 2 == 1 && budget.coming() == 0);
+                reached.store(phase, Ordering::SeqCst);
+            }
+            missed
+        };
+        let missed = std::thread::scope(|scope| {
+            let reader = scope.spawn(look);
+            for round in 0..ROUNDS {
+                assert_eq!((budget.take(0, 1), budget.take_or_starve(1)), (1, false));
+                budget.turned.store(0, Ordering::SeqCst);
+                budget.pass_on(0, None, late);
+                assert!(budget.is_granted(1));
+                enter(2 * round + 1);
+                budget.renounce(1);
+                assert!(budget.has_room_or_starves(0));
+                enter(2 * round + 2);
+            }
+            reader.join().unwrap()
+        });
+        assert_eq!(missed, 0);
+    }
+
+    #[test]
+    fn who_only_looks_starves_too_and_takes_nothing() {
+        let budget = budget(1, 2);
+        assert!(budget.has_room_or_starves(0) && !budget.others_starve(1));
+        assert_eq!(budget.take(1, 1), 1);
+        assert!(!budget.has_room_or_starves(0) && budget.others_starve(1));
+        budget.give(1, 1);
+        assert!(budget.has_room_or_starves(0) && !budget.others_starve(1));
+        assert_eq!(budget.taken(), 0);
     }
 
     #[test]

@@ -194,11 +194,7 @@ impl<D: Driver> Pool<D> {
             return has_slot || anything_idle;
         }
         // The unit that we were rung for went to somebody faster, and with it the note that we starve.
-        if total.waits(core) || !total.take_or_starve(core) {
-            return false;
-        }
-        total.give(core, 1);
-        true
+        !total.waits(core) && total.has_room_or_starves(core)
     }
 
     /// Tries those again that wait for a unit, in their turn: all of them on `news`, else those that are due.
