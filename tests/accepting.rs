@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ringshot::driver::DriverKind;
 use ringshot::origin::{Config, Origin};
 use ringshot::sys::process;
 use ringshot_tests::load::drivers;
@@ -53,5 +54,24 @@ fn an_origin_without_descriptors_rests_and_goes_on() {
         let mut answer = [0; 12];
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200", "{driver}");
+        drop(client);
+        check_dead(&origin, driver);
     }
+}
+
+/// Many have come and gone while there was no descriptor, and then there is one: it does not rest behind
+/// each of them.
+fn check_dead(origin: &Origin, driver: DriverKind) {
+    /// Three times as many as `PATIENCE` has rests.
+    const DEAD: u64 = 300;
+    let counted = || origin.counters().accepted;
+    let before = counted();
+    wait_until("the client's end", || origin.counters().open == 0);
+    let mut others: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    others.pop();
+    for _ in 0..DEAD {
+        // The descriptor of each client's end is the last, for which the origin does not wait long.
+        wait_until("a descriptor", || TcpStream::connect(origin.address()).is_ok());
+    }
+    wait_until(&format!("{driver}: the last of them"), || counted() - before >= DEAD);
 }

@@ -381,6 +381,10 @@ impl<D: Driver> Server<D> {
         connection.renew();
         self.open -= 1;
         self.free.push(slot.index);
+        if self.accept_at != Instant::NEVER {
+            // A descriptor came free, for want of which most accepts fail.
+            self.accept_at = Instant::default();
+        }
     }
 }
 
