@@ -59,8 +59,8 @@ fn an_origin_without_descriptors_rests_and_goes_on() {
     }
 }
 
-/// Many have come and gone while there was no descriptor, and then there is one: it does not rest behind
-/// each of them.
+/// Many have come and gone while there was no descriptor, and then there is one: it does not
+/// rest behind each of them.
 fn check_dead(origin: &Origin, driver: DriverKind) {
     /// Three times as many as `PATIENCE` has rests.
     const DEAD: u64 = 300;

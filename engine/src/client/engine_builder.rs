@@ -219,8 +219,10 @@ impl EngineBuilder {
         })
     }
 
-    /// Calls `start`; again with epoll on all cores where the choice is free and one of them could not be started on `io_uring`, though a ring works here: memory that may
-    /// be locked is too little for all of them, or whatever else the kernel says to the next. What keeps a core from starting on either is told by the second try.
+    /// Calls `start`; again with epoll on all cores where the choice is free and one of
+    /// them could not be started on `io_uring`, though a ring works here: memory that may
+    /// be locked is too little for all of them, or whatever else the kernel says to the
+    /// next. What keeps a core from starting on either is told by the second try.
     pub(super) fn start<T>(
         &self,
         config: MeshConfig,

@@ -1,4 +1,5 @@
-//! Bytes that a driver lends, and by which driver: what one lent another one refuses. Knows no buffer.
+//! Bytes that a driver lends, and by which driver: what one lent another one refuses. Knows no
+//! buffer.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -479,7 +479,8 @@ mod tests {
     }
 
     /// A connected pair of Unix sockets, whose end reads like any other.
-    /// Without that they would go on for as long as the peer likes, and read templates when the driver is long gone.
+    /// Without that they would go on for as long as the peer likes, and read templates when
+    /// the driver is long gone.
     #[test]
     fn a_close_cuts_off_quiet_sends_that_wait_for_room() {
         const BYTES: usize = 16 << 10;

@@ -25,7 +25,8 @@
 //! 7. **A stale slot** (an older generation) in `try_submit` is ignored.
 //! 8. **At most** one receive or discard and one confirmed send are in flight on a slot.
 //! 9. **Sends keep their order.** Behind `SendBytes` that the peer leaves no room for, all sends of the slot wait in the driver: as many as the caller leaves
-//!    outstanding. Quiet sends of templates are for what fits into the socket's send buffer; nothing of theirs waits for room in order, and what waits is cut off by `Close`.
+//!    outstanding. Quiet sends of templates are for what fits into the socket's send buffer;
+//!    nothing of theirs waits for room in order, and what waits is cut off by `Close`.
 //! 10. **A failed send** ([`Event::SendFailed`]) fails the sends that wait behind it too, each with its own completion and none of its bytes sent.
 //!
 //! Slots are numbered by the caller below [`Limits::slots`]; a slot's index may be used again, with the next generation, after its `Closed`.

@@ -118,7 +118,8 @@ impl Budget {
         self.finds_or_starves(core, || self.take(core, 1) == 1)
     }
 
-    /// Whether a unit is there to be taken, or else notes that `core` starves: [`Budget::take_or_starve`] without the take.
+    /// Whether a unit is there to be taken, or else notes that `core` starves:
+    /// [`Budget::take_or_starve`] without the take.
     pub(crate) fn has_room_or_starves(&self, core: u32) -> bool {
         // Ordered behind the note that it starves, as a take is.
         self.finds_or_starves(core, || self.taken.load(Ordering::SeqCst) < self.limit)
@@ -228,7 +229,8 @@ impl Budget {
         loop {
             let claim = seat.claims();
             if claim == GRANTED {
-                // Only `core` takes what was granted. First, so that whoever counts what is coming finds it here or there.
+                // Only `core` takes what was granted. First, so that whoever
+                // counts what is coming finds it here or there.
                 self.give(core, 1);
             }
             if claim == NOTHING || seat.step(claim, NOTHING) {

@@ -99,7 +99,8 @@ impl BufRing {
         debug_assert!(bytes <= self.bytes);
         let address = self.address(id);
         let bytes = bytes.min(self.bytes);
-        // SAFETY: the buffer lies in the mapping and is lent (`Lender::check`), so the kernel does not write to it until it is given back, which needs `&mut self`.
+        // SAFETY: the buffer lies in the mapping and is lent (`Lender::check`), so the
+        // kernel does not write to it until it is given back, which needs `&mut self`.
         unsafe { NonNull::slice_from_raw_parts(address, bytes as usize).as_ref() }
     }
 

@@ -74,7 +74,8 @@ impl Uring {
 
     /// Closes the socket of a slot that nothing is pending for, and remembers to tell it.
     pub(super) fn finish_close(&mut self, slot: Slot) {
-        // A quiet send that waits for room would hold the socket open, and read its template, for as long as the peer likes.
+        // A quiet send that waits for room would hold the socket open, and read its
+        // template, for as long as the peer likes.
         if let Some(entry) = self.in_flight.live(slot).filter(|entry| entry.may_wait_quietly()) {
             entry.cut_off();
             self.counters.system_calls += 1;

@@ -15,7 +15,8 @@ use super::sentry::Sentry;
 use crate::driver::{Kind, Slot};
 use crate::sys::socket;
 
-/// Bytes that fit into any socket's send buffer, whatever the peer's window.
+/// Bytes that fit into a send buffer of the kernel's default size, however small the peer's
+/// window, and with it the pieces that it is charged for.
 const QUIET_BYTES_FIT: u32 = 1024;
 
 /// One slot.
@@ -82,8 +83,8 @@ impl Entry {
         (kinds.iter().flatten().count() == self.pending as usize).then_some(kinds)
     }
 
-    /// Whether quiet sends may wait for room in the kernel, which tells neither that nor their end. The
-    /// first few bytes never do, so that connections of one request are not asked.
+    /// Whether quiet sends may wait for room in the kernel, which tells neither that nor
+    /// their end. The first few bytes never do: connections of one request are not asked.
     pub(super) fn may_wait_quietly(&self) -> bool {
         self.quiet_bytes > QUIET_BYTES_FIT
     }
@@ -91,7 +92,8 @@ impl Entry {
     /// Ends what waits for the socket: with a reset, if that is how it is to be closed.
     pub(super) fn cut_off(&self) {
         let Some(socket) = &self.socket else { return };
-        // ENOTCONN, EINVAL: nothing waits on a socket that is not connected, or of a kind that has no reset.
+        // ENOTCONN, EINVAL: nothing waits on a socket that is not connected, or of a
+        // kind that has no reset.
         let _ = if self.resets { socket::reset(socket) } else { socket::shut_down(socket) };
     }
 
@@ -127,8 +129,9 @@ impl InFlight {
         self.entries.iter().filter_map(|entry| entry.socket.as_ref())
     }
 
-    /// Whether an operation is in flight that uses memory: one of those that are counted, since what is not fits into its socket's buffer, or was cut off. A connect has had its
-    /// address read, and may go on where a shutdown does not end it.
+    /// Whether an operation is in flight that uses memory: one of those that are counted,
+    /// since what is not fits into its socket's buffer, or was cut off. A connect has had
+    /// its address read, and may go on where a shutdown does not end it.
     pub(super) fn is_lending(&self) -> bool {
         self.entries.iter().any(|entry| !entry.idle() && entry.address.is_none())
     }

@@ -149,7 +149,8 @@ impl Uring {
     /// Queues an entry, submitting what is queued if there is no room. `Err` if there is none even then.
     #[inline]
     fn push(&mut self, sqe: &Sqe) -> Result<(), ()> {
-        // SAFETY: whatever memory it names is lent by whoever built it (`prep`), and the buffer rings live as long as the driver. Its end: `end_lending`.
+        // SAFETY: whatever memory it names is lent by whoever built it (`prep`), and the
+        // buffer rings live as long as the driver. Its end: `end_lending`.
         if unsafe { self.ring.submission().push(sqe.entry()) }.is_ok() {
             return Ok(());
         }
@@ -225,7 +226,8 @@ impl Uring {
         let descriptors = self.descriptors;
         if let Some(entry) = self.in_flight.live(slot) {
             let target = Self::target(descriptors, slot, entry);
-            // SAFETY: the boxed address stays until the connect's completion (in_flight, invariant 4).
+            // SAFETY: the boxed address stays until the connect's completion
+            // (in_flight, invariant 4).
             let sqe = unsafe { prep::connect(target, entry.keep_address(peer)) };
             entry.started();
             let pushed = self.push(&sqe.told_as(Token { slot, kind: Kind::Connect }));

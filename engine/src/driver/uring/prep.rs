@@ -1,4 +1,5 @@
-//! Operations as submission queue entries. Builds, never pushes. What lends memory to the kernel is unsafe to build; then it is safe to push.
+//! Operations as submission queue entries. Builds, never pushes. What lends memory to the
+//! kernel is unsafe to build; then it is safe to push.
 
 use std::os::fd::RawFd;
 

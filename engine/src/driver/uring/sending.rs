@@ -32,7 +32,8 @@ impl Uring {
             debug_assert!(false, "a span outside its template");
             return Ok(());
         };
-        // SAFETY: templates stay as they are as long as the driver, whose end ends their sends (`end_lending`); those that a closed slot leaves behind have ended
+        // SAFETY: templates stay as they are as long as the driver, whose end ends their
+        // sends (`end_lending`); those that a closed slot leaves behind have ended
         // by then: they fitted, or were cut off (`finish_close`).
         let sqe = unsafe { prep::send(target, bytes) };
         match confirm {
@@ -64,7 +65,8 @@ impl Uring {
             return Ok(());
         }
         let stage = stage_of(&bytes, confirm);
-        // SAFETY: `begin` makes it the current payload, whose bytes lie where they are whoever holds it.
+        // SAFETY: `begin` makes it the current payload, whose bytes lie where they are
+        // whoever holds it.
         if unsafe { self.push_bytes(slot, &bytes, stage) }.is_err() {
             return Err(Full { op: Op::SendBytes { bytes, confirm } });
         }
@@ -90,7 +92,8 @@ impl Uring {
         let target = Self::target(self.descriptors, slot, entry);
         let part = &rest[..rest.len().min(SEND_BYTES_MAX)];
         let (kind, sqe) = match stage {
-            // SAFETY: a current payload stays as it is until its sends are over (outbox, invariant 1).
+            // SAFETY: a current payload stays as it is until its sends are over
+            // (outbox, invariant 1).
             Stage::Quiet => (Kind::BytesQuiet, unsafe { prep::send_now(target, part) }),
             // SAFETY: as above.
             Stage::Told => (Kind::Bytes, unsafe { prep::send(target, part) }),
