@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ringshot::client::blocking::block_on;
-use ringshot::client::{ClientBuilder, CoreCtx, CoreStats, Request, Task};
+use ringshot::client::{ClientBuilder, CoreCtx, Request, Task};
 use ringshot::resolve::{Override, Resolver};
 use ringshot_tests::peer::Peer;
 
@@ -22,7 +22,7 @@ pub(crate) fn here(names: &[&str]) -> Resolver {
     all.build().unwrap()
 }
 
-const HOSTS: [&str; 4] = ["a.test", "b.test", "c.test", "d.test"];
+pub(crate) const HOSTS: [&str; 4] = ["a.test", "b.test", "c.test", "d.test"];
 
 /// A server that counts, at each accept, the connections that the kernel says are open at both ends: no more are counted than were open at that moment,
 /// however late the server hears of an end.
@@ -217,30 +217,6 @@ fn dials_of_all_cores_are_limited_together() {
             access.wait_empty();
         },
     );
-}
-
-/// However many wait for one host, another gets its share of the connections before all of them had theirs, be there fewer connections than hosts.
-#[test]
-fn a_hosts_queue_holds_up_no_other() {
-    for max_conns in [1, 4] {
-        check(
-            |builder| builder.max_conns(max_conns).resolver(here(&HOSTS)),
-            |access| {
-                let origin = origin();
-                let url = |host, path| format!("http://{host}:{}{path}", origin.address().port());
-                let urls = std::iter::repeat_n(url(HOSTS[0], "/delay/30"), 300);
-                let window = NonZeroUsize::new(300).unwrap();
-                let queue = access.client.batch(urls).window(window).completed();
-                let in_flight = |core: &CoreStats| core.holding.in_flight.into();
-                access.wait_for(300, in_flight);
-                for host in HOSTS[1..].iter().chain(&HOSTS[1..]) {
-                    access.get(&url(host, "/")).unwrap();
-                }
-                assert!(access.total(&in_flight) > 100, "it waited for the whole queue");
-                drop(queue);
-            },
-        );
-    }
 }
 
 /// A host that takes no connection delays nobody but those who want it.

@@ -1,6 +1,5 @@
 //! Which connection a request gets, and when one that is idle goes: http-client.md A5, and items 56 and 75 of B2.
 
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -321,7 +320,7 @@ fn an_end_while_a_task_computes_is_seen_before_its_next_request() {
 }
 
 /// An engine of one core with room for `conns` connections, on a driver.
-fn narrow(driver: DriverChoice, conns: u32) -> Engine {
+pub(crate) fn narrow(driver: DriverChoice, conns: u32) -> Engine {
     let builder = Engine::builder().cores(Cores::Count(1)).driver(driver);
     builder.conns_per_core(conns).build().unwrap()
 }
@@ -367,25 +366,6 @@ fn a_client_that_is_always_busy_leaves_another_its_turn() {
         }
         over.store(true, Ordering::SeqCst);
         loops.into_iter().for_each(|thread| thread.join().unwrap());
-    }
-}
-
-/// A client's queue for one host, with all of a core's slots, holds up no other client.
-#[test]
-fn a_clients_queue_holds_up_no_other() {
-    for driver in drivers() {
-        let engine = narrow(driver, 2);
-        let [busy, asker] = [(); 2].map(|()| engine.client().build().unwrap());
-        let (crowded, quiet) = (origin(), friendly());
-        let urls = std::iter::repeat_n(crowded.url("/delay/30"), 300);
-        let queue = busy.batch(urls).window(NonZeroUsize::new(300).unwrap()).completed();
-        let in_flight = || engine.stats()[0].holding.in_flight;
-        assert!(wait_until(LONG, || in_flight() == 300));
-        for _ in 0..6 {
-            assert_eq!(block_on(asker.get(quiet.url()).fetch()).unwrap().status(), 200);
-        }
-        assert!(in_flight() > 100, "it waited for the whole queue");
-        drop(queue);
     }
 }
 

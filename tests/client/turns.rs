@@ -7,12 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use ringshot::client::blocking::block_on;
-use ringshot::client::{ClientBuilder, Kind, Phase};
+use ringshot::client::{ClientBuilder, CoreStats, Kind, Phase};
 use ringshot::queue::{Sender, bounded};
 use ringshot_tests::peer::Peer;
 use ringshot_tests::watch::wait_until;
 
-use crate::access::{Access, LONG, OK, Started, check, check_on, get, millis, origin};
+use crate::access::{
+    Access, LONG, OK, Started, check, check_on, drivers, friendly, get, millis, origin,
+};
+use crate::limits::{HOSTS, here};
+use crate::pool::narrow;
 
 /// A peer that notes the paths it is asked for, and answers `/first` when it is told to.
 struct Noting {
@@ -253,4 +257,47 @@ fn a_request_in_the_queue_keeps_its_host() {
             assert_eq!((right.seen(), wrong.seen()), (vec!["/kept".into()], vec!["/other".into()]));
         },
     );
+}
+
+/// However many wait for one host, another gets its share of the connections before all of them had theirs, be there fewer connections than hosts.
+#[test]
+fn a_hosts_queue_holds_up_no_other() {
+    for max_conns in [1, 4] {
+        check(
+            |builder| builder.max_conns(max_conns).resolver(here(&HOSTS)),
+            |access| {
+                let origin = origin();
+                let url = |host, path| format!("http://{host}:{}{path}", origin.address().port());
+                let urls = std::iter::repeat_n(url(HOSTS[0], "/delay/30"), 300);
+                let window = NonZeroUsize::new(300).unwrap();
+                let queue = access.client.batch(urls).window(window).completed();
+                let in_flight = |core: &CoreStats| core.holding.in_flight.into();
+                access.wait_for(300, in_flight);
+                for host in HOSTS[1..].iter().chain(&HOSTS[1..]) {
+                    access.get(&url(host, "/")).unwrap();
+                }
+                assert!(access.total(in_flight) > 100, "it waited for the whole queue");
+                drop(queue);
+            },
+        );
+    }
+}
+
+/// A client's queue for one host, with all of a core's slots, holds up no other client.
+#[test]
+fn a_clients_queue_holds_up_no_other() {
+    for driver in drivers() {
+        let engine = narrow(driver, 2);
+        let [busy, asker] = [(); 2].map(|()| engine.client().build().unwrap());
+        let (crowded, quiet) = (origin(), friendly());
+        let urls = std::iter::repeat_n(crowded.url("/delay/30"), 300);
+        let queue = busy.batch(urls).window(NonZeroUsize::new(300).unwrap()).completed();
+        let in_flight = || engine.stats()[0].holding.in_flight;
+        assert!(wait_until(LONG, || in_flight() == 300));
+        for _ in 0..6 {
+            assert_eq!(block_on(asker.get(quiet.url()).fetch()).unwrap().status(), 200);
+        }
+        assert!(in_flight() > 100, "it waited for the whole queue");
+        drop(queue);
+    }
 }

@@ -188,7 +188,7 @@ impl Budget {
         let others = (1..cores).map(|next| (core + next) % cores);
         let heir = others.filter(|other| self.starves(*other)).min_by_key(held)?;
         let due = match (held(&core), held(&heir)) {
-            (1, 0) => self.turns(now),
+            (1, 0) => self.try_turn(now),
             (ours, theirs) => ours >= theirs.saturating_add(2),
         };
         if !due {
@@ -205,8 +205,8 @@ impl Budget {
         Some(Heir(heir))
     }
 
-    /// Whether it is time for a unit to go on in turn; it does then.
-    fn turns(&self, now: Instant) -> bool {
+    /// Has a unit go on in turn; `false` if it is not time for that.
+    fn try_turn(&self, now: Instant) -> bool {
         let last = self.turned.load(Ordering::SeqCst);
         let (next, now) = (Instant::from_nanos(last) + TURN / self.limit.max(1), now.as_nanos());
         let due = now >= next.as_nanos();

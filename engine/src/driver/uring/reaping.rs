@@ -46,7 +46,7 @@ impl Uring {
             Kind::Accept => self.handle_accept(slot, cqe, into),
             Kind::Bytes | Kind::BytesQuiet => self.handle_sent(slot, kind, cqe.result(), into),
             Kind::Sentry => self.handle_sentry(slot, cqe.result()),
-            Kind::Wake => self.handle_wake(cqueue::more(cqe.flags())),
+            Kind::Wake => self.handle_wake(cqe.flags()),
             _ => self.handle_single(slot, kind, cqe, into),
         }
     }

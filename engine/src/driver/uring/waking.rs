@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use io_uring::cqueue;
+
 use super::{Uring, prep};
 use crate::driver::{Kind, Slot, Token, keep_wakes};
 use crate::sys::eventfd::EventFd;
@@ -25,10 +27,10 @@ impl Uring {
     }
 
     /// Somebody woke the driver, which is all that was wanted.
-    pub(super) fn handle_wake(&mut self, more: bool) {
+    pub(super) fn handle_wake(&mut self, cqe_flags: u32) {
         self.counters.system_calls += 1;
         self.wakes.as_ref().map(EventFd::drain);
-        if !more {
+        if !cqueue::more(cqe_flags) {
             self.deaf = true;
             self.attention = true;
         }

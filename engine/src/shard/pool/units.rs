@@ -19,6 +19,14 @@ pub(super) enum Wants {
     OfClient,
 }
 
+/// Which of the hosts that wait are tried again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// All, on news from other cores.
+    All,
+    Due,
+}
+
 impl<D: Driver> Pool<D> {
     /// A client's hosts that wait for a unit and whose own limit leaves them room, in turn, without `own`: no other could use a unit.
     fn blocked_but(&self, member: &Member, own: u32) -> impl Iterator<Item = u32> {
@@ -172,8 +180,10 @@ impl<D: Driver> Pool<D> {
             let member = &self.members[client as usize];
             // What was granted is taken or given back.
             if !member.blocked.is_empty() {
-                if is_new || member.due > 0 && self.may_unblock(client) {
-                    self.unblock(client, is_new);
+                if is_new {
+                    self.unblock(client, Which::All);
+                } else if member.due > 0 && self.may_unblock(client) {
+                    self.unblock(client, Which::Due);
                 }
             } else if is_new {
                 member.shared.connections.renounce(self.core);
@@ -197,8 +207,8 @@ impl<D: Driver> Pool<D> {
         !total.waits(core) && total.has_room_or_starves(core)
     }
 
-    /// Tries those again that wait for a unit, in their turn: all of them on `news`, else those that are due.
-    fn unblock(&mut self, client: u32, news: bool) {
+    /// Tries those again that wait for a unit, in their turn.
+    fn unblock(&mut self, client: u32, which: Which) {
         let core = self.core;
         let was_granted = self.member(client).shared.connections.is_granted(core);
         let mut blocked = std::mem::take(&mut self.unblocking);
@@ -206,7 +216,7 @@ impl<D: Driver> Pool<D> {
         let (mut served, mut tried) = (0, blocked.len());
         for at in 0..blocked.len() {
             let place = blocked[at];
-            if !news && self.hosts.find(place).is_some_and(|host| !host.is_due) {
+            if which == Which::Due && self.hosts.find(place).is_some_and(|host| !host.is_due) {
                 self.member(client).blocked.push(place);
                 continue;
             }
