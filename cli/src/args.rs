@@ -33,8 +33,8 @@ Examples:
 
 Exit codes: 0 done; 1 no response came; 2 bad input or environment;
 3 a threshold failed; 4 not valid, with --require-valid;
-130 a second Ctrl-C (the first ends the run and prints what there is);
-of several the lowest counts";
+130 a second Ctrl-C (the first ends the run and prints what there is), or the
+first before anything was measured; of several the lowest counts";
 
 pub(crate) const RUN_EXAMPLES: &str = "\
 Examples:
@@ -58,7 +58,7 @@ offered_rate, requests, errors, shed, late, cancelled, error_rate, success_rate,
 shed_rate, late_rate. Times need a unit: 250us, 5ms, 1.5s.
 Exit codes: 0 done; 1 no response came; 2 bad input or environment;
 3 a threshold failed; 4 not valid, with --require-valid;
-130 a second Ctrl-C; of several the lowest counts";
+130 Ctrl-C in the warm-up, or a second one; of several the lowest counts";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -94,7 +94,7 @@ Exit codes: 0 done; 1 no response came; 2 bad input or environment, or saved
 results of different loads for --fail-if-slower; 3 the second is slower than
 that allows; 4 there is too little to judge that by, it refuses more, or a saved
 result is not valid;
-130 a second Ctrl-C";
+130 Ctrl-C before a round was complete, or a second one";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

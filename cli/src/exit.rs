@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// The exit codes; 130 is left by the thread that takes signals.
+/// The exit codes; that of a second Ctrl-C is left by the thread that takes signals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Ok = 0,
@@ -14,10 +14,12 @@ pub(crate) enum Exit {
     ThresholdFailed = 3,
     /// `--fail-if-slower` with too little to judge it by, or with saved results that are not valid; or `--require-valid`, and the figures can't be taken for the server's, or no rate was held for another reason than the server.
     Invalid = 4,
+    /// Ctrl-C before anything was measured: 128 and the number of SIGINT, as shells report it.
+    Interrupted = 130,
 }
 
-/// The exit code of a second Ctrl-C: 128 and the number of SIGINT, as shells report it.
-pub(crate) const INTERRUPTED_TWICE: i32 = 130;
+/// The exit code of a second Ctrl-C.
+pub(crate) const INTERRUPTED_TWICE: i32 = Exit::Interrupted as i32;
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -51,6 +53,11 @@ impl Failure {
     /// Figures that can't be taken for the server's: exit code 4.
     pub(crate) fn invalid(reason: impl fmt::Display) -> Self {
         Self::new(Exit::Invalid, &reason)
+    }
+
+    /// Ctrl-C before there was anything to show: exit code 130.
+    pub(crate) fn interrupted(reason: impl fmt::Display) -> Self {
+        Self::new(Exit::Interrupted, &reason)
     }
 
     /// The same with the place that is to blame in front, such as `file:line`.
@@ -96,6 +103,7 @@ mod tests {
         assert_eq!(Failure::unusable("x").exit, Exit::Unusable);
         assert_eq!(Failure::no_response("x").exit as u8, 1);
         assert_eq!(Failure::invalid("x").exit as u8, 4);
+        assert_eq!(Failure::interrupted("x").exit as u8, 130);
         assert_eq!((Exit::Unusable as u8, Exit::ThresholdFailed as u8), (2, 3));
     }
 }

@@ -7,7 +7,7 @@
 //! | 2 | bad input, or an environment that can't do what was asked; one line on stderr says which |
 //! | 3 | a condition of `--fail-if` or `--fail-if-slower` was met; `find-max` found no rate that holds the objectives |
 //! | 4 | `--require-valid`, and the verdict says that the figures can't be taken for the server's; `--fail-if-slower`, and there is too little to judge it by; or `find-max` held no rate before the client was the limit, or before Ctrl-C |
-//! | 130 | Ctrl-C was pressed twice; pressed once, a run prints what it has and exits by its results |
+//! | 130 | Ctrl-C was pressed twice, or before anything was measured; else a run prints what it has and exits by its results |
 //!
 //! Where several hold, the lowest counts.
 

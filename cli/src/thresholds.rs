@@ -29,7 +29,11 @@ impl ThresholdArgs {
     }
 
     /// How a run ends by its conditions and its verdict; what failed first in the order of the codes counts. Says on stderr why a run is not valid.
+    /// Of a server that answered, and of which nothing was measured yet, nothing is judged.
     pub(crate) fn exit(&self, report: &Report, outcomes: &[ThresholdOutcome]) -> Exit {
+        if report.interrupted && report.requests == 0 && report.warm_up.requests > 0 {
+            return Failure::interrupted(UNMEASURED).report();
+        }
         let invalid = self.require_valid && !report.verdict.valid;
         if invalid {
             let summary = &report.verdict.summary;
@@ -43,6 +47,8 @@ impl ThresholdArgs {
         }
     }
 }
+
+const UNMEASURED: &str = "interrupted in the warm-up, before anything was measured: let it run longer, or shorten --warmup";
 
 /// What one condition came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -562,6 +568,21 @@ mod tests {
         check(&["p99 > 5ms"], true, 1, Exit::Ok);
         check(&["p99 > 5ms", "p50 > 1us"], false, 1, Exit::ThresholdFailed);
         check(&["p50 > 1us"], false, 0, Exit::NoResponse);
+    }
+
+    #[test]
+    fn nothing_is_judged_of_a_warm_up() {
+        let check = |interrupted, measured, warmed_up, expected: Exit| {
+            let fail_if = vec!["p50 > 1us".parse().unwrap()];
+            let args = ThresholdArgs { fail_if, require_valid: true };
+            let mut report = Report { interrupted, requests: measured, ..report() };
+            report.warm_up.requests = warmed_up;
+            assert_eq!(args.exit(&report, &args.judge(&report)), expected, "{measured}");
+        };
+        check(true, 0, 9, Exit::Interrupted);
+        check(true, 0, 0, Exit::NoResponse);
+        check(false, 0, 9, Exit::NoResponse);
+        check(true, 1, 9, Exit::ThresholdFailed);
     }
 
     #[test]

@@ -187,8 +187,9 @@ fn finish(
 ) -> Result<Exit, Failure> {
     let rounds_completed = session.rounds[0].len();
     if rounds_completed == 0 {
-        return Err(Failure::no_response(
-            "interrupted before the first round was complete: there is nothing to compare yet",
+        return Err(Failure::interrupted(
+            "interrupted before the first round was complete: there is nothing to compare yet; \
+             let it run longer, or make rounds shorter with -d",
         ));
     }
     let document = json::CompareDocument {

@@ -184,7 +184,7 @@ fn interrupted_before_a_round_it_has_nothing_to_compare() {
     program.stderr_line("warming up");
     program.signal("-INT");
     let ended = program.wait();
-    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(1), ""), "{ended:#?}");
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(130), ""), "{ended:#?}");
     assert!(ended.stderr.contains("interrupted before the first round"), "{ended:#?}");
     check_gone(line.split(": ").next().expect("a URL"));
 }

@@ -98,7 +98,14 @@ fn a_run_that_never_came_to_measuring_has_a_warm_up_and_nothing_else() {
         // The rate is more than one connection can do: what waits belongs to the warm-up too.
         for rate in ["200", "1M"] {
             let args = ["--warmup", "60s", "-R", rate, "-o", "json", "--driver", driver];
-            let value = interrupted(&peer, &args, 50).json_with_code(1);
+            // What fails a run that has no figure judges none that had no time for one.
+            let args = [&args[..], &["--fail-if", "p99 > 1s", "--require-valid"]].concat();
+            let ended = interrupted(&peer, &args, 50);
+            let words = "interrupted in the warm-up, before anything was measured";
+            assert!(ended.stderr.contains(words), "{ended:#?}");
+            let value = ended.json_with_code(130);
+            let summary = value["verdict"]["summary"].as_str().expect("words");
+            assert!(summary.contains("interrupted before anything was measured"), "{value:#}");
             check_schema("run.schema.json", &value);
             for figure in ["requests", "offered", "sent", "shed", "censored", "seconds"] {
                 assert_eq!(value[figure].as_f64(), Some(0.0), "{figure}: {value:#}");
@@ -109,6 +116,13 @@ fn a_run_that_never_came_to_measuring_has_a_warm_up_and_nothing_else() {
             assert_eq!(warm_up["shed"].as_u64() > Some(1_000), rate == "1M", "{value:#}");
         }
     }
+}
+
+#[test]
+fn a_silent_server_is_to_blame_in_the_warm_up_too() {
+    let peer = Peer::silent();
+    let ended = interrupted(&peer, &["--warmup", "60s"], 2);
+    assert_eq!(ended.code(), Some(1), "{ended:#?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What limited a run, from what its cores and sockets showed. Pure: figures in, words out.
 //!
 //! ```text
+//! interrupted before anything was measured ............... unknown
 //! requests failed at this machine's own limits ........... client
 //! too short, nothing answered, most failed or were never
 //! answered, no success ................................... unknown
@@ -116,6 +117,9 @@ impl Verdict {
     /// What limited the run of a report, whose own verdict is not looked at.
     #[must_use]
     pub fn of(report: &Report) -> Self {
+        if report.interrupted && report.seconds <= 0.0 && report.errors == 0 {
+            return Self::new(Limit::Unknown, UNMEASURED, Vec::new());
+        }
         let evidence = evidence::of(report);
         if let Some((limit, summary)) = failures::judged(report) {
             return Self::new(limit, &summary, evidence);
@@ -129,6 +133,7 @@ impl Verdict {
     }
 }
 
+const UNMEASURED: &str = "The run was interrupted before anything was measured.";
 const FULL_CORE: &str = "The client was the limit: a core of it had no time to spare, so the server may be faster than this.";
 const SHARED_CORE: &str =
     "The client was the limit: a core of it had no time to spare, for it ran another program too.";

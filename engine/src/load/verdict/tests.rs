@@ -71,6 +71,16 @@ fn closed_loops() {
 
 /// What was due is what counts.
 #[test]
+fn what_was_interrupted_before_it_measured_anything_says_so() {
+    let unmeasured = Report { interrupted: true, seconds: 0.0, requests: 0, ..open_loop() };
+    let verdict = Verdict::of(&unmeasured);
+    assert!(verdict.summary.contains("interrupted before anything was measured"), "{verdict:?}");
+    assert!(verdict.limit == Limit::Unknown && verdict.evidence.is_empty(), "{verdict:?}");
+    let verdict = Verdict::of(&Report { seconds: 0.05, ..unmeasured });
+    assert!(verdict.summary.contains("too short"), "{verdict:?}");
+}
+
+#[test]
 fn a_poisson_process_may_draw_fewer_than_its_mean() {
     let drawn = |requests, offered| {
         let arrival = "poisson".to_owned();
