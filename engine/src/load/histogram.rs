@@ -1,15 +1,14 @@
 //! Histograms of times: exact to three digits for results, coarse for time lines and live views. No clock, and no allocation while recording but for the first time.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use hdrhistogram::Histogram as Hdr;
-use hdrhistogram::serialization::{
-    Deserializer as HdrReader, Serializer as _, V2DeflateSerializer,
-};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::binomial::Binomial;
+use super::packed::{Packed, begun, bytes_of};
 use super::report::Latency;
 
 /// The longest time that is told apart: longer ones are recorded as this and counted as saturated.
@@ -20,7 +19,8 @@ const DIGITS: u8 = 3;
 
 /// Times in nanoseconds, each kept to three digits from 1 us to [`LATENCY_MAX`]. Takes about 220 KiB from the first one on, whatever is recorded.
 ///
-/// Serialised as HdrHistogram's V2 format, compressed, in Base64: what other tools of that family read.
+/// Serialised as HdrHistogram's V2 format, compressed, in Base64: what other tools of that family read. One that was deserialised takes no more than that until it is
+/// looked into or added to.
 ///
 /// ```
 /// use ringshot::load::Histogram;
@@ -42,17 +42,23 @@ const DIGITS: u8 = 3;
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {
     values: Option<Box<Hdr<u64>>>,
+    /// What was read, until something is added to it. Never beside `values`.
+    packed: Option<Box<Packed>>,
     saturated: u64,
 }
 
 impl PartialEq for Histogram {
     fn eq(&self, other: &Self) -> bool {
-        self.saturated == other.saturated && self.as_hdr() == other.as_hdr()
+        let alike = match (&self.packed, &other.packed) {
+            (Some(mine), Some(theirs)) => mine.is_same(theirs),
+            _ => false,
+        };
+        self.saturated == other.saturated && (alike || self.held() == other.held())
     }
 }
 
 /// One without times. From 1 ns, so that three digits hold at 1 us too.
-fn empty() -> Hdr<u64> {
+pub(super) fn empty() -> Hdr<u64> {
     let Ok(values) = Hdr::new_with_bounds(1, LATENCY_MAX_NANOS, DIGITS) else {
         unreachable!("the bounds are constants that the histogram accepts: a test makes one")
     };
@@ -68,7 +74,24 @@ impl Histogram {
 
     #[inline]
     fn values_mut(&mut self) -> &mut Hdr<u64> {
-        self.values.get_or_insert_with(|| Box::new(empty()))
+        self.values.get_or_insert_with(|| begun(&mut self.packed))
+    }
+
+    /// What it holds, to be looked at once; `None` if that is nothing.
+    fn held(&self) -> Option<Cow<'_, Hdr<u64>>> {
+        match (&self.values, &self.packed) {
+            _ if self.is_empty() => None,
+            (Some(values), _) => Some(Cow::Borrowed(values)),
+            (None, packed) => packed.as_ref().map(|packed| Cow::Owned(*packed.to_hdr())),
+        }
+    }
+
+    /// Keeps what it holds as it is saved: little, and slow to look into.
+    pub(super) fn pack(&mut self) {
+        if let Some(values) = self.values.take_if(|values| !values.is_empty()) {
+            self.packed = Some(Box::new(Packed::of(&values)));
+        }
+        self.packed.iter_mut().for_each(|packed| packed.fold());
     }
 
     /// Records one time.
@@ -99,8 +122,8 @@ impl Histogram {
 
     /// Adds all that another one holds: exact, as all have the same buckets.
     pub fn add(&mut self, other: &Self) {
-        let Some(theirs) = &other.values else { return };
-        let added = self.values_mut().add(&**theirs);
+        let Some(theirs) = other.held() else { return };
+        let added = self.values_mut().add(&*theirs);
         debug_assert!(added.is_ok(), "histograms of one shape");
         self.saturated = self.saturated.saturating_add(other.saturated);
     }
@@ -108,7 +131,8 @@ impl Histogram {
     /// Times recorded.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.values.as_ref().map_or(0, |values| values.len())
+        let packed = self.packed.as_ref().map_or(0, |packed| packed.len());
+        self.values.as_ref().map_or(packed, |values| values.len())
     }
 
     /// Whether nothing was recorded.
@@ -183,16 +207,17 @@ impl Histogram {
     #[must_use]
     pub fn as_hdr(&self) -> &Hdr<u64> {
         static EMPTY: LazyLock<Hdr<u64>> = LazyLock::new(empty);
-        self.values.as_deref().unwrap_or_else(|| &EMPTY)
+        let packed = || self.packed.as_ref().map(|packed| packed.as_hdr());
+        self.values.as_deref().or_else(packed).unwrap_or_else(|| &EMPTY)
     }
 
     /// V2, compressed, in Base64.
     #[must_use]
     pub fn to_base64(&self) -> String {
-        let mut bytes = Vec::new();
-        // Writing into memory has no way to fail but sizes that these bounds don't reach.
-        let written = V2DeflateSerializer::new().serialize(self.as_hdr(), &mut bytes);
-        debug_assert!(written.is_ok(), "{written:?}");
+        let bytes = match (&self.values, &self.packed) {
+            (None, Some(packed)) => Cow::Borrowed(packed.bytes()),
+            _ => Cow::Owned(bytes_of(self.as_hdr())),
+        };
         base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes)
     }
 
@@ -201,16 +226,8 @@ impl Histogram {
     /// # Errors
     /// In words: not Base64, not such a histogram, or with values above [`LATENCY_MAX`].
     pub fn from_base64(text: &str) -> Result<Self, String> {
-        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text.trim())
-            .map_err(|error| format!("a histogram must be Base64: {error}"))?;
-        let read: Hdr<u64> = HdrReader::new()
-            .deserialize(&mut &bytes[..])
-            .map_err(|error| format!("not an HdrHistogram of format V2: {error}"))?;
-        let mut all = Self::new();
-        all.values_mut()
-            .add(&read)
-            .map_err(|error| format!("a histogram out of range: {error}"))?;
-        Ok(all)
+        let values = Packed::read(text)?.map(|packed| packed.to_hdr());
+        Ok(Self { values, ..Self::default() })
     }
 }
 
@@ -235,8 +252,8 @@ impl Serialize for Histogram {
 impl<'de> Deserialize<'de> for Histogram {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let encoded = Encoded::deserialize(deserializer)?;
-        let read = Self::from_base64(&encoded.hdr_v2).map_err(serde::de::Error::custom)?;
-        Ok(Self { saturated: encoded.saturated, ..read })
+        let packed = Packed::read(&encoded.hdr_v2).map_err(serde::de::Error::custom)?;
+        Ok(Self { values: None, packed: packed.map(Box::new), saturated: encoded.saturated })
     }
 }
 
@@ -470,6 +487,30 @@ mod tests {
         assert_eq!(read, histogram);
         assert!(Histogram::from_base64("HISTFAAA").unwrap_err().contains("V2"));
         assert!(Histogram::from_base64("!").unwrap_err().contains("Base64"));
+    }
+
+    #[test]
+    fn what_was_read_stays_packed_until_it_is_added_to() {
+        let mut written = Histogram::new();
+        [1_000, 2_000_000, u64::MAX].into_iter().for_each(|nanos| written.record(nanos));
+        let packed = Packed::read(&written.to_base64()).unwrap().map(Box::new);
+        let read = Histogram { packed, saturated: 1, ..Histogram::default() };
+        assert!(read.len() == 3 && read.to_base64() == written.to_base64());
+        assert!(read == read.clone() && read == written && read != Histogram::new());
+        assert_eq!(read.latency(), written.latency());
+        let (mut sum, mut expected) = (read.clone(), written.clone());
+        sum.record(5_000);
+        sum.add(&read);
+        expected.record(5_000);
+        expected.add(&written);
+        assert!(sum.packed.is_none() && sum == expected && (sum.len(), sum.saturated) == (7, 2));
+        sum.pack();
+        assert!(sum.values.is_none() && sum == expected && sum.latency() == expected.latency());
+        let mut nothing = Histogram::new();
+        nothing.pack();
+        assert!(
+            nothing == Histogram::new() && Packed::read(&nothing.to_base64()).unwrap().is_none()
+        );
     }
 
     #[test]

@@ -151,6 +151,8 @@ impl Report {
                 mine.histogram.add(&name.histogram);
                 mine.censored_histogram.add(&name.censored_histogram);
                 mine.set_times();
+                mine.histogram.pack();
+                mine.censored_histogram.pack();
             }
         }
     }

@@ -101,6 +101,7 @@ mod machines;
 mod merge;
 mod mix;
 mod open;
+mod packed;
 mod places;
 mod plan;
 mod plan_error;
