@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -101,11 +102,17 @@ fn render(format: ResultFormat, document: &RunDocument) -> String {
 /// Makes a file and removes it, and opens those that will be replaced.
 fn probe(directory: &Path) -> Result<(), Failure> {
     let mine = directory.join(format!(".ringshot-{}", std::process::id()));
-    let made = std::fs::write(&mine, "").and_then(|()| std::fs::remove_file(&mine));
-    made.map_err(|error| unwritable(directory, &error))?;
+    let made = match OpenOptions::new().write(true).create_new(true).open(&mine) {
+        // One that was left there is removed as well.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    };
+    let removed = made.and_then(|()| std::fs::remove_file(&mine));
+    removed.map_err(|error| unwritable(directory, &error))?;
     for (name, _) in FILES {
         let path = directory.join(name);
-        match OpenOptions::new().write(true).open(&path) {
+        let open = || OpenOptions::new().write(true).open(&path).map(drop);
+        match check_plain(&path).and_then(|()| open()) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(unwritable(&path, &error));
             }
@@ -115,18 +122,33 @@ fn probe(directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A FIFO would be waited for until somebody reads it (fifo(7)), and a device is none of our files either.
+fn check_plain(path: &Path) -> std::io::Result<()> {
+    match std::fs::metadata(path)?.file_type() {
+        kind if kind.is_file() => Ok(()),
+        kind if kind.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        kind if kind.is_fifo() => Err(std::io::Error::other("it is a FIFO, not a file")),
+        _ => Err(std::io::Error::other("it is a device or a socket, not a file")),
+    }
+}
+
 /// Writes all files that it can. The first that it can't is the failure.
 fn write(directory: &Path, document: &RunDocument) -> Result<(), Failure> {
     let outcomes = FILES.map(|(name, render)| {
         let path = directory.join(name);
-        std::fs::write(&path, render(document)).map_err(|error| unwritable(&path, &error))
+        let is_plain = match check_plain(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            checked => checked,
+        };
+        let written = is_plain.and_then(|()| std::fs::write(&path, render(document)));
+        written.map_err(|error| unwritable(&path, &error))
     });
     outcomes.into_iter().collect()
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::unusable(format_args!(
-        "--out-dir: can't write {}: {error}: name a directory that may be written",
+        "--out-dir: can't write {}: {error}: name another directory",
         path.display()
     ))
 }
@@ -188,6 +210,38 @@ mod tests {
         let failure = write(&directory, &sample::open_loop()).unwrap_err().to_string();
         let found = std::fs::read_dir(&directory).unwrap().count();
         assert_eq!((failure, found), (line, FILES.len()), "the others are written");
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        use std::process::Command;
+        let directory = std::env::temp_dir().join(format!("ringshot-fifo-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let args = ResultArgs { output: ResultFormat::Text, out_dir: Some(directory.clone()) };
+        let check = |name: &str, words: &str, make: &dyn Fn(&Path)| {
+            let path = directory.join(name);
+            make(&path);
+            let line = args.prepare().unwrap_err().to_string();
+            assert!(line.contains(&format!("{name}: {words}")), "{line}");
+            // Nor afterwards, where it came about meanwhile.
+            assert_eq!(write(&directory, &sample::open_loop()).unwrap_err().to_string(), line);
+            std::fs::remove_file(path).unwrap();
+            args.prepare().unwrap();
+        };
+        let fifo =
+            |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+        let device = |path: &Path| {
+            std::fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/dev/full", path).unwrap();
+        };
+        check("summary.csv", "it is a FIFO, not a file", &fifo);
+        check("latency.hlog", "it is a device or a socket, not a file", &device);
+        // What was left behind under the name of the file that is made to try is in nobody's way.
+        let mine = directory.join(format!(".ringshot-{}", std::process::id()));
+        fifo(&mine);
+        args.prepare().unwrap();
+        assert!(!mine.exists());
         std::fs::remove_dir_all(directory).unwrap();
     }
 
