@@ -1,11 +1,12 @@
 //! `ringshot completions` and `ringshot man`: made from the arguments, so that they can't fall behind them.
 
-use clap::Args;
+use clap::{Args, Command, ValueHint};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::args;
 use crate::exit::{Exit, Failure};
+use crate::names::command_names;
 use crate::output;
 
 /// `ringshot completions`.
@@ -20,6 +21,7 @@ pub(crate) struct CompletionsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
     /// The command whose page is wanted; without it, the page of ringshot itself
+    #[arg(value_parser = command_names(), hide_possible_values = true)]
     command: Option<String>,
 }
 
@@ -38,7 +40,31 @@ pub(crate) fn man(args: &ManArgs) -> Result<Exit, Failure> {
 fn script(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut args::definition(), "ringshot", &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    let script = String::from_utf8_lossy(&script).into_owned();
+    match shell {
+        Shell::Bash => args::definition().get_subcommands().fold(script, with_operands_first),
+        _ => script,
+    }
+}
+
+/// Bash is told of options where a word is empty, which hides the names and the files that a command takes: such a command offers options only after a dash.
+fn with_operands_first(script: String, command: &Command) -> String {
+    let name = command.get_name().replace('-', "__subcmd__");
+    let start = script.find(&format!("\n        ringshot__subcmd__{name})\n"));
+    let Some(start) = start.filter(|_| takes_names_or_files(command)) else { return script };
+    let (before, rest) = script.split_at(start);
+    let (part, after) = rest.split_at(rest.find("\n            ;;").unwrap_or(rest.len()));
+    let part = part.replacen(" || ${COMP_CWORD} -eq 2 ]]", " ]]", 1);
+    // The last of them is what is offered without a dash.
+    let (part, last) = part.rsplit_once("compgen -W").unwrap_or((&part, ""));
+    format!("{before}{part}compgen -X '-*' -W{last}{after}")
+}
+
+fn takes_names_or_files(command: &Command) -> bool {
+    let is_file = |hint| matches!(hint, ValueHint::AnyPath | ValueHint::FilePath);
+    command
+        .get_positionals()
+        .any(|it| is_file(it.get_value_hint()) || !it.get_possible_values().is_empty())
 }
 
 /// The page of `command`, as roff.
@@ -51,7 +77,7 @@ fn page(command: Option<&str>) -> Result<String, Failure> {
         Some(name) => root.find_subcommand(name),
     };
     let command = found.ok_or_else(|| {
-        let names: Vec<_> = root.get_subcommands().map(clap::Command::get_name).collect();
+        let names: Vec<_> = root.get_subcommands().map(Command::get_name).collect();
         Failure::unusable(format_args!(
             "no command is called {:?}: there are {}",
             command.unwrap_or_default(),
@@ -111,7 +137,7 @@ mod tests {
     /// Every long option that a user may see, with its command.
     fn options() -> Vec<(String, String)> {
         let definition = args::definition();
-        let of = |command: &clap::Command| -> Vec<(String, String)> {
+        let of = |command: &Command| -> Vec<(String, String)> {
             let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
             let names = shown.filter_map(clap::Arg::get_long);
             names.map(|name| (command.get_name().to_owned(), name.to_owned())).collect()
@@ -138,6 +164,50 @@ mod tests {
         for names in ["auto io_uring epoll", "thread glommio"] {
             assert!(bash.contains(&format!("compgen -W \"{names}\"")), "{names}: {bash}");
         }
+    }
+
+    #[test]
+    fn every_command_has_its_name_in_the_list() {
+        let definition = args::definition();
+        let names: Vec<&str> = definition.get_subcommands().map(Command::get_name).collect();
+        assert_eq!(names, crate::names::COMMANDS);
+    }
+
+    /// What bash itself offers for the last of `words`; nothing is to be completed by its own means, such as with files.
+    fn offered_by_bash(words: &[&str]) -> Option<String> {
+        let (word, before) = (words[words.len() - 1], words[words.len() - 2]);
+        let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let text = format!(
+            "{}\nCOMP_WORDS=({})\nCOMP_CWORD={}\n_ringshot ringshot '{word}' '{before}'\necho \"${{COMPREPLY[*]}}\"",
+            script(Shell::Bash),
+            quoted.join(" "),
+            words.len() - 1,
+        );
+        let ran = std::process::Command::new("bash").args(["--norc", "-c", &text]).output().ok()?;
+        assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
+        Some(String::from_utf8_lossy(&ran.stdout).trim().to_owned())
+    }
+
+    #[test]
+    fn bash_offers_what_a_command_takes_and_options_after_a_dash() {
+        let check = |words: &[&str], expected: &str| {
+            let words = [&["ringshot"], words].concat();
+            match offered_by_bash(&words) {
+                Some(offered) => assert_eq!(offered, expected, "{words:?}"),
+                None => println!("skipped: there is no bash"),
+            }
+        };
+        check(&["man", ""], &crate::names::COMMANDS.join(" "));
+        check(&["man", "co"], "compare completions");
+        check(&["man", "-"], "-h --help");
+        check(&["completions", "b"], "bash");
+        check(&["completions", ""], "bash elvish fish powershell zsh");
+        // Files are bash's own to find.
+        check(&["report", ""], "");
+        check(&["report", "a.json", ""], "");
+        check(&["report", "a.json", "--out"], "--output --out-dir");
+        check(&["report", "-o", ""], "text json csv html hgrm");
+        check(&["run", "--no-k"], "--no-keepalive");
     }
 
     fn text_of(command: &str) -> String {

@@ -1,5 +1,6 @@
 //! Values that are one of a few names, as options take them and shells offer them.
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 
 use clap::builder::{PossibleValue, TypedValueParser};
@@ -22,6 +23,19 @@ pub(crate) fn driver_names() -> impl TypedValueParser<Value = DriverChoice> {
 /// `--host` and each of `--hosts`.
 pub(crate) fn host_names() -> impl TypedValueParser<Value = Host> {
     Listed { parser: host, names: &["thread", "glommio"] }
+}
+
+/// The commands, as `man` takes them.
+pub(crate) const COMMANDS: [&str; 8] =
+    ["run", "serve", "compare", "find-max", "report", "doctor", "completions", "man"];
+
+fn any(text: &str) -> Result<String, Infallible> {
+    Ok(text.to_owned())
+}
+
+/// A command's name. One that is none is refused by whoever looks it up.
+pub(crate) fn command_names() -> impl TypedValueParser<Value = String> {
+    Listed { parser: any, names: &COMMANDS }
 }
 
 /// Reads as `parser` does, refuses in its words, and knows the names that it takes.
