@@ -11,11 +11,12 @@ use crate::tally::Tally;
 /// The buckets of a snapshot that one bucket here takes together: half an octave.
 const BUCKETS_EACH: usize = 8;
 /// The phases, by their label.
-const PHASES: [(&str, Phase); 4] = [
+const PHASES: [(&str, Phase); 5] = [
     ("starting", Phase::Starting),
     ("warm_up", Phase::WarmUp),
     ("measuring", Phase::Measuring),
     ("draining", Phase::Draining),
+    ("done", Phase::Done),
 ];
 
 /// What is known of the run from the start, and what its snapshots added up to.
@@ -285,6 +286,17 @@ mod tests {
             }
         }
         assert!(page.ends_with('\n'));
+    }
+
+    #[test]
+    fn there_is_one_phase_at_any_time() {
+        for phase in
+            [Phase::Starting, Phase::WarmUp, Phase::Measuring, Phase::Draining, Phase::Done]
+        {
+            let page = exposition(Arrival::Closed).render(&Snapshot { phase, ..snapshot() });
+            let is_now = |line: &&str| line.starts_with("ringshot_phase{") && line.ends_with(" 1");
+            assert_eq!(page.lines().filter(is_now).count(), 1, "{phase:?}: {page}");
+        }
     }
 
     #[test]
