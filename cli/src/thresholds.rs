@@ -141,6 +141,11 @@ impl Condition {
         &self.text
     }
 
+    /// Whether it is on a time that only requests have which are due at times of their own.
+    pub(crate) fn needs_schedule(&self) -> bool {
+        matches!(self.metric, Metric::Time { of, .. } if TIMES[of].0.ends_with("lag_"))
+    }
+
     /// Whether it is on the figure of this name.
     pub(crate) fn is_of(&self, figure: &str) -> bool {
         self.metric.name() == figure

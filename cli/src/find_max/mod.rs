@@ -23,7 +23,7 @@ use crate::output::{self, endings, json};
 use crate::plan::{self, Prepared};
 use crate::signals::Interrupts;
 use crate::target::Target;
-use crate::thresholds::Condition;
+use crate::thresholds::{Condition, ThresholdOutcome};
 use crate::{units, warnings, watch};
 use report::{Document, Settings, Step};
 use search::{Bounds, End, Held, Search};
@@ -194,8 +194,7 @@ impl Session<'_> {
             let example = example.unwrap_or("no response was a 2xx or 3xx");
             return Err(Failure::no_response(format_args!("nothing succeeded: {example}")));
         }
-        let mut objectives = self.args.slo.iter().map(|objective| objective.demand(report));
-        if let Some(blank) = objectives.find(|outcome| outcome.value.is_none()) {
+        if let Some(blank) = blank(report, &self.args.slo) {
             return Err(Failure::no_response(format_args!(
                 "--slo {:?} can't be judged: times are those of 2xx responses, and there was none",
                 blank.text
@@ -252,6 +251,13 @@ impl Session<'_> {
             let _ = writeln!(std::io::stderr(), "{line}");
         }
     }
+}
+
+/// The first objective of which a run before the search shows nothing. A closed loop has no lag to show: the steps have.
+fn blank(report: &Report, objectives: &[Condition]) -> Option<ThresholdOutcome> {
+    let is_closed = report.target_per_second <= 0.0;
+    let told = objectives.iter().filter(|slo| !(is_closed && slo.needs_schedule()));
+    told.map(|slo| slo.demand(report)).find(|outcome| outcome.value.is_none())
 }
 
 /// Whether the server held the rate of a step. A client that was late makes response times longer, never shorter: what holds in spite of it holds.
@@ -356,6 +362,22 @@ mod tests {
         check("error_rate < 50%", 11, 0, Held::No);
         check("success_rate > 90%", 50, 0, Held::Yes);
         check("success_rate > 90%", 150, 0, Held::No);
+    }
+
+    #[test]
+    fn a_lag_is_judged_where_there_is_one() {
+        let check = |target_per_second, slo: &str, expected: Option<&str>| {
+            let mut report = Report { target_per_second, ..sample::report() };
+            report.schedule_lag_us = ringshot::load::Latency::default();
+            report.latency_us.samples = 0;
+            let found = blank(&report, &[slo.parse().unwrap()]);
+            assert_eq!(found.map(|it| it.metric).as_deref(), expected, "{slo}");
+        };
+        check(0.0, "lag_p99 < 1ms", None);
+        check(0.0, "client_lag_max < 1ms", None);
+        check(0.0, "p99 < 1ms", Some("p99"));
+        check(100.0, "lag_p99 < 1ms", Some("lag_p99"));
+        check(100.0, "error_rate < 1%", None);
     }
 
     #[test]
