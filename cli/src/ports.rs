@@ -12,6 +12,8 @@ pub(crate) type Range = (u16, u16);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shortage {
     pub(crate) server: SocketAddr,
+    /// Addresses of its host, this one among them.
+    pub(crate) addresses: usize,
     pub(crate) connections: u64,
     /// Over all local addresses.
     pub(crate) ports: u64,
@@ -25,13 +27,16 @@ impl Shortage {
 
     /// Each target gets all the connections, and of its addresses the first that answers gets them.
     fn of(targets: &[Target], connections: u64, sources: &[IpAddr], range: Range) -> Option<Self> {
-        let mut wanted: BTreeMap<SocketAddr, u64> = BTreeMap::new();
-        for server in targets.iter().filter_map(|target| target.peers.first()) {
-            *wanted.entry(*server).or_default() += connections;
+        let mut wanted: BTreeMap<SocketAddr, (u64, usize)> = BTreeMap::new();
+        for target in targets {
+            let Some(server) = target.peers.first() else { continue };
+            let (all, addresses) = wanted.entry(*server).or_default();
+            *all += connections;
+            *addresses = target.peers.len().max(*addresses);
         }
-        let shortages = wanted.into_iter().map(|(server, connections)| {
+        let shortages = wanted.into_iter().map(|(server, (connections, addresses))| {
             let ports = local_addresses(sources, server) * size(range);
-            Self { server, connections, ports }
+            Self { server, addresses, connections, ports }
         });
         shortages.filter(|it| it.connections > it.ports).max_by_key(|it| it.connections - it.ports)
     }
@@ -87,6 +92,8 @@ mod tests {
             let sources: Vec<IpAddr> =
                 sources.iter().map(|source| source.parse().unwrap()).collect();
             let found = Shortage::of(targets, connections, &sources, (1_000, 1_099));
+            let most = targets.iter().map(|it| it.peers.len()).max();
+            assert!(found.as_ref().is_none_or(|it| Some(it.addresses) == most), "{found:?}");
             assert_eq!(found.map(|it| (it.connections, it.ports)), expected, "{targets:?}");
         };
         let one = [target(&["127.0.0.1:80", "[::1]:80"])];

@@ -313,10 +313,14 @@ fn sharing(shared: Shared) -> &'static str {
 }
 
 fn few_ports(f: &mut fmt::Formatter<'_>, shortage: &Shortage) -> fmt::Result {
-    let Shortage { server, connections, ports } = shortage;
+    let Shortage { server, addresses, connections, ports } = shortage;
+    let others = match addresses {
+        0 | 1 => String::new(),
+        all => format!(", or another of its host's {all} addresses"),
+    };
     write!(
         f,
-        "{} to {server}, and only {} for them: some will fail; \
+        "{} to {server}{others}, and only {} for them: some will fail; \
          sysctl -w net.ipv4.ip_local_port_range='1024 65535', more addresses with --bind, \
          or fewer connections with -c",
         counted(*connections, "connection"),
@@ -461,8 +465,11 @@ mod tests {
     #[test]
     fn a_lack_of_ports_is_one_line_with_its_remedies() {
         let server = "127.0.0.1:80".parse().unwrap();
-        let shortage = Shortage { server, connections: 30_000, ports: 28_232 };
-        let line = Warning::FewPorts(shortage).to_string();
+        let shortage = Shortage { server, addresses: 1, connections: 30_000, ports: 28_232 };
+        let line = Warning::FewPorts(shortage.clone()).to_string();
+        let several = Warning::FewPorts(Shortage { addresses: 2, ..shortage }).to_string();
+        let told = "127.0.0.1:80, or another of its host's 2 addresses, and only ";
+        assert!(several.contains(told), "{several}");
         let start = "30,000 connections to 127.0.0.1:80, and only 28,232 local ports for them";
         assert!(line.starts_with(start) && !line.contains('\n'), "{line}");
         for remedy in ["net.ipv4.ip_local_port_range", "--bind", "-c"] {

@@ -73,16 +73,14 @@ impl Sending {
                 Ok(Self::new(&args.load.method, url, mix))
             }
             urls => {
-                let mix = urls::mix(urls.iter().map(String::as_str), &asked, &args.network)?;
+                let mix = urls::mix(&urls::parse(urls)?, &asked, &args.network)?;
                 Ok(Self::new(&args.load.method, &urls.join(" "), mix))
             }
         }
     }
 
     fn of_list(args: &RunArgs, path: &Path) -> Result<Self, Failure> {
-        let list = urls::read(path)?;
-        let urls = list.iter().map(String::as_str);
-        let mix = urls::mix(urls, &Asked::of(&args.load)?, &args.network)
+        let mix = urls::mix(&urls::read(path)?, &Asked::of(&args.load)?, &args.network)
             .map_err(|failure| failure.at(path.display()))?;
         Ok(Self::new(&args.load.method, &format!("the URLs of {}", path.display()), mix))
     }

@@ -5,6 +5,7 @@ use std::io::BufRead;
 use std::path::Path;
 
 use ringshot::load::{Content, Mix, MixRequest, NAMES_MAX, Order, REQUESTS_MAX, Think};
+use ringshot::proto::url::Url;
 
 use super::servers::Servers;
 use crate::exit::Failure;
@@ -12,8 +13,16 @@ use crate::network::NetworkArgs;
 use crate::plan::Asked;
 use crate::target;
 
+/// A URL as it was given, and taken apart.
+pub(super) type Listed = (String, Url);
+
+/// The URLs of arguments.
+pub(super) fn parse(texts: &[String]) -> Result<Vec<Listed>, Failure> {
+    texts.iter().map(|text| Ok((text.clone(), target::parse_plain(text)?))).collect()
+}
+
 /// The URLs of a file: one a line, but for empty lines and those that begin with `#`.
-pub(super) fn read(path: &Path) -> Result<Vec<String>, Failure> {
+pub(super) fn read(path: &Path) -> Result<Vec<Listed>, Failure> {
     let urls = read_from(super::open(path)?);
     let urls = urls.map_err(|failure| failure.at(path.display()))?;
     if urls.is_empty() {
@@ -22,50 +31,46 @@ pub(super) fn read(path: &Path) -> Result<Vec<String>, Failure> {
     Ok(urls)
 }
 
-fn read_from(source: impl BufRead) -> Result<Vec<String>, Failure> {
+fn read_from(source: impl BufRead) -> Result<Vec<Listed>, Failure> {
     let mut urls = Vec::new();
     for (line, number) in source.lines().zip(1_u64..) {
         let line =
             line.map_err(|error| Failure::unusable(format_args!("can't read it: {error}")))?;
         // Editors of other systems begin a file with a byte order mark.
-        let url = line.trim_start_matches('\u{feff}').trim();
-        if url.is_empty() || url.starts_with('#') {
+        let text = line.trim_start_matches('\u{feff}').trim();
+        if text.is_empty() || text.starts_with('#') {
             continue;
         }
         if urls.len() == REQUESTS_MAX {
             return Err(Failure::unusable(format_args!("it has more than {REQUESTS_MAX} URLs")));
         }
-        target::parse_plain(url).map_err(|failure| failure.at(format_args!("line {number}")))?;
-        urls.push(url.to_owned());
+        let url = target::parse_plain(text);
+        let url = url.map_err(|failure| failure.at(format_args!("line {number}")))?;
+        urls.push((text.to_owned(), url));
     }
     Ok(urls)
 }
 
 /// The URLs in turn. Each has its name while there are few.
-pub(super) fn mix<'a>(
-    urls: impl Iterator<Item = &'a str>,
-    asked: &Asked,
-    network: &NetworkArgs,
-) -> Result<Mix, Failure> {
+pub(super) fn mix(urls: &[Listed], asked: &Asked, network: &NetworkArgs) -> Result<Mix, Failure> {
     let mut servers = Servers::new(network);
     let (mut known, mut order, mut requests) = (HashMap::new(), Vec::new(), Vec::new());
     let mut names = Vec::new();
-    for text in urls {
+    for (text, url) in urls {
         if let Some(place) = known.get(text) {
             order.push(*place);
             continue;
         }
-        let url = target::parse_plain(text)?;
         let place = requests.len() as u32;
         requests.push(MixRequest {
             name: place,
-            target: servers.place(&url)?,
+            target: servers.place(url)?,
             weight: 1,
-            content: Content::Fixed(asked.encode(&url)?),
+            content: Content::Fixed(asked.encode(url)?),
             expect: None,
             think: Think::default(),
         });
-        names.push(text.to_owned());
+        names.push(text.clone());
         known.insert(text, place);
         order.push(place);
     }
@@ -84,15 +89,18 @@ mod tests {
     use super::*;
 
     fn mixed(urls: &[&str]) -> Result<Mix, Failure> {
-        mix(urls.iter().copied(), &asked(), &NetworkArgs::default())
+        let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
+        mix(&parse(&urls)?, &asked(), &NetworkArgs::default())
     }
 
     #[test]
     fn lists_have_comments() {
+        let texts = |urls: Vec<Listed>| urls.into_iter().map(|(text, _)| text).collect::<Vec<_>>();
+        let texts_of = |text: &str| texts(read_from(text.as_bytes()).unwrap());
         let text = "\u{feff}# all\nhttp://a/\n\n  http://b/ \r\n#http://c/\n";
-        assert_eq!(read_from(text.as_bytes()).unwrap(), ["http://a/", "http://b/"]);
+        assert_eq!(texts_of(text), ["http://a/", "http://b/"]);
         let text = "\u{feff}http://a/";
-        assert_eq!(read_from(text.as_bytes()).unwrap(), ["http://a/"]);
+        assert_eq!(texts_of(text), ["http://a/"]);
         assert!(read_from(&b"http://\xff/"[..]).is_err());
     }
 
