@@ -1,7 +1,6 @@
 //! How the command ends: the exit codes, and a failure as one line.
 
 use std::fmt;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// The exit codes; that of a second Ctrl-C is left by the thread that takes signals.
@@ -73,8 +72,7 @@ impl Failure {
 
     /// Prints the line on stderr and gives the exit code.
     pub(crate) fn report(&self) -> Exit {
-        // With stderr closed there is no one left to tell.
-        let _ = writeln!(std::io::stderr(), "{self}");
+        crate::output::tell(self);
         self.exit
     }
 }

@@ -1,15 +1,14 @@
 //! What a reader of the figures should know, each with the next step. Printed on stderr, never among results.
 
 use std::fmt;
-use std::io::Write;
 
 use ringshot::load::compare::Contestant;
 use ringshot::load::statistics::PAIRS_MIN;
 use ringshot::load::{CLIENT_BUSY_MIN, Comparison, Drift, Limit, Report, StatusCounts};
 
 use crate::cores::name;
-use crate::output::endings;
 use crate::output::format::{count, counted, percent};
+use crate::output::{endings, tell};
 use crate::placement::{Placement, Shared};
 use crate::ports::Shortage;
 
@@ -259,17 +258,12 @@ fn short_results(f: &mut fmt::Formatter<'_>, seconds: usize) -> fmt::Result {
 
 /// Prints each on a line of its own.
 pub(crate) fn print<'a>(warnings: impl IntoIterator<Item = &'a Warning>) {
-    let mut stderr = std::io::stderr().lock();
-    for warning in warnings {
-        // With stderr closed there is no one left to warn.
-        let _ = writeln!(stderr, "ringshot: warning: {warning}");
-    }
+    warnings.into_iter().for_each(|warning| tell(format_args!("ringshot: warning: {warning}")));
 }
 
 /// Says on stderr how a run is going, in one line.
 pub(crate) fn notice(text: impl fmt::Display) {
-    // With stderr closed there is no one left to tell.
-    let _ = writeln!(std::io::stderr(), "ringshot: {text}");
+    tell(format_args!("ringshot: {text}"));
 }
 
 fn shared_with_server(f: &mut fmt::Formatter<'_>, cores: usize) -> fmt::Result {

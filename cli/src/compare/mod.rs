@@ -9,7 +9,6 @@ mod origin;
 mod saved;
 mod sides;
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,8 +163,7 @@ impl Session<'_> {
 
     fn say(&self, line: &str) {
         if !self.args.output.quiet {
-            // With stderr closed there is no one left to tell.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            output::tell(line);
         }
     }
 

@@ -8,7 +8,6 @@
 mod report;
 mod search;
 
-use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
@@ -247,8 +246,7 @@ impl Session<'_> {
 
     fn say(&self, line: &str) {
         if !self.args.output.quiet {
-            // With stderr closed there is no one left to tell.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            output::tell(line);
         }
     }
 }

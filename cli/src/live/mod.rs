@@ -28,6 +28,7 @@ use ringshot::load::{Arrival, Plan, Snapshot, Stop};
 
 use crate::exit::Failure;
 use crate::output::format::counted;
+use crate::output::letters::harmless;
 use crate::signals::Interrupts;
 use line::Line;
 use plain::Plain;
@@ -99,7 +100,7 @@ impl Facts {
     fn of(plan: &Plan, title: String) -> Self {
         let connections = counted(plan.connections.into(), "connection");
         Self {
-            title,
+            title: title.chars().map(harmless).collect(),
             setup: format!("{}, {connections}", plan.driver),
             cores: plan.cores.clone(),
             arrival: plan.arrival.clone(),

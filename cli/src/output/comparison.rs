@@ -10,6 +10,7 @@ use super::format::{
     at_least, bytes, count, counted, length, microseconds, percent, rate, three_digits,
 };
 use super::json::{CompareDocument, Settings};
+use super::letters::printable;
 
 /// The letters of a name that every table has room for.
 const NAME_MIN: usize = 11;
@@ -81,7 +82,7 @@ const METRICS: [(&str, &str, [&str; 2]); 3] = [
 pub(crate) fn render(document: &CompareDocument<'_>) -> String {
     let comparison = document.comparison;
     let words = if document.settings.is_some() { &ROUNDS } else { &RUNS };
-    format!(
+    printable(&format!(
         "{}\n{}\n{}\n{}\n{}.\n",
         head(document),
         table(&comparison.contestants, words),
@@ -89,7 +90,7 @@ pub(crate) fn render(document: &CompareDocument<'_>) -> String {
         differences(comparison, words),
         // What is said of percentiles gets a line of its own.
         comparison.summary.replacen("; ", ";\n", 1)
-    )
+    ))
 }
 
 fn head(document: &CompareDocument<'_>) -> String {

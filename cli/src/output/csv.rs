@@ -4,6 +4,7 @@ use ringshot::load::Slot;
 use serde_json::Value;
 
 use super::json::RunDocument;
+use super::letters::printable;
 
 /// Keys whose figures have files of their own.
 const ELSEWHERE: [&str; 4] = ["histograms", "timeline", "histogram", "censored_histogram"];
@@ -62,9 +63,10 @@ fn unit(path: &str) -> &'static str {
 
 /// In quotes where a comma, a quote or a line end asks for it.
 fn quoted(cell: &str) -> String {
-    match cell.contains(['"', ',', '\n', '\r']) {
+    let cell = printable(cell);
+    match cell.contains(['"', ',', '\n']) {
         true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.to_owned(),
+        false => cell,
     }
 }
 

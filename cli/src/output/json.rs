@@ -3,6 +3,7 @@
 use ringshot::load::{Comparison, Report};
 use serde::{Deserialize, Serialize};
 
+use super::letters::escaped_json;
 use crate::placement::Placement;
 use crate::thresholds::ThresholdOutcome;
 
@@ -89,7 +90,7 @@ pub(crate) fn compare(document: &CompareDocument<'_>) -> String {
 /// Indented, with a line end. Numbers that JSON has not (NaN, infinities) become null.
 pub(crate) fn to_text(document: &impl Serialize) -> String {
     // Serialising plain structs with string keys into memory has no way to fail.
-    let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
+    let mut text = escaped_json(&serde_json::to_string_pretty(document).unwrap_or_default());
     text.push('\n');
     text
 }

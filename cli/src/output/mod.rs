@@ -12,6 +12,7 @@ pub(crate) mod headings;
 mod hgrm;
 mod html;
 pub(crate) mod json;
+pub(crate) mod letters;
 pub(crate) mod results;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -19,9 +20,16 @@ mod shortened;
 mod tables;
 pub(crate) mod text;
 
+use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
 use crate::exit::Failure;
+
+/// Says a line on stderr, whatever words of others are in it.
+pub(crate) fn tell(line: impl Display) {
+    // With stderr closed there is no one left to tell.
+    let _ = writeln!(std::io::stderr(), "{}", letters::printable(&line.to_string()));
+}
 
 /// Writes a result to standard output and flushes it. A reader that has gone is not an error.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {

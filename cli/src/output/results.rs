@@ -156,6 +156,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::letters::harmless;
     use crate::output::sample;
 
     #[test]
@@ -243,6 +244,32 @@ mod tests {
         args.prepare().unwrap();
         assert!(!mine.exists());
         std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn words_of_others_steer_no_terminal_and_no_page() {
+        const WORDS: &str = "\u{1b}[2J\0\u{9b}2J\r\u{7f}\u{202e}<b>";
+        let words = || WORDS.to_owned();
+        let mut document = sample::open_loop();
+        (document.method, document.url, document.ringshot_version) = (words(), words(), words());
+        document.machines = vec![words()];
+        document.thresholds.iter_mut().for_each(|it| (it.text, it.metric) = (words(), words()));
+        let report = &mut document.report;
+        (report.driver, report.host, report.arrival) = (words(), words(), words());
+        report.exhausted_feeds = vec![words()];
+        report.outcomes.insert(words(), 7);
+        report.error_examples.insert(words(), words());
+        (report.verdict.summary, report.verdict.evidence) = (words(), vec![words()]);
+        report.cores[0].machine = words();
+        let name = ringshot::load::NameReport { name: words(), requests: 1, ..Default::default() };
+        report.names = vec![name];
+        for (file, render) in FILES {
+            let text = render(&document);
+            let steers = |letter: &char| *letter != '\n' && harmless(*letter) != *letter;
+            assert_eq!(text.chars().find(steers), None, "{file}");
+        }
+        let read: RunDocument = serde_json::from_str(&json::run(&document)).unwrap();
+        assert_eq!((read.url, &*read.report.names[0].name), (words(), WORDS));
     }
 
     #[test]

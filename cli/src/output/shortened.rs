@@ -1,8 +1,8 @@
-//! Names that do not fit their column, cut where they still differ; and what a terminal makes of letters.
+//! Names that do not fit their column, cut where they still differ. Pure.
 
 use std::collections::BTreeSet;
 
-use ratatui::text::Span;
+use super::letters::{columns, harmless};
 
 /// Columns of the widest name of a request or core that is shown whole.
 pub(super) const NAME_MAX: usize = 18;
@@ -10,20 +10,6 @@ pub(super) const NAME_MAX: usize = 18;
 /// Cut at its end.
 pub(super) fn shortened(name: &str) -> String {
     cut(name, NAME_MAX - 1, NAME_MAX)
-}
-
-/// How many columns a terminal gives it: two to a letter of Chinese, none to an accent that stands alone.
-pub(super) fn columns(text: &str) -> usize {
-    Span::raw(text).width()
-}
-
-/// What is shown of a letter: none that moves the cursor, or turns the direction of what follows (Unicode UAX 9).
-pub(super) fn harmless(letter: char) -> char {
-    let turns = matches!(
-        letter,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    if turns || letter.is_control() { '\u{fffd}' } else { letter }
 }
 
 /// Keeps so many columns of the beginning, and as many of the end as there is room for in `most`.

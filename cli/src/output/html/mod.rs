@@ -12,6 +12,7 @@ use super::endings::{self, Ending};
 use super::format::{at_least, count, percent, rate};
 use super::headings;
 use super::json::RunDocument;
+use super::letters::printable;
 use super::tables::{self, Table};
 use crate::thresholds::{ThresholdOutcome, exact_below};
 
@@ -69,10 +70,10 @@ fn distribution_heading(report: &Report) -> &'static str {
     }
 }
 
-/// Text that stays text between tags and in quoted attributes.
+/// Text that stays text between tags and in quoted attributes, without what HTML allows in no place (control letters) or what turns the words behind it.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
+    for letter in printable(text).chars() {
         match letter {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),

@@ -11,7 +11,8 @@ use super::endings::{self, Ending};
 use super::format::count;
 use super::headings;
 use super::json::RunDocument;
-use super::shortened::{all_shortened, columns, harmless};
+use super::letters::{columns, printable};
+use super::shortened::all_shortened;
 use super::tables::{self, Fact, Table};
 use crate::thresholds::ThresholdOutcome;
 
@@ -42,12 +43,6 @@ pub(crate) fn render(document: &RunDocument) -> String {
     ];
     let shown: Vec<_> = sections.into_iter().filter(|section| !section.is_empty()).collect();
     printable(&shown.join("\n"))
-}
-
-/// Without what a server's words could do to a terminal.
-fn printable(text: &str) -> String {
-    let shown = |letter: char| if letter == '\n' { letter } else { harmless(letter) };
-    text.chars().map(shown).collect()
 }
 
 fn fact((label, text): &Fact) -> String {
