@@ -207,10 +207,10 @@ fn finish(
 
 /// Prints, warns, and decides how the command ends.
 fn conclude(args: &CompareArgs, document: &json::CompareDocument<'_>) -> Result<Exit, Failure> {
-    output::print(&match args.output.output {
-        Format::Json => json::compare(document),
-        Format::Text => comparison::render(document),
-    })?;
+    match args.output.output {
+        Format::Json => output::print(&json::compare(document)),
+        Format::Text => output::print_text(&comparison::render(document)),
+    }?;
     warnings::print(&Warning::of_comparison(document.comparison));
     match args.fail_if_slower {
         Some(most) => judge(most, judgement(document, most), &document.comparison.summary),

@@ -21,10 +21,10 @@ use readings::{CoreReading, FeatureReading, Findings, HostReading, IoUring, limi
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
     let mut findings = look(&probe::probe());
     findings.advice = advice(&findings);
-    output::print(&match args.output {
-        Format::Json => json::to_text(&findings),
-        Format::Text => output::doctor::render(&findings),
-    })?;
+    match args.output {
+        Format::Json => output::print(&json::to_text(&findings)),
+        Format::Text => output::print_text(&output::doctor::render(&findings)),
+    }?;
     Ok(Exit::Ok)
 }
 

@@ -124,10 +124,10 @@ pub(crate) fn find_max(args: &FindMaxArgs) -> Result<Exit, Failure> {
     let ceiling = session.ceiling()?;
     let search = session.search(&ceiling)?;
     let document = document(&session, &target, &search, ceiling.successes_per_second);
-    output::print(&match args.output.output {
-        Format::Json => json::to_text(&document),
-        Format::Text => report::render(&document),
-    })?;
+    match args.output.output {
+        Format::Json => output::print(&json::to_text(&document)),
+        Format::Text => output::print_text(&report::render(&document)),
+    }?;
     Ok(match (document.highest_held_per_second, document.end) {
         (Some(_), _) => Exit::Ok,
         (None, End::NothingHolds) => Exit::ThresholdFailed,

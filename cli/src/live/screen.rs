@@ -19,6 +19,7 @@ use rustix::termios::tcgetpgrp;
 use super::Facts;
 use super::history::History;
 use super::view::{self, Drawing};
+use crate::output::letters::Charset;
 use crate::signals::HeldBack;
 
 /// Whether the terminal is taken over now.
@@ -60,6 +61,7 @@ pub(super) struct Screen {
     drawing: Drawing,
     size: Size,
     keys: Keys,
+    charset: Charset,
     /// Whether it was given back because the process was to stop.
     is_away: bool,
     // The last field: signals are released when the terminal has been given back.
@@ -107,6 +109,7 @@ impl Screen {
             drawing: Drawing::On,
             size,
             keys,
+            charset: Charset::of_environment(),
             is_away: false,
             _held: held,
         };
@@ -180,9 +183,12 @@ impl Screen {
     /// Does nothing while the terminal is not ours.
     fn draw(&mut self, facts: &Facts) {
         if TAKEN.load(Ordering::SeqCst) {
-            let Self { terminal, history, drawing, .. } = self;
+            let Self { terminal, history, drawing, charset, .. } = self;
             // A terminal that is gone needs no picture; the run goes on.
-            let _ = terminal.draw(|frame| view::draw(frame, facts, history, *drawing));
+            let _ = terminal.draw(|frame| {
+                view::draw(frame, facts, history, *drawing);
+                view::spell(frame.buffer_mut(), *charset);
+            });
         }
     }
 }

@@ -7,6 +7,7 @@
 //! ```
 
 use ratatui::Frame;
+use ratatui::buffer::Buffer;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
@@ -16,6 +17,7 @@ use ringshot::load::{Arrival, Phase, Snapshot, Stop};
 use super::history::{History, RECENT, Recent};
 use super::{Facts, charts, cores};
 use crate::output::format::{count, length, microseconds, percent, rate};
+use crate::output::letters::{Charset, ascii};
 
 /// From this width on, rate and times stand side by side.
 const WIDE: u16 = 98;
@@ -89,6 +91,19 @@ pub(super) fn draw(frame: &mut Frame<'_>, facts: &Facts, history: &History, draw
     cores::draw(frame, facts, &recent.cores, core_area);
     charts::draw(frame, history, chart_area);
     draw_foot(frame, drawing, foot);
+}
+
+/// The same picture in the letters that the terminal has.
+pub(super) fn spell(buffer: &mut Buffer, charset: Charset) {
+    if charset == Charset::Utf8 {
+        return;
+    }
+    for cell in &mut buffer.content {
+        if let Some(letter) = cell.symbol().chars().next().filter(|letter| !letter.is_ascii()) {
+            // What is two columns wide has a blank cell behind it.
+            cell.set_char(ascii(letter).chars().next().unwrap_or(' '));
+        }
+    }
 }
 
 /// What is run on the left, its phase on the right.

@@ -43,6 +43,25 @@ fn a_terminal_of_40_by_10() {
 }
 
 #[test]
+fn a_terminal_without_utf_8_is_shown_ascii_alone() {
+    let mut history = History::default();
+    for tick in 1..=20 {
+        history.push(&sample::on_cores(f64::from(tick) * 0.2, 2), &sample::facts(2).arrival);
+    }
+    let facts = Facts { title: "GET /検索é".to_owned(), ..sample::facts(2) };
+    for (width, height) in [(80, 24), (60, 16), (40, 10)] {
+        let shown = picture(width, height, |frame| {
+            draw(frame, &facts, &history, Drawing::On);
+            spell(frame.buffer_mut(), Charset::Ascii);
+        });
+        assert!(
+            shown.is_ascii() && shown.contains(" GET /? ? ?") && shown.contains("==-"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
 fn a_closed_loop_of_128_cores_that_is_paused() {
     let facts =
         Facts { arrival: Arrival::Closed, stop: Stop::requests(1_000_000), ..sample::facts(128) };

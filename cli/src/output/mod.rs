@@ -24,11 +24,13 @@ use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
 use crate::exit::Failure;
+use letters::Charset;
 
 /// Says a line on stderr, whatever words of others are in it.
 pub(crate) fn tell(line: impl Display) {
+    let line = Charset::of_environment().shown(&line.to_string());
     // With stderr closed there is no one left to tell.
-    let _ = writeln!(std::io::stderr(), "{}", letters::printable(&line.to_string()));
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Writes a result to standard output and flushes it. A reader that has gone is not an error.
@@ -40,4 +42,9 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// The same for a result that is for people.
+pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
+    print(&Charset::of_environment().shown(text))
 }

@@ -76,7 +76,11 @@ impl ResultArgs {
 
     /// Writes the result's files, and prints it, each also where the other can't be done: a run is not made again for a full disk behind the standard output.
     pub(crate) fn show(&self, document: &RunDocument) -> Result<(), Failure> {
-        self.show_by(super::print, document)
+        let print = match self.output {
+            ResultFormat::Text => super::print_text,
+            _ => super::print,
+        };
+        self.show_by(print, document)
     }
 
     fn show_by(

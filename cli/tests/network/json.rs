@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::program::{Server, drivers, io_uring_works, ringshot};
+use super::program::{Program, Server, command, drivers, io_uring_works, ringshot};
 
 /// The keys of `run` that others rely on, with their kinds as JSON Schema names them.
 const CONTRACT: [(&str, &str); 13] = [
@@ -43,6 +43,33 @@ fn a_timed_run_keeps_the_contract() {
         // What came after the end was not measured, but was served.
         assert!(server.stop() >= value["requests"].as_u64().expect("a count"));
     }
+}
+
+#[test]
+fn a_result_is_shown_in_the_letters_of_the_locale() {
+    let server = Server::start(&[]);
+    let saved = ringshot(&["run", &server.url, "-n", "500", "-c", "2", "-q", "-o", "json"]);
+    let file = std::env::temp_dir().join(format!("ringshot-letters-{}", std::process::id()));
+    std::fs::write(&file, saved.stdout).expect("a file");
+    let shown = |locale: [&str; 3], format: &str| {
+        let mut report = command(&["report", &file.to_string_lossy(), "-o", format]);
+        let variables = ["LC_ALL", "LC_CTYPE", "LANG"];
+        report.envs(variables.into_iter().zip(locale));
+        let ended = Program::spawn(&mut report).wait();
+        assert_eq!(ended.code(), Some(0), "{ended:#?}");
+        ended.stdout
+    };
+    for locale in [["", "", ""], ["", "", "C.UTF-8"], ["en_US.utf8", "C", "C"]] {
+        let text = shown(locale, "text");
+        assert!(text.contains('█'), "{locale:?}: {text}");
+    }
+    for locale in [["", "", "C"], ["POSIX", "", "C.UTF-8"], ["", "de_DE@euro", ""]] {
+        let text = shown(locale, "text");
+        assert!(text.is_ascii() && text.contains("##"), "{locale:?}: {text}");
+    }
+    // Formats for programs say themselves what they are written in.
+    assert_eq!(shown(["C", "", ""], "html"), shown(["", "", ""], "html"));
+    std::fs::remove_file(file).expect("it is there");
 }
 
 /// Figures of a healthy run fit each other.
