@@ -19,7 +19,7 @@ mod tests {
     use crate::load::quota::QuotaReport;
     use crate::load::run::{Job, Shared};
     use crate::load::schedule::{Arrival, Schedule, Spacing, Stage};
-    use crate::load::{Limit, Mix, NameReport, Pacing, Plan, Report, Stop, Timeouts};
+    use crate::load::{Limit, Mix, NameReport, Pacing, Plan, Report, Stop, Timeouts, Verdict};
     use crate::shard::Shard;
     use crate::sys::affinity::{self, Pinned};
 
@@ -664,6 +664,23 @@ mod tests {
         assert!(report.exact_below < 0.2, "{}", report.exact_below);
         // Request n waits until n / 200 s, for n / 1000 s of which it was not due yet: the oldest unsent one at the end is older than all that were answered.
         assert!(report.latency_us.p50 > 4e6, "{:?}", report.latency_us);
+    }
+
+    /// It answers for half a second and then no more, and there are connections enough to go on asking.
+    #[test]
+    fn a_server_that_falls_silent_is_told_so() {
+        let until = Instant::from_nanos(1_500_000_000);
+        let answers = move |_| -> Answers {
+            Box::new(move |now| if now < until { Duration::from_millis(1) } else { 100 * SECOND })
+        };
+        let arrival = Arrival::at_rate(100.0, 3 * SECOND);
+        let plan = Plan { drain: SECOND, ..plan(300, arrival, seconds(3)) };
+        let report = simulate(&plan, calm(), answers);
+        assert_eq!((report.sent, report.errors, report.shed), (300, 0, 0));
+        assert!((40..60).contains(&report.requests), "{}", report.requests);
+        let Verdict { limit, valid, summary, .. } = report.verdict;
+        assert_eq!((limit, valid), (Limit::Unknown, false));
+        assert!(summary.contains("had no answer when the run ended: the server hung"), "{summary}");
     }
 
     /// Two names to one server, one of whose connections is never answered: each name has its share of what was cut off and of what was never sent.

@@ -65,6 +65,9 @@ pub(super) fn judged(report: &Report) -> Option<(Limit, String)> {
         _ if mostly(report, failed(report)) => {
             "Most requests failed: the figures are of the few that did not, so nothing can be said of a limit.".to_owned()
         }
+        _ if share(report.cancelled, ended(report) + report.cancelled) > MOST => {
+            "Most requests that were sent had no answer when the run ended: the server hung, or needs longer than the run and its drain gave it. The figures are of the few that had one, so nothing can be said of a limit.".to_owned()
+        }
         _ if mostly(report, failed(report) + report.cancelled) => {
             "Most requests that were sent failed, or had no answer when the run ended: the figures are of the few that had, so nothing can be said of a limit.".to_owned()
         }

@@ -47,6 +47,14 @@ fn nothing_is_said_of_a_server_that_mostly_fails() {
     // Hangs, and is asked on many connections.
     let hanging = |r: &mut Report| (r.requests, r.sent, r.cancelled) = (200, 1_000, 800);
     check(open_loop(), hanging, Limit::Unknown);
+    let mut report = open_loop();
+    hanging(&mut report);
+    let summary = Verdict::of(&report).summary;
+    assert!(summary.contains("had no answer when the run ended: the server hung"), "{summary}");
+    // As many failed: it is not silence alone.
+    (report.errors, report.cancelled) = (150, 150);
+    let summary = Verdict::of(&report).summary;
+    assert!(summary.contains("failed, or had no answer"), "{summary}");
     check(closed_loop(), |r| (r.sent, r.cancelled) = (1_900, 900), Limit::Server);
     // Dies: what finds no connection is not even sent.
     let dead = |connect| {
