@@ -221,7 +221,8 @@ impl Unit {
             // Without a unit nobody knows whether it is seconds or milliseconds.
             Self::Time => match units::duration(text) {
                 Ok(time) if time.is_zero() || text.ends_with(char::is_alphabetic) => {
-                    Ok(time.as_secs_f64() * 1e6)
+                    // A report's times are nanoseconds by this divisor too.
+                    Ok(time.as_nanos() as f64 / 1e3)
                 }
                 _ => Err(format!("{text:?} is not a time: write 250us, 5ms, 1.5s or 2m")),
             },
@@ -557,6 +558,31 @@ mod tests {
         check("error_rate > 200%", "write 0.1% or 0.001");
         check("error_rate > nan", "write 0.1% or 0.001");
         check("rate < fast", "write 500, 49k or 1.5M");
+    }
+
+    #[test]
+    fn a_figure_that_is_its_limit_is_neither_above_nor_below_it() {
+        let check = |figure: &str, limit: &str, report: &Report| {
+            for (order, holds) in [(">", false), (">=", true), ("<", false), ("<=", true)] {
+                let text = format!("{figure} {order} {limit}");
+                let outcome = Condition::from_str(&text).unwrap().demand(report);
+                assert_eq!(outcome.passed, holds, "{text}: {outcome:?}");
+            }
+        };
+        let mut report = report();
+        for tenths in 0..=1_000_u32 {
+            (report.errors, report.requests) = (tenths.into(), (1_000 - tenths).into());
+            check("error_rate", &format!("{}.{}%", tenths / 10, tenths % 10), &report);
+        }
+        for nanos in (1..5_000_u32).map(|step| step * 1_013) {
+            report.latency_us.p99 = f64::from(nanos) / 1e3;
+            check("p99", &format!("{}.{:03}us", nanos / 1_000, nanos % 1_000), &report);
+            check("p99", &format!("{}.{:06}ms", nanos / 1_000_000, nanos % 1_000_000), &report);
+        }
+        for rate in (1..200_u32).map(|step| step * 1_005) {
+            report.requests_per_second = rate.into();
+            check("rate", &format!("{}.{:03}k", rate / 1_000, rate % 1_000), &report);
+        }
     }
 
     #[test]

@@ -83,25 +83,29 @@ pub(crate) fn port(text: &str) -> Result<u16, String> {
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let wrong = || format!("{text:?} is not a rate: write 500, 50k, 1.5M or 0.5");
     let (number, unit) = split(text.trim().trim_end_matches("/s"));
-    let factor = match unit {
-        "" => 1.0,
-        "k" | "K" => 1e3,
-        "M" => 1e6,
+    let power = match unit {
+        "" => 0,
+        "k" | "K" => 3,
+        "M" => 6,
         _ => return Err(wrong()),
     };
     // `.5` could be the end of `1...5`.
     let number = Some(number).filter(|number| number.starts_with(|it: char| it.is_ascii_digit()));
-    let number: f64 = number.and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
-    Ok(number * factor)
+    number.and_then(|number| decimal(number, power)).ok_or_else(wrong)
+}
+
+/// The number that is closest to what was written, times a power of ten: a product of two that are would
+/// not be, and a limit would lie beside itself.
+fn decimal(number: &str, power: i32) -> Option<f64> {
+    format!("{number}e{power}").parse().ok()
 }
 
 /// A part of a whole: `2%` or `0.02`.
 pub(crate) fn share(text: &str) -> Result<f64, String> {
-    let (number, scale) = match text.trim().strip_suffix('%') {
-        Some(number) => (number.trim_end(), 100.0),
-        None => (text.trim(), 1.0),
+    let share = match text.trim().strip_suffix('%') {
+        Some(number) => decimal(number.trim_end(), -2),
+        None => text.trim().parse().ok(),
     };
-    let share = number.parse().ok().map(|number: f64| number / scale);
     share
         .filter(|share| (0.0..=1.0).contains(share))
         .ok_or_else(|| format!("{text:?} is not a share: write 0.1% or 0.001"))
@@ -213,6 +217,30 @@ mod tests {
         check("0", Some(0.0));
         for text in ["", "-1", "fast", "10x", "1e5", "nan", ".5", ".", "+1"] {
             check(text, None);
+        }
+    }
+
+    /// A figure is a quotient of counts: the closest there is to what it says.
+    #[test]
+    fn shares_and_rates_are_the_closest_to_what_is_written() {
+        for tenths in 0..=1_000_u32 {
+            let (whole, tenth) = (tenths / 10, tenths % 10);
+            let expected = f64::from(tenths) / 1e3;
+            assert_eq!(share(&format!("{whole}.{tenth}%")), Ok(expected), "{tenths}");
+            assert_eq!(share(&format!("{expected}")), Ok(expected), "{tenths}");
+        }
+        for exact in 0..20_000_u32 {
+            let (thousands, rest) = (exact / 1_000, exact % 1_000);
+            assert_eq!(rate(&format!("{thousands}.{rest:03}k")), Ok(f64::from(exact)), "{exact}");
+            assert_eq!(
+                rate(&format!("{thousands}.{rest:03}M/s")),
+                Ok(f64::from(exact) * 1e3),
+                "{exact}"
+            );
+        }
+        assert_eq!(share(" 1 %"), Ok(0.01));
+        for text in ["", "%", "-1%", "100.1%", "nan%", "inf", "1.1"] {
+            assert!(share(text).is_err(), "{text}");
         }
     }
 
