@@ -1,11 +1,12 @@
 //! A result in the format that was asked for, printed or as files in a directory.
 
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use rustix::fs::{FlockOperation, flock};
 
 use super::json::{self, RunDocument};
 use super::{csv, hdrlog, hgrm, html, text};
@@ -17,7 +18,7 @@ pub(crate) struct ResultArgs {
     /// What to print on standard output
     #[arg(short, long, value_enum, default_value = "text", help_heading = "Output")]
     pub(crate) output: ResultFormat,
-    /// Write every format into this directory too; files of their names are replaced
+    /// Write every format into this directory too; files of their names are replaced, all or none
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) out_dir: Option<PathBuf>,
 }
@@ -47,11 +48,11 @@ pub(crate) enum ResultFormat {
     Hgrm,
 }
 
-/// A file of a result, and what it holds.
-type File = (&'static str, fn(&RunDocument) -> String);
+/// The name of a result's file, and what it holds.
+type Rendered = (&'static str, fn(&RunDocument) -> String);
 
 /// What `--out-dir` writes.
-const FILES: [File; 8] = [
+const FILES: [Rendered; 8] = [
     ("result.json", json::run),
     ("summary.txt", text::render),
     ("summary.csv", csv::summary),
@@ -136,25 +137,64 @@ fn check_plain(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Writes all files that it can. The first that it can't is the failure.
+/// Writes all files or, where one can't be written, none: what was there is the result of another run,
+/// and stays whole. One run writes at a time, so that of several all files are those of the last.
 fn write(directory: &Path, document: &RunDocument) -> Result<(), Failure> {
-    let outcomes = FILES.map(|(name, render)| {
+    let _lock = lock(directory);
+    let made = FILES.iter().try_for_each(|(name, render)| {
         let path = directory.join(name);
         let is_plain = match check_plain(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             checked => checked,
         };
-        let written = is_plain.and_then(|()| std::fs::write(&path, render(document)));
+        let written = is_plain.and_then(|()| write_new(&beside(&path), &render(document)));
         written.map_err(|error| unwritable(&path, &error))
     });
-    outcomes.into_iter().collect()
+    let put = made.and_then(|()| {
+        FILES.iter().try_for_each(|(name, _)| {
+            let path = directory.join(name);
+            std::fs::rename(beside(&path), &path).map_err(|error| unwritable(&path, &error))
+        })
+    });
+    if put.is_err() {
+        // Those that are not there need no removal, and one that can't be removed is in nobody's way.
+        FILES
+            .iter()
+            .for_each(|(name, _)| drop(std::fs::remove_file(beside(&directory.join(name)))));
+    }
+    put
+}
+
+/// Waits until no other run writes there, for as long as the file lives; `None` where that can't be told (flock(2)).
+fn lock(directory: &Path) -> Option<File> {
+    let directory = File::open(directory).ok()?;
+    flock(&directory, FlockOperation::LockExclusive).ok()?;
+    Some(directory)
+}
+
+/// Where a file is written before it gets its name.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}
+
+/// Whatever a run left there that was killed is removed first, and never followed or waited for.
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::unusable(format_args!(
-        "--out-dir: can't write {}: {error}: name another directory",
-        path.display()
-    ))
+    let remedy = match error.kind() {
+        ErrorKind::StorageFull => "the disk is full: free some of it, or name another directory",
+        ErrorKind::QuotaExceeded => "free some of your quota, or name another directory",
+        _ => "name another directory",
+    };
+    Failure::unusable(format_args!("--out-dir: can't write {}: {error}: {remedy}", path.display()))
 }
 
 #[cfg(test)]
@@ -199,6 +239,68 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_written_leaves_the_result_before_it_whole() {
+        let directory = std::env::temp_dir().join(format!("ringshot-whole-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let of = |url: &str| {
+            let mut document = sample::open_loop();
+            url.clone_into(&mut document.url);
+            document
+        };
+        let read = || -> Vec<String> {
+            FILES.map(|(name, _)| std::fs::read_to_string(directory.join(name)).unwrap()).into()
+        };
+        write(&directory, &of("http://first.test/")).unwrap();
+        let first = read();
+        // The last of them can't be written: its place is taken, and not by a file.
+        let taken = directory.join(".report.html.new");
+        std::fs::create_dir(&taken).unwrap();
+        let line = write(&directory, &of("http://second.test/")).unwrap_err().to_string();
+        assert!(line.contains("/report.html: "), "{line}");
+        assert_eq!(read(), first);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), FILES.len() + 1, "{line}");
+        std::fs::remove_dir(&taken).unwrap();
+        // What a run left that was killed is replaced, and not followed.
+        std::os::unix::fs::symlink("/dev/full", &taken).unwrap();
+        write(&directory, &of("http://second.test/")).unwrap();
+        assert!(read()[0].contains("second.test"));
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), FILES.len());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn of_runs_that_end_at_once_all_files_are_one_runs() {
+        let directory =
+            std::env::temp_dir().join(format!("ringshot-at-once-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        std::thread::scope(|scope| {
+            for run in ["http://one.test/", "http://two.test/"] {
+                let directory = &directory;
+                scope.spawn(move || {
+                    let document = RunDocument { url: run.to_owned(), ..sample::open_loop() };
+                    (0..20).for_each(|_| write(directory, &document).unwrap());
+                });
+            }
+        });
+        let has = |name: &str, url: &str| {
+            std::fs::read_to_string(directory.join(name)).unwrap().contains(url)
+        };
+        let one = has("result.json", "one.test");
+        for name in ["result.json", "summary.txt", "report.html"] {
+            assert!(has(name, if one { "one.test" } else { "two.test" }), "{name}");
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn the_remedy_follows_the_reason() {
+        let line = |kind: ErrorKind| unwritable(Path::new("x"), &kind.into()).to_string();
+        assert!(line(ErrorKind::StorageFull).contains("the disk is full"));
+        assert!(line(ErrorKind::QuotaExceeded).contains("quota"));
+        assert!(line(ErrorKind::PermissionDenied).ends_with(": name another directory"));
+    }
+
+    #[test]
     fn a_directory_that_cannot_be_written_is_told_before_the_run() {
         let refused = |directory: &Path| {
             let out_dir = Some(directory.to_owned());
@@ -214,7 +316,7 @@ mod tests {
         assert!(line.contains("summary.csv: "), "{line}");
         let failure = write(&directory, &sample::open_loop()).unwrap_err().to_string();
         let found = std::fs::read_dir(&directory).unwrap().count();
-        assert_eq!((failure, found), (line, FILES.len()), "the others are written");
+        assert_eq!((failure, found), (line, 1), "all or none");
         std::fs::remove_dir_all(directory).unwrap();
     }
 
@@ -237,7 +339,6 @@ mod tests {
         let fifo =
             |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
         let device = |path: &Path| {
-            std::fs::remove_file(path).unwrap();
             std::os::unix::fs::symlink("/dev/full", path).unwrap();
         };
         check("summary.csv", "it is a FIFO, not a file", &fifo);
