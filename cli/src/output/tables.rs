@@ -306,8 +306,13 @@ fn open_rows(report: &Report) -> Vec<Vec<String>> {
 const SHORT_HEAD: [&str; 6] = ["p50", "p90", "p99", "p99.9", "max", "samples"];
 
 fn short(times: &Latency) -> Vec<String> {
-    let values = [times.p50, times.p90, times.p99, times.p99_9, times.max];
-    values.map(microseconds).into_iter().chain([count(times.samples)]).collect()
+    let [p50, p90, p99, max] = [times.p50, times.p90, times.p99, times.max].map(microseconds);
+    // The table of the headline leaves it out too where it rests on no sample.
+    let p99_9 = match times.p99_9_samples {
+        0 => "-".to_owned(),
+        _ => microseconds(times.p99_9),
+    };
+    vec![p50, p90, p99, p99_9, max, count(times.samples)]
 }
 
 fn short_table(title: &str, rows: impl Iterator<Item = (String, Latency)>) -> Option<Table> {
@@ -412,6 +417,13 @@ mod tests {
         }
         report.last_response_seconds = 4.338;
         assert_eq!(drain_of(&report), "the last response came after 4.338 s");
+    }
+
+    #[test]
+    fn phases_and_classes_claim_no_percentile_that_rests_on_no_sample() {
+        let times = Latency { samples: 1_500, p99_9: 7.0, p99_9_samples: 1, ..Latency::default() };
+        assert_eq!(short(&times)[3..], ["7.00 us", "0 ns", "1,500"]);
+        assert_eq!(short(&Latency { p99_9_samples: 0, ..times })[3..], ["-", "0 ns", "1,500"]);
     }
 
     #[test]
