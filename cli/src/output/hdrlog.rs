@@ -6,6 +6,8 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use ringshot::load::{Histogram, Report};
 
+use super::hgrm;
+
 /// The log's largest values are in milliseconds, as HdrHistogram's own writers have them.
 const NANOS_A_MILLI: f64 = 1e6;
 
@@ -21,16 +23,31 @@ pub(super) fn render(report: &Report) -> String {
 fn write(report: &Report, log: &mut Vec<u8>) -> Option<()> {
     let length = Duration::try_from_secs_f64(report.seconds).unwrap_or_default();
     let mut serializer = V2DeflateSerializer::new();
-    let mut writer = IntervalLogWriterBuilder::new()
+    let mut builder = IntervalLogWriterBuilder::new();
+    builder
         .add_comment("[Histogram log format version 1.3]")
-        .add_comment("[ringshot: nanoseconds; the maximum in milliseconds]")
-        .with_max_value_divisor(NANOS_A_MILLI)
-        .begin_log_with(log, &mut serializer)
-        .ok()?;
+        .add_comment("[ringshot: nanoseconds; the maximum in milliseconds]");
+    for comment in censored(report) {
+        builder.add_comment(&comment);
+    }
+    let mut writer =
+        builder.with_max_value_divisor(NANOS_A_MILLI).begin_log_with(log, &mut serializer).ok()?;
     for (name, times) in kinds(report) {
         writer.write_histogram(times.as_hdr(), Duration::ZERO, length, Tag::new(name)).ok()?;
     }
     Some(())
+}
+
+/// Of which kinds of time some are no more than the age that a request had which nobody answered.
+fn censored(report: &Report) -> impl Iterator<Item = String> {
+    let histograms = &report.histograms;
+    let kinds = [
+        ("response_time", &histograms.censored_response, report.exact_below),
+        ("service_time", &histograms.censored_service, histograms.service_time_exact_below()),
+    ];
+    kinds.into_iter().filter_map(|(kind, among, exact_below)| {
+        hgrm::censored(among, exact_below).map(|words| format!("[ringshot: {kind}: {words}]"))
+    })
 }
 
 /// Every kind of time of which there are any.
@@ -58,6 +75,10 @@ mod tests {
     fn the_log_is_read_back_by_its_own_library() {
         let report = sample::open_loop().report;
         let log = render(&report);
+        for kind in ["response_time", "service_time"] {
+            let told = format!("#[ringshot: {kind}: 3 censored requests included, at the age ");
+            assert!(log.contains(&told), "{log}");
+        }
         let entries = IntervalLogIterator::new(log.as_bytes()).filter_map(|entry| match entry {
             Ok(LogEntry::Interval(interval)) => Some(interval),
             Ok(_) => None,

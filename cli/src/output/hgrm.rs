@@ -2,26 +2,51 @@
 
 use std::fmt::Write;
 
-use ringshot::load::Histogram;
+use ringshot::load::{Histogram, Report};
+
+use super::format::{counted, percent};
+use super::quantiles::{Step, steps};
 
 /// Lines for each halving of what is left above, as HdrHistogram's own tools print.
 const TICKS: u32 = 5;
 
+/// The percentiles of response times, those of censored requests included.
+pub(super) fn response_time(report: &Report) -> String {
+    let censored = censored(&report.histograms.censored_response, report.exact_below);
+    render(&report.histograms.success_response_time()) + &comment(censored)
+}
+
+/// The percentiles of service times, those of censored requests included.
+pub(super) fn service_time(report: &Report) -> String {
+    let exact_below = report.histograms.service_time_exact_below();
+    let censored = censored(&report.histograms.censored_service, exact_below);
+    render(&report.histograms.success_service_time()) + &comment(censored)
+}
+
+fn comment(words: Option<String>) -> String {
+    words.map(|words| format!("#[{words}]\n")).unwrap_or_default()
+}
+
+/// What is said of requests without an answer that are among some times; nothing where there are none.
+pub(super) fn censored(among: &Histogram, exact_below: f64) -> Option<String> {
+    let requests = counted(among.len(), "censored request");
+    let above = percent(exact_below);
+    (!among.is_empty())
+        .then(|| format!("{requests} included, at the age reached: above {above} lower bounds"))
+}
+
 /// The percentiles of all times, those of an empty histogram being none.
-pub(super) fn render(times: &Histogram) -> String {
+fn render(times: &Histogram) -> String {
     let mut text = format!(
         "{:>12} {:>14} {:>10} {:>14}\n\n",
         "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
     );
-    let mut seen = 0;
-    for step in times.as_hdr().iter_quantiles(TICKS) {
-        seen += step.count_since_last_iteration();
-        let quantile = step.quantile_iterated_to();
+    for Step { quantile, nanos, seen } in steps(times, TICKS) {
         let odds = match quantile < 1.0 {
             true => format!(" {:14.2}", 1.0 / (1.0 - quantile)),
             false => String::new(),
         };
-        let value = millis(step.value_iterated_to() as f64);
+        let value = millis(nanos as f64);
         // Writing into a string has no way to fail.
         let _ = writeln!(text, "{value:12.3} {quantile:2.12} {seen:10}{odds}");
     }
@@ -73,6 +98,18 @@ mod tests {
             text.contains("#[Mean    =        5.50")
                 && text.contains("Total count    =           10]")
         );
+    }
+
+    #[test]
+    fn censored_requests_are_told_in_a_comment() {
+        let mut report = Report { exact_below: 0.75, ..Report::default() };
+        report.histograms.censored_response.record_many(5_000_000, 1_234);
+        let text = response_time(&report);
+        let last =
+            "#[1,234 censored requests included, at the age reached: above 75.0% lower bounds]";
+        assert_eq!(text.lines().last(), Some(last));
+        assert!(text.lines().all(|line| line.starts_with(['#', ' ']) || line.is_empty()), "{text}");
+        assert!(!service_time(&report).contains("censored"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod hgrm;
 mod html;
 pub(crate) mod json;
 pub(crate) mod letters;
+mod quantiles;
 pub(crate) mod results;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -57,15 +57,11 @@ const FILES: [Rendered; 8] = [
     ("summary.txt", text::render),
     ("summary.csv", csv::summary),
     ("timeline.csv", |it| csv::timeline(&it.report.timeline)),
-    ("response_time.hgrm", response_time),
-    ("service_time.hgrm", |it| hgrm::render(&it.report.histograms.success_service_time())),
+    ("response_time.hgrm", |it| hgrm::response_time(&it.report)),
+    ("service_time.hgrm", |it| hgrm::service_time(&it.report)),
     ("latency.hlog", |it| hdrlog::render(&it.report)),
     ("report.html", html::render),
 ];
-
-fn response_time(document: &RunDocument) -> String {
-    hgrm::render(&document.report.histograms.success_response_time())
-}
 
 impl ResultArgs {
     /// Makes the directory, and sees whether it can be written: before a run, so that a long one is not for nothing.
@@ -100,7 +96,7 @@ fn render(format: ResultFormat, document: &RunDocument) -> String {
         ResultFormat::Json => json::run(document),
         ResultFormat::Csv => csv::summary(document),
         ResultFormat::Html => html::render(document),
-        ResultFormat::Hgrm => response_time(document),
+        ResultFormat::Hgrm => hgrm::response_time(&document.report),
     }
 }
 
