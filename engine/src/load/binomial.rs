@@ -1,9 +1,17 @@
-//! The binomial distribution, summed term by term: between which ranks a quantile lies, and whether a share is above another. Pure; exact but for rounding.
+//! The binomial distribution, summed term by term up to a million million trials: between which ranks
+//! a quantile lies, and whether a share is above another. Pure; exact but for rounding.
 
 /// What lies beyond each end of a two-sided 95 % interval, at most.
 const TAIL: f64 = 0.025;
 /// Terms below this part of the largest: all of them together are less than a rounding error.
 const NEGLIGIBLE: f64 = 1e-18;
+
+/// With more trials than this the sums would take seconds, and the normal distribution tells the same
+/// ends to a part in a million of their distance.
+const SUMMED_TRIALS_MAX: u64 = 1 << 40;
+/// 2.5 % of a normal distribution lie further from its mean than so many standard deviations, on each
+/// side.
+const DEVIATIONS: f64 = 1.959_964;
 
 /// How often an event occurs in so many independent trials.
 #[derive(Debug, Clone, Copy)]
@@ -21,12 +29,25 @@ type Step = fn(Binomial, Term) -> Option<Term>;
 impl Binomial {
     /// The largest count that is, or fewer are, in 2.5 % of cases at most; `None` if even zero is likelier.
     pub(super) fn low(self) -> Option<u64> {
-        self.end(Self::fewer)
+        match self.of_many() {
+            Some((mean, distance)) => Some(mean.saturating_sub(distance)),
+            None => self.end(Self::fewer),
+        }
     }
 
     /// The smallest count that is, or more are, in 2.5 % of cases at most; `None` if even all trials are likelier.
     pub(super) fn high(self) -> Option<u64> {
-        self.end(Self::more)
+        match self.of_many() {
+            Some((mean, distance)) => Some(mean.saturating_add(distance).min(self.trials)),
+            None => self.end(Self::more),
+        }
+    }
+
+    /// The mean, and how far the ends lie from it, of more trials than are summed.
+    fn of_many(self) -> Option<(u64, u64)> {
+        let mean = self.trials as f64 * self.share;
+        let distance = DEVIATIONS * (mean * (1.0 - self.share)).sqrt();
+        (self.trials > SUMMED_TRIALS_MAX).then_some((mean as u64, distance as u64))
     }
 
     /// Takes so many steps of the standard deviation's size as matter, whatever the number of trials.
@@ -89,14 +110,15 @@ mod tests {
 
     #[test]
     fn large_numbers_lie_1_96_deviations_from_the_mean() {
-        let trials = 1_000_000_000;
-        let [low, high] = {
-            let drawn = Binomial { trials, share: 0.5 };
-            [drawn.low().unwrap(), drawn.high().unwrap()]
-        };
-        let spread = 1.959_964 * (trials as f64 / 4.0).sqrt();
-        for distance in [trials / 2 - low, high - trials / 2] {
-            assert!((distance as f64 - spread).abs() <= 1.5, "{distance} for {spread}");
+        for trials in [1_000_000_000, SUMMED_TRIALS_MAX + 2, 1 << 62] {
+            let [low, high] = {
+                let drawn = Binomial { trials, share: 0.5 };
+                [drawn.low().unwrap(), drawn.high().unwrap()]
+            };
+            let spread = 1.959_964 * (trials as f64 / 4.0).sqrt();
+            for distance in [trials / 2 - low, high - trials / 2] {
+                assert!((distance as f64 - spread).abs() <= 1.5, "{distance} for {spread}");
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use ringshot::load::{Histogram, Report, Slot};
 use super::svg::{Axis, Plot, Scale, legend, rows};
 use crate::output::bins::{Bin, bins};
 use crate::output::format::{count, microseconds, percent, rate};
+use crate::output::quantiles;
 use crate::output::tables::{core_name, is_open_loop};
 
 /// With more slots than this, none says its figures when pointed at: the page would be all strips.
@@ -187,11 +188,11 @@ fn percentile_tick(odds: f64) -> String {
 }
 
 /// Up to the largest time, which stands where one sample of all lies above.
-fn curve(times: &Histogram) -> impl Iterator<Item = (f64, f64)> {
+fn curve(times: &Histogram) -> impl Iterator<Item = (f64, f64)> + use<> {
     let samples = times.len() as f64;
-    times.as_hdr().iter_quantiles(CURVE_TICKS).map(move |step| {
-        let odds = 1.0 / (1.0 - step.quantile_iterated_to());
-        (odds.min(samples), step.value_iterated_to() as f64 / 1e3)
+    quantiles::steps(times, CURVE_TICKS).into_iter().map(move |step| {
+        let odds = 1.0 / (1.0 - step.quantile);
+        (odds.min(samples), step.nanos as f64 / 1e3)
     })
 }
 
