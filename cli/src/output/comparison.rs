@@ -11,6 +11,7 @@ use super::format::{
 };
 use super::json::{CompareDocument, Settings};
 use super::letters::printable;
+use super::text::{indented, lines};
 
 /// The letters of a name that every table has room for.
 const NAME_MIN: usize = 11;
@@ -83,14 +84,23 @@ pub(crate) fn render(document: &CompareDocument<'_>) -> String {
     let comparison = document.comparison;
     let words = if document.settings.is_some() { &ROUNDS } else { &RUNS };
     printable(&format!(
-        "{}\n{}\n{}\n{}\n{}.\n",
+        "{}\n{}\n{}\n{}\n{}",
         head(document),
         table(&comparison.contestants, words),
         ratios(comparison, words),
         differences(comparison, words),
-        // What is said of percentiles gets a line of its own.
-        comparison.summary.replacen("; ", ";\n", 1)
+        summary(&comparison.summary)
     ))
+}
+
+/// What is said of percentiles gets a line of its own.
+fn summary(summary: &str) -> String {
+    match summary.split_once("; ") {
+        Some((speed, percentiles)) => {
+            lines(&format!("{speed};")) + &lines(&format!("{percentiles}."))
+        }
+        None => lines(&format!("{summary}.")),
+    }
 }
 
 fn head(document: &CompareDocument<'_>) -> String {
@@ -102,14 +112,16 @@ fn head(document: &CompareDocument<'_>) -> String {
         depth => format!(", pipeline {depth}"),
     };
     let closing = if settings.keep_alive { "" } else { ", no keep-alive" };
-    format!(
-        "{} {}, {}\n{}{pipeline}{closing}; {}\n",
-        settings.method,
-        sources(document.sources),
-        placement.describe(),
-        counted(u64::from(settings.connections), "connection"),
-        rounds(document, settings),
-    )
+    let connections = counted(u64::from(settings.connections), "connection");
+    let where_to = format!("{}, {}", sources(document.sources), placement.describe());
+    let load = format!("{connections}{pipeline}{closing}; {}", rounds(document, settings));
+    let head: String = format!("{} {where_to}", settings.method).lines().map(continued).collect();
+    head + &lines(&load)
+}
+
+/// A line of the head on as many as it needs; the second source stands further right.
+fn continued(line: &str) -> String {
+    indented(line, line.len() - line.trim_start().len())
 }
 
 /// Which file each side is, by the name that the columns have for it if that is not its own, and what its run was asked for.
@@ -118,7 +130,7 @@ fn saved(document: &CompareDocument<'_>) -> String {
     let sides = names.zip(document.sources).zip(document.asked_for);
     let side = |((name, file), asked): ((&str, &&str), &String)| {
         let letter = if matches!(name, "A" | "B") { format!("{name} ") } else { String::new() };
-        format!("{letter}{file}:\n  {asked}\n")
+        format!("{letter}{file}:\n{}", indented(asked, 2))
     };
     sides.map(side).collect()
 }
@@ -304,6 +316,33 @@ p50 19.2% longer; p90 16.0% longer; p99 15.6% longer; p99.9 15.4% longer.
 ";
         assert_eq!(sample::with_document(render), expected);
         assert!(expected.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn nothing_but_a_url_is_wider_than_a_terminal() {
+        let asked = "GET http://127.0.0.1:18401/a; io_uring, 64 connections on cores 0-15; \
+                     constant, 5,000 a second over stages 5s:0..5000, 5s:5000, 5s:5000..0"
+            .to_owned();
+        let mut comparison = sample::comparison();
+        comparison.summary =
+            "after.json is slower than before.json, and may be so, since a lot of \
+            things can be said of it; p50 19.2% longer; p90 16.0% longer; p99 15.6% longer; \
+            p99.9 15.4% longer; and some"
+                .to_owned();
+        let text = sample::with_document(|document| {
+            let saved = CompareDocument {
+                settings: None,
+                placement: None,
+                sources: &["before.json", "after.json"],
+                asked_for: &[asked.clone(), asked.clone()],
+                comparison: &comparison,
+                ..*document
+            };
+            render(&saved)
+        });
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert!(text.contains("\n  constant") || text.contains("\n  a second"), "{text}");
+        assert!(text.ends_with("\nsome.\n"), "{text}");
     }
 
     #[test]

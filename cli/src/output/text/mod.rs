@@ -11,7 +11,7 @@ use super::endings::{self, Ending};
 use super::format::count;
 use super::headings;
 use super::json::RunDocument;
-use super::letters::{columns, printable};
+use super::letters::{columns, harmless, printable};
 use super::shortened::all_shortened;
 use super::tables::{self, Fact, Table};
 use crate::thresholds::ThresholdOutcome;
@@ -29,7 +29,7 @@ const INDENT: usize = 9;
 pub(crate) fn render(document: &RunDocument) -> String {
     let report = &document.report;
     let sections = [
-        format!("{}\n{}\n", headings::heading(document), headings::setting(document)),
+        lines(&words(&headings::heading(document))) + &lines(&words(&headings::setting(document))),
         tables::facts(document).iter().map(fact).collect(),
         endings::endings(report).iter().map(ending).collect(),
         optional(tables::percentiles(report)),
@@ -45,6 +45,11 @@ pub(crate) fn render(document: &RunDocument) -> String {
     printable(&shown.join("\n"))
 }
 
+/// Others' words, in which no space but a blank parts two of them.
+fn words(text: &str) -> String {
+    text.chars().map(harmless).collect()
+}
+
 fn fact((label, text): &Fact) -> String {
     labelled(label, text)
 }
@@ -56,12 +61,23 @@ fn labelled(label: &str, text: &str) -> String {
     lines.iter().zip(labels).map(|(line, label)| format!("{label:<INDENT$}{line}\n")).collect()
 }
 
-/// Lines of up to `width` letters; a word that is longer has a line of its own.
+/// A sentence on as many lines as it needs.
+pub(crate) fn lines(text: &str) -> String {
+    indented(text, 0)
+}
+
+/// The same, with so many spaces before each line.
+pub(crate) fn indented(text: &str, spaces: usize) -> String {
+    let lines = wrapped(text, WIDTH - spaces);
+    lines.iter().map(|line| format!("{:spaces$}{line}\n", "")).collect()
+}
+
+/// Lines of up to `width` columns; a word that is longer has a line of its own.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+            Some(line) if columns(line) + 1 + columns(word) <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -93,9 +109,9 @@ fn table(table: &Table) -> String {
     let Table { title, head, rows, note } = table;
     let head: Vec<String> = head.iter().map(|&word| word.to_owned()).collect();
     let (rows, widths) = fitted(&head, rows);
-    let lines = std::iter::once(&head).chain(&rows).map(|cells| row(cells, &widths));
-    let note = if note.is_empty() { String::new() } else { format!("{note}\n") };
-    format!("{title}\n{}{note}", lines.collect::<String>())
+    let shown: String =
+        std::iter::once(&head).chain(&rows).map(|cells| row(cells, &widths)).collect();
+    lines(title) + &shown + &lines(note)
 }
 
 /// The rows, and how wide each column is. Where figures take more room than there is, columns are no wider than they need to be, then names are cut.

@@ -166,6 +166,18 @@ fn an_invalid_run_says_so() {
 }
 
 #[test]
+fn many_urls_and_machines_stay_within_80_columns() {
+    let mut document = sample::document();
+    let numbered = |name: &str| (0..12).map(|n| format!("{name}{n}")).collect::<Vec<_>>();
+    document.url = numbered("http://127.0.0.1:18080/").join(", ");
+    document.machines = numbered("machine");
+    let text = render(&document);
+    assert!(text.lines().all(|line| columns(line) <= WIDTH), "{text}");
+    assert!(text.contains("GET http://127.0.0.1:18080/0, ") && text.contains("/11\nio_uring, "));
+    assert!(text.contains(" machine11\n"), "{text}");
+}
+
+#[test]
 fn words_are_wrapped_between_words() {
     assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
     assert_eq!(wrapped("unbreakable a", 4), ["unbreakable", "a"]);
