@@ -20,7 +20,8 @@ use crate::args::{CompareArgs, Format};
 use crate::exit::{Exit, Failure};
 use crate::network::NetworkArgs;
 use crate::output::format::{counted, length, percent, rate};
-use crate::output::{self, comparison, json};
+use crate::output::json::{self, Unmeasured};
+use crate::output::{self, comparison};
 use crate::placement::{Placement, Server};
 use crate::signals::Interrupts;
 use crate::target::Target;
@@ -61,8 +62,14 @@ fn compare_now(args: &CompareArgs) -> Result<Exit, Failure> {
     let sides = sides.choose(args, &plans[0].conns_by_core(), &mut warnings)?;
     let plans = sides.of_plans(plans);
     warnings::print(&warnings);
-    let mut session =
-        Session { plans, sides, args, interrupts: &interrupts, rounds: [Vec::new(), Vec::new()] };
+    let mut session = Session {
+        plans,
+        sides,
+        args,
+        interrupts: &interrupts,
+        rounds: [Vec::new(), Vec::new()],
+        unmeasured: [Unmeasured::default(); 2],
+    };
     session.say(&format!("{}: {}", urls(&targets).join(" and "), placement.describe()));
     session.warm_up()?;
     session.run_rounds()?;
@@ -97,10 +104,12 @@ struct Session<'a> {
     interrupts: &'a Interrupts,
     /// The reports of each side; after each round both have as many.
     rounds: [Vec<Report>; 2],
+    /// What each side was sent beside them.
+    unmeasured: [Unmeasured; 2],
 }
 
 impl Session<'_> {
-    fn warm_up(&self) -> Result<(), Failure> {
+    fn warm_up(&mut self) -> Result<(), Failure> {
         if self.args.warmup.is_zero() {
             return Ok(());
         }
@@ -110,7 +119,8 @@ impl Session<'_> {
             if self.interrupts.seen() {
                 return Ok(());
             }
-            self.drive(side, &Plan { stop, ..self.plans[side].clone() })?;
+            let report = self.drive(side, &Plan { stop, ..self.plans[side].clone() })?;
+            self.unmeasured[side].add_all(&report);
         }
         Ok(())
     }
@@ -119,8 +129,9 @@ impl Session<'_> {
         for round in 0..self.args.rounds {
             let Some(pair) = self.round(sides::order(round))? else { break };
             self.say(&round_line(round, self.args.rounds, &pair));
-            for (reports, report) in self.rounds.iter_mut().zip(pair) {
-                reports.push(report);
+            for (side, report) in pair.into_iter().enumerate() {
+                self.unmeasured[side].add_warm_up(&report);
+                self.rounds[side].push(report);
             }
         }
         Ok(())
@@ -128,23 +139,27 @@ impl Session<'_> {
 
     /// Both sides once, in this order; the reports are in the order of [`Sides`].
     /// `None` if it was interrupted.
-    fn round(&self, order: [usize; 2]) -> Result<Option<[Report; 2]>, Failure> {
+    fn round(&mut self, order: [usize; 2]) -> Result<Option<[Report; 2]>, Failure> {
         let [first, second] = order;
-        let one = self.drive(first, &self.plans[first])?;
+        let one = self.drive(first, &self.plans[first].clone())?;
         if self.interrupts.seen() {
+            self.unmeasured[first].add_all(&one);
             return Ok(None);
         }
-        let other = self.drive(second, &self.plans[second])?;
+        let other = self.drive(second, &self.plans[second].clone())?;
         if self.interrupts.seen() {
+            self.unmeasured[first].add_all(&one);
+            self.unmeasured[second].add_all(&other);
             return Ok(None);
         }
         Ok(Some(if first == 0 { [one, other] } else { [other, one] }))
     }
 
-    fn drive(&self, side: usize, plan: &Plan) -> Result<Report, Failure> {
+    fn drive(&mut self, side: usize, plan: &Plan) -> Result<Report, Failure> {
         let mut report = watch::drive(plan, self.interrupts, None)?;
         let mut stalls = 0;
         while report.outcomes.is_empty() && stalls < STALLS_MAX && !self.interrupts.seen() {
+            self.unmeasured[side].add_all(&report);
             report = watch::drive(plan, self.interrupts, None)?;
             stalls += 1;
         }
@@ -200,6 +215,7 @@ fn finish(
         asked_for: &[],
         rounds_completed,
         interrupted: session.interrupts.seen(),
+        unmeasured: &session.unmeasured,
         comparison: &session.comparison(),
     };
     conclude(session.args, &document)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ringshot::load::compare::Series;
 use ringshot::load::statistics::PAIRS_MIN;
-use ringshot::load::{Comparison, Verdict};
+use ringshot::load::{Comparison, Report, Verdict};
 
 use super::{SCHEMA_VERSION, conclude};
 use crate::args::CompareArgs;
@@ -42,6 +42,11 @@ pub(super) fn compare(args: &CompareArgs, files: [&str; 2]) -> Result<Exit, Fail
         Series { name: &name_to, reports: &to },
         args.seed,
     );
+    let warm_up = |report: &Report| {
+        let mut sent = json::Unmeasured::default();
+        sent.add_warm_up(report);
+        sent
+    };
     let document = json::CompareDocument {
         schema_version: SCHEMA_VERSION,
         ringshot_version: env!("CARGO_PKG_VERSION"),
@@ -52,6 +57,7 @@ pub(super) fn compare(args: &CompareArgs, files: [&str; 2]) -> Result<Exit, Fail
         asked_for: &asked_for,
         rounds_completed: 1,
         interrupted: of[0].interrupted || to[0].interrupted,
+        unmeasured: &[warm_up(&of[0]), warm_up(&to[0])],
         comparison: &comparison,
     };
     let sides = [(name_of, &of[0].verdict), (name_to, &to[0].verdict)];

@@ -24,7 +24,7 @@ use crate::signals::Interrupts;
 use crate::target::Target;
 use crate::thresholds::{Condition, ThresholdOutcome};
 use crate::{units, warnings, watch};
-use report::{Document, Settings, Step};
+use report::{Counts, Document, Settings, Step, Unjudged};
 use search::{Bounds, End, Held, Search};
 
 /// The search begins at this share of what the closed loop reached.
@@ -120,10 +120,14 @@ pub(crate) fn find_max(args: &FindMaxArgs) -> Result<Exit, Failure> {
     let interrupts = Interrupts::install()?;
     let Prepared { config: plan, warnings } = prepared.on_driver(args.driver)?;
     warnings::print(&warnings);
-    let mut session = Session { plan, args, interrupts: &interrupts, steps: Vec::new() };
-    let ceiling = session.ceiling()?;
+    let (steps, unjudged) = (Vec::new(), Vec::new());
+    let mut session = Session { plan, args, interrupts: &interrupts, steps, unjudged };
+    let ceiling = match session.ceiling() {
+        Ok(ceiling) => ceiling,
+        Err(failure) => return without_a_step(&session, &target, failure),
+    };
     let search = session.search(&ceiling)?;
-    let document = document(&session, &target, &search, ceiling.successes_per_second);
+    let document = document(&session, &target, &search, Some(ceiling.successes_per_second));
     match args.output.output {
         Format::Json => output::print(&json::to_text(&document)),
         Format::Text => output::print_text(&report::render(&document)),
@@ -133,6 +137,20 @@ pub(crate) fn find_max(args: &FindMaxArgs) -> Result<Exit, Failure> {
         (None, End::NothingHolds) => Exit::ThresholdFailed,
         (None, _) => Exit::Invalid,
     })
+}
+
+/// A search that could not begin: as JSON with what was sent until then.
+fn without_a_step(
+    session: &Session<'_>,
+    target: &Target,
+    failure: Failure,
+) -> Result<Exit, Failure> {
+    let sent_some = !session.unjudged.is_empty();
+    if sent_some && matches!(session.args.output.output, Format::Json) {
+        let search = Search::new(session.bounds(0.0));
+        output::print(&json::to_text(&document(session, target, &search, None)))?;
+    }
+    Err(failure)
 }
 
 /// What came of the run before the first step.
@@ -149,11 +167,12 @@ struct Session<'a> {
     args: &'a FindMaxArgs,
     interrupts: &'a Interrupts,
     steps: Vec<Step>,
+    unjudged: Vec<Unjudged>,
 }
 
 impl Session<'_> {
     /// How many successes a second a closed loop reaches, or the highest rate that is allowed: nothing above it can be reached with these connections, and the server is warm then.
-    fn ceiling(&self) -> Result<Ceiling, Failure> {
+    fn ceiling(&mut self) -> Result<Ceiling, Failure> {
         let report = self.probe(self.args.max_rate)?;
         let refuses_all = report.status.successes() == 0 && report.connections_opened > 0;
         let ceiling = if refuses_all {
@@ -174,12 +193,13 @@ impl Session<'_> {
     }
 
     /// A run at a rate, or in a closed loop.
-    fn probe(&self, rate: Option<f64>) -> Result<Report, Failure> {
+    fn probe(&mut self, rate: Option<f64>) -> Result<Report, Failure> {
         let length = self.args.step_duration;
         let arrival = rate.map_or(Arrival::Closed, |rate| Arrival::at_rate(rate, length));
         let (stop, warm_up) = (Stop::after(length), self.args.warmup);
         let plan = Plan { arrival, stop, warm_up, ..self.plan.clone() };
         let report = watch::drive(&plan, self.interrupts, None)?;
+        self.unjudged.push(Unjudged { rate_per_second: rate, counts: Counts::of(&report) });
         match self.interrupts.seen() {
             true => Err(Failure::invalid("interrupted before a rate was tried: let it run longer")),
             false => Ok(report),
@@ -203,14 +223,7 @@ impl Session<'_> {
     }
 
     fn search(&mut self, ceiling: &Ceiling) -> Result<Search, Failure> {
-        let args = self.args;
-        let mut search = Search::new(Bounds {
-            start: ceiling.start * START_SHARE,
-            min_rate: min_rate(args.step_duration),
-            max_rate: args.max_rate.unwrap_or(RATE_MAX),
-            precision: args.precision,
-            confirm: args.confirm,
-        });
+        let mut search = Search::new(self.bounds(ceiling.start * START_SHARE));
         while !self.interrupts.seen()
             && let Some((stage, rate)) = search.next()
         {
@@ -220,6 +233,17 @@ impl Session<'_> {
             }
         }
         Ok(search)
+    }
+
+    fn bounds(&self, start: f64) -> Bounds {
+        let args = self.args;
+        Bounds {
+            start,
+            min_rate: min_rate(args.step_duration),
+            max_rate: args.max_rate.unwrap_or(RATE_MAX),
+            precision: args.precision,
+            confirm: args.confirm,
+        }
     }
 
     /// One open loop; `None` if it was interrupted.
@@ -234,6 +258,8 @@ impl Session<'_> {
         };
         let report = watch::drive(&plan, self.interrupts, None)?;
         if self.interrupts.seen() {
+            let counts = Counts::of(&report);
+            self.unjudged.push(Unjudged { rate_per_second: Some(rate), counts });
             return Ok(None);
         }
         let objectives = self.args.slo.iter().map(|slo| slo.demand(&report)).collect();
@@ -281,7 +307,7 @@ fn document<'a>(
     session: &'a Session<'_>,
     target: &'a Target,
     search: &Search,
-    ceiling: f64,
+    ceiling: Option<f64>,
 ) -> Document<'a> {
     let args = session.args;
     Document {
@@ -307,6 +333,7 @@ fn document<'a>(
         end: search.end(),
         interrupted: session.interrupts.seen(),
         steps: &session.steps,
+        unjudged: &session.unjudged,
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a search found, as JSON and for a person. Pure.
 
-use ringshot::load::{Limit, Report};
+use ringshot::load::{Limit, Report, WarmUp};
 use serde::Serialize;
 
 use super::SUCCESS_SHARE_MIN;
 use super::search::{End, Held, Stage};
-use crate::output::format::{counted, microseconds, percent, rate};
+use crate::output::format::{count, counted, microseconds, percent, rate};
+use crate::output::text::lines;
 use crate::thresholds::ThresholdOutcome;
 
 /// Version of the JSON layout.
@@ -20,13 +21,14 @@ pub(super) struct Document<'a> {
     pub(super) driver: String,
     pub(super) settings: Settings<'a>,
     /// Successes a second that a closed loop with the same connections reached.
-    pub(super) ceiling_per_second: f64,
+    pub(super) ceiling_per_second: Option<f64>,
     pub(super) highest_held_per_second: Option<f64>,
     pub(super) lowest_not_held_per_second: Option<f64>,
     pub(super) confirmed: bool,
     pub(super) end: End,
     pub(super) interrupted: bool,
     pub(super) steps: &'a [Step],
+    pub(super) unjudged: &'a [Unjudged],
 }
 
 /// What was asked for.
@@ -50,13 +52,8 @@ pub(super) struct Step {
     /// Requests a second that were asked for.
     pub(super) rate_per_second: f64,
     pub(super) held: Held,
-    pub(super) requests_per_second: f64,
-    pub(super) offered: u64,
-    pub(super) requests: u64,
-    /// Requests answered with a 2xx or 3xx.
-    pub(super) successes: u64,
-    pub(super) errors: u64,
-    pub(super) shed: u64,
+    #[serde(flatten)]
+    pub(super) counts: Counts,
     /// Requests that were due while all connections were busy.
     pub(super) waited: u64,
     pub(super) p50_us: f64,
@@ -65,6 +62,50 @@ pub(super) struct Step {
     /// What limited it, by its verdict.
     pub(super) limit: Limit,
     pub(super) objectives: Vec<ThresholdOutcome>,
+}
+
+/// A run that says nothing of a rate: one before the search, or the one that Ctrl-C cut short.
+#[derive(Debug, Serialize)]
+pub(super) struct Unjudged {
+    /// Requests a second that were asked for; null in a closed loop.
+    pub(super) rate_per_second: Option<f64>,
+    #[serde(flatten)]
+    pub(super) counts: Counts,
+}
+
+/// What was sent in a run, and what came of it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Counts {
+    pub(super) requests_per_second: f64,
+    pub(super) offered: u64,
+    pub(super) sent: u64,
+    pub(super) requests: u64,
+    /// Requests answered with a 2xx or 3xx.
+    pub(super) successes: u64,
+    pub(super) errors: u64,
+    pub(super) cancelled: u64,
+    pub(super) shed: u64,
+    pub(super) warm_up: WarmUp,
+}
+
+impl Counts {
+    pub(super) fn of(report: &Report) -> Self {
+        Self {
+            requests_per_second: report.requests_per_second,
+            offered: report.offered,
+            sent: report.sent,
+            requests: report.requests,
+            successes: report.status.successes(),
+            errors: report.errors,
+            cancelled: report.cancelled,
+            shed: report.shed,
+            warm_up: report.warm_up,
+        }
+    }
+
+    fn sent_in_warm_up(&self) -> u64 {
+        self.warm_up.requests.saturating_add(self.warm_up.errors)
+    }
 }
 
 impl Step {
@@ -79,12 +120,7 @@ impl Step {
             stage,
             rate_per_second,
             held,
-            requests_per_second: report.requests_per_second,
-            offered: report.offered,
-            requests: report.requests,
-            successes: report.status.successes(),
-            errors: report.errors,
-            shed: report.shed,
+            counts: Counts::of(report),
             waited: report.waited,
             p50_us: report.latency_us.p50,
             p99_us: report.latency_us.p99,
@@ -133,14 +169,16 @@ fn reason(step: &Step) -> String {
     match step {
         Step { held: Held::ClientLimited, .. } => "the client was the limit".to_owned(),
         _ if !missed.is_empty() => missed.join(", "),
-        Step { shed, .. } if *shed > 0 => {
+        Step { counts: Counts { shed, .. }, .. } if *shed > 0 => {
             format!("{} given up unsent", counted(*shed, "request"))
         }
-        Step { successes, requests, .. } if refuses(*successes, *requests) => {
+        Step { counts: Counts { successes, requests, .. }, .. }
+            if refuses(*successes, *requests) =>
+        {
             let share = *successes as f64 / (*requests).max(1) as f64;
             format!("{} of the answers were 2xx or 3xx", percent(share))
         }
-        _ => format!("{} a second answered", rate(step.requests_per_second)),
+        _ => format!("{} a second answered", rate(step.counts.requests_per_second)),
     }
 }
 
@@ -153,15 +191,35 @@ pub(super) fn render(document: &Document<'_>) -> String {
     let settings = &document.settings;
     let steps: String =
         document.steps.iter().map(|step| format!("{}\n", step_line(step))).collect();
-    format!(
-        "{} {}\n{}, {}; {}\n\n{}\n{steps}\n{}\n",
-        settings.method,
-        document.url,
+    let load = format!(
+        "{}, {}; {}",
         document.driver,
         counted(u64::from(settings.connections), "connection"),
         settings.objectives.join(", "),
-        ceiling_line(document.ceiling_per_second, document.settings.max_rate),
+    );
+    format!(
+        "{} {}\n{}\n{}\n{steps}{}\n\n{}\n",
+        settings.method,
+        document.url,
+        lines(&load),
+        ceiling_line(document.ceiling_per_second.unwrap_or(0.0), document.settings.max_rate),
+        sent_line(document),
         answer(document)
+    )
+}
+
+/// `sent      12,345 requests in steps, 1,234 before them and in warm-ups`.
+fn sent_line(document: &Document<'_>) -> String {
+    let Document { steps, unjudged, .. } = document;
+    let in_steps = steps.iter().map(|step| step.counts.sent).fold(0, u64::saturating_add);
+    let in_others = unjudged.iter().map(|run| run.counts.sent);
+    let all = steps.iter().map(|step| &step.counts).chain(unjudged.iter().map(|run| &run.counts));
+    let apart = in_others.chain(all.map(Counts::sent_in_warm_up)).fold(0, u64::saturating_add);
+    format!(
+        "{:<8}{:>12} requests in steps, {} before them and in warm-ups",
+        "sent",
+        count(in_steps),
+        count(apart)
     )
 }
 
@@ -205,7 +263,7 @@ fn width(document: &Document<'_>) -> f64 {
 /// Whether most requests waited for a connection at the rate that was not held.
 fn lacks_connections(steps: &[Step], not_held: Option<f64>) -> bool {
     let is_it = |step: &&Step| step.held == Held::No && Some(step.rate_per_second) == not_held;
-    steps.iter().rev().find(is_it).is_some_and(|step| step.waited > step.offered / 2)
+    steps.iter().rev().find(is_it).is_some_and(|step| step.waited > step.counts.offered / 2)
 }
 
 fn nothing(document: &Document<'_>) -> String {
@@ -237,6 +295,7 @@ mod tests {
         let report = sample::report();
         let mut step = Step::new(Stage::Grow, rate, &report, vec![objective.demand(&report)], held);
         step.objectives[0].passed = held == Held::Yes;
+        step.counts.sent = 3_412_345;
         step
     }
 
@@ -257,13 +316,17 @@ mod tests {
                 confirm: 3,
                 max_rate: None,
             },
-            ceiling_per_second: 12_000.0,
+            ceiling_per_second: Some(12_000.0),
             highest_held_per_second: Some(10_000.0),
             lowest_not_held_per_second: Some(10_100.0),
             confirmed: true,
             end: End::Found,
             interrupted: false,
             steps: &[step(10_000.0, Held::Yes), step(10_100.0, Held::No)],
+            unjudged: &[Unjudged {
+                rate_per_second: None,
+                counts: Counts { sent: 70_000, ..step(0.0, Held::Yes).counts },
+            }],
         })
     }
 
@@ -276,6 +339,7 @@ io_uring, 64 connections; p99 < 400us
 ceiling       12,000 a second in a closed loop
 grow          10,000 a second  held      p50   180 us, p99   413 us
 grow          10,100 a second  not held  p99 < 400us: 413 us
+sent       6,824,690 requests in steps, 70,000 before them and in warm-ups
 
 Highest rate: 10,000 a second is held, 10,100 is not (within 1.0%)
 Confirmed by 3 longer runs
@@ -305,7 +369,7 @@ Confirmed by 3 longer runs
     #[test]
     fn too_few_connections_are_told() {
         let mut full = step(10_100.0, Held::No);
-        (full.offered, full.waited) = (100, 60);
+        (full.counts.offered, full.waited) = (100, 60);
         let steps = [full, step(10_000.0, Held::Yes)];
         assert!(lacks_connections(&steps, Some(10_100.0)));
         assert!(!lacks_connections(&steps, Some(20_000.0)));
@@ -317,9 +381,9 @@ Confirmed by 3 longer runs
         let mut it = step(1.0, Held::No);
         it.objectives.clear();
         assert_eq!(reason(&it), "341,235 a second answered");
-        (it.requests, it.successes) = (400, 300);
+        (it.counts.requests, it.counts.successes) = (400, 300);
         assert_eq!(reason(&it), "75.0% of the answers were 2xx or 3xx");
-        it.shed = 1;
+        it.counts.shed = 1;
         assert_eq!(reason(&it), "1 request given up unsent");
         it.held = Held::ClientLimited;
         assert_eq!(reason(&it), "the client was the limit");

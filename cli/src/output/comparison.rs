@@ -86,7 +86,7 @@ pub(crate) fn render(document: &CompareDocument<'_>) -> String {
     printable(&format!(
         "{}\n{}\n{}\n{}\n{}",
         head(document),
-        table(&comparison.contestants, words),
+        table(document, words),
         ratios(comparison, words),
         differences(comparison, words),
         summary(&comparison.summary)
@@ -179,7 +179,8 @@ fn is_told(label: &str, contestants: &[Contestant]) -> bool {
     }
 }
 
-fn table(contestants: &[Contestant], words: &Words) -> String {
+fn table(document: &CompareDocument<'_>, words: &Words) -> String {
+    let contestants = &document.comparison.contestants;
     let row = |label: &str, cells: Vec<String>| {
         let cells: String = cells.iter().map(|cell| format!("{cell:>26}")).collect();
         format!("{label:<26}{cells}\n")
@@ -188,7 +189,10 @@ fn table(contestants: &[Contestant], words: &Words) -> String {
     let told = ROWS.iter().filter(|(label, _)| is_told(label, contestants));
     let rows = told.map(|(label, cell)| row(label, contestants.iter().map(cell).collect()));
     let errors = contestants.iter().map(|one| count(one.errors_total)).collect();
-    std::iter::once(head).chain(rows).chain([row(words.errors, errors)]).collect()
+    let unmeasured = document.unmeasured.iter().map(|sent| count(sent.total())).collect();
+    let sent = document.unmeasured.iter().any(|sent| sent.total() > 0);
+    let apart = sent.then(|| row("sent in warm-ups", unmeasured));
+    std::iter::once(head).chain(rows).chain([row(words.errors, errors)]).chain(apart).collect()
 }
 
 fn ratios(comparison: &Comparison, words: &Words) -> String {
@@ -300,6 +304,7 @@ system calls a request                         0.031                     0.031
 completions a turn                              31.5                      31.5
 busiest client core                            99.8%                     99.8%
 errors, all rounds                                 0                         0
+sent in warm-ups                              12,345                    12,345
 
 io_uring to epoll      ratio        95% interval   median of the rounds' ratios
 requests a second      1.250      1.250 to 1.250   25.0% more

@@ -53,8 +53,39 @@ pub(crate) struct CompareDocument<'a> {
     pub(crate) rounds_completed: usize,
     /// Whether Ctrl-C cut it short.
     pub(crate) interrupted: bool,
+    /// Of each contestant, in their order.
+    pub(crate) unmeasured: &'a [Unmeasured],
     #[serde(flatten)]
     pub(crate) comparison: &'a Comparison,
+}
+
+/// Requests that are in no other count: those of warm-ups, and of runs that are none of the rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub(crate) struct Unmeasured {
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) cancelled: u64,
+}
+
+impl Unmeasured {
+    /// Adds the warm-up of a run that counts.
+    pub(crate) fn add_warm_up(&mut self, report: &Report) {
+        self.requests = self.requests.saturating_add(report.warm_up.requests);
+        self.errors = self.errors.saturating_add(report.warm_up.errors);
+    }
+
+    /// Adds a run that does not.
+    pub(crate) fn add_all(&mut self, report: &Report) {
+        self.add_warm_up(report);
+        self.requests = self.requests.saturating_add(report.requests);
+        self.errors = self.errors.saturating_add(report.errors);
+        self.cancelled = self.cancelled.saturating_add(report.cancelled);
+    }
+
+    /// However they ended.
+    pub(crate) fn total(&self) -> u64 {
+        self.requests.saturating_add(self.errors).saturating_add(self.cancelled)
+    }
 }
 
 /// What a comparison was asked for.

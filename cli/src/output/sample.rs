@@ -9,7 +9,7 @@ use ringshot::load::{
     Verdict,
 };
 
-use super::json::{CompareDocument, RunDocument, Settings};
+use super::json::{CompareDocument, RunDocument, Settings, Unmeasured};
 use crate::placement::{Placement, Shared};
 use crate::thresholds::ThresholdOutcome;
 
@@ -251,6 +251,7 @@ pub(crate) fn with_document<T>(use_it: impl FnOnce(&CompareDocument<'_>) -> T) -
         asked_for: &[],
         rounds_completed: 7,
         interrupted: false,
+        unmeasured: &[Unmeasured { requests: 12_345, ..Unmeasured::default() }; 2],
         comparison: &comparison(),
     })
 }

@@ -31,6 +31,26 @@ fn check_document(value: &Value) {
     check_ratios(value["ratios"].as_array().expect("a list"));
 }
 
+/// Each request that the server has seen is in one count: those of warm-ups too.
+#[test]
+fn all_that_a_comparison_sends_is_told() {
+    let server = Server::start(&[]);
+    let urls = ["a", "b"].map(|path| format!("{}{path}", server.url));
+    let value = ringshot(&[&SHORT[..], &[&urls[0], &urls[1], "-q", "-o", "json"]].concat())
+        .json_with_code(0);
+    check_schema("compare.schema.json", &value);
+    let sum = |of: &Value, keys: [&str; 3]| -> u64 {
+        keys.iter().map(|key| of[key].as_u64().expect("a count")).sum()
+    };
+    let side = |place: usize| {
+        let apart = sum(&value["unmeasured"][place], ["requests", "errors", "cancelled"]);
+        let rounds = ["requests_total", "errors_total", "cancelled_total"];
+        assert!(apart > 0, "{value:#}");
+        apart + sum(&value["contestants"][place], rounds)
+    };
+    assert_eq!(server.stop(), side(0) + side(1), "{value:#}");
+}
+
 /// The rate is the median of the rounds' rates, within their spread.
 fn check_median(one: &Value) {
     let rounds = one["rounds"].as_array().expect("a list");

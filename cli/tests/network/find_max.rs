@@ -1,5 +1,7 @@
 //! `ringshot find-max` against a server of known capacity: connections / delay. The machine may be too busy for a clean search, which then says so.
 
+use serde_json::Value;
+
 use super::json::check_schema;
 use super::peer::{Peer, dead_url};
 use super::program::{Server, ringshot};
@@ -39,6 +41,36 @@ fn it_finds_what_the_connections_allow() {
         let not_held = value["lowest_not_held_per_second"].as_f64().expect("a rate");
         assert!(held < not_held && value["confirmed"] == true, "{value:#}");
     }
+}
+
+/// Each request that the server has seen is in one count: those of warm-ups, and of runs before the search, too.
+#[test]
+fn all_that_a_search_sends_is_told() {
+    let server = Server::start(&[]);
+    let url = format!("{}delay/20", server.url);
+    let args = [&["find-max", &url, "--slo", "p99 < 1s", "-q", "-o", "json"], &SHORT[..]].concat();
+    let value: Value = serde_json::from_str(&ringshot(&args).stdout).expect("JSON");
+    let number = |value: &Value| value.as_u64().expect("a count");
+    let runs = ["steps", "unjudged"].map(|key| value[key].as_array().expect("a list"));
+    let sent = |run: &Value| {
+        let warm_up = &run["warm_up"];
+        number(&run["sent"]) + number(&warm_up["requests"]) + number(&warm_up["errors"])
+    };
+    let told: u64 = runs.into_iter().flatten().map(sent).sum();
+    assert_eq!(server.stop(), told, "{value:#}");
+    assert!(value["unjudged"][0]["rate_per_second"].is_null(), "{value:#}");
+}
+
+/// What there is to tell of a search that could not begin.
+#[test]
+fn a_search_that_could_not_begin_is_an_object_too() {
+    let server = Server::start(&[]);
+    let url = format!("{}status/503", server.url);
+    let args = [&["find-max", &url, "--slo", "p99 < 1s", "-q", "-o", "json"], &SHORT[..]].concat();
+    let value = ringshot(&args).json_with_code(1);
+    check_schema("find-max.schema.json", &value);
+    assert!(value["ceiling_per_second"].is_null() && value["end"] == "unfinished", "{value:#}");
+    assert_eq!(value["unjudged"].as_array().map(Vec::len), Some(2), "{value:#}");
 }
 
 #[test]
