@@ -13,7 +13,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 use ratatui::crossterm::{cursor, execute, terminal};
 use ratatui::layout::Size;
 use ringshot::load::Snapshot;
-use rustix::process::getpgrp;
+use rustix::process::{Signal, getpgrp, kill_current_process_group};
 use rustix::termios::tcgetpgrp;
 
 use super::Facts;
@@ -41,6 +41,7 @@ enum Key {
     End,
     Interrupt,
     Pause,
+    Stop,
 }
 
 /// Whether a screen can be had: stderr is a terminal that can move its cursor, and we are in its foreground, where taking it over stops nobody.
@@ -172,6 +173,12 @@ impl Screen {
             None => Asked::Nothing,
             Some(Key::Interrupt) if asked == Asked::End => Asked::Quit,
             Some(Key::Interrupt | Key::End) => Asked::End,
+            Some(Key::Stop) => {
+                // Raw mode keeps the terminal from doing it (termios(3)). The signal comes back to whoever
+                // waits for signals, unless it is ignored here.
+                let _ = kill_current_process_group(Signal::TSTP);
+                Asked::Nothing
+            }
             Some(Key::Pause) => {
                 self.drawing = self.drawing.other();
                 self.draw(facts);
@@ -249,6 +256,7 @@ fn key_of(event: &Event) -> Option<Key> {
     }
     match key.code {
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Interrupt),
+        KeyCode::Char('z') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Stop),
         KeyCode::Char('q' | 'Q') => Some(Key::End),
         KeyCode::Char('p' | 'P') => Some(Key::Pause),
         _ => None,
@@ -270,6 +278,8 @@ mod tests {
         let plain = KeyModifiers::NONE;
         check(KeyCode::Char('c'), KeyModifiers::CONTROL, Some(Key::Interrupt));
         check(KeyCode::Char('c'), plain, None);
+        check(KeyCode::Char('z'), KeyModifiers::CONTROL, Some(Key::Stop));
+        check(KeyCode::Char('z'), plain, None);
         check(KeyCode::Char('q'), plain, Some(Key::End));
         check(KeyCode::Char('Q'), KeyModifiers::SHIFT, Some(Key::End));
         check(KeyCode::Char('p'), plain, Some(Key::Pause));
