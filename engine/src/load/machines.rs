@@ -39,7 +39,8 @@ pub enum MergeError {
 }
 
 impl Report {
-    /// One report of several machines' runs at the same time, each with its machine's name: exactly what one recorder would have found that saw all samples.
+    /// One report of several machines' runs at the same time, each with its machine's name: exactly what one recorder would have found that saw all samples,
+    /// in whatever order they are given.
     ///
     /// `seconds` is the longest run's, and rates are taken over it; a machine whose client was the limit makes the whole invalid. What can't be added without
     /// the samples is the worst machine's (percentiles of the warm-up) or weighed by samples (round trips of sockets).
@@ -50,6 +51,10 @@ impl Report {
         if parts.is_empty() {
             return Err(MergeError::Nothing);
         }
+        // By name: the order in which they are given says nothing of them.
+        let mut parts: Vec<&(String, Self)> = parts.iter().collect();
+        parts.sort_by(|(left, _), (right, _)| left.cmp(right));
+        let parts = &*parts;
         parts.iter().try_for_each(|(machine, part)| part.check_mergeable(machine))?;
         let mut sum = Self { schema_version: SCHEMA_VERSION, ..Self::default() };
         for (machine, part) in parts {
@@ -81,6 +86,10 @@ impl Report {
             true => Ok(()),
             false => Err(MergeError::NoSamples { machine, samples }),
         }
+    }
+
+    fn is_merged(&self) -> bool {
+        self.cores.iter().any(|core| !core.machine.is_empty())
     }
 
     fn add_counts(&mut self, part: &Self) {
@@ -168,7 +177,7 @@ impl Report {
         }
     }
 
-    fn set_rates(&mut self, parts: &[(String, Self)]) {
+    fn set_rates(&mut self, parts: &[&(String, Self)]) {
         let requests = self.requests as f64;
         let total = |of: &dyn Fn(&Self) -> f64| parts.iter().map(|(_, part)| of(part)).sum::<f64>();
         let cpu = |of: fn(&Self) -> f64| per(total(&|it| of(it) * it.requests as f64), requests);
@@ -207,7 +216,7 @@ fn add_map(sum: &mut BTreeMap<String, u64>, part: &BTreeMap<String, u64>) {
     }
 }
 
-/// The first machine's example stands.
+/// The example of the first machine by name stands.
 fn add_examples(sum: &mut BTreeMap<String, String>, part: &BTreeMap<String, String>) {
     for (key, example) in part {
         sum.entry(key.clone()).or_insert_with(|| example.clone());
@@ -215,21 +224,21 @@ fn add_examples(sum: &mut BTreeMap<String, String>, part: &BTreeMap<String, Stri
 }
 
 /// What all runs have in common, or that they have not.
-fn common(parts: &[(String, Report)], of: fn(&Report) -> &String) -> String {
+fn common(parts: &[&(String, Report)], of: fn(&Report) -> &String) -> String {
     let mut names = parts.iter().map(|(_, part)| of(part));
     let first = names.next().cloned().unwrap_or_default();
     if names.all(|name| *name == first) { first } else { MIXED.to_owned() }
 }
 
 /// The figure that all runs share, if they do.
-fn shared(parts: &[(String, Report)], of: fn(&Report) -> Option<f64>) -> Option<f64> {
+fn shared(parts: &[&(String, Report)], of: fn(&Report) -> Option<f64>) -> Option<f64> {
     let mut figures = parts.iter().map(|(_, part)| of(part));
     let first = figures.next()?;
     figures.all(|figure| figure == first).then_some(first).flatten()
 }
 
 /// The stages of all together, if theirs have the same lengths.
-fn stages(parts: &[(String, Report)]) -> Option<Vec<StageReport>> {
+fn stages(parts: &[&(String, Report)]) -> Option<Vec<StageReport>> {
     let mut all = parts.iter().map(|(_, part)| part.stages.as_deref());
     let mut sum = all.next()??.to_vec();
     for stages in all {
@@ -247,7 +256,7 @@ fn stages(parts: &[(String, Report)]) -> Option<Vec<StageReport>> {
 }
 
 /// All time lines as one of `seconds`, in the longest slots that one of them has.
-fn timeline(parts: &[(String, Report)], seconds: f64) -> Vec<Slot> {
+fn timeline(parts: &[&(String, Report)], seconds: f64) -> Vec<Slot> {
     let length = parts.iter().map(|(_, part)| slot_seconds(&part.timeline)).fold(0.0, f64::max);
     let mut sum: BTreeMap<u64, Slot> = BTreeMap::new();
     for slot in parts.iter().flat_map(|(_, part)| &part.timeline) {
@@ -287,7 +296,7 @@ impl Slot {
     }
 }
 
-fn sockets(parts: &[(String, Report)]) -> Option<SocketsReport> {
+fn sockets(parts: &[&(String, Report)]) -> Option<SocketsReport> {
     let known: Vec<SocketsReport> = parts.iter().filter_map(|(_, part)| part.sockets).collect();
     let total = |of: fn(&SocketsReport) -> u64| known.iter().map(of).fold(0, u64::saturating_add);
     let samples = total(|it| it.samples);
@@ -311,9 +320,9 @@ fn sockets(parts: &[(String, Report)]) -> Option<SocketsReport> {
     })
 }
 
-/// That of the first machine whose figures are not the server's, else of the first that the server limited; with the whole's evidence where all are valid.
+/// That of the first machine by name whose figures are not the server's, else of the first that the server limited; with the whole's evidence where all are valid.
 /// The whole itself tells less: runs of different lengths have fewer requests over the longest than their rates add up to.
-fn verdict(parts: &[(String, Report)], sum: &Report) -> Verdict {
+fn verdict(parts: &[&(String, Report)], sum: &Report) -> Verdict {
     let found = |is: fn(&Verdict) -> bool| parts.iter().find(|(_, part)| is(&part.verdict));
     let Some((machine, part)) = found(|it| !it.valid)
         .or_else(|| found(|it| it.limit == Limit::Server))
@@ -323,7 +332,13 @@ fn verdict(parts: &[(String, Report)], sum: &Report) -> Verdict {
     };
     let told = part.verdict.clone();
     let agree = parts.iter().all(|(_, part)| part.verdict.summary == told.summary);
-    let summary = if agree { told.summary } else { format!("On {machine}: {}", told.summary) };
+    // What was merged before names its machine already.
+    let of_machine = told.summary.strip_prefix("On ").filter(|_| part.is_merged());
+    let summary = match of_machine {
+        _ if agree => told.summary.clone(),
+        Some(rest) => format!("On {machine}/{rest}"),
+        None => format!("On {machine}: {}", told.summary),
+    };
     let evidence = if told.valid { Verdict::of(sum).evidence } else { told.evidence };
     Verdict { limit: told.limit, valid: told.valid, summary, evidence }
 }
@@ -472,6 +487,28 @@ mod tests {
     }
 
     #[test]
+    fn a_merge_does_not_depend_on_the_order_and_names_machines_of_merges() {
+        let of = |name: &str, part: &Report| (name.to_owned(), part.clone());
+        let part = |cause: &str| {
+            let mut part = Report {
+                schema_version: SCHEMA_VERSION,
+                cores: vec![CoreReport::default()],
+                error_examples: BTreeMap::from([("reset".to_owned(), cause.to_owned())]),
+                ..Report::default()
+            };
+            part.verdict.summary = format!("It was {cause}.");
+            part
+        };
+        let (one, other) = (part("the client"), part("its memory"));
+        let there = Report::merge(&[of("a", &one), of("b", &other)]).unwrap();
+        let back = Report::merge(&[of("b", &other), of("a", &one)]).unwrap();
+        assert_eq!(there, back);
+        assert_eq!(there.verdict.summary, "On a: It was the client.");
+        let again = Report::merge(&[of("ab", &there), of("c", &other)]).unwrap();
+        assert_eq!(again.verdict.summary, "On ab/a: It was the client.");
+    }
+
+    #[test]
     fn runs_of_different_lengths_reached_their_rates_if_each_did() {
         let part = |seconds: f64, answered: f64| {
             let offered = (seconds * 500.0) as u64;
@@ -547,10 +584,10 @@ mod tests {
         };
         let ramp = |to| of(Some(vec![stage(5.0, to)]));
         let summed = StageReport { seconds: 5.0, from_per_second: 2.0, to_per_second: 30.0 };
-        assert_eq!(stages(&[ramp(10.0), ramp(20.0)]), Some(vec![summed]));
-        assert_eq!(stages(&[of(Some(vec![])), of(Some(vec![]))]), Some(vec![]));
+        assert_eq!(stages(&[&ramp(10.0), &ramp(20.0)]), Some(vec![summed]));
+        assert_eq!(stages(&[&of(Some(vec![])), &of(Some(vec![]))]), Some(vec![]));
         for other in [of(None), of(Some(vec![])), of(Some(vec![stage(4.0, 10.0)]))] {
-            assert_eq!(stages(&[ramp(10.0), other]), None);
+            assert_eq!(stages(&[&ramp(10.0), &other]), None);
         }
     }
 
