@@ -123,6 +123,8 @@ impl Arrival {
         }
         let requests = match self {
             Self::Closed => 0.0,
+            // As it was asked for, to the last digit.
+            Self::Open { stages, .. } if is_level(stages, seconds) => return stages[0].from,
             Self::Open { stages, .. } => requests_within(stages, seconds),
             Self::Recorded(times) => {
                 times.partition_point(|at| (*at as f64) < seconds * 1e9) as f64
@@ -175,6 +177,12 @@ impl Arrival {
             Self::Recorded(_) => Self::Recorded(Arc::new([])),
         }
     }
+}
+
+/// Whether the rate is the same over the first `seconds`, within the first stage.
+fn is_level(stages: &[Stage], seconds: f64) -> bool {
+    let lasts = |stage: &Stage| stage.from == stage.to && seconds <= stage.length.as_secs_f64();
+    stages.first().is_some_and(lasts)
 }
 
 pub(super) fn requests_within(stages: &[Stage], seconds: f64) -> f64 {
@@ -396,6 +404,10 @@ mod tests {
         assert!(times.windows(2).all(|pair| pair[0].1 <= pair[1].1));
         assert!((times[500].1 - 10.0).abs() < 1e-6 && (times[700].1 - 12.0).abs() < 1e-6);
         assert!((arrival.mean_rate(17.0) - 825.0 / 17.0).abs() < 1e-9);
+        let constant = Arrival::at_rate(1_000.1, Duration::from_secs(9));
+        for millis in 1..2_000 {
+            assert_eq!(constant.mean_rate(f64::from(millis) * 1.001e-3), 1_000.1, "{millis}");
+        }
         assert_eq!(arrival.rate_at(Duration::from_secs(5)), Some(50.0));
         assert_eq!(arrival.rate_at(Duration::from_secs(99)), Some(0.0));
     }

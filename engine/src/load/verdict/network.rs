@@ -115,13 +115,22 @@ pub(super) fn evidence(report: &Report) -> Vec<String> {
 fn socket_evidence(sockets: &SocketsReport) -> Vec<String> {
     let lost = (sockets.segments_sent > 0).then(|| segments(sockets));
     let queues = format!(
-        "queues of a connection: {:.0} bytes unread by the client, {:.0} unacknowledged by the server",
-        sockets.receive_queue_bytes, sockets.send_queue_bytes
+        "queues of a connection: {} unread by the client, {:.0} unacknowledged by the server",
+        whole_bytes(sockets.receive_queue_bytes),
+        sockets.send_queue_bytes
     );
     let unread = sockets.server_queue_bytes.map(|bytes| {
-        format!("server's queue of a connection: {bytes:.0} bytes unread by the server")
+        format!("server's queue of a connection: {} unread by the server", whole_bytes(bytes))
     });
     [lost, Some(queues), unread].into_iter().flatten().collect()
+}
+
+/// `1 byte`, `512 bytes`.
+fn whole_bytes(bytes: f64) -> String {
+    match format!("{bytes:.0}") {
+        one if one == "1" => "1 byte".to_owned(),
+        many => format!("{many} bytes"),
+    }
 }
 
 fn segments(sockets: &SocketsReport) -> String {

@@ -379,6 +379,7 @@ fn the_evidence_names_figures() {
     report.sockets = lossy();
     report.cores[1].queue_overflows = 4;
     (report.waited, report.shed) = (250, 10);
+    report.sockets.iter_mut().for_each(|sockets| sockets.receive_queue_bytes = 1.0);
     let lines = Verdict::of(&report).evidence;
     for part in [
         "100.0 a second asked for, 100.0 answered",
@@ -386,6 +387,7 @@ fn the_evidence_names_figures() {
         "cores: 3 had the least time to spare, busy for 50.0% of the time; 0 of 2 had none",
         "overflowed it 4 times",
         "2.0% of 10000 segments sent again",
+        "queues of a connection: 1 byte unread by the client, ",
     ] {
         assert!(lines.iter().any(|line| line.contains(part)), "{part}: {lines:#?}");
     }
