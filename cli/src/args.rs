@@ -111,6 +111,7 @@ const REPORT_EXAMPLES: &str = "\
 Examples:
   ringshot report result.json
   ringshot report result.json -o html > report.html
+  ringshot run http://127.0.0.1:8080/ -o json | ringshot report -
   ringshot report left.json right.json --out-dir both
 
 Several results are merged: counts summed, histograms added, percentiles taken anew.

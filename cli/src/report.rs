@@ -1,6 +1,7 @@
 //! `ringshot report`: saved results shown again, several machines' as one.
 
 use std::collections::BTreeSet;
+use std::io::{read_to_string, stdin};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,10 +14,13 @@ use crate::output::results::ResultArgs;
 use crate::thresholds::ThresholdOutcome;
 use crate::warnings::{self, Warning};
 
+/// The name of a file that is read from standard input.
+const STANDARD_INPUT: &str = "-";
+
 /// `ringshot report`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// Results saved as JSON, from `run -o json` or result.json of its --out-dir
+    /// Results saved as JSON, from `run -o json` or result.json of its --out-dir; - is standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
@@ -40,9 +44,11 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, Failure> {
 
 /// A saved result.
 pub(crate) fn read(file: &Path) -> Result<RunDocument, Failure> {
-    let name = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::unusable(format_args!("can't read {name}: {error}")))?;
+    let is_input = file == Path::new(STANDARD_INPUT);
+    let name = if is_input { "standard input".into() } else { file.to_string_lossy() };
+    let text = if is_input { read_to_string(stdin()) } else { std::fs::read_to_string(file) };
+    let text =
+        text.map_err(|error| Failure::unusable(format_args!("can't read {name}: {error}")))?;
     parse(&text).map_err(|reason| Failure::unusable(format_args!("{name} {reason}")))
 }
 
@@ -87,6 +93,9 @@ pub(crate) fn names(files: &[PathBuf]) -> Vec<String> {
 }
 
 fn short_name(file: &Path) -> String {
+    if file == Path::new(STANDARD_INPUT) {
+        return "stdin".to_owned();
+    }
     let stem = file.file_stem().unwrap_or(file.as_os_str());
     let directory = file.parent().and_then(Path::file_name);
     let name = if stem == "result" { directory.unwrap_or(stem) } else { stem };
@@ -276,5 +285,6 @@ mod tests {
         check(&["left/result.json", "right/result.json"], &["left", "right"]);
         check(&["a/x.json", "b/x.json"], &["a/x.json", "b/x.json"]);
         check(&["result.json"], &["result"]);
+        check(&["-", "right.json"], &["stdin", "right"]);
     }
 }
