@@ -88,7 +88,19 @@ fn page(command: Option<&str>) -> Result<String, Failure> {
     let page = Man::new(command.clone()).source(concat!("ringshot ", env!("CARGO_PKG_VERSION")));
     let rendered = page.render(&mut text);
     rendered.map_err(|error| Failure::unusable(format_args!("can't make the page: {error}")))?;
-    Ok(with_examples(&with_exit_status(&String::from_utf8_lossy(&text))))
+    let text = with_repetitions(&String::from_utf8_lossy(&text), command);
+    Ok(with_examples(&with_exit_status(&text)))
+}
+
+/// Dots in the synopsis after an operand that may be repeated, as the help has them.
+fn with_repetitions(page: &str, command: &Command) -> String {
+    let several = |arg: &&clap::Arg| arg.get_num_args().is_some_and(|it| it.max_values() > 1);
+    let names = command.get_positionals().filter(several).filter_map(clap::Arg::get_value_names);
+    names.flatten().fold(page.to_owned(), |page, name| {
+        let shown =
+            [('[', ']'), ('<', '>')].map(|(open, end)| format!("{open}\\fI{name}\\fR{end}"));
+        shown.iter().fold(page, |page, operand| page.replacen(operand, &format!("{operand}..."), 1))
+    })
 }
 
 /// What clap adds as EXTRA, in the sections where pages have it, and with the lines that are indented left as they are: a paragraph would join and hyphenate them.
@@ -222,6 +234,23 @@ mod tests {
         }
         assert!(page(None).unwrap().contains("\n.SH VERSION"), "what follows stays");
         assert!(text_of("run").ends_with("\n.PP\nof several the lowest counts\n"));
+    }
+
+    #[test]
+    fn an_operand_that_may_be_repeated_has_dots() {
+        let synopsis = |command| {
+            let text = text_of(command);
+            let line = text.lines().skip_while(|line| *line != ".SH SYNOPSIS").nth(1);
+            line.map(|line| line.trim_end().to_owned()).unwrap_or_default()
+        };
+        for (command, end) in [
+            ("run", "[\\fIURL\\fR]..."),
+            ("report", "<\\fIFILE\\fR>..."),
+            ("compare", "[\\fIURL|FILE\\fR]..."),
+            ("find-max", "<\\fIURL\\fR>"),
+        ] {
+            assert!(synopsis(command).ends_with(end), "{command}: {}", synopsis(command));
+        }
     }
 
     #[test]
