@@ -27,7 +27,7 @@ fn comment(words: Option<String>) -> String {
     words.map(|words| format!("#[{words}]\n")).unwrap_or_default()
 }
 
-/// What is said of requests without an answer that are among some times; nothing where there are none.
+/// What is said of requests without an answer that are among some times, where there are any.
 pub(super) fn censored(among: &Histogram, exact_below: f64) -> Option<String> {
     let requests = counted(among.len(), "censored request");
     let above = percent(exact_below);

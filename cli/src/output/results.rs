@@ -161,7 +161,8 @@ fn write(directory: &Path, document: &RunDocument) -> Result<(), Failure> {
     put
 }
 
-/// Waits until no other run writes there, for as long as the file lives; `None` where that can't be told (flock(2)).
+/// Waits until no other run writes there, for as long as the file lives; `None` where that can't be
+/// told (flock(2)).
 fn lock(directory: &Path) -> Option<File> {
     let directory = File::open(directory).ok()?;
     flock(&directory, FlockOperation::LockExclusive).ok()?;

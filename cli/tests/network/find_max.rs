@@ -43,7 +43,8 @@ fn it_finds_what_the_connections_allow() {
     }
 }
 
-/// Each request that the server has seen is in one count: those of warm-ups, and of runs before the search, too.
+/// Each request that the server has seen is in one count: those of warm-ups, and of runs before the
+/// search, too.
 #[test]
 fn all_that_a_search_sends_is_told() {
     let server = Server::start(&[]);
