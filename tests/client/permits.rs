@@ -91,16 +91,16 @@ fn a_retry_comes_before_those_that_had_no_permit() {
     check_order("/busy", ["/busy", "/second", "/busy", "/third"]);
 }
 
-/// A total timeout that counts from the permit is not spent in the queue by requests that hold one.
+/// A total timeout that counts from the first connection is not spent in the queue by requests that hold a permit.
 #[test]
 fn who_is_redirected_waits_once() {
-    let from_permit = Timeouts {
+    let from_connection = Timeouts {
         total: Some(millis(400)),
         total_from: TotalFrom::Acquire,
         ..Timeouts::default()
     };
     check(
-        |builder| builder.max_in_flight(2).timeouts(from_permit),
+        |builder| builder.max_in_flight(2).timeouts(from_connection),
         |access| {
             let origin = origin();
             let url = origin.url("/redirect/1?delay=20");

@@ -11,10 +11,10 @@ use ringshot::client::{ClientBuilder, Phase, Retry, Sent, TimeoutKind, Timeouts,
 #[test]
 fn total_of_a_server_that_hangs() {
     check_hang(with(|all| all.total = Some(SHORT)), TimeoutKind::Total, Phase::Head, Sent::All);
-    let from_permit = |all: &mut Timeouts| {
+    let from_connection = |all: &mut Timeouts| {
         (all.total, all.total_from) = (Some(SHORT), TotalFrom::Acquire);
     };
-    check_hang(with(from_permit), TimeoutKind::Total, Phase::Head, Sent::All);
+    check_hang(with(from_connection), TimeoutKind::Total, Phase::Head, Sent::All);
 }
 
 #[test]
@@ -25,21 +25,39 @@ fn total_while_waiting() {
     check_behind(|builder| total(builder.max_in_flight(1)), TimeoutKind::Total, Phase::Queue);
 }
 
-/// From the permit on: what waits for one has all the time in the world.
+/// From the connection on: what waits for one, or for a permit, has all the time in the world.
 #[test]
-fn total_from_the_permit() {
+fn total_from_the_connection() {
     let total = with(|all| (all.total, all.total_from) = (Some(SHORT * 4), TotalFrom::Acquire));
-    check(
-        |builder| total(builder.max_in_flight(1)),
-        |access| {
-            let origin = origin();
-            let start = |_| access.start(get(&origin.url("/delay/150")));
-            let started: Vec<_> = (0..4).map(start).collect();
-            let begun = Instant::now();
-            started.into_iter().for_each(|request| drop(request.outcome().unwrap()));
-            assert!(begun.elapsed() > SHORT * 4);
-        },
-    );
+    let limits: [fn(ClientBuilder) -> ClientBuilder; 3] = [
+        |builder| builder.max_conns_per_host(1),
+        |builder| builder.max_conns(1),
+        |builder| builder.max_in_flight(1),
+    ];
+    for limit in limits {
+        check(
+            |builder| total(limit(builder)),
+            |access| {
+                let origin = origin();
+                let start = |_| access.start(get(&origin.url("/delay/150")));
+                let started: Vec<_> = (0..4).map(start).collect();
+                let begun = Instant::now();
+                started.into_iter().for_each(|request| drop(request.outcome().unwrap()));
+                assert!(begun.elapsed() > SHORT * 4);
+            },
+        );
+    }
+}
+
+/// The making of its connection has timeouts of its own.
+#[test]
+fn total_from_the_connection_leaves_its_dial_alone() {
+    let total = with(|all| {
+        (all.total, all.total_from) = (Some(millis(10)), TotalFrom::Acquire);
+        (all.resolve, all.connect) = (Some(SHORT), Some(SHORT));
+    });
+    check_silent(&total, TimeoutKind::Resolve);
+    check_full(&total, TimeoutKind::Connect);
 }
 
 /// One total for a chain of redirects, from wherever it counts: they are one request.

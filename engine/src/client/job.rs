@@ -280,7 +280,7 @@ impl<'a> Job<'a> {
             is_last: self.is_last(),
             total: request.timeout,
             submitted: self.parcel.submitted,
-            admitted: self.parcel.admitted,
+            acquired: self.parcel.acquired,
             permit: self.permit.take(),
             admission: self.admission,
             trace: self.trace.clone(),

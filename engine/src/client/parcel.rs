@@ -40,8 +40,8 @@ pub(crate) struct Parcel {
     pub(super) attempts: u8,
     /// Times that the requests which led to it were sent again.
     pub(super) repeats: u8,
-    /// When it first held a permit.
-    pub(super) admitted: Option<Instant>,
+    /// When it first had a connection.
+    pub(super) acquired: Option<Instant>,
     /// Where the response's [`Meta`] goes, if the one who reads it is on another thread.
     blank: Option<Box<MaybeUninit<Meta>>>,
 }
@@ -69,10 +69,7 @@ impl Parcel {
     pub(super) fn note_arrival(&mut self, arrival: &Arrival<'_>) {
         let retried = u8::from(arrival.was_retried && !self.fresh);
         self.attempts = self.attempts.saturating_add(retried);
-        let queued = arrival.stamps.queued;
-        if queued != Instant::default() {
-            self.admitted.get_or_insert(queued);
-        }
+        self.acquired = arrival.acquired;
     }
 
     /// Puts what is known of the response where its reader can free it.
@@ -116,7 +113,7 @@ impl Parcel {
             repeats: 0,
             redirects: 0,
             history: History::default(),
-            admitted: None,
+            acquired: None,
             strayed: false,
             fresh: false,
             upload: Upload::Over,

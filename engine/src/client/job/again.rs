@@ -61,7 +61,7 @@ impl Job<'_> {
         let total = self.parcel.request.timeout.or(timeouts.total)?;
         let since = match timeouts.total_from {
             TotalFrom::Submit => Some(self.parcel.submitted),
-            TotalFrom::Acquire => self.parcel.admitted,
+            TotalFrom::Acquire => self.parcel.acquired,
         };
         since.map(|since| since + total)
     }

@@ -44,8 +44,8 @@ impl<D: Driver> Pool<D> {
             // What the turn's beginning stands for came some time in it: no timeout is early.
             config::TotalFrom::Submit if submitted == self.began => Some(now),
             config::TotalFrom::Submit => Some(submitted),
-            // An attempt or a redirect before this one held a permit.
-            config::TotalFrom::Acquire => exchange.admitted,
+            // An attempt or a redirect before this one had a connection.
+            config::TotalFrom::Acquire => exchange.acquired,
         };
         exchange.total_deadline = since.zip(exchange.total).map(|(since, total)| since + total);
         if exchange.total_deadline.is_some_and(|deadline| deadline <= now) {
@@ -103,10 +103,6 @@ impl<D: Driver> Pool<D> {
         exchange.stage = Stage::Acquiring;
         let timeouts = &member.shared.config.timeouts;
         exchange.phase_deadline = timeouts.acquire.map(|acquire| now + acquire);
-        if timeouts.total_from == config::TotalFrom::Acquire {
-            let since = exchange.admitted.unwrap_or(now);
-            exchange.total_deadline = exchange.total.map(|total| since + total);
-        }
         let host = self.hosts.find(place)?;
         if exchange.needs_fresh || !host.waiters.is_empty() || host.refuses(exchange) {
             return None;
@@ -244,6 +240,11 @@ impl<D: Driver> Pool<D> {
         exchange.connection = Some(index);
         exchange.carrier = Carrier { id: connection.id, peer: connection.peer, reused };
         exchange.stamps.acquired = self.now;
+        let since = *exchange.acquired.get_or_insert(self.now);
+        let timeouts = &self.members[exchange.client as usize].shared.config.timeouts;
+        if timeouts.total_from == config::TotalFrom::Acquire {
+            exchange.total_deadline = exchange.total.map(|total| since + total);
+        }
         if !reused {
             exchange.stamps.resolved = connection.started;
             exchange.stamps.connected = connection.connected;

@@ -53,7 +53,7 @@ pub enum Reuse {
 ///     total_from: TotalFrom::Acquire,
 ///     ..Timeouts::default()
 /// };
-/// let client = engine.client().max_in_flight(1).timeouts(timeouts).build()?;
+/// let client = engine.client().max_conns_per_host(1).timeouts(timeouts).build()?;
 /// // One after the other, and each has all of its time.
 /// let urls = vec![origin.url("/delay/100"); 8];
 /// assert!(block_on(client.batch(urls).collect()).iter().all(Result::is_ok));
@@ -61,10 +61,14 @@ pub enum Reuse {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TotalFrom {
-    /// From the submission: waiting for a permit counts.
+    /// From the submission: waiting for a permit and for a connection counts.
     #[default]
     Submit,
-    /// From the first permit on: time in the queue of `max_in_flight` does not count, but where the request gave its permit back to wait for another attempt.
+    /// From the moment at which the request first had a connection
+    /// ([`Timings::acquired`](crate::client::Timings)). Waiting for a permit and for that
+    /// connection, its resolving and connecting included, does not count: `queue`, `acquire`,
+    /// `resolve` and `connect` bound these. A redirect or another attempt goes on with the moment
+    /// of the first one, and what it waits for counts.
     Acquire,
 }
 

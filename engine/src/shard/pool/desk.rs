@@ -108,8 +108,8 @@ pub(crate) struct Submission<'a> {
     pub(crate) total: Option<Duration>,
     /// When the total timeout and the stamps begin: a redirect or a retry goes on with the first one's.
     pub(crate) submitted: Instant,
-    /// When it first held a permit, if it has before.
-    pub(crate) admitted: Option<Instant>,
+    /// When it first had a connection, if it has before.
+    pub(crate) acquired: Option<Instant>,
     /// The one that it still holds.
     pub(crate) permit: Option<Permit>,
     pub(crate) admission: Admission,
@@ -263,7 +263,7 @@ impl Desk {
         exchange.total = submission.total;
         (exchange.needs_fresh, exchange.is_last) = (submission.needs_fresh, submission.is_last);
         exchange.stamps.submitted = submission.submitted;
-        exchange.admitted = submission.admitted;
+        exchange.acquired = submission.acquired;
         exchange.has_permit = submission.permit.map(Permit::hand_on).is_some();
         exchange.admission = submission.admission;
         drop(exchanges);

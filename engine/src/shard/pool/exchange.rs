@@ -149,8 +149,8 @@ pub(super) struct Exchange {
     /// How much of it went out on connections before this one.
     pub(super) before: Sent,
     pub(super) total: Option<Duration>,
-    /// When the request first held a permit: before the redirect or retry that this one is.
-    pub(super) admitted: Option<Instant>,
+    /// When the request first had a connection: before the redirect or retry that this one is.
+    pub(super) acquired: Option<Instant>,
     pub(super) phase_deadline: Option<Instant>,
     /// What is left of the server's time for the next bytes of the body, where somebody has waited for them and gave up.
     pub(super) idle_left: Option<Duration>,
@@ -202,7 +202,7 @@ impl Renew for Exchange {
             progress,
             before,
             total,
-            admitted,
+            acquired,
             phase_deadline,
             idle_left,
             taking,
@@ -229,7 +229,7 @@ impl Renew for Exchange {
         (*has_permit, *admission, *is_counted) = Default::default();
         (*awaits, *reads_ahead, *left, *idle_left, *taking) = Default::default();
         (*connection, *dialing, *carrier, *progress, *before) = Default::default();
-        (*total, *admitted, *phase_deadline, *total_deadline) = Default::default();
+        (*total, *acquired, *phase_deadline, *total_deadline) = Default::default();
         *is_last = false;
         *stamps = Stamps::default();
         *waker = None;

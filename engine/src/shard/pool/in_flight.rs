@@ -22,6 +22,8 @@ use crate::sync::note_waker;
 /// What [`InFlight::look`] shows.
 pub(crate) struct Arrival<'a> {
     pub(crate) stamps: &'a Stamps,
+    /// When the request first had a connection, in this attempt or before.
+    pub(crate) acquired: Option<Instant>,
     pub(crate) carrier: &'a Carrier,
     /// Body bytes that were announced and not read yet.
     pub(crate) left: Option<u64>,
@@ -235,8 +237,9 @@ impl InFlight {
     #[inline]
     pub(crate) fn look<R>(&self, look: impl FnOnce(Arrival<'_>) -> R) -> Option<R> {
         self.with(|exchange| {
-            let Exchange { stamps, carrier, left, needs_fresh, .. } = exchange;
-            look(Arrival { stamps, carrier, left: *left, was_retried: *needs_fresh })
+            let Exchange { stamps, acquired, carrier, left, needs_fresh, .. } = exchange;
+            let (acquired, left, was_retried) = (*acquired, *left, *needs_fresh);
+            look(Arrival { stamps, acquired, carrier, left, was_retried })
         })
     }
 
