@@ -170,3 +170,29 @@ fn who_is_turned_away_was_dialed_for_by_nobody() {
         },
     );
 }
+
+/// A connection that its server is about to close goes to nobody, whoever waits for one.
+#[test]
+fn who_waits_is_given_no_connection_that_its_server_gives_up() {
+    let peers = ["timeout=0", "timeout=0, max=9", "max=0"].map(|hint| {
+        Peer::start(move |mut peer| {
+            while peer.request().is_some() {
+                std::thread::sleep(millis(20));
+                peer.send(format!(
+                    "HTTP/1.1 200 OK\r\nKeep-Alive: {hint}\r\nContent-Length: 0\r\n\r\n"
+                ));
+            }
+        })
+    });
+    check(
+        |builder| builder.max_conns_per_host(1),
+        |access| {
+            for peer in &peers {
+                let started: Vec<_> = (0..4).map(|_| access.start(get(&peer.url()))).collect();
+                for request in started {
+                    assert!(!request.outcome().unwrap().connection().reused);
+                }
+            }
+        },
+    );
+}

@@ -268,7 +268,7 @@ impl<D: Driver> Pool<D> {
         let place = connection.host;
         // A fresh one serves the request that it was made for, however short its life.
         let old = connection.retires <= self.now && connection.may_be_stale();
-        let spent = old || connection.left == Some(0);
+        let spent = old || connection.is_given_up();
         if spent || self.desk.is_closed() || self.try_yield(index) || self.try_cede(index) {
             self.counters.reaped += 1;
             self.close_connection(index);

@@ -147,6 +147,11 @@ impl Connection {
         self.served > 0 || self.rested
     }
 
+    /// Whether its server has said that it takes no more on it, or keeps it for no time.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.left == Some(0) || self.kept == Some(Duration::ZERO)
+    }
+
     /// Until when it is kept idle, where its client keeps connections for `idle`: no longer than its server and its age allow.
     pub(super) fn idle_until(&self, idle: Duration) -> Instant {
         let idle = self.kept.map_or(idle, |kept| idle.min(kept));
