@@ -217,6 +217,14 @@ fn trailers_come_with_the_end() {
             assert!(!response.headers().contains_key("x-sum"));
             assert_eq!(&response.bytes()[..], b"abc");
         }
+        let small = peer.url();
+        on_client!(access, client => {
+            let mut body = client.send(get(&small)).await.unwrap().into_body();
+            // All of it is here, and none of it was read.
+            assert!(body.trailers().is_none() && body.timings().is_none());
+            while body.chunk().await.unwrap().is_some() {}
+            assert!(body.trailers().is_some() && body.timings().is_some());
+        });
         let url = origin().url("/chunked/300000?trailers");
         let origin = origin();
         let url = url.replace(url.split('/').nth(2).unwrap(), &origin.address().to_string());

@@ -251,7 +251,7 @@ impl Body {
     /// The fields behind a chunked body, once it has been read to its end. Names that a trailer may not have are left out (RFC 9110 6.5.1).
     #[must_use]
     pub fn trailers(&self) -> Option<&HeaderMap> {
-        self.trailers.as_deref()
+        self.trailers.as_deref().filter(|_| self.was_read())
     }
 
     /// How long each phase took, `done` included, once the body has been read to its end.
@@ -273,7 +273,12 @@ impl Body {
     /// ```
     #[must_use]
     pub fn timings(&self) -> Option<Timings> {
-        self.stamps.as_ref().map(Timings::of)
+        self.stamps.as_ref().filter(|_| self.was_read()).map(Timings::of)
+    }
+
+    /// Whether nothing is left of what came with the head.
+    fn was_read(&self) -> bool {
+        !matches!(self.source, Source::Whole(_))
     }
 
     /// The engine that is to give more of it.
