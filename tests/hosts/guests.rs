@@ -45,7 +45,7 @@ fn a_panic_of_a_glommio_task_ends_the_engine_of_its_core() {
     }
 }
 
-/// A blocking call in a task of the executor would stop the core that is to serve it, be the executor ours or the application's.
+/// A blocking call in a task of the executor would stop the core that the task is on, be the executor ours or the application's.
 #[test]
 fn a_blocking_call_in_a_glommio_task_is_refused() {
     if !has_glommio() {

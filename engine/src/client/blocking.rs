@@ -12,7 +12,7 @@ use crate::shard::tasks::is_in_task;
 pub use crate::sync::block_on;
 
 /// Why a task of a core may not wait.
-pub(super) const IN_A_TASK: &str = "a blocking call in a task would stop the core that is to serve it: await a Client or a LocalClient there, or make the call in cpu::offload";
+pub(super) const IN_A_TASK: &str = "a blocking call in a task would stop the core that the task is on, which serves others too: await a Client or a LocalClient there, or make the call in cpu::offload";
 
 /// Whether the calling thread may wait for an engine: not in a task of a core, nor in one of an executor that turns a core of this engine.
 pub(super) fn may_wait_for(engine: &Engine) -> bool {
@@ -21,8 +21,9 @@ pub(super) fn may_wait_for(engine: &Engine) -> bool {
 
 /// A client whose calls wait for their outcome. `Send`, `Sync`, cheap to clone: share it among threads.
 ///
-/// A task of a core gets [`Kind::Config`] from each call: waiting there would stop the core that is to serve it. So does a task of a glommio executor that turns a core of the
-/// client's engine.
+/// A task of a core gets [`Kind::Config`] from each call, whichever engine's the client is: waiting
+/// there would stop that core, and with it perhaps the one that is to serve the call. So does a task
+/// of a glommio executor that turns a core of the client's engine.
 ///
 /// ```
 /// use ringshot::client::blocking::Client;

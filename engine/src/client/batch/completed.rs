@@ -241,8 +241,8 @@ impl<T: Send + 'static> fmt::Debug for Completed<T> {
 /// [`Completed`], for a thread that waits for each result.
 ///
 /// # Panics
-/// Where [`blocking::Client`](crate::client::blocking::Client) refuses its calls, since a result has no place for that error: the iterator would stop the core that is to
-/// serve it. And as [`Completed::next`].
+/// Where [`blocking::Client`](crate::client::blocking::Client) refuses its calls, since a result has no place for that error: the iterator would stop the core that
+/// the task is on. And as [`Completed::next`].
 ///
 /// ```
 /// # use ringshot::client::{Engine, blocking::block_on};
