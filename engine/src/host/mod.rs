@@ -39,6 +39,10 @@ pub enum Host {
     #[default]
     Thread,
     /// A task of a pinned glommio executor a core. Needs `io_uring`.
+    ///
+    /// glommio 0.9 keeps a descriptor, an eventfd, for each executor that ever was: an engine that
+    /// goes leaves one for each of its cores. A process that makes one engine does not notice;
+    /// one that makes them by the thousand comes to its limit on open files.
     #[cfg(feature = "glommio")]
     Glommio,
 }
