@@ -66,6 +66,7 @@ impl Resolve for Unknown {
     fn lookup(&self, host: &str) -> Lookup {
         let outcome = match host {
             "empty.test" => Ok(Answer::default()),
+            "busy.test" => Err(ResolveError::Busy { name: Arc::from(host), queued: 1 }),
             _ => Err(ResolveError::NotFound { name: Arc::from(host) }),
         };
         Box::pin(async move { outcome })
@@ -259,10 +260,16 @@ fn connect() {
 #[test]
 fn resolve() {
     check(setup, |access| {
-        for name in ["none.test", "empty.test"] {
+        for (name, fault, may_pass) in [
+            ("none.test", Fault::Caller, false),
+            ("empty.test", Fault::Caller, false),
+            ("999.0.0.1", Fault::Caller, false),
+            ("busy.test", Fault::Network, true),
+        ] {
             let error = access.get(&format!("http://{name}/")).unwrap_err();
             let known = (error.kind().name(), error.phase(), error.fault(), error.sent());
-            assert_eq!(known, ("resolve", Phase::Resolve, Fault::Network, Sent::None), "{error}");
+            assert_eq!(known, ("resolve", Phase::Resolve, fault, Sent::None), "{error}");
+            assert_eq!(error.is_retryable(), may_pass, "{error}");
             assert!(error.is_connect() && error.peer().is_none(), "{error}");
             assert!(
                 error.to_string().starts_with(&format!("GET http://{name}/: resolve: ")),

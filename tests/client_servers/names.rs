@@ -110,8 +110,8 @@ fn names_that_fail() {
                 let name = format!("code{failure}.upstream.test");
                 for outcome in rig.fetch_all((0..20).map(|_| get(&url(&name))).collect()) {
                     let error = outcome.unwrap_err();
-                    let told =
-                        matches!(error.kind(), Kind::Resolve(_)) && error.phase() == Phase::Resolve;
+                    let told = matches!(error.kind(), Kind::Resolve { .. })
+                        && error.phase() == Phase::Resolve;
                     assert!(told && error.is_connect() && error.is_retryable(), "{case}: {error}");
                     assert!(!error.may_have_been_processed() && error.peer().is_none());
                     assert!(error.to_string().contains(&name), "{case}: {error}");

@@ -12,6 +12,7 @@ use super::Client;
 use super::local::LocalClient;
 use super::servers::Servers;
 use super::settings::Settings;
+use crate::error::Kind;
 use crate::mesh::Place;
 use crate::mesh::wakes::Wakes;
 use crate::shard::doorbell::Doorbell;
@@ -212,6 +213,11 @@ impl CoreCtx {
     }
 }
 
+/// A failure that nothing but the caller can mend.
+fn unresolved(problem: String) -> Kind {
+    Kind::Resolve { problem, is_temporary: false }
+}
+
 /// Answers the lookups of a core's pool, each in a task of its own unless it is ready at once.
 async fn resolve_names(ctx: CoreCtx) {
     let desk = Rc::clone(&ctx.0.desk);
@@ -220,7 +226,7 @@ async fn resolve_names(ctx: CoreCtx) {
         match poll_fn(|cx| desk.poll_lookup(cx)).await {
             Lookup::Wanted { dial, client, origin } => {
                 let Some(settings) = ctx.settings_of(client) else {
-                    desk.resolved(dial, Err("its client is gone".to_owned()));
+                    desk.resolved(dial, Err(unresolved("its client is gone".to_owned())));
                     continue;
                 };
                 let now = desk.now();
@@ -230,9 +236,13 @@ async fn resolve_names(ctx: CoreCtx) {
                 let (answer, all) = (Rc::clone(&desk), Rc::clone(&lookups));
                 let answers = async move {
                     let outcome = match resolving.await {
-                        Ok(found) => found.map_err(|error| error.to_string()),
+                        Ok(found) => found.map_err(|error| Kind::Resolve {
+                            problem: error.to_string(),
+                            is_temporary: error.is_temporary(),
+                        }),
                         Err(panicked) => {
-                            Err(format!("the resolver panicked: {}", panicked.message()))
+                            let message = panicked.message();
+                            Err(unresolved(format!("the resolver panicked: {message}")))
                         }
                     };
                     answer.resolved(dial, outcome.map(|addresses| addresses.iter().collect()));

@@ -33,7 +33,13 @@ pub enum Kind {
     /// another engine, or a call that blocks in a task of a core.
     Config(String),
     /// The host's name has no address, or nobody could say.
-    Resolve(String),
+    Resolve {
+        /// What is wrong, and the next step.
+        problem: String,
+        /// Whether the same name may well be found a moment later: nobody could say. Otherwise the
+        /// name or the resolver has to change, which are the caller's.
+        is_temporary: bool,
+    },
     /// No address of the host could be connected to; the number is of the last one tried.
     Connect(Errno),
     /// As many requests wait for a connection as `max_waiters` allows.
@@ -254,7 +260,7 @@ pub enum Sent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Whoever made the request: URL, headers, limits, a closure.
+    /// Whoever made the request: URL, a name that there is not, headers, limits, a closure.
     Caller,
     /// This machine: descriptors, ports, memory.
     Machine,
@@ -284,7 +290,7 @@ impl Kind {
     /// The phase that it can only have happened in.
     pub(crate) fn phase(&self) -> Option<Phase> {
         match self {
-            Self::Resolve(_) | Self::Timeout(TimeoutKind::Resolve) => Some(Phase::Resolve),
+            Self::Resolve { .. } | Self::Timeout(TimeoutKind::Resolve) => Some(Phase::Resolve),
             Self::Connect(_) | Self::Timeout(TimeoutKind::Connect) => Some(Phase::Connect),
             Self::RequestBody(_) => Some(Phase::Send),
             _ => None,
@@ -298,7 +304,7 @@ impl Kind {
             Self::Url(_) => "url",
             Self::Request(_) => "request",
             Self::Config(_) => "config",
-            Self::Resolve(_) => "resolve",
+            Self::Resolve { .. } => "resolve",
             Self::Connect(_) => "connect",
             Self::PoolFull { .. } => "pool_full",
             Self::Timeout(kind) => kind.name(),

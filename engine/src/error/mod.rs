@@ -216,7 +216,7 @@ impl Error {
         use TimeoutKind::{Connect, Resolve};
         matches!(
             self.0.kind,
-            Kind::Resolve(_) | Kind::Connect(_) | Kind::Timeout(Connect | Resolve)
+            Kind::Resolve { .. } | Kind::Connect(_) | Kind::Timeout(Connect | Resolve)
         )
     }
 
@@ -233,7 +233,8 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         let passing = match &self.0.kind {
-            Kind::Resolve(_) | Kind::Connect(_) | Kind::Closed | Kind::Io(_) => true,
+            Kind::Resolve { is_temporary, .. } => *is_temporary,
+            Kind::Connect(_) | Kind::Closed | Kind::Io(_) => true,
             Kind::Truncated { .. } | Kind::InterimOnly { .. } | Kind::PoolFull { .. } => true,
             Kind::Timeout(kind) => !matches!(kind, TimeoutKind::Total | TimeoutKind::Deadline),
             _ => false,
@@ -248,6 +249,7 @@ impl Error {
             Kind::Url(_) | Kind::Request(_) | Kind::Config(_) | Kind::PoolFull { .. } => {
                 Fault::Caller
             }
+            Kind::Resolve { is_temporary: false, .. } => Fault::Caller,
             Kind::RequestBody(_) | Kind::CopyTo(_) | Kind::User(_) => Fault::Caller,
             Kind::Canceled | Kind::Shutdown => Fault::Caller,
             Kind::Timeout(TimeoutKind::Queue | TimeoutKind::Acquire | TimeoutKind::Deadline) => {

@@ -57,7 +57,9 @@ impl fmt::Display for Kind {
         match self {
             Self::Url(error) => write!(f, "{error}"),
             Self::Request(error) => write!(f, "{error}"),
-            Self::Config(problem) | Self::Resolve(problem) => write!(f, "{}", OneLine(problem)),
+            Self::Config(problem) | Self::Resolve { problem, .. } => {
+                write!(f, "{}", OneLine(problem))
+            }
             Self::Connect(errno) => write!(f, "{errno}{}", errno.remedy()),
             Self::PoolFull { max_waiters } => {
                 write!(f, "{max_waiters} requests wait for a connection already (max_waiters)")
@@ -182,7 +184,7 @@ mod tests {
             (Kind::User(foreign.into()), "a closure panicked: "),
             (Kind::RequestBody(foreign.into()), "the request body: "),
             (Kind::CopyTo(foreign.into()), "copying to the file: "),
-            (Kind::Resolve(foreign.into()), ""),
+            (Kind::Resolve { problem: foreign.into(), is_temporary: false }, ""),
             (Kind::Config(foreign.into()), ""),
             (
                 Kind::Redirect(RedirectKind::Location(foreign.into())),

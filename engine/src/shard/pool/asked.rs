@@ -8,6 +8,7 @@ use super::config::Shared;
 use super::exchange::Exchange;
 use super::origin::Origin;
 use super::slab::Id;
+use crate::error::Kind;
 
 /// What a future asks of the pool, where more than an exchange has to be named: see [`Ask::Else`].
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) enum Command {
     /// Wake a sleeper after so long.
     Sleep(Id, Duration),
     /// A name was resolved.
-    Resolved(Id, Result<Vec<SocketAddr>, String>),
+    Resolved(Id, Result<Vec<SocketAddr>, Kind>),
 }
 
 /// What a future asks of the pool. Small enough to stay in registers until it is where the pool reads it: what is written in small parts and read at once makes the processor wait.

@@ -20,6 +20,7 @@ use super::origin::Origin;
 use super::outgoing::Outgoing;
 use super::slab::{Id, Renew, Slab};
 use crate::clock::Instant;
+use crate::error::Kind;
 use crate::proto::h1;
 use crate::shard::wheel::{TimerId, Wheel};
 use crate::sync::wake_quietly;
@@ -292,7 +293,7 @@ impl Desk {
     }
 
     /// Answers a [`Lookup`]: addresses in the order in which to try them, or what to tell those who wait.
-    pub(crate) fn resolved(&self, dial: Id, outcome: Result<Vec<SocketAddr>, String>) {
+    pub(crate) fn resolved(&self, dial: Id, outcome: Result<Vec<SocketAddr>, Kind>) {
         self.command(Command::Resolved(dial, outcome));
     }
 

@@ -72,6 +72,10 @@ impl Dial {
     }
 }
 
+fn no_address() -> Kind {
+    Kind::Resolve { problem: "the name has no address".to_owned(), is_temporary: false }
+}
+
 impl<D: Driver> Pool<D> {
     /// Starts as many dials as there are requests without one, within the limits.
     pub(super) fn dial_more(&mut self, place: u32) {
@@ -123,17 +127,15 @@ impl<D: Driver> Pool<D> {
         }
     }
 
-    pub(super) fn handle_resolved(&mut self, id: Id, outcome: Result<Vec<SocketAddr>, String>) {
+    pub(super) fn handle_resolved(&mut self, id: Id, outcome: Result<Vec<SocketAddr>, Kind>) {
         let Some(dial) = self.dials.find_mut(id) else { return };
         match outcome {
-            Ok(addresses) if addresses.is_empty() => {
-                self.dial_failed(id, Kind::Resolve("the name has no address".to_owned()));
-            }
+            Ok(addresses) if addresses.is_empty() => self.dial_failed(id, no_address()),
             Ok(addresses) => {
                 dial.addresses.extend_from_slice(&addresses);
                 self.begin_attempts(id);
             }
-            Err(problem) => self.dial_failed(id, Kind::Resolve(problem)),
+            Err(kind) => self.dial_failed(id, kind),
         }
     }
 
@@ -196,7 +198,7 @@ impl<D: Driver> Pool<D> {
         let last = self.dials.find_mut(id).and_then(|dial| dial.last.take());
         match last {
             Some((peer, kind)) => self.dial_failed_at(id, kind, Some(peer)),
-            None => self.dial_failed(id, Kind::Resolve("the name has no address".to_owned())),
+            None => self.dial_failed(id, no_address()),
         }
     }
 
@@ -242,7 +244,7 @@ impl<D: Driver> Pool<D> {
     /// A name whose addresses all failed may have others by now.
     fn note_unreachable(&self, place: u32, kind: &Kind) {
         let Some(host) = self.hosts.find(place) else { return };
-        if host.origin.address.is_none() && !matches!(kind, Kind::Resolve(_)) {
+        if host.origin.address.is_none() && !matches!(kind, Kind::Resolve { .. }) {
             let (client, origin) = (host.client, Arc::clone(&host.origin));
             self.desk.want_lookup(Lookup::Unreachable { client, origin });
         }
