@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ringshot::client::{ClientBuilder, Kind, RequestBody, Retry};
+use ringshot::client::{ClientBuilder, Error, Kind, Phase, RequestBody, Retry, Sent};
 use ringshot_tests::peer::Peer;
 use ringshot_tests::watch::wait_until;
 
@@ -299,5 +299,32 @@ fn a_redirect_starts_anew() {
             (response.status().as_u16(), response.attempts(), response.redirects()),
             (200, 2, 1)
         );
+    });
+}
+
+/// What ends between two attempts says so, whatever ended it, and names the last that was begun.
+#[test]
+fn an_end_between_two_attempts_is_told_as_one() {
+    let told = |error: &Error, kind: &str| {
+        assert_eq!(error.kind().name(), kind, "{error}");
+        let known = (error.phase(), error.attempt(), error.sent(), error.peer());
+        assert_eq!(known, (Phase::Backoff, 1, Sent::All, None), "{error}");
+        assert!(error.to_string().contains(": wait for another attempt: "), "{error}");
+    };
+    check(with(on_503), |access| {
+        let peer = Peer::start(|mut peer| {
+            let busy = "HTTP/1.1 503 Busy\r\nRetry-After: 25\r\nContent-Length: 0\r\n\r\n";
+            peer.answer_all(busy);
+        });
+        let batch = access.client.batch([peer.url()]).deadline(millis(500));
+        let results = ringshot::client::blocking::block_on(batch.collect());
+        told(results[0].as_ref().unwrap_err(), "timeout_deadline");
+        std::thread::scope(|scope| {
+            let ended = scope.spawn(|| access.get(&peer.url()).unwrap_err());
+            access.wait_for(2, |core| core.counters.responses);
+            access.wait_for(0, |core| core.holding.in_flight.into());
+            access.engine.shutdown().unwrap();
+            told(&ended.join().unwrap(), "shutdown");
+        });
     });
 }

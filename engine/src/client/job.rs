@@ -105,7 +105,7 @@ impl<'a> Job<'a> {
                         }
                         self.parcel.request.expectation = Expectation::Dropped;
                         self.leave(self.standing().progress.sent);
-                        self.again(Duration::ZERO).await;
+                        self.again(Duration::ZERO).await?;
                         continue;
                     }
                     if redirect::is_redirect(status) && self.follows() {
@@ -122,12 +122,12 @@ impl<'a> Job<'a> {
                     };
                     drop(meta);
                     self.leave(self.standing().progress.sent);
-                    self.again(wait).await;
+                    self.again(wait).await?;
                 }
                 Err(error) if self.is_stale(&error) => {
                     self.leave(error.sent());
                     self.parcel.fresh = true;
-                    self.again(Duration::ZERO).await;
+                    self.again(Duration::ZERO).await?;
                 }
                 Err(error) => self.try_again(error).await?,
             }

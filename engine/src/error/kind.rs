@@ -198,6 +198,8 @@ pub enum RedirectKind {
 pub enum Phase {
     /// Building the request.
     Build,
+    /// Waiting to be sent again, after an attempt that failed.
+    Backoff,
     /// Waiting for a permit of `max_in_flight`, or for room in a core's mailbox.
     Queue,
     /// Waiting for a connection.

@@ -114,6 +114,7 @@ impl Phase {
     fn verb(self) -> &'static str {
         match self {
             Self::Build => "build",
+            Self::Backoff => "wait for another attempt",
             Self::Queue => "queue",
             Self::Acquire => "acquire a connection",
             Self::Resolve => "resolve",

@@ -6,7 +6,7 @@ use super::Job;
 use crate::client::Attempt;
 use crate::client::request_body::Source;
 use crate::clock::Instant;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Phase};
 use crate::shard::TotalFrom;
 use crate::shard::pool::exchange::Standing;
 use crate::shard::pool::head::Head;
@@ -21,8 +21,7 @@ impl Job<'_> {
             return Err(error);
         };
         self.leave(error.sent());
-        self.again(wait).await;
-        Ok(())
+        self.again(wait).await
     }
 
     /// How long to wait before the request is sent again, if it may be, if its policy wants that, and if time is left.
@@ -90,13 +89,22 @@ impl Job<'_> {
     }
 
     /// Waits for the next attempt. Who waits holds nothing, and comes back to the front of the queue.
-    pub(super) async fn again(&mut self, wait: Duration) {
+    ///
+    /// # Errors
+    /// [`Kind::Shutdown`] where the core takes no more requests by then: there is no next attempt.
+    pub(super) async fn again(&mut self, wait: Duration) -> Result<(), Error> {
         self.parcel.request.body.0 = self.body.take().unwrap_or_default();
         if !wait.is_zero() {
             if self.permit.take().is_some() {
                 self.admission = Admission::Again;
             }
+            let standing = Standing { phase: Phase::Backoff, ..Standing::default() };
+            self.trace.iter().for_each(|trace| trace.standing.set(standing));
             self.client.ctx.sleep(wait).await;
         }
+        if self.client.ctx.is_closing() {
+            return Err(self.error(Error::new(Kind::Shutdown, Phase::Backoff)));
+        }
+        Ok(())
     }
 }

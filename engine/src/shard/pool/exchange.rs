@@ -96,7 +96,7 @@ impl Default for Standing {
 /// What is left of a request that was dropped midway, for whoever has to tell of it.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
-    /// Where it stood when its last attempt was dropped.
+    /// Where it stood when its last attempt was dropped, or that it waits for the next one.
     pub(crate) standing: Cell<Standing>,
     /// Attempts begun.
     pub(crate) attempts: Cell<u8>,
@@ -313,12 +313,9 @@ impl Exchange {
         Standing { phase: self.phase(), progress }
     }
 
-    /// What a drop at this moment finds: once it has ended, its request has its next attempt still before it, if it goes on.
+    /// What a drop at this moment finds: where it failed, if nobody has been told yet.
     pub(super) fn standing_at_drop(&self) -> Standing {
-        match self.stage {
-            Stage::Ended => Standing { phase: Phase::Queue, ..self.standing() },
-            _ => self.standing(),
-        }
+        self.failed.as_ref().map_or_else(|| self.standing(), |failed| failed.standing)
     }
 
     fn phase(&self) -> Phase {
