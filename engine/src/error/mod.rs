@@ -242,7 +242,8 @@ impl Error {
         passing && (self.0.idempotent || !self.may_have_been_processed())
     }
 
-    /// Who has to change something.
+    /// Who has to change something. Where the total timeout or a batch's deadline passed, it is whom
+    /// the request was waiting for then: a limit of the caller's, or the network and the server.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match &self.0.kind {
@@ -252,7 +253,11 @@ impl Error {
             Kind::Resolve { is_temporary: false, .. } => Fault::Caller,
             Kind::RequestBody(_) | Kind::CopyTo(_) | Kind::User(_) => Fault::Caller,
             Kind::Canceled | Kind::Shutdown => Fault::Caller,
-            Kind::Timeout(TimeoutKind::Queue | TimeoutKind::Acquire | TimeoutKind::Deadline) => {
+            Kind::Timeout(TimeoutKind::Queue | TimeoutKind::Acquire) => Fault::Caller,
+            // Spent on limits of the caller's, before anybody else was asked for anything.
+            Kind::Timeout(TimeoutKind::Total | TimeoutKind::Deadline)
+                if matches!(self.0.phase, Phase::Build | Phase::Queue | Phase::Acquire) =>
+            {
                 Fault::Caller
             }
             Kind::Connect(errno) | Kind::Io(errno) if errno.is_ours() => Fault::Machine,
@@ -328,5 +333,21 @@ mod tests {
         check(Kind::PoolFull { max_waiters: 1 }, Fault::Caller);
         check(Kind::Timeout(TimeoutKind::Acquire), Fault::Caller);
         check(Kind::Timeout(TimeoutKind::Head), Fault::Network);
+    }
+
+    #[test]
+    fn a_timeout_of_all_is_the_fault_of_whom_it_was_waiting_for() {
+        for kind in [TimeoutKind::Total, TimeoutKind::Deadline] {
+            let check = |phase: Phase, fault: Fault| {
+                let error = Error::new(Kind::Timeout(kind), phase);
+                assert_eq!(error.fault(), fault, "{error}");
+            };
+            check(Phase::Queue, Fault::Caller);
+            check(Phase::Acquire, Fault::Caller);
+            check(Phase::Resolve, Fault::Network);
+            check(Phase::Connect, Fault::Network);
+            check(Phase::Head, Fault::Network);
+            check(Phase::Body, Fault::Network);
+        }
     }
 }
