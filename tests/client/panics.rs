@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::Method;
 use ringshot::client::blocking::block_on;
-use ringshot::client::{BoxError, CoreCtx, Kind, Request, RequestBody};
+use ringshot::client::{BoxError, CoreCtx, Kind, Phase, Request, RequestBody, Sent};
 use ringshot_tests::peer::Peer;
 
-use crate::access::LONG;
+use crate::access::{LONG, OK};
 use crate::feed::{Fed, fed};
 use crate::isolation::engines;
 
@@ -59,6 +59,30 @@ fn a_panic_behind_the_head_says_whose_it_was() {
         );
         assert_eq!((error.url(), error.attempt()), (Some(&*peer.url()), 1), "{error}");
         assert!(error.method().is_some() && error.may_have_been_processed(), "{error}");
+    }
+}
+
+/// Where the request stood is told, not guessed.
+#[test]
+fn a_panic_says_where_its_request_stood() {
+    for engine in engines() {
+        let peer = Peer::start(|mut peer| {
+            peer.request();
+            peer.send(OK);
+            if peer.head() {
+                peer.stall();
+            }
+        });
+        let client = engine.client().max_conns_per_host(1).build().unwrap();
+        let get = || client.get(peer.url()).fetch();
+        assert_eq!(block_on(get()).unwrap().status(), 200);
+        let pieces = PanicsLater(fed(|feeder| feeder.push("never sent")));
+        let request = Request::new(Method::POST, peer.url()).unwrap();
+        let error = block_on(client.send(request.body(RequestBody::stream(pieces)))).unwrap_err();
+        assert!(matches!(error.kind(), Kind::User(_)), "{error}");
+        let stood = (error.peer(), error.is_reused(), error.sent(), error.phase());
+        assert_eq!(stood, (Some(peer.address()), true, Sent::Partial, Phase::Send), "{error}");
+        assert_eq!((error.attempt(), error.url()), (1, Some(&*peer.url())), "{error}");
     }
 }
 

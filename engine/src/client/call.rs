@@ -23,9 +23,9 @@ use super::parcel::Parcel;
 use super::response::{Meta, Whole};
 use super::settings::Settings;
 use crate::clock::Instant;
-use crate::error::{Error, Kind, Phase, Progress, Sent};
+use crate::error::{Error, History, Kind, Phase, Progress, Sent};
 use crate::mesh::wakes::{WakeList, Wakes};
-use crate::shard::pool::exchange::Stamps;
+use crate::shard::pool::exchange::{Stamps, Trace};
 use crate::sync::{lock, note_waker, wake_quietly};
 
 /// Bytes of a whole body up to which it is copied into what the handle's thread brought: less than it costs to give memory back to another thread.
@@ -333,19 +333,14 @@ impl Call {
         Poll::Pending
     }
 
-    /// Nobody will tell the rest, because of `kind`.
-    pub(super) fn fail(&self, kind: Kind, wakes: Option<&Wakes>) {
+    /// Nobody will tell the rest, because of `kind`. How far it came went with its task, but for its `trace`.
+    pub(super) fn fail(&self, kind: Kind, trace: Option<&Trace>, wakes: Option<&Wakes>) {
         let (told, begun) = {
             let state = self.lock();
             (state.told, state.parcel.is_none())
         };
-        // How far it came went with its task, so it may have been processed.
-        let progress = Progress { sent: Sent::Partial, ..Progress::default() };
         match told {
-            Told::Nothing if begun => {
-                let error = Error::new(kind, Phase::Send).with_progress(&progress);
-                self.reply(Reply::Failed(error), wakes);
-            }
+            Told::Nothing if begun => self.reply(Reply::Failed(lost(kind, trace)), wakes),
             Told::Nothing => {
                 self.reply(Reply::Failed(Error::new(kind, Phase::Queue)), wakes);
             }
@@ -354,4 +349,18 @@ impl Call {
             Told::All => {}
         }
     }
+}
+
+/// The error of a request that was begun and whose task is gone.
+fn lost(kind: Kind, trace: Option<&Trace>) -> Error {
+    let Some(trace) = trace else {
+        // It may have been processed.
+        let progress = Progress { sent: Sent::Partial, ..Progress::default() };
+        return Error::new(kind, Phase::Send).with_progress(&progress);
+    };
+    let standing = trace.standing.get();
+    Error::new(kind, standing.phase)
+        .with_progress(&standing.progress)
+        .after(History { sent: trace.sent.get(), ..History::default() })
+        .with_attempt(trace.attempts.get().max(1), Duration::ZERO)
 }

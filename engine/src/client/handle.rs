@@ -198,7 +198,9 @@ impl Client {
             return error;
         }
         let elapsed = self.0.engine.now().unwrap_or_default() - submitted;
-        error.with_request(&origin.method, origin.target.redacted()).with_attempt(1, elapsed)
+        let attempt = error.attempt();
+        let error = error.with_request(&origin.method, origin.target.redacted());
+        error.with_attempt(attempt, elapsed)
     }
 
     /// Brings a call to the core that is to serve it; waits where all mailboxes are full.

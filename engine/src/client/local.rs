@@ -61,14 +61,15 @@ impl LocalClient {
     /// # Errors
     /// [`Error`] says what happened, in which phase, and whether it may be tried again.
     pub async fn send(&self, request: Request) -> Result<Response<LocalBody>, Error> {
-        self.send_parcel(request.into()).await
+        self.send_parcel(request.into(), None).await
     }
 
     pub(super) fn send_parcel(
         &self,
         parcel: Box<Parcel>,
+        trace: Option<Rc<Trace>>,
     ) -> impl Future<Output = Result<Response<LocalBody>, Error>> {
-        self.begin(parcel, None).run()
+        self.begin(parcel, trace).run()
     }
 
     fn begin(&self, mut parcel: Box<Parcel>, trace: Option<Rc<Trace>>) -> Job<'_> {
@@ -131,7 +132,7 @@ impl<'a> RequestBuilder<&'a LocalClient> {
     /// As [`LocalClient::send`], and what was wrong with the request.
     pub async fn send(self) -> Result<Response<LocalBody>, Error> {
         let (client, parcel) = self.into_redirected()?;
-        client.send_parcel(parcel).await
+        client.send_parcel(parcel, None).await
     }
 
     /// Sends it, follows redirects likewise, and reads all of the body.

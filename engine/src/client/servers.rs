@@ -10,8 +10,10 @@ use std::task::{Context, Poll, Waker};
 use super::call::Call;
 use super::core_ctx::CoreCtx;
 use super::local::LocalClient;
+use super::request_body::Source;
 use super::settings::Settings;
 use crate::error::Kind;
+use crate::shard::pool::exchange::Trace;
 use crate::shard::tasks::caught;
 use crate::sync::note_waker;
 
@@ -30,7 +32,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         if !self.over {
             // The core has ended.
-            self.call.fail(Kind::Shutdown, None);
+            self.call.fail(Kind::Shutdown, None, None);
         }
     }
 }
@@ -48,7 +50,10 @@ impl Delivery {
     async fn serve(mut self, client: LocalClient) {
         let call = &*self.call;
         let Some(parcel) = poll_fn(|cx| Poll::Ready(call.begin(cx))).await else { return };
-        let mut work = pin!(caught(call.work(&client, parcel)));
+        // A stream is the one thing in a request that may panic.
+        let streams = matches!(parcel.request.body.0, Source::Stream { .. });
+        let trace = streams.then(Rc::<Trace>::default);
+        let mut work = pin!(caught(call.work(&client, parcel, trace.clone())));
         let mut is_noted = true;
         let over = poll_fn(|cx| {
             if call.is_cancelled() {
@@ -57,7 +62,7 @@ impl Delivery {
             let polled = work.as_mut().poll(cx).map(|worked| {
                 let Err(panicked) = worked else { return true };
                 let kind = Kind::User(panicked.message().to_owned());
-                call.fail(kind, Some(client.ctx().wakes()));
+                call.fail(kind, trace.as_deref(), Some(client.ctx().wakes()));
                 false
             });
             if polled.is_pending() && !std::mem::take(&mut is_noted) {

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
@@ -16,14 +17,20 @@ use crate::client::response::{Response, Sourced};
 use crate::error::Error;
 use crate::mesh::wakes::Wakes;
 use crate::shard::pool::desk::Sleep;
+use crate::shard::pool::exchange::Trace;
 use crate::sync::note_waker;
 
 impl Call {
-    /// For the core: sends the request and tells all of what comes back.
-    pub(in crate::client) async fn work(&self, client: &LocalClient, parcel: Box<Parcel>) {
+    /// For the core: sends the request and tells all of what comes back. `trace` learns where it stood, if it goes before.
+    pub(in crate::client) async fn work(
+        &self,
+        client: &LocalClient,
+        parcel: Box<Parcel>,
+        trace: Option<Rc<Trace>>,
+    ) {
         let wakes = client.ctx().wakes();
         if self.reads == Reads::Whole {
-            let fetched = Box::pin(client.fetch_parcel(parcel, None)).await;
+            let fetched = Box::pin(client.fetch_parcel(parcel, trace)).await;
             let reply = match fetched {
                 Ok((Response { meta, body: whole }, parcel)) => {
                     Reply::Whole { meta, whole, parcel }
@@ -32,7 +39,7 @@ impl Call {
             };
             return self.reply(reply, Some(wakes));
         }
-        match client.send_parcel(parcel).await {
+        match client.send_parcel(parcel, trace).await {
             Err(error) => self.reply(Reply::Failed(error), Some(wakes)),
             Ok(response) => {
                 if let Some(response) = self.deliver_whole(response, wakes) {
