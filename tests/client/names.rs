@@ -148,12 +148,14 @@ fn the_address_that_hangs_is_told() {
             let error = access.get(&url).unwrap_err();
             assert!(matches!(error.kind(), Kind::Timeout(TimeoutKind::Connect)), "{error}");
             assert_eq!(error.peer(), Some(hole.address), "{error}");
+            let other = format!("; 127.0.0.3:{}: ECONNREFUSED", hole.address.port());
+            assert!(error.to_string().contains(&other), "{error}");
             access.wait_empty();
         },
     );
 }
 
-/// All refuse: the error names the last.
+/// All refuse: the error is the last one's, and names the others.
 #[test]
 fn the_last_address_is_told() {
     let three = ["127.0.0.1", "127.0.0.2", "127.0.0.3"].map(address);
@@ -164,6 +166,10 @@ fn the_last_address_is_told() {
             let error = access.get(&format!("http://gone.test:{port}/")).unwrap_err();
             assert!(matches!(error.kind(), Kind::Connect(_)), "{error}");
             assert_eq!(error.peer(), Some((three[2], port).into()), "{error}");
+            let others = format!(
+                "; 127.0.0.1:{port}: ECONNREFUSED; 127.0.0.2:{port}: ECONNREFUSED (attempt "
+            );
+            assert!(error.to_string().contains(&others), "{error}");
             access.wait_empty();
         },
     );

@@ -314,7 +314,9 @@ impl<'a> Job<'a> {
 }
 
 pub(super) fn error_of(failed: &Failed) -> Error {
-    Error::new(failed.kind.clone(), failed.standing.phase).with_progress(&failed.standing.progress)
+    let Failed { kind, standing, others } = failed;
+    let error = Error::new(kind.clone(), standing.phase).with_progress(&standing.progress);
+    error.with_others(others.clone())
 }
 
 /// A field as it is written.

@@ -69,7 +69,8 @@ impl LocalBody {
     /// Gives it up: whoever wants it has waited for `read_idle`.
     pub(super) fn time_out(&mut self) -> Error {
         let standing = self.in_flight.as_ref().map(InFlight::standing).unwrap_or_default();
-        self.fail(&Failed { kind: Kind::Timeout(TimeoutKind::ReadIdle), standing })
+        let kind = Kind::Timeout(TimeoutKind::ReadIdle);
+        self.fail(&Failed { kind, standing, others: None })
     }
 
     /// What is still to be read from.

@@ -40,7 +40,8 @@ pub enum Kind {
         /// name or the resolver has to change, which are the caller's.
         is_temporary: bool,
     },
-    /// No address of the host could be connected to; the number is of the last one tried.
+    /// No address of the host could be connected to. Of several it is the last that failed, but a
+    /// lack of a route to one hides no answer of another; the error's line names the others.
     Connect(Errno),
     /// As many requests wait for a connection as `max_waiters` allows.
     PoolFull {

@@ -10,12 +10,14 @@ use std::time::Duration;
 use http::Method;
 
 pub use kind::{Fault, Kind, LimitKind, Phase, RedirectKind, Sent, TimeoutKind};
-pub(crate) use text::{message_of_panic, text_of};
+pub(crate) use text::{message_of_panic, text_of, text_of_others};
 
 /// Why a request has no response, or its body no end. 8 bytes, so that a `Result` of a response stays small.
 ///
 /// Shown with `{}` it is the whole chain in one line, whoever wrote a part of it: lines of a resolver's or a body's error are joined, control characters escaped.
 /// `GET http://127.0.0.1:9/: connect to 127.0.0.1:9: ECONNREFUSED (Connection refused): nothing listens there, or its backlog is full (attempt 1, 0.3 ms)`.
+/// Where several addresses of a host failed, it is about the one that tells most, and the line says
+/// what became of others: `...; 10.0.0.2:80: no answer; [2001:db8::1]:80: ENETUNREACH (attempt ...`.
 ///
 /// ```
 /// use ringshot::client::{Fault, Kind, Phase, Sent};
@@ -41,6 +43,8 @@ struct Inner {
     phase: Phase,
     request: Option<Request>,
     peer: Option<SocketAddr>,
+    /// What became of the host's other addresses.
+    others: Option<Arc<str>>,
     attempt: u8,
     reused: bool,
     sent: Sent,
@@ -82,6 +86,7 @@ impl Error {
             phase,
             request: None,
             peer: None,
+            others: None,
             attempt: 1,
             reused: false,
             sent: if answered { Sent::All } else { Sent::None },
@@ -111,9 +116,15 @@ impl Error {
         self
     }
 
+    /// What became of the host's other addresses, from [`text_of_others`].
+    pub(crate) fn with_others(mut self, others: Option<Arc<str>>) -> Self {
+        self.0.others = others;
+        self
+    }
+
     /// The same, but that something else went wrong.
     pub(crate) fn turned_into(mut self, kind: Kind) -> Self {
-        self.0.kind = kind;
+        (self.0.kind, self.0.others) = (kind, None);
         self
     }
 
@@ -167,7 +178,7 @@ impl Error {
         self.0.request.as_ref().map(|request| &request.method)
     }
 
-    /// The address of the server, once a connection was tried.
+    /// The address of the server, once a connection was tried; of several, the one that the kind is about.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.0.peer

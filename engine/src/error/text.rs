@@ -3,8 +3,13 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::{Error, Kind, LimitKind, Phase, RedirectKind, TimeoutKind};
+
+/// Addresses that an error's line names besides its own.
+const OTHERS_MAX: usize = 3;
 
 /// The text that something panicked with; `not a text` if it threw something else.
 pub(crate) fn message_of_panic(payload: &(dyn Any + Send)) -> &str {
@@ -139,7 +144,7 @@ impl fmt::Display for Error {
             Some(peer) => write!(f, " ({peer})")?,
             None => {}
         }
-        write!(f, ": {}", inner.kind)?;
+        write!(f, ": {}{}", inner.kind, inner.others.as_deref().unwrap_or_default())?;
         if inner.phase == Phase::Build {
             // Nothing was attempted.
             return Ok(());
@@ -160,6 +165,27 @@ impl StdError for Error {
     }
 }
 
+/// What became of addresses of a host, but for the one that is `told`: the end of an error's line.
+pub(crate) fn text_of_others(
+    failed: &[(SocketAddr, Kind)],
+    told: Option<SocketAddr>,
+) -> Option<Arc<str>> {
+    let others = failed.iter().filter(|(address, _)| Some(*address) != told);
+    let mut text = String::new();
+    for (address, kind) in others.clone().take(OTHERS_MAX) {
+        let outcome = match kind {
+            Kind::Connect(errno) => errno.name(),
+            _ => "no answer".to_owned(),
+        };
+        text = format!("{text}; {address}: {outcome}");
+    }
+    match others.count().saturating_sub(OTHERS_MAX) {
+        0 => {}
+        more => text = format!("{text}; {more} more failed"),
+    }
+    (!text.is_empty()).then(|| text.into())
+}
+
 /// A stream's own error, as text that can be shared.
 pub(crate) fn text_of(error: &(dyn StdError + Send + Sync)) -> String {
     let mut text = error.to_string();
@@ -175,6 +201,7 @@ pub(crate) fn text_of(error: &(dyn StdError + Send + Sync)) -> String {
 mod tests {
     use super::*;
     use crate::proto::url::{Url, UrlError};
+    use crate::sys::Errno;
 
     /// Texts of others: a panic of `assert_eq!`, a stream's error, a resolver's, a line of a list.
     #[test]
@@ -197,6 +224,22 @@ mod tests {
         }
         let inside = Kind::User("a\u{2028}b\u{85}c".into()).to_string();
         assert_eq!(inside, r"a closure panicked: a\u{2028}b\u{85}c");
+    }
+
+    #[test]
+    fn other_addresses_are_few_and_not_the_one_that_is_told() {
+        let at = |last: u8| SocketAddr::from(([10, 0, 0, last], 80));
+        let refused = Kind::Connect(Errno(libc::ECONNREFUSED));
+        let mut failed =
+            vec![(at(1), refused.clone()), (at(2), Kind::Timeout(TimeoutKind::Connect))];
+        let check = |failed: &[(SocketAddr, Kind)], expected: Option<&str>| {
+            assert_eq!(text_of_others(failed, Some(at(1))).as_deref(), expected);
+        };
+        check(&failed[..1], None);
+        check(&failed, Some("; 10.0.0.2:80: no answer"));
+        failed.extend((3..=6).map(|last| (at(last), refused.clone())));
+        let all = "; 10.0.0.2:80: no answer; 10.0.0.3:80: ECONNREFUSED; 10.0.0.4:80: ECONNREFUSED; 2 more failed";
+        check(&failed, Some(all));
     }
 
     #[test]

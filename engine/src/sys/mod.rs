@@ -59,6 +59,12 @@ impl Errno {
         ours.contains(&self.0)
     }
 
+    /// Whether this machine has no way to the address, which says nothing of who is there.
+    #[must_use]
+    pub fn has_no_way(self) -> bool {
+        [libc::ENETUNREACH, libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL].contains(&self.0)
+    }
+
     /// Its symbol, such as `ECONNREFUSED`, or `errno N`.
     #[must_use]
     pub fn name(self) -> String {

@@ -38,7 +38,7 @@ impl<D: Driver> Pool<D> {
                 }
                 Err(error) => {
                     dial.spare_unit = true;
-                    dial.last = Some((peer, Kind::Connect(Errno::of(&error))));
+                    dial.failed.push((peer, Kind::Connect(Errno::of(&error))));
                 }
             }
         }
@@ -134,7 +134,7 @@ impl<D: Driver> Pool<D> {
         self.close_connection(index);
         let Some(dial) = self.dials.find_mut(id) else { return };
         dial.out.retain(|other| *other != index);
-        dial.last = peer.map(|peer| (peer, kind));
+        dial.failed.extend(peer.map(|peer| (peer, kind)));
         if dial.spare_unit {
             self.discharge_of(id);
         } else {

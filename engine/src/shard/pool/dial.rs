@@ -13,7 +13,7 @@ use super::slab::{Id, Renew};
 use super::units::Wants;
 use crate::clock::Instant;
 use crate::driver::Driver;
-use crate::error::{Kind, Phase, TimeoutKind};
+use crate::error::{Kind, Phase, TimeoutKind, text_of_others};
 use crate::shard::connection::Receiving;
 
 /// How long an attempt is alone before the next address is tried beside it (RFC 8305 section 8).
@@ -41,8 +41,8 @@ pub(super) struct Dial {
     pub(super) next_attempt: Option<Instant>,
     /// When it has failed as a whole.
     pub(super) deadline: Instant,
-    /// The last address tried, and what came of it.
-    pub(super) last: Option<(SocketAddr, Kind)>,
+    /// The addresses that failed, and why.
+    pub(super) failed: Vec<(SocketAddr, Kind)>,
     pub(super) timer: Timer,
 }
 
@@ -64,6 +64,14 @@ impl Dial {
     /// The address tried last.
     fn tried(&self) -> Option<SocketAddr> {
         self.addresses.get(self.next.saturating_sub(1)).copied()
+    }
+
+    /// The failure that tells most: the last one, but for those that are this machine's lack of a
+    /// way to the address, such as IPv6 without a route, while another address gave an answer.
+    fn most_telling(&self) -> Option<(SocketAddr, Kind)> {
+        let tells = |kind: &Kind| !matches!(kind, Kind::Connect(errno) if errno.has_no_way());
+        let telling = self.failed.iter().rev().find(|(_, kind)| tells(kind));
+        telling.or_else(|| self.failed.last()).cloned()
     }
 
     /// When time has to look at it next.
@@ -195,8 +203,7 @@ impl<D: Driver> Pool<D> {
 
     /// No address is left.
     pub(super) fn fail_dial(&mut self, id: Id) {
-        let last = self.dials.find_mut(id).and_then(|dial| dial.last.take());
-        match last {
+        match self.dials.find(id).and_then(Dial::most_telling) {
             Some((peer, kind)) => self.dial_failed_at(id, kind, Some(peer)),
             None => self.dial_failed(id, no_address()),
         }
@@ -206,7 +213,12 @@ impl<D: Driver> Pool<D> {
     pub(super) fn dial_timed_out(&mut self, id: Id) {
         let Some(dial) = self.dials.find(id) else { return };
         let kind = if dial.is_resolving() { TimeoutKind::Resolve } else { TimeoutKind::Connect };
-        self.dial_failed_at(id, Kind::Timeout(kind), self.awaited(dial));
+        let (kind, awaited) = (Kind::Timeout(kind), self.awaited(dial));
+        if let Some(dial) = self.dials.find_mut(id) {
+            let out = dial.out.iter().filter_map(|index| self.connections[*index as usize].peer);
+            dial.failed.extend(out.map(|peer| (peer, kind.clone())));
+        }
+        self.dial_failed_at(id, kind, awaited);
     }
 
     fn dial_failed(&mut self, id: Id, kind: Kind) {
@@ -215,10 +227,9 @@ impl<D: Driver> Pool<D> {
 
     /// A dial has failed: so has the request that waited longest; and where nothing else could help them, all that waited when it began.
     fn dial_failed_at(&mut self, id: Id, kind: Kind, peer: Option<SocketAddr>) {
-        let Some((place, started)) = self.dials.find(id).map(|dial| (dial.host, dial.started))
-        else {
-            return;
-        };
+        let Some(dial) = self.dials.find(id) else { return };
+        let (place, started) = (dial.host, dial.started);
+        let others = text_of_others(&dial.failed, peer);
         self.end_dial(id, None);
         self.note_unreachable(place, &kind);
         let hopeless = self
@@ -234,7 +245,7 @@ impl<D: Driver> Pool<D> {
                 break;
             }
             first = false;
-            self.fail_waiter(waiter, place, kind.clone(), peer);
+            self.fail_waiter(waiter, place, kind.clone(), (peer, &others));
         }
         // Their dials begin in the next turn: one that fails at once must not lead to the next within itself.
         self.block_if_waiting(place);
@@ -256,7 +267,13 @@ impl<D: Driver> Pool<D> {
         self.desk.exchanges.borrow().id_of(first)
     }
 
-    fn fail_waiter(&mut self, id: Id, place: u32, kind: Kind, peer: Option<SocketAddr>) {
+    fn fail_waiter(
+        &mut self,
+        id: Id,
+        place: u32,
+        kind: Kind,
+        (peer, others): (Option<SocketAddr>, &Option<Arc<str>>),
+    ) {
         let fresh = self.with(id, |exchange| exchange.needs_fresh) == Some(true);
         if let Some(host) = self.hosts.find_mut(place) {
             let list = if fresh { &mut host.fresh } else { &mut host.waiters };
@@ -266,6 +283,11 @@ impl<D: Driver> Pool<D> {
         self.leave_waiters(id);
         self.with(id, |exchange| exchange.carrier.peer = peer);
         self.fail_exchange(id, kind);
+        self.with(id, |exchange| {
+            if let Some(failed) = &mut exchange.failed {
+                failed.others.clone_from(others);
+            }
+        });
     }
 
     /// Takes a dial off the books. Attempts other than `winner` are given up.
@@ -304,5 +326,29 @@ impl<D: Driver> Pool<D> {
         {
             self.cancel_dial(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Errno;
+
+    #[test]
+    fn a_lack_of_a_route_hides_no_answer() {
+        let check = |errnos: &[i32], expected: usize| {
+            let failed = errnos.iter().zip(1..).map(|(errno, port)| {
+                (SocketAddr::from(([10, 0, 0, 1], port)), Kind::Connect(Errno(*errno)))
+            });
+            let dial = Dial { failed: failed.collect(), ..Dial::default() };
+            let (told, _) = dial.most_telling().unwrap();
+            assert_eq!(usize::from(told.port()), expected, "{errnos:?}");
+        };
+        let (refused, no_route) = (libc::ECONNREFUSED, libc::ENETUNREACH);
+        check(&[refused, no_route], 1);
+        check(&[no_route, refused, libc::EAFNOSUPPORT], 2);
+        check(&[refused, libc::EHOSTUNREACH], 2);
+        check(&[no_route, no_route], 2);
+        assert!(Dial::default().most_telling().is_none());
     }
 }

@@ -109,6 +109,8 @@ pub(crate) struct Trace {
 pub(crate) struct Failed {
     pub(crate) kind: Kind,
     pub(crate) standing: Standing,
+    /// What became of the host's other addresses, if it was dialed at several.
+    pub(crate) others: Option<Arc<str>>,
 }
 
 /// One request and its response.
@@ -295,7 +297,7 @@ impl Exchange {
         }
         let mut standing = self.standing();
         standing.phase = kind.phase().unwrap_or(standing.phase);
-        self.failed = Some(Box::new(Failed { kind, standing }));
+        self.failed = Some(Box::new(Failed { kind, standing, others: None }));
         self.stage = Stage::Ended;
         self.phase_deadline = None;
         self.total_deadline = None;

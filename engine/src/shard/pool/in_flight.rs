@@ -81,7 +81,7 @@ impl Drop for Permit {
 
 /// What a failed exchange says when nobody remembers why.
 pub(crate) fn shutdown() -> Box<Failed> {
-    Box::new(Failed { kind: Kind::Shutdown, standing: Standing::default() })
+    Box::new(Failed { kind: Kind::Shutdown, standing: Standing::default(), others: None })
 }
 
 impl InFlight {
