@@ -252,10 +252,10 @@ type Figure = fn(&Report) -> f64;
 const TIMES: [(&str, Time, ExactBelow); 7] = [
     ("service_", |report| &report.service_time_us, service_exact_below),
     ("response_", |report| &report.response_time_us, exact_below),
-    ("first_byte_", |report| &report.first_byte_us, all_exact),
-    ("connect_", |report| &report.connect_us, all_exact),
-    ("client_lag_", |report| &report.client_lag_us, all_exact),
-    ("lag_", |report| &report.schedule_lag_us, all_exact),
+    ("first_byte_", |report| &report.first_byte_us, |report| told_apart(&report.first_byte_us)),
+    ("connect_", |report| &report.connect_us, |report| told_apart(&report.connect_us)),
+    ("client_lag_", |report| &report.client_lag_us, |report| told_apart(&report.client_lag_us)),
+    ("lag_", |report| &report.schedule_lag_us, |report| told_apart(&report.schedule_lag_us)),
     ("", |report| &report.latency_us, exact_below),
 ];
 
@@ -277,16 +277,17 @@ const STATISTICS: [(&str, f64, Statistic); 11] = [
 /// From which share of the headline's samples on percentiles are lower bounds.
 pub(crate) fn exact_below(report: &Report) -> f64 {
     // Results that were saved before this was told say nothing of what was cut off either.
-    if report.censored > 0 { report.exact_below } else { 1.0 }
+    let told = if report.censored > 0 { report.exact_below } else { 1.0 };
+    told.min(told_apart(&report.latency_us))
 }
 
 fn service_exact_below(report: &Report) -> f64 {
     report.histograms.service_time_exact_below()
 }
 
-/// Of what is recorded of no request that was cut off.
-fn all_exact(_: &Report) -> f64 {
-    1.0
+/// The share of samples that are no longer than a histogram tells apart: all that is to be known of what is recorded of no request that was cut off.
+pub(crate) fn told_apart(times: &Latency) -> f64 {
+    1.0 - part(times.saturated, times.samples)
 }
 
 /// Figures that are no times.
@@ -514,6 +515,22 @@ mod tests {
         // Results that were saved before there was such a figure.
         (report.censored, report.exact_below) = (0, 0.0);
         assert!(Condition::from_str("p99 > 5s").unwrap().forbid(&report).passed);
+    }
+
+    #[test]
+    fn what_is_longer_than_a_histogram_tells_apart_is_a_lower_bound() {
+        let mut report = report();
+        for times in [&mut report.latency_us, &mut report.connect_us] {
+            (times.samples, times.saturated) = (1_000, 45);
+            (times.p99, times.p90) = (3_600e6, 1e6);
+        }
+        report.exact_below = 1.0;
+        for metric in ["p99", "connect_p99"] {
+            let judged = |text: &str| Condition::from_str(text).unwrap().forbid(&report);
+            assert!(!judged(&format!("{metric} > 2h")).passed, "{metric}");
+            assert!(judged(&format!("{metric} > 2h")).is_lower_bound, "{metric}");
+        }
+        assert!(Condition::from_str("p90 > 2s").unwrap().forbid(&report).passed);
     }
 
     #[test]

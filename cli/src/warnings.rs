@@ -187,7 +187,8 @@ impl fmt::Display for Warning {
             Self::MixedResults { left, right } => mixed_results(f, left, right),
             Self::Saturated { samples } => write!(
                 f,
-                "{} beyond 60 s recorded as 60 s: lower --timeout to count them as timeouts",
+                "{} beyond an hour, recorded as an hour: percentiles there are lower bounds; \
+                 --timeout gives up sooner what hangs, and --shed-after what is sent too late",
                 counted(*samples, "latency sample")
             ),
             Self::Censored { requests, unsent } => censored(f, *requests, *unsent),

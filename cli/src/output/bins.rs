@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ringshot::load::Histogram;
 
 /// Bins a decade, the finest first.
-const STEPS: [f64; 6] = [40.0, 20.0, 10.0, 5.0, 2.0, 1.0];
+const STEPS: [f64; 7] = [40.0, 20.0, 10.0, 5.0, 2.0, 1.0, 0.5];
 
 /// The times above one bound, up to the next.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -11,7 +11,7 @@ use super::format::{
 use super::headings::with_censored;
 use super::json::RunDocument;
 use super::shortened::shortened;
-use crate::thresholds::sending_seconds;
+use crate::thresholds::{sending_seconds, told_apart};
 
 /// How long the last response may take for each second that is measured, until it is told apart.
 const LAST_TOLD_MIN: f64 = 1.01;
@@ -284,19 +284,21 @@ pub(crate) fn percentiles(report: &Report) -> Option<Table> {
 
 fn closed_rows(report: &Report) -> Vec<Vec<String>> {
     let times = &report.latency_us;
+    let exact_below = report.exact_below.min(told_apart(times));
     let row = |it: &Percentile| {
         let [beyond, interval] = it.support(times)?;
-        Some(vec![it.label.to_owned(), it.shown(times, report.exact_below), beyond, interval])
+        Some(vec![it.label.to_owned(), it.shown(times, exact_below), beyond, interval])
     };
     PERCENTILES.iter().filter_map(row).collect()
 }
 
 fn open_rows(report: &Report) -> Vec<Vec<String>> {
     let (response, service) = (&report.response_time_us, &report.service_time_us);
+    let exact_below = report.exact_below.min(told_apart(response));
     let service_exact_below = report.histograms.service_time_exact_below();
     let row = |it: &Percentile| {
         let [beyond, interval] = it.support(response)?;
-        let response = it.shown(response, report.exact_below);
+        let response = it.shown(response, exact_below);
         let service = it.shown(service, service_exact_below);
         Some(vec![it.label.to_owned(), response, service, beyond, interval])
     };
@@ -306,13 +308,16 @@ fn open_rows(report: &Report) -> Vec<Vec<String>> {
 const SHORT_HEAD: [&str; 6] = ["p50", "p90", "p99", "p99.9", "max", "samples"];
 
 fn short(times: &Latency) -> Vec<String> {
-    let [p50, p90, p99, max] = [times.p50, times.p90, times.p99, times.max].map(microseconds);
+    let exact_below = told_apart(times);
+    let at = |share: f64, value| at_least(share > exact_below, value);
     // The table of the headline leaves it out too where it rests on no sample.
     let p99_9 = match times.p99_9_samples {
         0 => "-".to_owned(),
-        _ => microseconds(times.p99_9),
+        _ => at(0.999, times.p99_9),
     };
-    vec![p50, p90, p99, p99_9, max, count(times.samples)]
+    let [p50, p90, p99] = [(0.5, times.p50), (0.9, times.p90), (0.99, times.p99)]
+        .map(|(share, value)| at(share, value));
+    vec![p50, p90, p99, p99_9, at(1.0, times.max), count(times.samples)]
 }
 
 fn short_table(title: &str, rows: impl Iterator<Item = (String, Latency)>) -> Option<Table> {
@@ -395,6 +400,20 @@ mod tests {
         check(1.0069, "1.007 s");
         check(0.000_326, "326 us");
         check(f64::NAN, "0 ns");
+    }
+
+    #[test]
+    fn what_is_longer_than_a_histogram_tells_apart_is_marked() {
+        let mut report = sample::report();
+        let times = Latency { p99: 3_600e6, max: 3_600e6, samples: 200, ..Latency::default() };
+        report.latency_us = Latency { saturated: 3, ..times };
+        report.connect_us = Latency { saturated: 1, ..times };
+        let rows = percentiles(&report).unwrap().rows;
+        let shown = |label: &str| rows.iter().find(|row| row[0] == label).unwrap()[1].clone();
+        assert!(shown("p99").starts_with('≥') && shown("max").starts_with('≥'), "{rows:?}");
+        assert!(!shown("p95").starts_with('≥'), "{rows:?}");
+        let phases = phases(&report).unwrap().rows;
+        assert!(!phases[0][3].starts_with('≥') && phases[0][5].starts_with('≥'), "{phases:?}");
     }
 
     #[test]

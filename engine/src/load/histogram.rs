@@ -12,12 +12,12 @@ use super::packed::{Packed, begun, bytes_of};
 use super::report::Latency;
 
 /// The longest time that is told apart: longer ones are recorded as this and counted as saturated.
-pub const LATENCY_MAX: Duration = Duration::from_secs(60);
-const LATENCY_MAX_NANOS: u64 = 60_000_000_000;
+pub const LATENCY_MAX: Duration = Duration::from_secs(3_600);
+const LATENCY_MAX_NANOS: u64 = 3_600_000_000_000;
 /// Decimal digits that a recorded value keeps (HdrHistogram).
 const DIGITS: u8 = 3;
 
-/// Times in nanoseconds, each kept to three digits from 1 us to [`LATENCY_MAX`]. Takes about 220 KiB from the first one on, whatever is recorded.
+/// Times in nanoseconds, each kept to three digits from 1 us to [`LATENCY_MAX`]. Takes about 260 KiB from the first one on, whatever is recorded.
 ///
 /// Serialised as HdrHistogram's V2 format, compressed, in Base64: what other tools of that family read. One that was deserialised takes no more than that until it is
 /// looked into or added to.
@@ -45,6 +45,8 @@ pub struct Histogram {
     /// What was read, until something is added to it. Never beside `values`.
     packed: Option<Box<Packed>>,
     saturated: u64,
+    /// The lowest bucket that saturated ones are in, by its highest time in nanoseconds: from there on times are lower bounds.
+    pub(super) saturated_from: Option<u64>,
 }
 
 impl PartialEq for Histogram {
@@ -98,7 +100,7 @@ impl Histogram {
     #[inline]
     pub fn record(&mut self, nanos: u64) {
         if nanos > LATENCY_MAX_NANOS {
-            self.saturated = self.saturated.saturating_add(1);
+            self.saturate(1);
         }
         self.values_mut().saturating_record(nanos.min(LATENCY_MAX_NANOS));
     }
@@ -106,9 +108,16 @@ impl Histogram {
     /// Records the same time so often.
     pub fn record_many(&mut self, nanos: u64, count: u64) {
         if nanos > LATENCY_MAX_NANOS {
-            self.saturated = self.saturated.saturating_add(count);
+            self.saturate(count);
         }
         self.values_mut().saturating_record_n(nanos.min(LATENCY_MAX_NANOS), count);
+    }
+
+    #[cold]
+    fn saturate(&mut self, count: u64) {
+        self.saturated = self.saturated.saturating_add(count);
+        let longest = self.values_mut().highest_equivalent(LATENCY_MAX_NANOS);
+        self.saturated_from.get_or_insert(longest);
     }
 
     /// The shortest time that is recorded as this one is, in nanoseconds.
@@ -126,6 +135,8 @@ impl Histogram {
         let added = self.values_mut().add(&*theirs);
         debug_assert!(added.is_ok(), "histograms of one shape");
         self.saturated = self.saturated.saturating_add(other.saturated);
+        let both = [self.saturated_from, other.saturated_from];
+        self.saturated_from = both.into_iter().flatten().min();
     }
 
     /// Times recorded.
@@ -253,18 +264,21 @@ impl<'de> Deserialize<'de> for Histogram {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let encoded = Encoded::deserialize(deserializer)?;
         let packed = Packed::read(&encoded.hdr_v2).map_err(serde::de::Error::custom)?;
-        Ok(Self { values: None, packed: packed.map(Box::new), saturated: encoded.saturated })
+        let read = Self { packed: packed.map(Box::new), ..Self::default() };
+        // Those that were too long are the longest: an hour, or what it was where they were saved.
+        let saturated_from = (encoded.saturated > 0).then(|| read.as_hdr().max());
+        Ok(Self { saturated: encoded.saturated, saturated_from, ..read })
     }
 }
 
 /// Buckets of a [`Coarse`] histogram.
-pub const COARSE_BUCKETS: usize = 27 * SHARES;
+pub const COARSE_BUCKETS: usize = 32 * SHARES;
 /// Buckets an octave.
 const SHARES: usize = 16;
 /// Times up to 2^10 ns fall into the first octave.
 const FIRST_OCTAVE: u32 = 10;
 
-/// Times in sixteen buckets an octave, from 1 us to 137 s: good to 3 %, 1.7 KiB, cheap to copy and to subtract.
+/// Times in sixteen buckets an octave, from 1 us to 73 minutes: good to 3 %, 2 KiB, cheap to copy and to subtract.
 ///
 /// ```
 /// use ringshot::load::Coarse;
@@ -399,7 +413,7 @@ mod tests {
     use crate::random::Random;
 
     #[test]
-    fn percentiles_keep_three_digits_from_a_microsecond_to_a_minute() {
+    fn percentiles_keep_three_digits_from_a_microsecond_to_an_hour() {
         let mut histogram = Histogram::new();
         assert_eq!(histogram.latency(), Latency::default());
         (1..=1000).for_each(|micros| histogram.record(micros * 1000));
@@ -408,7 +422,7 @@ mod tests {
             assert!((value - truth).abs() <= truth * 0.001, "{value} for {truth}");
         }
         assert!((latency.mean - 500.5).abs() < 0.5 && latency.samples == 1000);
-        for micros in [1.0, 1.5, 60e6] {
+        for micros in [1.0, 1.5, 60e6, 79.6e6, 3_600e6] {
             let mut one = Histogram::new();
             one.record((micros * 1e3) as u64);
             assert!((one.latency().p50 - micros).abs() <= micros * 0.001, "{micros}");
@@ -416,13 +430,36 @@ mod tests {
     }
 
     #[test]
-    fn beyond_a_minute_is_recorded_as_a_minute_and_says_so() {
+    fn beyond_an_hour_is_recorded_as_an_hour_and_says_so() {
         let mut histogram = Histogram::new();
-        histogram.record(61_000_000_000);
+        histogram.record(3_599_000_000_000);
+        assert_eq!((histogram.saturated_from, histogram.latency().saturated), (None, 0));
+        let mut histogram = Histogram::new();
+        histogram.record(3_601_000_000_000);
         histogram.record(u64::MAX);
         let latency = histogram.latency();
         assert_eq!((latency.saturated, latency.samples), (2, 2));
-        assert!((latency.p50 - 60e6).abs() < 60e6 * 0.001, "{latency:?}");
+        assert!((latency.p50 - 3_600e6).abs() < 3_600e6 * 0.001, "{latency:?}");
+    }
+
+    /// Results were once saved with times up to a minute.
+    #[test]
+    fn what_was_saved_as_a_minute_or_more_stays_so_among_others() {
+        let mut old = Histogram::new();
+        (0..9).for_each(|_| old.record(1_000_000));
+        old.record(60_000_000_000);
+        let saved = |saturated| Encoded { hdr_v2: old.to_base64(), saturated }.read().unwrap();
+        let mut both = saved(1);
+        let minute = both.saturated_from.unwrap();
+        assert!(minute.abs_diff(60_000_000_000) < 60_000_000, "{minute}");
+        let mut new = Histogram::new();
+        new.record(90_000_000_000);
+        new.record(u64::MAX);
+        both.add(&new);
+        assert_eq!((both.saturated_from, both.latency().saturated), (Some(minute), 2));
+        new.add(&both);
+        assert_eq!(new.saturated_from, Some(minute));
+        assert_eq!(saved(0).saturated_from, None);
     }
 
     #[test]
@@ -516,7 +553,9 @@ mod tests {
     #[test]
     fn coarse_buckets_are_in_order_and_good_to_three_percent() {
         let mut before = 0;
-        for nanos in (1_100..100_000_000_000).step_by(7_919_001).chain([137_000_000_000]) {
+        for nanos in
+            (1_100..100_000_000_000).step_by(7_919_001).chain([137_000_000_000, 4_390_000_000_000])
+        {
             let bucket = Coarse::bucket_of(nanos);
             assert!(bucket >= before);
             before = bucket;

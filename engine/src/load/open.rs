@@ -538,16 +538,16 @@ mod tests {
     fn a_backlog_is_given_up_at_once_and_exactly() {
         for telling in [Telling::Together, Telling::Each] {
             let (mut open, picker) = open(1, None);
-            let arrival = Arrival::at_rate(1e9, Duration::from_secs(3_600));
+            let arrival = Arrival::at_rate(1e9, Duration::from_secs(4_000));
             open.restart(Schedule::new(&arrival, at(0), (0, 2), u64::MAX).unwrap());
-            open.cut(at(3_500_000));
+            open.cut(at(3_900_000));
             let mut ages = Histogram::new();
             let tell = |age, count, _| ages.record_many(age, count);
-            open.give_up(&picker, at(3_501_000), telling, tell);
-            let all = 3_500 * 1_000_000_000 / 2;
+            open.give_up(&picker, at(3_901_000), telling, tell);
+            let all = 3_900 * 1_000_000_000 / 2;
             assert_eq!((open.shed, open.offered, ages.len()), (all, all, all));
-            // All but those of the last minute are as old as is told apart.
-            let old = all - 59 * 500_000_000;
+            // All but those of the last hour are as old as is told apart.
+            let old = all - 3_599 * 500_000_000;
             assert!(ages.latency().saturated.abs_diff(old) <= 500_000_000 / 1_000);
             assert!((ages.latency().min / 1e6 - 1.0).abs() < 0.002, "{:?}", ages.latency());
         }

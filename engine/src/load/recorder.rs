@@ -105,7 +105,7 @@ impl Default for Recorder {
 }
 
 impl Recorder {
-    /// An empty recorder for so many names: none are told apart with one. Takes about 220 KiB for each class and kind of time that occurs.
+    /// An empty recorder for so many names: none are told apart with one. Takes about 260 KiB for each class and kind of time that occurs.
     #[must_use]
     pub fn new(stamps: Stamps, names: usize) -> Self {
         let names = if names > 1 { vec![NameTally::default(); names] } else { Vec::new() };

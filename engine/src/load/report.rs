@@ -108,7 +108,8 @@ pub struct Report {
     pub schedule_lag_us: Latency,
     /// The client's own part of the lag: from when a request was due, its slack (`slack_us`) over and a connection free, to its being sent, in microseconds.
     pub client_lag_us: Latency,
-    /// The share of samples of `response_time_us`, 0 to 1, from which on percentiles are lower bounds, because censored requests lie there; 1 if there are none.
+    /// The share of samples of `response_time_us`, 0 to 1, from which on percentiles are lower bounds, because censored requests lie there, or
+    /// samples that are longer than a histogram tells apart (`saturated`); 1 if there are none.
     pub exact_below: f64,
     /// Response times by class, in microseconds: `2xx`, `3xx`, `4xx`, `5xx`, `other` and `error`. Only classes that occurred. Requests that failed before they could be sent are in `error` from when they
     /// were due; in a closed loop, where nothing is due, they are in none.
@@ -209,7 +210,8 @@ pub struct Latency {
     pub stdev: f64,
     /// Samples recorded.
     pub samples: u64,
-    /// Samples above the histogram's 60 s: counted here and recorded as 60 s, so that percentiles which read 60 s mean "60 s or more".
+    /// Samples above the histogram's hour: counted here and recorded as an hour, so that percentiles which read an hour mean "an hour or more", as `exact_below`
+    /// tells. In results that were saved once it is 60 s.
     pub saturated: u64,
     /// 95 % interval of `p50`, low and high; it supposes nothing of the distribution. Where there are too few samples for an upper end, or censored requests lie
     /// there, that is infinite: null in JSON, here and in the others.

@@ -58,10 +58,17 @@ impl NameReport {
     }
 }
 
-/// The figures of `all`, which holds `censored` too. An upper end of an interval that is no shorter than the youngest of those is a lower bound, so that none is known.
+/// From which bucket on the times of `all`, which holds `censored` too, are lower bounds: those of requests whose end nobody saw, and those that are longer than
+/// a histogram tells apart.
+fn bounds_from(all: &Histogram, censored: &Histogram) -> Option<u64> {
+    let youngest = censored.buckets().next().map(|(nanos, _)| nanos);
+    [youngest, all.saturated_from].into_iter().flatten().min()
+}
+
+/// The figures of `all`, which holds `censored` too. An upper end of an interval among lower bounds is one itself, so that none is known.
 fn latency(all: &Histogram, censored: &Histogram) -> Latency {
     let mut latency = all.latency();
-    let Some((youngest, _)) = censored.buckets().next() else { return latency };
+    let Some(bounds_from) = bounds_from(all, censored) else { return latency };
     let intervals = [
         &mut latency.p50_interval,
         &mut latency.p99_interval,
@@ -70,7 +77,7 @@ fn latency(all: &Histogram, censored: &Histogram) -> Latency {
         &mut latency.p99_999_interval,
     ];
     for [_, high] in intervals {
-        if *high >= youngest as f64 / 1e3 {
+        if *high >= bounds_from as f64 / 1e3 {
             *high = f64::INFINITY;
         }
     }
@@ -83,10 +90,10 @@ fn success(classes: &BTreeMap<String, Histogram>, censored: &Histogram) -> Histo
     times
 }
 
-/// The share of `all`, which holds `censored` too, that lies below every censored sample.
+/// The share of `all`, which holds `censored` too, that lies below every sample that is a lower bound.
 pub(super) fn exact_below(all: &Histogram, censored: &Histogram) -> f64 {
-    let Some((youngest, _)) = censored.buckets().next() else { return 1.0 };
-    let below = all.buckets().take_while(|(nanos, _)| *nanos < youngest);
+    let Some(bounds_from) = bounds_from(all, censored) else { return 1.0 };
+    let below = all.buckets().take_while(|(nanos, _)| *nanos < bounds_from);
     per(below.map(|(_, count)| count).sum::<u64>() as f64, all.len() as f64)
 }
 
@@ -119,6 +126,21 @@ mod tests {
         assert_eq!(report.histograms.service_time_exact_below(), 0.8);
         assert_eq!(report.classes["2xx"].samples, 4);
         assert_eq!(exact_below(&times(&[1]), &Histogram::new()), 1.0);
+    }
+
+    #[test]
+    fn percentiles_are_exact_below_what_is_longer_than_an_hour() {
+        let mut all = times(&[1, 2, 3, 70_000]);
+        assert_eq!(exact_below(&all, &Histogram::new()), 1.0);
+        all.record(u64::MAX);
+        assert_eq!(exact_below(&all, &Histogram::new()), 0.8);
+        assert_eq!(exact_below(&all, &times(&[3])), 0.4);
+        let none = Histogram::new();
+        assert_eq!(latency(&all, &none).p50_interval[1], f64::INFINITY);
+        let mut report = Report::default();
+        report.histograms.response_time.insert("2xx".to_owned(), all);
+        report.set_times();
+        assert_eq!((report.exact_below, report.latency_us.saturated), (0.8, 1));
     }
 
     #[test]
