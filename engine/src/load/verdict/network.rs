@@ -14,6 +14,8 @@ const RETRANSMITTED_MAX: f64 = 0.01;
 const OUT_OF_ORDER_MAX: f64 = 0.05;
 /// Fewer of either prove nothing, whatever their share: losses come in bursts.
 const SEGMENTS_LOST_MIN: u64 = 10;
+/// The share of connections that are gone from which on they come and go: fewer are no more than some exceptions.
+const COME_AND_GO_MIN: f64 = 0.1;
 /// Requests a connection below which, where connections come and go, those looked at are not like the others: who waits for a lost segment is there to be seen for longer.
 const REQUESTS_A_CONNECTION_MIN: u64 = 10;
 /// Shorter ways there and back are of no account, or those of a server so near that its cores' wake-ups are part of them.
@@ -42,7 +44,9 @@ impl Obstacle {
     pub(super) fn of_losses(report: &Report) -> Option<Self> {
         let sockets = remote(report)?;
         let kept = report.cores.iter().map(|core| u64::from(core.connections)).sum::<u64>();
-        let come_and_go = report.connections_opened > kept;
+        // Of a few that were made anew, all the others were there to be looked at.
+        let gone = report.connections_opened.saturating_sub(kept);
+        let come_and_go = share(gone, report.connections_opened) > COME_AND_GO_MIN;
         if come_and_go && report.connections_opened * REQUESTS_A_CONNECTION_MIN > report.sent {
             return None;
         }
