@@ -87,6 +87,21 @@ impl Errno {
                 ": a firewall or security module of this machine forbids it"
             }
             libc::ECONNREFUSED => ": nothing listens there, or its backlog is full",
+            libc::ENETUNREACH => {
+                ": this machine has no route there; `ip route get` tells of which network"
+            }
+            libc::EHOSTUNREACH => {
+                ": no machine answers at that address, or a firewall before it refuses; see `ip neigh`"
+            }
+            libc::EINVAL => {
+                ": the local address has no way to that one, as 127.0.0.1 has to no other machine"
+            }
+            libc::ETIMEDOUT => {
+                ": nothing came back: a firewall drops what is sent, or the way or the machine is down"
+            }
+            libc::EADDRINUSE => {
+                ": the local ports to that server are taken; give more local addresses, or widen net.ipv4.ip_local_port_range"
+            }
             _ => "",
         }
     }
@@ -142,6 +157,21 @@ mod tests {
         assert_eq!(Errno(libc::ECONNREFUSED).to_string(), "ECONNREFUSED (Connection refused)");
         assert_eq!(Errno(libc::ENOTTY).to_string(), "errno 25 (Inappropriate ioctl for device)");
         assert_eq!(Errno::of(&io::Error::other("x")), Errno(libc::EIO));
+    }
+
+    #[test]
+    fn errors_of_a_connect_name_the_next_step() {
+        let check = |errno: i32, words: &str| {
+            let remedy = Errno(errno).remedy();
+            assert!(remedy.starts_with(": ") && remedy.contains(words), "{errno}: {remedy}");
+        };
+        check(libc::EADDRNOTAVAIL, "ip_local_port_range");
+        check(libc::EADDRINUSE, "more local addresses");
+        check(libc::ENETUNREACH, "no route");
+        check(libc::EHOSTUNREACH, "no machine answers");
+        check(libc::EINVAL, "local address");
+        check(libc::ETIMEDOUT, "a firewall drops");
+        assert_eq!(Errno(libc::EIO).remedy(), "");
     }
 
     #[test]
