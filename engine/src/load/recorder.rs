@@ -156,7 +156,9 @@ impl Recorder {
     fn record_response(&mut self, class: usize, sample: &Sample) {
         self.status[class] += 1;
         self.record_times(class, sample);
-        self.first_byte.record(sample.first_byte.nanos_since(sample.sent));
+        if class == SUCCESS {
+            self.first_byte.record(sample.first_byte.nanos_since(sample.sent));
+        }
     }
 
     #[inline]
@@ -395,6 +397,15 @@ mod tests {
     fn sample(micros: [u64; 4]) -> Sample {
         let [intended, sent, first_byte, done] = micros.map(|at| Instant::from_nanos(at * 1_000));
         Sample { name: 0, intended, sent, first_byte, done }
+    }
+
+    #[test]
+    fn first_bytes_are_of_success_as_the_headline_is() {
+        let mut recorder = Recorder::default();
+        for status in [200, 204, 301, 404, 503] {
+            recorder.record(status, &sample([0, 0, 3, 9]));
+        }
+        assert_eq!(recorder.into_histograms().first_byte.len(), 2);
     }
 
     #[test]

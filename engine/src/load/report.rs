@@ -100,7 +100,7 @@ pub struct Report {
     pub response_time_us: Latency,
     /// From a successful request (2xx) being sent to its last byte, in microseconds; censored requests are in it at their age.
     pub service_time_us: Latency,
-    /// From a request being sent to the first byte of its response, in microseconds, of all responses.
+    /// From a request being sent to the first byte of its response, in microseconds, of successful requests (2xx).
     pub first_byte_us: Latency,
     /// From a connection being asked for to its being there, in microseconds, of all connections.
     pub connect_us: Latency,
