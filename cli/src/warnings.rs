@@ -76,7 +76,8 @@ impl Warning {
         let unpinned: Vec<usize> =
             report.cores.iter().filter(|core| !core.pinned).map(|core| core.core).collect();
         let saturated = report.latency_us.saturated;
-        let no_ports = ports_exhausted(report.error_causes.keys());
+        let causes = report.error_causes.keys().chain(report.connect_failure_causes.keys());
+        let no_ports = ports_exhausted(causes);
         let candidates = [
             (!unpinned.is_empty()).then_some(Self::NotPinned { cores: unpinned }),
             client_limit(report, no_ports),

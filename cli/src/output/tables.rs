@@ -50,6 +50,7 @@ pub(crate) fn facts(document: &RunDocument) -> Vec<Fact> {
     }
     facts.push(("Status", status(report.status)));
     facts.push(("Errors", count(report.errors)));
+    facts.extend(unconnected(report));
     if report.requests > 0 {
         facts.push(("CPU", cpu(report)));
         facts.push(("Loop", turns(report)));
@@ -63,6 +64,16 @@ pub(crate) fn facts(document: &RunDocument) -> Vec<Fact> {
     facts.extend((report.warm_up.seconds > 0.0).then(|| ("Warm-up", warm_up(report))));
     facts.retain(|(_, text)| !text.is_empty());
     facts
+}
+
+/// What became of connections that took no request with them, by cause.
+fn unconnected(report: &Report) -> impl Iterator<Item = Fact> {
+    report.connect_failure_causes.iter().map(|(cause, failed)| {
+        let first = report.connect_failure_examples.get(cause);
+        let first = first.map(|first| format!(", first: {first}")).unwrap_or_default();
+        let failed = counted(*failed, "connection");
+        ("Connect", format!("{failed} failed with no request on them: {cause}{first}"))
+    })
 }
 
 fn network(sockets: &SocketsReport) -> String {
@@ -414,6 +425,26 @@ mod tests {
         assert!(!shown("p95").starts_with('≥'), "{rows:?}");
         let phases = phases(&report).unwrap().rows;
         assert!(!phases[0][3].starts_with('≥') && phases[0][5].starts_with('≥'), "{phases:?}");
+    }
+
+    #[test]
+    fn connections_that_failed_with_no_request_say_why() {
+        let mut document = sample::open_loop();
+        let shown = |document: &RunDocument| {
+            let facts = facts(document).into_iter();
+            facts.filter(|(label, _)| *label == "Connect").map(|(_, text)| text).collect::<Vec<_>>()
+        };
+        assert!(shown(&document).is_empty());
+        let report = &mut document.report;
+        report.connect_failure_causes = [("connect_timeout".to_owned(), 4)].into();
+        report.connect_failure_examples =
+            [("connect_timeout".to_owned(), "connect: no answer; see somaxconn".to_owned())].into();
+        assert_eq!(
+            shown(&document),
+            [
+                "4 connections failed with no request on them: connect_timeout, first: connect: no answer; see somaxconn"
+            ]
+        );
     }
 
     #[test]

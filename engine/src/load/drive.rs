@@ -134,7 +134,7 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         let mut now = (self.clock)();
         let deadline = now + self.job.plan.timeouts.connect;
         while now < deadline && !self.is_stopped() {
-            let failed = self.worker.tallies().connect_failures;
+            let failed = self.worker.recorder.connect_failures();
             if u64::from(self.shard.connected()) + failed >= u64::from(lanes) {
                 break;
             }

@@ -130,6 +130,8 @@ impl Report {
         add_map(&mut self.error_causes, &part.error_causes);
         add_examples(&mut self.error_examples, &part.error_examples);
         add_examples(&mut self.error_cause_examples, &part.error_cause_examples);
+        add_map(&mut self.connect_failure_causes, &part.connect_failure_causes);
+        add_examples(&mut self.connect_failure_examples, &part.connect_failure_examples);
     }
 
     fn add_samples(&mut self, part: &Self) {

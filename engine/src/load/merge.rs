@@ -91,6 +91,8 @@ pub(super) fn report(
     let offered = requests + errors + cancelled + tally(|it| it.shed);
     let sending = sending_seconds(plan, &outcomes, offered);
     let sent = (requests + errors + cancelled).saturating_sub(tally(|it| it.unsent_failures));
+    let connections_opened = sum(&|outcome| outcome.connected);
+    let (connect_failure_causes, connect_failure_examples) = recorder.connect_failure_causes();
     let mut report = Report {
         schema_version: SCHEMA_VERSION,
         driver: plan.driver.to_string(),
@@ -119,14 +121,17 @@ pub(super) fn report(
         error_examples: recorder.examples(),
         error_causes: recorder.causes(),
         error_cause_examples: recorder.cause_examples(),
-        connections_opened: sum(&|outcome| outcome.connected),
-        connect_failures: tally(|it| it.connect_failures),
+        connections_opened,
+        connect_failures: recorder.connect_failures(),
+        connect_failure_causes,
+        connect_failure_examples,
         think_share: think_share(plan, &outcomes),
         completions_per_turn: completions_per_turn(&outcomes),
         warm_up: warm_up(&outcomes, &unmeasured),
         names: names(plan, &recorder),
         timeline: timeline(&outcomes, sending.max(last_response)),
-        sockets,
+        // What the kernel has of sockets that never connected says nothing of a network.
+        sockets: sockets.filter(|_| connections_opened > 0),
         cores,
         resident_bytes_max: resident_bytes_max(),
         exhausted_feeds: exhausted_feeds(plan),

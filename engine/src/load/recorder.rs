@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::histogram::{Coarse, Histogram};
 use super::report::{Histograms, Latency};
 use super::status::StatusCounts;
-use super::tallies::{NameTally, Tallies, remedy};
+use super::tallies::{NameTally, Tallies, cause, told};
 use crate::clock::Instant;
 use crate::shard::Failure;
 
@@ -94,6 +94,7 @@ pub struct Recorder {
     expected: [u64; 5],
     failures: Tallies,
     causes: Tallies,
+    unconnected: Tallies,
     names: Vec<NameTally>,
     coarse: Coarse,
 }
@@ -123,6 +124,7 @@ impl Recorder {
             expected: [0; 5],
             failures: Tallies::default(),
             causes: Tallies::default(),
+            unconnected: Tallies::default(),
             names,
             coarse: Coarse::default(),
         }
@@ -199,12 +201,13 @@ impl Recorder {
             self.failures.count(failure.kind().into_owned(), || failure.to_string());
             return;
         }
-        let cause = match failure.errno() {
-            Some(errno) => format!("{} {}", failure.kind(), errno.name()),
-            None => failure.kind().into_owned(),
-        };
-        let kind = failure.kind().into_owned();
-        self.record_error([kind, cause], || format!("{failure}{}", remedy(failure)), name, sample);
+        let ends = [failure.kind().into_owned(), cause(failure)];
+        self.record_error(ends, || told(failure), name, sample);
+    }
+
+    /// Counts a dial that failed, or a connection that ended before it was used, where no request was lost by it.
+    pub(super) fn record_unconnected(&mut self, failure: &Failure) {
+        self.unconnected.count(cause(failure), || told(failure));
     }
 
     /// Records the age of requests of one name that were due and never sent: nobody saw their end.
@@ -268,6 +271,7 @@ impl Recorder {
         }
         self.failures.add(&other.failures);
         self.causes.add(&other.causes);
+        self.unconnected.add(&other.unconnected);
         for (mine, theirs) in self.names.iter_mut().zip(&other.names) {
             mine.add(theirs);
         }
@@ -334,6 +338,18 @@ impl Recorder {
     #[must_use]
     pub fn cause_examples(&self) -> BTreeMap<String, String> {
         self.causes.examples()
+    }
+
+    /// Dials and connections that failed without a request.
+    pub(super) fn connect_failures(&self) -> u64 {
+        self.unconnected.counts().map(|(_, count)| count).sum()
+    }
+
+    /// The same by cause, and the first example of each.
+    pub(super) fn connect_failure_causes(
+        &self,
+    ) -> (BTreeMap<String, u64>, BTreeMap<String, String>) {
+        (self.unconnected.counts().collect(), self.unconnected.examples())
     }
 
     /// By name, if several are told apart.

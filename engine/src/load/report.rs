@@ -129,8 +129,13 @@ pub struct Report {
     pub error_cause_examples: BTreeMap<String, String>,
     /// Connections opened, those of reconnects included.
     pub connections_opened: u64,
-    /// Dials that failed before the clock started; those after it ended a request each, in `errors`.
+    /// Dials that failed, and connections that the server ended before anything was sent on them, where no request was lost by it: before the clock started, or
+    /// while none was due. The others ended a request each, in `errors`.
     pub connect_failures: u64,
+    /// `connect_failures` by kind and system error number, as `error_causes`.
+    pub connect_failure_causes: BTreeMap<String, u64>,
+    /// The first example of each of them, in words, with its remedy where that is known.
+    pub connect_failure_examples: BTreeMap<String, String>,
     /// System calls of the client threads a request, counted by the engine.
     pub system_calls_per_request: f64,
     /// Completions handled in one turn of the loop, on average over the turns that had any.

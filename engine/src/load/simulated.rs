@@ -319,6 +319,54 @@ mod tests {
         }
     }
 
+    /// Ends each connection as soon as it is there.
+    struct Slammed;
+
+    impl Peer for Slammed {
+        fn handle_connected(&mut self, _: Instant, acts: &mut Vec<Act>) {
+            acts.push(Act::Close);
+        }
+
+        fn handle_bytes(&mut self, _: &[u8], _: Instant, _: &mut Vec<Act>) {}
+    }
+
+    #[test]
+    fn a_server_that_closes_at_once_is_not_dialed_again_and_again() {
+        let plan = plan(3, Arrival::at_rate(1.0, 5 * SECOND), seconds(5));
+        let report = simulate_with(&plan, calm(), &Control::new(), |_| Box::new(Slammed));
+        // Three lanes, each of which waits for 50 ms and more once a few have failed.
+        assert!(report.connections_opened < 400, "{}", report.connections_opened);
+        assert_eq!((report.offered, report.requests), (5, 0));
+        let lost = report.connections_opened - report.errors;
+        assert!(lost > 100 && report.connect_failures >= lost - 3, "{report:?}");
+        assert_eq!(
+            report.connect_failure_causes,
+            [("reset".to_owned(), report.connect_failures)].into()
+        );
+        let example = &report.connect_failure_examples["reset"];
+        assert!(
+            example.contains("closed the connection") && example.contains("its log"),
+            "{example}"
+        );
+    }
+
+    #[test]
+    fn a_dial_that_no_request_waited_for_keeps_its_cause() {
+        let config = Config { faults: Faults { refused: 1.0, ..Faults::default() }, ..calm() };
+        let plan = plan(3, Arrival::at_rate(1.0, SECOND), seconds(1));
+        let report = simulate(&plan, config, |_| Box::new(|_| Duration::ZERO));
+        assert!(report.connect_failures >= 3 && report.sockets.is_none(), "{report:?}");
+        let causes = report.connect_failure_causes.values().sum::<u64>();
+        assert_eq!(causes, report.connect_failures);
+        assert!(report.connect_failure_examples.keys().eq(report.connect_failure_causes.keys()));
+        for (cause, example) in &report.connect_failure_examples {
+            assert!(
+                cause.starts_with("connect E") && example.starts_with("connect: E"),
+                "{example}"
+            );
+        }
+    }
+
     #[test]
     fn a_warm_up_that_hangs_holds_up_no_measured_request() {
         for arrival in [Arrival::Closed, Arrival::at_rate(1_000.0, 100 * SECOND)] {

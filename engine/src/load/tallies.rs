@@ -67,8 +67,21 @@ impl NameTally {
     }
 }
 
+/// A failure's kind, with the system's error number where there is one.
+pub(super) fn cause(failure: &Failure) -> String {
+    match failure.errno() {
+        Some(errno) => format!("{} {}", failure.kind(), errno.name()),
+        None => failure.kind().into_owned(),
+    }
+}
+
+/// A failure in words, with its remedy.
+pub(super) fn told(failure: &Failure) -> String {
+    format!("{failure}{}", remedy(failure))
+}
+
 /// What to look at where a run meets a failure that has no error number to say so, or one that many things cause; empty where there is nothing to be said.
-pub(super) fn remedy(failure: &Failure) -> &'static str {
+fn remedy(failure: &Failure) -> &'static str {
     match failure {
         Failure::ConnectTimeout => {
             "; Linux drops what a full backlog has no room for: see net.core.somaxconn and the backlog of the server's listen(2), or a firewall between"

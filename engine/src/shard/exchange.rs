@@ -147,6 +147,10 @@ impl<D: Driver> Shard<D> {
                 self.lanes[lane as usize].failures = 0;
                 self.finish_connection(lane, handler);
             }
+            // Who closes before anything was asked would be dialed again at once, over and over.
+            Ok(Eof::Idle | Eof::Closed) if self.is_unused(lane) => {
+                self.fail(lane, Failure::ClosedEarly, handler, now);
+            }
             Ok(Eof::Idle | Eof::Closed) => self.finish_connection(lane, handler),
             Err(error) => self.fail(lane, failure_of(error), handler, now),
         }
@@ -185,6 +189,9 @@ impl<D: Driver> Shard<D> {
         handler: &mut impl Handler,
         now: Instant,
     ) {
+        if self.is_unused(lane) {
+            handler.handle_unused(lane, failure);
+        }
         self.lanes[lane as usize].failures += 1;
         self.fail_outstanding(lane, failure, handler, now);
         self.close_connection(lane);
@@ -266,6 +273,12 @@ impl<D: Driver> Shard<D> {
     pub(super) fn is_unproven(&self, connection: &Connection) -> bool {
         let sent = self.config.requests_per_connection - connection.left;
         sent == u64::from(connection.unanswered())
+    }
+
+    /// Whether nothing was sent on a connection that is there.
+    fn is_unused(&self, lane: u32) -> bool {
+        let connection = &self.lanes[lane as usize];
+        connection.unanswered() == 0 && self.is_unproven(connection)
     }
 
     /// Sends copies of a template: as many as one send holds. Whether any went out.

@@ -60,6 +60,11 @@ pub trait Handler {
         let _ = (lane, took);
     }
 
+    /// A lane's connection ended by `failure` before anything was sent on it.
+    fn handle_unused(&mut self, lane: u32, failure: Failure) {
+        let _ = (lane, failure);
+    }
+
     /// A response begins, with [`Heads::Tell`](super::Heads::Tell) only.
     fn handle_head(&mut self, lane: u32, head: &h1::Head<'_>) {
         let _ = (lane, head);

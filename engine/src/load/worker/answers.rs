@@ -118,7 +118,7 @@ impl Worker {
             flight => flight,
         };
         let Some(flight) = flight else {
-            self.tallies.connect_failures += 1;
+            self.recorder.record_unconnected(&failure);
             return;
         };
         let request = self.mix.requests.get(flight.request as usize);

@@ -65,6 +65,10 @@ impl Handler for Worker {
         self.recorder.record_connect(took.as_nanos() as u64);
     }
 
+    fn handle_unused(&mut self, _lane: u32, failure: Failure) {
+        self.recorder.record_unconnected(&failure);
+    }
+
     fn handle_head(&mut self, lane: u32, head: &h1::Head<'_>) {
         if let Some((expect, check)) = self.check(lane) {
             check.handle_head(expect, head);

@@ -72,8 +72,6 @@ pub(in crate::load) struct Tallies {
     pub(in crate::load) shed: u64,
     /// Requests that failed without being sent.
     pub(in crate::load) unsent_failures: u64,
-    /// Dials that failed and ended no request.
-    pub(in crate::load) connect_failures: u64,
     /// Time that users spent thinking, summed over them, in nanoseconds.
     pub(in crate::load) thought_ns: u64,
 }
@@ -170,8 +168,7 @@ impl Worker {
 
     /// The run ended before measuring began: what was counted belongs to the warm-up.
     pub(in crate::load) fn forget(&mut self) {
-        self.tallies =
-            Tallies { connect_failures: self.tallies.connect_failures, ..Tallies::default() };
+        self.tallies = Tallies::default();
         if let Source::Open(open) = &mut self.source {
             self.warm_up_shed += open.forget();
         }
@@ -187,8 +184,7 @@ impl Worker {
         (self.measured_from, self.sending_end) = (from, end);
         (self.last_end, self.last_response) = (from, from);
         self.timeline.begin(from);
-        self.tallies =
-            Tallies { connect_failures: self.tallies.connect_failures, ..Tallies::default() };
+        self.tallies = Tallies::default();
         self.thought_before_ns = self.thought_ns(from);
         if let Some(budget) = self.reserved.take() {
             self.allowance = Allowance::of(budget);
