@@ -193,10 +193,13 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
 
     /// Whether all that may be sent has its answer, and nothing is to come.
     fn is_done(&self, end: Instant) -> bool {
-        let counts = self.job.plan.stop.requests.is_some()
-            || end == Instant::NEVER
-            || self.worker.is_exhausted();
+        let counts = self.is_counted_out() || end == Instant::NEVER || self.worker.is_exhausted();
         counts && self.worker.is_spent() && self.is_idle()
+    }
+
+    /// Whether this core has no request left of so many. Where the schedule ends before that, it is the time that ends the run.
+    fn is_counted_out(&self) -> bool {
+        self.job.plan.stop.requests.is_some() && self.worker.is_counted_out()
     }
 
     /// Whether no answer is waited for. One to the warm-up is not, where so many requests end the run.

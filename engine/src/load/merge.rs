@@ -259,15 +259,22 @@ fn sending_seconds(plan: &Plan, outcomes: &[CoreOutcome], offered: u64) -> f64 {
     if plan.arrival == Arrival::Closed {
         return sending;
     }
-    let last = plan.stop.requests.and_then(|requests| plan.arrival.seconds_until(requests));
     let whole = plan.length().map_or(f64::INFINITY, |length| length.as_secs_f64());
-    let whole = last.map_or(whole, |last| last.min(whole));
+    let whole = plan.stop.requests.map_or(whole, |requests| whole.min(seconds_of(plan, requests)));
     let all_due = plan.stop.requests.is_some_and(|requests| offered >= requests);
     match plan.arrival {
         _ if sending < whole && !all_due => sending,
         Arrival::Recorded(_) => whole.max(1.0),
         _ => whole,
     }
+}
+
+/// Seconds until one more request than so many is due, or the rate is zero behind the last of them; infinite if neither comes.
+fn seconds_of(plan: &Plan, requests: u64) -> f64 {
+    let last = plan.arrival.seconds_until(requests.saturating_sub(1));
+    let pause = last.and_then(|last| plan.arrival.pause_after(last));
+    let next = plan.arrival.seconds_until(requests);
+    [pause, next].into_iter().flatten().fold(f64::INFINITY, f64::min)
 }
 
 fn warm_up(outcomes: &[CoreOutcome], all: &Recorder) -> WarmUp {

@@ -163,6 +163,11 @@ impl Open {
         self.schedule.next_due() == Instant::NEVER && self.waiting.iter().all(Queue::is_empty)
     }
 
+    /// Whether as many were due as may be, however long the schedule goes on.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.schedule.is_used_up()
+    }
+
     fn target_of(&self, lane: u32) -> usize {
         lane as usize % self.idle.len().max(1)
     }

@@ -162,6 +162,19 @@ impl Arrival {
         nanos.map(|nanos| nanos as f64 * 1e-9)
     }
 
+    /// When the first stage without requests begins that is not over at `seconds`; `None` if there is none.
+    pub(super) fn pause_after(&self, seconds: f64) -> Option<f64> {
+        let Self::Open { stages, .. } = self else { return None };
+        let mut start = 0.0;
+        for stage in stages {
+            if stage.requests() <= 0.0 && start >= seconds {
+                return Some(start);
+            }
+            start += stage.length.as_secs_f64();
+        }
+        None
+    }
+
     /// The schedule of a warm-up of this length: the rate with which this one begins, or of a ramp from zero the mean.
     pub(super) fn warm_up(&self, length: Duration) -> Self {
         match self {

@@ -367,6 +367,36 @@ mod tests {
         }
     }
 
+    fn stage(millis: u64, from: f64, to: f64) -> Stage {
+        Stage { length: Duration::from_millis(millis), from, to }
+    }
+
+    /// Of a time and a number of requests, what comes first ends a run, and its length is that of the requests' own time.
+    #[test]
+    fn a_run_of_a_time_and_a_number_is_as_long_as_what_comes_first() {
+        let check = |stages: &[Stage], requests: u64, due: u64, seconds: f64| {
+            let arrival = Arrival::Open { stages: stages.into(), spacing: Spacing::Constant };
+            for requests in [Some(requests), None].into_iter().take(1 + usize::from(due < requests))
+            {
+                let plan = plan(2, arrival.clone(), Stop { after: None, requests });
+                let report = simulate(&plan, calm(), |_| Box::new(|_| Duration::from_millis(1)));
+                assert_eq!((report.requests, report.offered), (due, due), "{requests:?}");
+                assert!((report.sending_seconds - seconds).abs() < 1e-6, "{requests:?} {report:?}");
+                assert!((report.seconds - seconds).abs() < 1e-6, "{requests:?} {report:?}");
+                let asked = report.target_per_second * seconds;
+                assert!((asked - due as f64).abs() < 1.0, "{requests:?} {report:?}");
+            }
+        };
+        let paused = [stage(1_000, 10.0, 10.0), stage(3_000, 0.0, 0.0)];
+        check(&paused, 1_000, 10, 4.0);
+        check(&paused, 10, 10, 1.0);
+        check(&paused, 5, 5, 0.5);
+        check(&[stage(3_050, 10.0, 10.0)], 1_000, 31, 3.05);
+        let again = [paused[0], paused[1], paused[0]];
+        check(&again, 10, 10, 1.0);
+        check(&again, 15, 15, 4.5);
+    }
+
     #[test]
     fn a_warm_up_that_hangs_holds_up_no_measured_request() {
         for arrival in [Arrival::Closed, Arrival::at_rate(1_000.0, 100 * SECOND)] {

@@ -249,6 +249,14 @@ impl Worker {
         (spent && unsent == 0) || self.is_exhausted()
     }
 
+    /// Whether no number is left of those that may be sent, however long it could go on.
+    pub(in crate::load) fn is_counted_out(&self) -> bool {
+        match &self.source {
+            Source::Open(open) => open.is_used_up(),
+            _ => self.allowance.is_spent(),
+        }
+    }
+
     /// Whether each request of the measured time that was taken has ended, where that is known: what the warm-up sent may still be unanswered.
     pub(in crate::load) fn is_answered(&self) -> bool {
         let taken = match &self.source {
