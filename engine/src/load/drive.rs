@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::control::{PUBLISH_EVERY, Phase};
 use super::gate::Start;
 use super::merge::{CoreOutcome, per};
-use super::plan::{Pacing, Plan};
+use super::plan::Pacing;
 use super::run::{BLOCK_MAX, Job};
 use super::schedule::Arrival;
 use super::worker::Worker;
@@ -208,12 +208,16 @@ impl<D: Driver, P: Pace, C: FnMut() -> Instant> Drive<D, P, C> {
         self.shard.is_idle() || counted && self.worker.is_answered()
     }
 
-    /// Whether the last of so many requests was sent so long ago that the rest is not waited for. One that is to be sent once more is not sent.
+    /// Whether the last of so many requests of all cores was sent so long ago that the rest is not waited for. One that is to be sent once more is not sent.
     fn is_sent_out(&mut self, now: Instant) -> bool {
-        let Plan { stop, drain_sent: Some(drain), .. } = &self.job.plan else { return false };
-        self.sent_out = match stop.requests.is_some() && self.worker.is_spent() {
-            true => self.sent_out.min(now + *drain),
-            false => Instant::NEVER,
+        let Some(drain) = self.job.plan.drain_sent else { return false };
+        match self.is_counted_out() && self.worker.is_spent() {
+            true => self.job.note_all_sent(),
+            false => self.job.note_unsent(),
+        }
+        self.sent_out = match self.job.shared.unsent.load(Ordering::Relaxed) {
+            0 => self.sent_out.min(now + drain),
+            _ => Instant::NEVER,
         };
         now >= self.sent_out
     }

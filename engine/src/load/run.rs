@@ -92,6 +92,8 @@ pub(super) struct Shared {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) start: Gate,
     pub(super) budgets: Budgets,
+    /// Cores that have not sent all that they may.
+    pub(super) unsent: AtomicUsize,
     /// Cores that have not ended.
     pub(super) running: AtomicUsize,
     /// Who waits for them.
@@ -105,6 +107,7 @@ impl Shared {
             stop: control.stop_flag(),
             start: Gate::new(cores),
             budgets: Budgets::of(plan.stop.requests, cores),
+            unsent: AtomicUsize::new(cores),
             running: AtomicUsize::new(cores),
             watcher: std::thread::current(),
         }
@@ -153,6 +156,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Report, RunError> {
             tier,
             shared: Arc::clone(&shared),
             gauge: Arc::clone(gauge),
+            all_sent: false,
         };
         match plan.host.spawn_work(core, job) {
             Ok(handle) => handles.push((core, handle)),
@@ -205,12 +209,15 @@ pub(super) struct Job {
     pub(super) tier: Tier,
     pub(super) shared: Arc<Shared>,
     pub(super) gauge: Arc<CoreGauge>,
+    /// Whether it is none of the unsent ones among the shared.
+    pub(super) all_sent: bool,
 }
 
 impl Drop for Job {
     /// The others must not wait for a core that never came to the start, nor the watcher for one that is over.
     fn drop(&mut self) {
         self.shared.start.fail();
+        self.note_all_sent();
         self.shared.running.fetch_sub(1, Ordering::Release);
         self.shared.watcher.unpark();
     }
@@ -289,6 +296,22 @@ impl Job {
             body: if mix.expects_of(Expect::looks_at_body) { Body::Read } else { Body::Discard },
             settle,
             limits: h1::Limits::default(),
+        }
+    }
+
+    /// This core has nothing more to send.
+    pub(super) fn note_all_sent(&mut self) {
+        if !self.all_sent {
+            self.all_sent = true;
+            self.shared.unsent.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// It has something to send, if it is what was sent already.
+    pub(super) fn note_unsent(&mut self) {
+        if self.all_sent {
+            self.all_sent = false;
+            self.shared.unsent.fetch_add(1, Ordering::Relaxed);
         }
     }
 

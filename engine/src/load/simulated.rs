@@ -84,6 +84,17 @@ mod tests {
         control: &Control,
         peer: impl Fn(u64) -> Box<dyn Peer> + 'static,
     ) -> (Report, Duration) {
+        simulate_beside(&Arc::new(Shared::new(plan, 1, control)), plan, config, control, peer)
+    }
+
+    /// The same of a core with what it shares.
+    fn simulate_beside(
+        shared: &Arc<Shared>,
+        plan: &Plan,
+        config: Config,
+        control: &Control,
+        peer: impl Fn(u64) -> Box<dyn Peer> + 'static,
+    ) -> (Report, Duration) {
         let gauge: Arc<CoreGauge> = Arc::clone(&control.gauges(1)[0]);
         let lanes = plan.connections * plan.lanes_per_user();
         let job = Job {
@@ -92,8 +103,9 @@ mod tests {
             lanes,
             plan: plan.clone(),
             tier: Tier::SingleShot,
-            shared: Arc::new(Shared::new(plan, 1, control)),
+            shared: Arc::clone(shared),
             gauge,
+            all_sent: false,
         };
         let limits = crate::driver::Limits { slots: lanes };
         let sim = Sim::open(Config { limits, ..config }, move |visit| peer(visit.number));
@@ -316,6 +328,26 @@ mod tests {
                 let report = simulate(&plan, calm(), one_hangs);
                 assert_eq!((report.requests, report.cancelled, report.errors), (39, 0, 1));
             }
+        }
+    }
+
+    /// Each core has a part of them, and none knows when the others have sent theirs.
+    #[test]
+    fn the_drain_of_so_many_begins_once_all_cores_have_sent_theirs() {
+        let timeouts = Timeouts { response: 20 * SECOND, ..Timeouts::default() };
+        let plan = Plan {
+            timeouts,
+            drain_sent: Some(SECOND),
+            ..plan(4, Arrival::Closed, Stop::requests(40))
+        };
+        for (others, cancelled, errors) in [(0, 1, 0), (1, 0, 1)] {
+            let control = Control::new();
+            let shared = Arc::new(Shared::new(&plan, 1, &control));
+            shared.unsent.fetch_add(others, Ordering::Relaxed);
+            let peer = |number| server(one_hangs(number));
+            let (report, _) = simulate_beside(&shared, &plan, calm(), &control, peer);
+            assert_eq!((report.requests, report.cancelled, report.errors), (39, cancelled, errors));
+            assert_eq!(shared.unsent.load(Ordering::Relaxed), others);
         }
     }
 
