@@ -191,7 +191,8 @@ impl Builder<'_> {
         let content = content.map_err(|error| self.blame(table, &error))?;
         let think = said.think.as_ref().map(|think| lines.read(think, expect::think));
         let (min, max) = think.unwrap_or_else(|| Ok(Default::default()))?;
-        let expect = said.expect.as_ref().map(|said| expect::expect(said, lines)).transpose()?;
+        let expect = said.expect.as_ref().map(|said| expect::expect(said, &method, lines));
+        let expect = expect.transpose()?;
         let named = said.name.as_ref().map(|name| lines.read(name, |text| checked_name(text)));
         let named = named.unwrap_or_else(|| Ok(format!("{method} {}", said.url.get_ref())))?;
         let weight = said.weight.as_ref().map(|weight| lines.read(weight, |it| self.weight(*it)));

@@ -78,6 +78,33 @@ fn schema_and_program_refuse_the_same() {
 }
 
 #[test]
+fn what_no_response_can_meet_is_refused() {
+    let mix =
+        |rest: &str| mix(&format!("base_url = 'http://127.0.0.1'\n[[request]]\nurl = '/'\n{rest}"));
+    let refused = |rest: &str, words: &str| {
+        let told = mix(rest).unwrap_err().to_string();
+        assert!(told.contains(words) && told.contains("line "), "{rest}: {told}");
+    };
+    let hash = |digits: &str| format!("expect.body_sha256 = '{digits:0<64}'");
+    let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    refused("method = 'HEAD'\nexpect.body_contains = 'a'", "HEAD has no body");
+    refused(&format!("method = 'HEAD'\n{}", hash("ab")), "HEAD has no body");
+    refused("expect.status = [204, 304]\nexpect.body_contains = 'a'", "204 or 304 has no body");
+    refused(&format!("expect.status = 204\n{}", hash("ab")), "204 or 304 has no body");
+    refused("expect.status = '100-199'", "below 200");
+    refused("expect.status = [100, '1xx']", "below 200");
+    for met in [
+        "expect.status = ['1xx', 200]",
+        "expect.status = '100-200'",
+        "expect.status = [200, 204]\nexpect.body_contains = 'a'",
+        "method = 'HEAD'\nexpect.status = 204",
+        &format!("method = 'HEAD'\n{}", hash(of_nothing)),
+    ] {
+        assert!(mix(met).is_ok(), "{met}: {:?}", mix(met));
+    }
+}
+
+#[test]
 fn the_schema_has_the_keys_that_are_read() {
     let schema = schema("scenario.schema.json");
     let check = |pointer: &str, text: &str| {

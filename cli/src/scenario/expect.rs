@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use http::Method;
 use ringshot::load::{DURATION_MAX, Expect, ExpectedHeader, Needle};
 use toml::Spanned;
 
@@ -13,17 +14,58 @@ use crate::units;
 /// Longest text that is searched for in a body, in bytes.
 const NEEDLE_BYTES_MAX: usize = 64 << 10;
 
-/// The expectations of a request.
-pub(super) fn expect(said: &file::Expect, lines: Lines<'_>) -> Result<Expect, Failure> {
+/// SHA-256 of nothing.
+const EMPTY_SHA256: [u8; 32] = [
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
+    0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+];
+
+/// The expectations of a request with this method.
+pub(super) fn expect(
+    said: &file::Expect,
+    method: &Method,
+    lines: Lines<'_>,
+) -> Result<Expect, Failure> {
     let header =
         |(name, header): (&String, _)| lines.read(header, |header| expected_header(name, header));
     let (contains, hash) = (said.body_contains.as_ref(), said.body_sha256.as_ref());
-    Ok(Expect {
+    let expect = Expect {
         statuses: said.status.as_ref().map_or(Ok(Vec::new()), |said| any_of(said, lines))?,
         headers: said.headers.iter().map(header).collect::<Result<_, _>>()?,
         body_contains: contains.map(|text| lines.read(text, |text| needle(text))).transpose()?,
         body_sha256: hash.map(|text| lines.read(text, |text| sha256(text))).transpose()?,
-    })
+    };
+    if let (Some(said), true) = (&said.status, is_never_final(&expect)) {
+        let words = "no response ends a request with a status below 200 (RFC 9110 15.2)";
+        return lines.read(said, |_| Err(Failure::unusable(words)));
+    }
+    let bodiless = bodiless(&expect, method).map(|why| Failure::unusable(why.to_owned()));
+    let asked = expect.body_contains.as_ref().and(contains);
+    let hashed = expect.body_sha256.filter(|hash| *hash != EMPTY_SHA256).and(hash);
+    match (bodiless, asked.or(hashed)) {
+        (Some(why), Some(body)) => lines.read(body, |_| Err(why)),
+        _ => Ok(expect),
+    }
+}
+
+/// Whether all statuses that are right are those of interim responses.
+fn is_never_final(expect: &Expect) -> bool {
+    !expect.statuses.is_empty() && expect.statuses.iter().all(|range| *range.end() < 200)
+}
+
+/// Why no response that is right has a body, if none has (RFC 9112 6.3).
+fn bodiless(expect: &Expect, method: &Method) -> Option<&'static str> {
+    let mut ranges = expect.statuses.iter();
+    let bare = |range: &RangeInclusive<u16>| {
+        range.start() == range.end() && matches!(range.start(), 204 | 304)
+    };
+    match () {
+        () if method == Method::HEAD => Some("a response to HEAD has no body to look at"),
+        () if !expect.statuses.is_empty() && ranges.all(bare) => {
+            Some("a response of status 204 or 304 has no body to look at")
+        }
+        () => None,
+    }
 }
 
 fn any_of(
