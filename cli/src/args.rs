@@ -344,7 +344,7 @@ fn serve_help() -> String {
 
 /// Reads the command line. `--help` and `--version` print and end the process with 0.
 pub(crate) fn parse() -> Result<Command, Failure> {
-    read(Cli::command().try_get_matches()).map_err(|error| refuse(&error))
+    read(definition().try_get_matches()).map_err(|error| refuse(&error))
 }
 
 fn read(found: Result<ArgMatches, clap::Error>) -> Result<Command, clap::Error> {
@@ -370,15 +370,23 @@ fn first_for_rounds(given: &ArgMatches) -> Option<String> {
     first.get_long().map(|name| format!("--{name}"))
 }
 
-/// All commands with their arguments, as clap has them.
+/// All commands with their arguments, as clap has them. A negative number is a value that its option refuses in its own words, and no option that nobody knows.
 pub(crate) fn definition() -> clap::Command {
-    Cli::command()
+    let takes_numbers = |arg: clap::Arg| match arg.get_action().takes_values() {
+        true if !arg.is_positional() => arg.allow_negative_numbers(true),
+        _ => arg,
+    };
+    let commands = Cli::command();
+    let names: Vec<_> = commands.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+    names.into_iter().fold(commands, |commands, name| {
+        commands.mut_subcommand(name, |command| command.mut_args(takes_numbers))
+    })
 }
 
 /// The command of a line whose words stand between spaces.
 #[cfg(test)]
 pub(crate) fn parse_from(line: &str) -> Result<Command, clap::Error> {
-    read(Cli::command().try_get_matches_from(line.split(' ')))
+    read(definition().try_get_matches_from(line.split(' ')))
 }
 
 #[cfg(test)]
@@ -391,7 +399,19 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn a_negative_number_is_refused_by_its_option() {
+        for option in ["-n -1", "-c -1", "-R -5", "-d -1", "--drain -1", "--timeout -2.5"] {
+            let told =
+                command(&format!("ringshot run http://h/ {option}")).unwrap_err().to_string();
+            let [name, value] = [0, 1].map(|place| option.split(' ').nth(place).unwrap());
+            assert!(told.contains(&format!("invalid value '{value}' for '")), "{told}");
+            assert!(name.len() == 2 || told.contains(name), "{told}");
+        }
+        assert!(command("ringshot run http://h/ -4").is_ok());
     }
 
     #[test]
