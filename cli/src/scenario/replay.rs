@@ -284,6 +284,16 @@ mod tests {
         assert_eq!(millis(0.5), [0, 500, 1000, 1500, 2000, 6000]);
     }
 
+    /// Six hundred years are more nanoseconds than there are numbers for.
+    #[test]
+    fn what_is_due_in_centuries_keeps_nothing_from_being_due_now() {
+        let entries = [0, 400 * 86_400].map(|second| Due { second, request: 0 });
+        let times = times(&entries, 0.001);
+        assert_eq!(times[0], 0);
+        let length = Arrival::Recorded(times.into()).length().unwrap();
+        assert!(length > DURATION_MAX, "{length:?}");
+    }
+
     #[test]
     fn bad_lines_are_skipped_and_shown() {
         let long = format!("{}\n", "x".repeat(3 * LINE_BYTES_MAX));
@@ -361,6 +371,7 @@ mod tests {
             "the log takes 31 days at this speed, and 30 days are the most: raise --replay-speed, or end the run with -d or -n",
         );
         check(" --replay-speed 0.5", "takes 62 days");
+        check(" --replay-speed 0.0000001", "and 30 days are the most");
         for options in [" --replay-speed 2", " -d 10s", " -n 1", " --replay-speed closed"] {
             check(options, "sent");
         }

@@ -110,7 +110,7 @@ impl Arrival {
                 Some(lengths.fold(Duration::ZERO, Duration::saturating_add))
             }
             Self::Recorded(times) => {
-                Some(Duration::from_nanos(times.last().map_or(0, |at| at + 1)))
+                Some(Duration::from_nanos(times.last().map_or(0, |at| at.saturating_add(1))))
             }
         }
     }
