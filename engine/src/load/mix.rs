@@ -149,6 +149,11 @@ impl Mix {
         }
     }
 
+    /// How many names figures are told by: none where the only one is empty, as that of a plain request is.
+    pub(super) fn names_told(&self) -> usize {
+        if matches!(&self.names[..], [name] if name.is_empty()) { 0 } else { self.names.len() }
+    }
+
     /// Whether any response is looked at.
     pub(super) fn expects(&self) -> bool {
         self.expects_of(|_| true)

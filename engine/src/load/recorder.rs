@@ -109,7 +109,12 @@ impl Recorder {
     /// An empty recorder for so many names: none are told apart with one. Takes about 260 KiB for each class and kind of time that occurs.
     #[must_use]
     pub fn new(stamps: Stamps, names: usize) -> Self {
-        let names = if names > 1 { vec![NameTally::default(); names] } else { Vec::new() };
+        Self::with_names(stamps, if names > 1 { names } else { 0 })
+    }
+
+    /// The same that tells a single name apart too.
+    pub(super) fn with_names(stamps: Stamps, names: usize) -> Self {
+        let names = vec![NameTally::default(); names];
         Self {
             stamps,
             response: Classes::default(),

@@ -150,7 +150,7 @@ pub struct Report {
     pub throttled_seconds: f64,
     /// What was sent before the clock started.
     pub warm_up: WarmUp,
-    /// Figures by name of request, in the order of the scenario; empty for a single request.
+    /// Figures by name of request, in the order of the scenario; empty for a request without a name, as a plain URL is.
     pub names: Vec<NameReport>,
     /// One slot a second, or longer ones in a long run.
     pub timeline: Vec<Slot>,

@@ -822,6 +822,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_single_name_is_told_unless_it_is_empty() {
+        let answers = |_| -> Answers { Box::new(|_| Duration::from_millis(10)) };
+        for name in ["", "only"] {
+            let mix = Mix { names: vec![name.to_owned()], ..mix::testing::mix(1) };
+            let mix = Arc::new(mix);
+            let plan = Plan { mix, ..plan(2, Arrival::Closed, Stop::requests(20)) };
+            let report = simulate(&plan, calm(), answers);
+            let told: Vec<_> = report.names.iter().map(|it| (&*it.name, it.requests)).collect();
+            let expected = if name.is_empty() { vec![] } else { vec![("only", 20)] };
+            assert_eq!(told, expected);
+        }
+    }
+
     /// Stopped while connections are being opened: those that are there send nothing.
     #[test]
     fn who_is_stopped_before_the_start_sends_nothing() {

@@ -127,7 +127,7 @@ impl Worker {
         let stamps = if closed { Stamps::Sent } else { Stamps::Intended };
         let looks = if mix.expects() { lanes } else { 0 };
         Self {
-            recorder: Recorder::new(stamps, mix.names.len()),
+            recorder: Recorder::with_names(stamps, mix.names_told()),
             warm_up: Recorder::new(stamps, 1),
             warm_up_shed: 0,
             timeline: Timeline::default(),
