@@ -91,8 +91,7 @@ pub(super) fn report(
     let offered = requests + errors + cancelled + tally(|it| it.shed);
     let sending = sending_seconds(plan, &outcomes, offered);
     let sent = (requests + errors + cancelled).saturating_sub(tally(|it| it.unsent_failures));
-    let connections_opened = sum(&|outcome| outcome.connected);
-    let (connect_failure_causes, connect_failure_examples) = recorder.connect_failure_causes();
+    let connections = connections(&outcomes, &recorder, sockets);
     let mut report = Report {
         schema_version: SCHEMA_VERSION,
         driver: plan.driver.to_string(),
@@ -121,23 +120,17 @@ pub(super) fn report(
         error_examples: recorder.examples(),
         error_causes: recorder.causes(),
         error_cause_examples: recorder.cause_examples(),
-        connections_opened,
-        connect_failures: recorder.connect_failures(),
-        connect_failure_causes,
-        connect_failure_examples,
         think_share: think_share(plan, &outcomes),
         completions_per_turn: completions_per_turn(&outcomes),
         warm_up: warm_up(&outcomes, &unmeasured),
         names: names(plan, &recorder),
         timeline: timeline(&outcomes, sending.max(last_response)),
-        // What the kernel has of sockets that never connected says nothing of a network.
-        sockets: sockets.filter(|_| connections_opened > 0),
         cores,
         resident_bytes_max: resident_bytes_max(),
         exhausted_feeds: exhausted_feeds(plan),
         interrupted: control.is_stopped(),
         histograms: recorder.into_histograms(),
-        ..Report::default()
+        ..connections
     };
     (report.cpu_quota, report.throttled_seconds) = (quota.cores, quota.throttled_seconds);
     set_costs(&mut report, &outcomes);
@@ -145,6 +138,25 @@ pub(super) fn report(
     set_rates(&mut report, &outcomes, &after);
     report.verdict = Verdict::of(&report);
     report
+}
+
+/// What became of the connections, in a report that tells nothing else.
+fn connections(
+    outcomes: &[CoreOutcome],
+    recorder: &Recorder,
+    sockets: Option<SocketsReport>,
+) -> Report {
+    let connections_opened = outcomes.iter().map(|outcome| outcome.connected).sum();
+    let (connect_failure_causes, connect_failure_examples) = recorder.connect_failure_causes();
+    Report {
+        connections_opened,
+        connect_failures: recorder.connect_failures(),
+        connect_failure_causes,
+        connect_failure_examples,
+        // What the kernel has of sockets that never connected says nothing of a network.
+        sockets: sockets.filter(|_| connections_opened > 0),
+        ..Report::default()
+    }
 }
 
 fn longest(outcomes: &[CoreOutcome], of: fn(&CoreOutcome) -> f64) -> f64 {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::histogram::{Coarse, Histogram};
 use super::report::{Histograms, Latency};
 use super::status::StatusCounts;
-use super::tallies::{NameTally, Tallies, cause, told};
+use super::tallies::{Classes, NameTally, Tallies, cause, told};
 use crate::clock::Instant;
 use crate::shard::Failure;
 
@@ -48,32 +48,6 @@ impl Sample {
 
     fn service(&self) -> u64 {
         self.done.nanos_since(self.sent)
-    }
-}
-
-/// A histogram a class, made when the class first occurs.
-#[derive(Debug, Clone, Default)]
-struct Classes([Option<Box<Histogram>>; CLASSES.len()]);
-
-impl Classes {
-    #[inline]
-    fn record(&mut self, class: usize, nanos: u64) {
-        if let Some(place) = self.0.get_mut(class) {
-            place.get_or_insert_default().record(nanos);
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
-            if let Some(theirs) = theirs {
-                mine.get_or_insert_default().add(theirs);
-            }
-        }
-    }
-
-    fn into_map(self) -> BTreeMap<String, Histogram> {
-        let named = CLASSES.into_iter().zip(self.0);
-        named.filter_map(|(name, one)| Some((name.to_owned(), *one?))).collect()
     }
 }
 
@@ -395,7 +369,7 @@ impl Recorder {
             Stamps::Sent => &self.service,
             Stamps::Intended => &self.response,
         };
-        classes.0[SUCCESS].as_ref().map(|times| times.latency()).unwrap_or_default()
+        classes.of(SUCCESS).map(|times| times.latency()).unwrap_or_default()
     }
 }
 

@@ -1,8 +1,9 @@
-//! What a recorder counts under words: failures by kind and cause, with what to look at, and each name's share. Plain data.
+//! What a recorder counts under words: failures by kind and cause, with what to look at, and each name's share; and times by class. Plain data.
 
 use std::collections::BTreeMap;
 
 use super::histogram::Histogram;
+use super::recorder::CLASSES;
 use crate::shard::Failure;
 
 /// How often a failure came, and how its first one read.
@@ -43,6 +44,36 @@ impl Tallies {
 
     pub(super) fn examples(&self) -> BTreeMap<String, String> {
         self.0.iter().map(|(key, tally)| (key.clone(), tally.example.clone())).collect()
+    }
+}
+
+/// A histogram a class, made when the class first occurs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Classes([Option<Box<Histogram>>; CLASSES.len()]);
+
+impl Classes {
+    #[inline]
+    pub(super) fn record(&mut self, class: usize, nanos: u64) {
+        if let Some(place) = self.0.get_mut(class) {
+            place.get_or_insert_default().record(nanos);
+        }
+    }
+
+    pub(super) fn of(&self, class: usize) -> Option<&Histogram> {
+        self.0.get(class)?.as_deref()
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            if let Some(theirs) = theirs {
+                mine.get_or_insert_default().add(theirs);
+            }
+        }
+    }
+
+    pub(super) fn into_map(self) -> BTreeMap<String, Histogram> {
+        let named = CLASSES.into_iter().zip(self.0);
+        named.filter_map(|(name, one)| Some((name.to_owned(), *one?))).collect()
     }
 }
 
