@@ -47,8 +47,9 @@ fn the_whole_server_is_asked_by_an_asterisk() {
                     let text = String::from_utf8_lossy(&request).into_owned();
                     let line = text.lines().next().unwrap_or_default().to_owned();
                     let moved = "HTTP/1.1 307 See\r\nLocation: b\r\nContent-Length: 0\r\n\r\n";
-                    peer.send(if line.contains(" * ") { moved } else { OK });
+                    let answer = if line.contains(" * ") { moved } else { OK };
                     lines.lock().unwrap().push(line);
+                    peer.send(answer);
                 }
             });
             let target: Target = format!("http://{}/a?b", peer.address()).parse().unwrap();

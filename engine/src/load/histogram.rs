@@ -222,6 +222,19 @@ impl Histogram {
         self.values.as_deref().or_else(packed).unwrap_or_else(|| &EMPTY)
     }
 
+    /// One that was saved, with so many times that were too long.
+    pub(super) fn saved(packed: Option<Packed>, saturated: u64) -> Self {
+        let read = Self { packed: packed.map(Box::new), ..Self::default() };
+        // Those are the longest: an hour, or what it was where they were saved.
+        let saturated_from = (saturated > 0).then(|| read.as_hdr().max());
+        Self { saturated, saturated_from, ..read }
+    }
+
+    /// Times that were too long to be told apart.
+    pub(super) fn saturated(&self) -> u64 {
+        self.saturated
+    }
+
     /// V2, compressed, in Base64.
     #[must_use]
     pub fn to_base64(&self) -> String {
@@ -244,31 +257,6 @@ impl Histogram {
 
 fn micros(nanos: u64) -> f64 {
     nanos as f64 / 1e3
-}
-
-/// The serialised form.
-#[derive(Serialize, Deserialize)]
-struct Encoded {
-    hdr_v2: String,
-    saturated: u64,
-}
-
-impl Serialize for Histogram {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let encoded = Encoded { hdr_v2: self.to_base64(), saturated: self.saturated };
-        encoded.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Histogram {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let encoded = Encoded::deserialize(deserializer)?;
-        let packed = Packed::read(&encoded.hdr_v2).map_err(serde::de::Error::custom)?;
-        let read = Self { packed: packed.map(Box::new), ..Self::default() };
-        // Those that were too long are the longest: an hour, or what it was where they were saved.
-        let saturated_from = (encoded.saturated > 0).then(|| read.as_hdr().max());
-        Ok(Self { saturated: encoded.saturated, saturated_from, ..read })
-    }
 }
 
 /// Buckets of a [`Coarse`] histogram.
@@ -448,7 +436,8 @@ mod tests {
         let mut old = Histogram::new();
         (0..9).for_each(|_| old.record(1_000_000));
         old.record(60_000_000_000);
-        let saved = |saturated| Encoded { hdr_v2: old.to_base64(), saturated }.read().unwrap();
+        let packed = || Packed::read(&old.to_base64()).unwrap();
+        let saved = |saturated| Histogram::saved(packed(), saturated);
         let mut both = saved(1);
         let minute = both.saturated_from.unwrap();
         assert!(minute.abs_diff(60_000_000_000) < 60_000_000, "{minute}");
@@ -530,8 +519,7 @@ mod tests {
     fn what_was_read_stays_packed_until_it_is_added_to() {
         let mut written = Histogram::new();
         [1_000, 2_000_000, u64::MAX].into_iter().for_each(|nanos| written.record(nanos));
-        let packed = Packed::read(&written.to_base64()).unwrap().map(Box::new);
-        let read = Histogram { packed, saturated: 1, ..Histogram::default() };
+        let read = Histogram::saved(Packed::read(&written.to_base64()).unwrap(), 1);
         assert!(read.len() == 3 && read.to_base64() == written.to_base64());
         assert!(read == read.clone() && read == written && read != Histogram::new());
         assert_eq!(read.latency(), written.latency());

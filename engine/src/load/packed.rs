@@ -3,9 +3,12 @@
 use std::sync::OnceLock;
 
 use hdrhistogram::Histogram as Hdr;
-use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
+use hdrhistogram::serialization::{
+    Deserializer as HdrReader, Serializer as _, V2DeflateSerializer,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::histogram::empty;
+use super::histogram::{Histogram, empty};
 
 /// HdrHistogram's V2 format, compressed or not. Never empty of values.
 #[derive(Debug, Clone)]
@@ -82,10 +85,32 @@ pub(super) fn bytes_of(values: &Hdr<u64>) -> Vec<u8> {
 
 /// In the one shape that all of ours have, so that they can be added.
 fn unpack(mut bytes: &[u8]) -> Result<Box<Hdr<u64>>, String> {
-    let read: Hdr<u64> = Deserializer::new()
+    let read: Hdr<u64> = HdrReader::new()
         .deserialize(&mut bytes)
         .map_err(|error| format!("not an HdrHistogram of format V2: {error}"))?;
     let mut all = Box::new(empty());
     all.add(&read).map_err(|error| format!("a histogram out of range: {error}"))?;
     Ok(all)
+}
+
+/// The serialised form.
+#[derive(Serialize, Deserialize)]
+struct Encoded {
+    hdr_v2: String,
+    saturated: u64,
+}
+
+impl Serialize for Histogram {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let encoded = Encoded { hdr_v2: self.to_base64(), saturated: self.saturated() };
+        encoded.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Histogram {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let encoded = Encoded::deserialize(deserializer)?;
+        let packed = Packed::read(&encoded.hdr_v2).map_err(serde::de::Error::custom)?;
+        Ok(Self::saved(packed, encoded.saturated))
+    }
 }
